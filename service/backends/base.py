@@ -1,0 +1,69 @@
+"""The seam between the service and whatever computes: a Backend finds and loads versions, a Runner runs one.
+
+`fake.FakeBackend` ships beside the real ones and obeys the same rules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.manifest import Manifest
+from service.messages import Tensors
+
+
+class Runner(Protocol):
+    """One loaded version. `slots` is how many `run` calls it can usefully work on at a time."""
+
+    @property
+    def slots(self) -> int: ...
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        """Outputs by alias; the named ones at least. `timeout` in seconds.
+
+        Raises InvalidInput where the inputs are to blame, else BackendFailed, NotReady or
+        DeadlineExceeded. Called again while `slots` allow; never after `close`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Gives back memory and threads. No `run` is under way when it is called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Questions with known answers: `inputs` through `signature` gave `outputs` when it was exported."""
+
+    signature: str
+    inputs: Tensors
+    outputs: Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that can run. `warmup` (signature, inputs) and `golden` are for before its first client."""
+
+    manifest: Manifest
+    runner: Runner
+    warmup: tuple[tuple[str, Tensors], ...] = ()
+    golden: Golden | None = None
+
+
+Found = Mapping[str, Mapping[int, str]]
+"""Model name -> version -> fingerprint. A fingerprint that changes means: this version is not what it was."""
+
+
+class Backend(Protocol):
+    """Where versions come from."""
+
+    async def find(self) -> Found:
+        """Every version that could be loaded now. Raises NotReady where that cannot be told."""
+        ...
+
+    async def load(self, name: str, version: int) -> Loaded:
+        """Ready to run. Raises any exception whose message tells an operator what is wrong with it."""
+        ...
+
+    async def ask(self, name: str) -> bool:
+        """Makes `find` look for a model nobody has named yet. True where that is worth another `find`."""
+        ...

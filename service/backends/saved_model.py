@@ -1,0 +1,85 @@
+"""TensorFlow runs SavedModels: anybody's, and the signatures of ours that LiteRT does not have.
+
+The only module of the service that imports TensorFlow, and it does so when the first such version loads.
+A TF1-style session over the meta graph is what TensorFlow Serving uses too: feeds go by tensor name,
+and a declared shape is not enforced.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.errors import BackendFailed, InvalidInput, ServiceError
+from service.messages import Array, Tensors
+from service.wire import signatures
+from service.wire.signatures import SERVE_TAG
+
+
+class SavedModelRunner:
+    """One session; TensorFlow's own thread pools spread each run over the cores."""
+
+    slots = 2  # one batch computes while the next is handed over
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ValueError, naming the folder, where TensorFlow cannot load it."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow as tf
+
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
+
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        try:
+            with self._session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))
+        except Exception as error:
+            self._session.close()
+            raise ValueError(f"TensorFlow cannot load {folder}: {error}") from error
+        self._definitions = dict(meta_graph.signature_def)
+        self._invalid = (tf.errors.InvalidArgumentError, TypeError, ValueError)
+        self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="tensorflow")
+        self.signatures = signatures.from_protos(self._definitions)
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, signature, inputs, outputs)
+
+    def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
+        names = outputs or tuple(self._definitions[signature].outputs)
+        try:
+            values = self._callable(signature, tuple(inputs), names)(*inputs.values())
+        except self._invalid as error:
+            raise InvalidInput(f"the model refused its input: {_first_line(error)}") from error
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise BackendFailed(f"TensorFlow failed: {_first_line(error)}") from error
+        return {name: _array(value) for name, value in zip(names, values, strict=True)}
+
+    def _callable(self, signature: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Callable[..., list[Any]]:
+        key = (signature, inputs, outputs)
+        if key not in self._callables:
+            definition = self._definitions[signature]
+            self._callables[key] = self._session.make_callable(
+                fetches=[definition.outputs[alias].name for alias in outputs],
+                feed_list=[definition.inputs[alias].name for alias in inputs],
+            )
+        return self._callables[key]
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._pool.shutdown)
+        await asyncio.to_thread(self._session.close)
+
+
+def _array(value: Any) -> Array:
+    # TensorFlow hands scalars of string type back as plain bytes.
+    return np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__

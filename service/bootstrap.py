@@ -1,0 +1,46 @@
+"""The composition root: the only file that names concrete classes."""
+
+from dataclasses import dataclass
+
+from service.backends.base import Backend, Loaded
+from service.backends.embedded import EmbeddedBackend, cores
+from service.batching import Batcher, SizeAndDelay
+from service.catalog import Catalog
+from service.messages import ModelRef
+from service.metrics import Metrics
+from service.predictor import Limits, Predictor
+from service.repository import Repository
+from service.settings import BackendName, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything behind the edges."""
+
+    catalog: Catalog
+    predictor: Predictor
+    metrics: Metrics
+
+
+def build(settings: Settings) -> Core:
+    """Needs a running event loop; loads nothing yet."""
+    metrics = Metrics()
+    policy = SizeAndDelay(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
+
+    def batcher(loaded: Loaded) -> Batcher:
+        ref = ModelRef(loaded.manifest.name, loaded.manifest.version)
+        return Batcher(loaded.runner, policy, settings.max_queued_rows, lambda rows: metrics.batch(ref, rows))
+
+    embedded = settings.backend is BackendName.embedded
+    catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
+    limits = Limits(settings.max_pixels, settings.max_in_flight)
+    return Core(catalog, Predictor(catalog, metrics, limits, decode_threads=cores()), metrics)
+
+
+def _backend(settings: Settings) -> Backend:
+    repository = Repository(settings.repository)
+    if settings.backend is BackendName.embedded:
+        return EmbeddedBackend(repository)
+    from service.backends.tf_serving import TFServingBackend
+
+    return TFServingBackend(settings.target, repository if settings.repository.is_dir() else None)

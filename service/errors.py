@@ -1,0 +1,69 @@
+"""Everything that can go wrong with a request, named once and without protocol words.
+
+    ServiceError
+    ├── NotFound       no such model, version or signature
+    ├── InvalidInput   wrong dtype, shape or name; malformed; undecodable image
+    ├── TooLarge       body, pixels
+    ├── Overloaded     the queue is full
+    ├── NotReady       loading, draining, upstream unreachable
+    ├── DeadlineExceeded
+    └── BackendFailed  the model itself failed
+
+Each edge owns one table from `Code` to its protocol (`rest/errors.py`, `rpc/errors.py`).
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Code(StrEnum):
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_INPUT = "INVALID_INPUT"
+    TOO_LARGE = "TOO_LARGE"
+    OVERLOADED = "OVERLOADED"
+    NOT_READY = "NOT_READY"
+    DEADLINE = "DEADLINE"
+    BACKEND = "BACKEND"
+
+
+class ServiceError(Exception):
+    """Base of every error a caller may see: `message` says what happened and what to do next.
+
+    `detail` holds JSON-able facts for programs (the row, the limit, what is available).
+    """
+
+    code: ClassVar[Code]
+
+    def __init__(self, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail: Mapping[str, Any] = detail
+
+
+class NotFound(ServiceError):
+    code = Code.NOT_FOUND
+
+
+class InvalidInput(ServiceError):
+    code = Code.INVALID_INPUT
+
+
+class TooLarge(ServiceError):
+    code = Code.TOO_LARGE
+
+
+class Overloaded(ServiceError):
+    code = Code.OVERLOADED
+
+
+class NotReady(ServiceError):
+    code = Code.NOT_READY
+
+
+class DeadlineExceeded(ServiceError):
+    code = Code.DEADLINE
+
+
+class BackendFailed(ServiceError):
+    code = Code.BACKEND

@@ -1,0 +1,73 @@
+"""Encoded images -> pixels, exactly as the exported graph does it.
+
+Headers are read before anything is decoded, so a small file cannot claim a huge picture. EXIF
+orientation is ignored, as in the graph.
+"""
+
+import io
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from service.errors import InvalidInput, TooLarge
+
+Pixels = NDArray[np.uint8]
+
+_JPEG = b"\xff\xd8\xff"
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP")  # what the graph's DecodeImage reads too
+
+
+def decode(data: bytes, height: int, width: int, max_pixels: int) -> Pixels:
+    """RGB, uint8 [height, width, 3], from a JPEG, PNG, GIF (first frame) or BMP of any size.
+
+    Raises InvalidInput for what is no such image, or only half of one, and TooLarge where its header
+    claims more than `max_pixels`.
+    """
+    if not data:
+        raise InvalidInput("the image is empty; send the bytes of a JPEG or PNG file")
+    picture = _jpeg(data, max_pixels) if data.startswith(_JPEG) else _other(data, max_pixels)
+    if picture.size != (width, height):
+        # Pillow's bilinear filter widens with the reduction, which is TensorFlow's antialias=True.
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture)
+
+
+def _jpeg(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        rows, columns, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        _check_pixels(columns, rows, max_pixels)
+        if colorspace in ("CMYK", "YCCK"):
+            return _other(data, max_pixels)
+        # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
+        return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB", fastdct=True, fastupsample=False, strict=True))
+    except (ValueError, KeyError) as error:  # KeyError: a header cut before its colour space
+        raise InvalidInput(f"the JPEG cannot be decoded, is the file whole? ({error})") from error
+
+
+def _other(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _check_pixels(picture.width, picture.height, max_pixels)
+            return _rgb(picture)
+    except UnidentifiedImageError as error:
+        raise InvalidInput("this is no JPEG, PNG, GIF or BMP file") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours is set above it
+        raise TooLarge(f"the image is too large: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InvalidInput(f"the image cannot be decoded, is the file whole? ({error})") from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # Pillow would clip 16-bit gray at 255 instead of scaling it
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"the image claims {width}x{height} pixels; the limit is {max_pixels:,} pixels, so send a smaller one",
+            max_pixels=max_pixels,
+        )

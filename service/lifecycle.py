@@ -1,0 +1,111 @@
+"""A process from start to drain: ports first, then models, then traffic, then an orderly end.
+
+bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready ─> ... ─> SIGTERM
+─> not ready, still answering for `drain_seconds` ─> listeners close ─> requests under way finish ─> unload
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+
+from service.bootstrap import build
+from service.catalog import Catalog
+from service.errors import NotReady
+from service.rest.app import create_app
+from service.rest.server import HttpServer
+from service.rpc.server import GrpcServer
+from service.settings import Settings
+
+_log = logging.getLogger("service")
+_GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
+
+
+class StartError(Exception):
+    """Why the service cannot start, in one line."""
+
+
+class _Stop:
+    """Set by the first SIGTERM or SIGINT. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.by = ""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.asked.is_set():
+            _log.warning("%s again: leaving without waiting", number.name)
+            os._exit(128 + number)
+        self.by = number.name
+        self.asked.set()
+
+
+async def serve(settings: Settings) -> None:
+    """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError."""
+    stop = _Stop()
+    listener = _bind(settings.host, settings.http_port, "--http-port")
+    # gRPC binds and listens in one step, and an open port means ready to TensorFlow Serving's clients:
+    # until the models are loaded a bound, silent socket keeps the port ours.
+    reserved = _bind(settings.host, settings.grpc_port, "--grpc-port")
+    grpc_port = reserved.getsockname()[1]
+    core = build(settings)
+    http = HttpServer(create_app(core.predictor, core.metrics, settings.max_body_bytes), listener, _GRACE)
+    rpc = GrpcServer(core.predictor, _address(settings.host, grpc_port), settings.max_body_bytes)
+    _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
+    await http.start()
+    watching = asyncio.create_task(_keep_in_step(core.catalog, rpc, reserved, settings))
+    stopping = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if watching.done():  # it only ends by failing
+        watching.result()
+    core.predictor.drain()
+    await rpc.drain()
+    wait = settings.drain_seconds if stop.by == "SIGTERM" else 0.0
+    _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
+    await asyncio.sleep(wait)
+    await asyncio.gather(http.stop(), rpc.stop(_GRACE))
+    watching.cancel()
+    await core.catalog.close()
+    core.predictor.close()
+    _log.info("drained")
+
+
+async def _keep_in_step(catalog: Catalog, rpc: GrpcServer, reserved: socket.socket, settings: Settings) -> None:
+    try:
+        await catalog.sync()
+    except NotReady as error:
+        _log.error("%s; waiting for it", error.message)
+    reserved.close()
+    try:
+        port = await rpc.start()
+    except OSError as error:
+        raise StartError(str(error)) from error
+    if trouble := catalog.trouble:
+        _log.warning("gRPC on port %d; not ready: %s", port, trouble)
+    else:
+        _log.info("gRPC on port %d; ready, serving %s", port, _listing(catalog))
+    await catalog.watch(settings.poll_seconds)
+
+
+def _listing(catalog: Catalog) -> str:
+    models = catalog.available()
+    return ", ".join(f"{name} {versions}" for name, versions in models.items()) or "what the upstream has"
+
+
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        hint = f"choose another with {flag}" if error.errno else ""
+        raise StartError(f"cannot use {_address(host, port)}: {error.strerror}; {hint}") from error
+    return sock
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

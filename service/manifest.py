@@ -1,0 +1,170 @@
+"""What a model version says of itself: signatures, labels, preprocessing, how well it did.
+
+A version exported by this project carries `assets.extra/manifest.json` beside its SavedModel.
+For anybody else's version the backend that loads it derives a manifest from the graph.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from service.errors import InvalidInput, NotFound
+from service.messages import DEFAULT_SIGNATURE, Array
+
+MANIFEST = Path("assets.extra", "manifest.json")
+LABELS = Path("assets", "labels.txt")
+GOLDEN = Path("assets.extra", "golden.npz")
+SAMPLES = Path("assets.extra", "samples")
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+SAVED_MODEL = Path("saved_model.pb")
+TFLITE = Path("model.tflite")
+FORMAT = 1
+
+STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: dtype by its NumPy name ("float32", "uint8", "string") and shape.
+
+    A None dimension takes any size; `shape` None says nothing is known, not even the rank.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def batched(self) -> bool:
+        """True where dim 0 is the row count, so that requests may share a batch."""
+        return bool(self.shape) and self.shape is not None and self.shape[0] is None
+
+    def check_dtype(self, name: str, array: Array) -> None:
+        given = STRING if array.dtype == object else array.dtype.name
+        if given != self.dtype:
+            raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
+
+    def check(self, name: str, array: Array) -> None:
+        """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
+        self.check_dtype(name, array)
+        if self.shape is not None and not _fits(array.shape, self.shape):
+            wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
+            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInput(f"input {name!r} holds NaN or infinity", input=name)
+
+
+def _fits(shape: tuple[int, ...], spec: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(spec) and all(want is None or have == want for have, want in zip(shape, spec, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One way to call a model: input and output tensors by alias."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method: str = "tensorflow/serving/predict"
+
+    @property
+    def only_input(self) -> str | None:
+        return next(iter(self.inputs)) if len(self.inputs) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How encoded images become pixels, so that a gateway can do beside the model what the graph does.
+
+    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing
+    to [height, width] (aspect ratio not kept, EXIF orientation ignored) and fed to
+    `image_signature`, gives what the graph gives.
+    """
+
+    height: int
+    width: int
+    bytes_signature: str = DEFAULT_SIGNATURE
+    image_signature: str = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version's description. `checked` says that shapes may be held against requests: True for
+    our exports; False for foreign graphs, whose declared shapes TensorFlow Serving does not enforce.
+    """
+
+    name: str
+    version: int
+    signatures: Mapping[str, Signature]
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    checked: bool = False
+    architecture: str = ""
+    precision: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
+    and reports; the service acts on none of it."""
+
+    def signature(self, name: str) -> Signature:
+        found = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if found is None:
+            known, asked = sorted(self.signatures), name or DEFAULT_SIGNATURE
+            raise NotFound(
+                f"model {self.name!r} version {self.version} has no signature {asked!r}; it has {known}",
+                signatures=known,
+            )
+        return found
+
+    def decodes(self, signature: str) -> Preprocessing | None:
+        """The recipe where `signature` takes encoded images that may be decoded outside the graph."""
+        recipe = self.preprocessing
+        return recipe if recipe is not None and recipe.bytes_signature == signature else None
+
+    def write(self, folder: Path) -> None:
+        """Writes `manifest.json` and `labels.txt` below a version folder."""
+        document = {"format": FORMAT, **asdict(self)}
+        del document["labels"], document["checked"]
+        (folder / MANIFEST).parent.mkdir(parents=True, exist_ok=True)
+        (folder / LABELS).parent.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in self.labels), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path, name: str, version: int) -> Self | None:
+        """The manifest below a version folder under the name it is served by; None where there is none.
+
+        Raises ValueError, naming the file, where it is unreadable or from another format.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise ValueError(f"format {document['format']} is not {FORMAT}")
+            recipe = document["preprocessing"]
+            return cls(
+                name=name,
+                version=version,
+                signatures={key: _signature(value) for key, value in document["signatures"].items()},
+                labels=tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n")),
+                preprocessing=Preprocessing(**recipe) if recipe else None,
+                checked=True,
+                architecture=document["architecture"],
+                precision=document["precision"],
+                facts=document["facts"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} cannot be read: {error!r}; export the model again") from error
+
+
+def _signature(document: Mapping[str, Any]) -> Signature:
+    def specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        return {
+            alias: TensorSpec(spec["dtype"], None if spec["shape"] is None else tuple(spec["shape"]))
+            for alias, spec in tensors.items()
+        }
+
+    return Signature(specs(document["inputs"]), specs(document["outputs"]), document["method"])

@@ -1,0 +1,94 @@
+"""The values that travel through the service: one request, one result, frozen."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput
+
+Array = NDArray[Any]
+Tensors = Mapping[str, Array]
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model a request wants. `version` None means the newest one that is available."""
+
+    name: str
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, name: str, version: str | int | None = None) -> "ModelRef":
+        """Raises InvalidInput where the version is not a non-negative integer."""
+        if version is None or version == "":
+            return cls(name)
+        try:
+            number = int(version)
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise InvalidInput(f"version must be a whole number such as 1, got {str(version)[:40]!r}")
+        return cls(name, number)
+
+    def __str__(self) -> str:
+        return self.name if self.version is None else f"{self.name}/{self.version}"
+
+
+def is_model_name(name: str) -> bool:
+    """True for names that are safe as a folder, a URL segment and a metric label."""
+    return _NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds a request spent in each stage."""
+
+    decode: float = 0.0
+    queue: float = 0.0
+    compute: float = 0.0
+    total: float = 0.0
+
+    def stages(self) -> Mapping[str, float]:
+        return {"decode": self.decode, "queue": self.queue, "compute": self.compute, "total": self.total}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """One call. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
+
+    Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` or
+    one input keyed "" means the default one. `outputs` empty means all of them. `deadline` is a
+    reading of `time.monotonic()`, None for no limit.
+    """
+
+    ref: ModelRef
+    inputs: Tensors
+    signature: str = ""
+    outputs: tuple[str, ...] = ()
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """What a call returns: `ref` always names the version that answered."""
+
+    ref: ModelRef
+    signature: str
+    outputs: Tensors
+    labels: tuple[str, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+
+
+def strings(values: list[bytes]) -> Array:
+    """An array of `bytes` objects, shape [N], dtype object: how string tensors travel here."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

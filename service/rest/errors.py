@@ -1,0 +1,54 @@
+"""How each error code reads in HTTP: one table, one shape.
+
+{"error": {"code": "INVALID_INPUT", "message": "...", "request_id": "...", "detail": {...}}}
+"""
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from service.errors import Code, Overloaded, ServiceError
+
+STATUS: dict[Code, int] = {
+    Code.NOT_FOUND: 404,
+    Code.INVALID_INPUT: 400,
+    Code.TOO_LARGE: 413,
+    Code.OVERLOADED: 429,
+    Code.NOT_READY: 503,
+    Code.DEADLINE: 504,
+    Code.BACKEND: 500,
+}
+REQUEST_ID = "x-request-id"
+
+
+def body(request: Request, code: str, message: str, detail: Any = None) -> dict[str, Any]:
+    error = {"code": code, "message": message, "request_id": request.scope.get(REQUEST_ID, "")}
+    return {"error": error | ({"detail": dict(detail)} if detail else {})}
+
+
+async def service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    headers = {"Retry-After": "1"} if isinstance(error, Overloaded) else None
+    return JSONResponse(body(request, error.code, error.message, error.detail), STATUS[error.code], headers)
+
+
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """What the router itself refuses: unknown paths and wrong methods."""
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    allowed = (error.headers or {}).get("Allow", "")
+    messages = {
+        404: f"nothing lives at {path}; POST an image to /predict/MODEL, or read /docs",
+        405: f"{path} does not take {method}; it takes {allowed or 'another method'}",
+    }
+    codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+    code = codes.get(error.status_code, "INVALID_INPUT")
+    message = messages.get(error.status_code, str(error.detail))
+    return JSONResponse(body(request, code, message), error.status_code, error.headers)
+
+
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours: the client learns that, the log (by uvicorn) holds the traceback."""
+    return JSONResponse(body(request, Code.BACKEND, "the server failed; its log says why"), 500)

@@ -1,0 +1,47 @@
+"""Is it alive, is it ready, what does it serve, how is it doing."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from service.messages import ModelRef
+from service.metrics import Metrics
+from service.predictor import Predictor
+
+
+def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/healthz", response_model=None)
+    async def alive() -> Response:
+        """200 while the process answers at all: for liveness probes, which restart."""
+        return JSONResponse({"status": "alive"})
+
+    @routes.get("/readyz", response_model=None)
+    async def ready() -> Response:
+        """200 when a model can answer, else 503 with the reason: for readiness probes, which route traffic."""
+        if trouble := predictor.trouble:
+            return JSONResponse({"status": "not ready", "reason": trouble}, 503)
+        return JSONResponse({"status": "ready", "models": predictor.available()})
+
+    @routes.get("/metrics", response_model=None)
+    async def scrape() -> Response:
+        """Prometheus' text format."""
+        page, content_type = metrics.page()
+        return Response(page, headers={"content-type": content_type})
+
+    @routes.get("/models", response_model=None)
+    async def models() -> dict[str, Any]:
+        """Every model with the versions that answer, newest first."""
+        return {"models": predictor.available()}
+
+    @routes.get("/models/{model}", response_model=None)
+    async def model(model: str, version: str | None = None) -> dict[str, Any]:
+        """One model: the states of its versions, and what the version asked for says of itself."""
+        statuses = [asdict(status) for status in await predictor.statuses(model)]
+        manifest = await predictor.describe(ModelRef.parse(model, version))
+        return {"versions": statuses, "manifest": asdict(manifest)}
+
+    return routes

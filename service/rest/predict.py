@@ -1,0 +1,163 @@
+"""POST /predict/<model>: an image in, labels out."""
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import InvalidInput
+from service.messages import Array, ModelRef, PredictRequest, PredictResult
+from service.predictor import CLASSES, Predictor
+from service.rest import payload
+
+PROBABILITIES = "probabilities"
+DEADLINE = "x-request-deadline-ms"
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/jpeg": _IMAGE,
+            "image/png": _IMAGE,
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["instances"],
+                    "properties": {
+                        "instances": {"type": "array", "items": {}},
+                        "signature_name": {"type": "string"},
+                    },
+                },
+                "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
+            },
+        },
+    }
+}
+
+
+class _ClientGone(Exception):
+    """The client closed the connection before its answer was ready."""
+
+
+def router(predictor: Predictor) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.post("/predict/{model}", openapi_extra=_OPENAPI, response_model=None)
+    async def predict(request: Request, model: str, version: str | None = None, top_k: str = "5") -> Response:
+        """Classifies one image or several. The newest version answers unless `version` says otherwise;
+        `top_k` labels come back for each image, most probable first. `Server-Timing` has the milliseconds
+        of each stage. A model that is no classifier answers with its raw `outputs`.
+        """
+        top = _top_k(top_k)
+        ref = ModelRef.parse(model, version)
+        deadline = _deadline(request)
+        manifest = await predictor.describe(ref)
+        body = await payload.read(request, manifest)
+        question = PredictRequest(ref, body.inputs, body.signature, deadline=deadline)
+        try:
+            result = await _unless_gone(request, predictor.predict(question, "http"))
+        except _ClientGone:
+            return Response(status_code=499)  # nobody reads it; the access log does
+        return Response(
+            json.dumps(_render(result, top), allow_nan=False),
+            media_type="application/json",
+            headers={"Server-Timing": _server_timing(result)},
+        )
+
+    return routes
+
+
+def _top_k(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise InvalidInput(f"top_k must be a whole number from 1, got {text[:40]!r}")
+    return int(text)
+
+
+def _deadline(request: Request) -> float | None:
+    text = request.headers.get(DEADLINE)
+    if text is None:
+        return None
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = -1.0
+    if not 0 < milliseconds < 1e9:
+        raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
+    return time.monotonic() + milliseconds / 1000
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, PredictResult]) -> PredictResult:
+    """`work`, cancelled as soon as the client disconnects."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise _ClientGone
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _render(result: PredictResult, top_k: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"model": result.ref.name, "version": result.ref.version}
+    probabilities = result.outputs.get(PROBABILITIES)
+    if probabilities is not None and probabilities.ndim == 2:
+        labels = _labels(result, probabilities.shape[1])
+        return answer | {"predictions": [_top(row, labels, top_k) for row in probabilities]}
+    return answer | {"outputs": {alias: _plain(array) for alias, array in result.outputs.items()}}
+
+
+def _labels(result: PredictResult, count: int) -> list[str]:
+    if len(result.labels) == count:
+        return list(result.labels)
+    classes = result.outputs.get(CLASSES)  # an upstream's: the same in every row
+    if classes is not None and classes.ndim == 2 and classes.shape[1] == count:
+        return [_text(value) for value in classes[0]]
+    return [str(index) for index in range(count)]
+
+
+def _top(row: Array, labels: list[str], top_k: int) -> dict[str, Any]:
+    order = np.argsort(-row, kind="stable")[:top_k]
+    top = [{"label": labels[index], "probability": _number(row[index])} for index in order]
+    return {**top[0], "top_k": top}
+
+
+def _number(value: Any) -> float | None:
+    """Seven significant digits, all that float32 has; null for what JSON has no number for."""
+    return float(f"{value:.7g}") if np.isfinite(value) else None
+
+
+def _plain(array: Array) -> Any:
+    if array.dtype == object:
+        return [_plain(row) for row in array] if array.ndim > 1 else [_text(value) for value in array.ravel()]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = array.astype(object)
+        array[~np.isfinite(array.astype(float))] = None
+    return array.tolist()
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _server_timing(result: PredictResult) -> str:
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in result.timings.stages().items())

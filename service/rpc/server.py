@@ -1,0 +1,51 @@
+"""The gRPC server: TensorFlow Serving's services and grpc.health.v1 on one port."""
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+
+from service.predictor import Predictor
+from service.rpc.tfserving import ModelService, PredictionService
+from service.wire.stubs import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+
+
+class GrpcServer:
+    """Listens once started. Health says SERVING from then until `drain`."""
+
+    def __init__(self, predictor: Predictor, address: str, max_message_bytes: int) -> None:
+        self._address = address
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # two servers on one port must be an error, not a lottery
+            ]
+        )
+        self._health = health.HealthServicer()
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self) -> int:
+        """The port it listens on. Raises OSError where it cannot."""
+        try:
+            port = self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._address}: {error}") from error
+        await self._server.start()
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def drain(self) -> None:
+        """Health says NOT_SERVING; calls are still answered."""
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def stop(self, grace: float) -> None:
+        """Refuses new calls, lets those under way finish for up to `grace` seconds."""
+        await self._server.stop(grace)
+
+    async def _say(self, status: int) -> None:
+        for service in SERVICES:
+            await self._health.set(service, status)

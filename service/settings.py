@@ -1,0 +1,67 @@
+"""Every knob of the service, each a command-line flag and an environment variable."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class BackendName(StrEnum):
+    embedded = "embedded"
+    tfserving = "tfserving"
+
+
+class Settings(BaseSettings):
+    """Serves image classifiers over HTTP and gRPC.
+
+    Each flag is an environment variable too: --http-port is SERVICE_HTTP_PORT.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SERVICE_",
+        frozen=True,
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    repository: Path = Field(
+        Path("model_repository"), description="folder of models: NAME/VERSION/saved_model.pb or model.tflite"
+    )
+    backend: BackendName = Field(
+        BackendName.embedded, description="embedded runs the models in this process; tfserving asks --target"
+    )
+    target: str = Field("", description="host:port of a TensorFlow Serving gRPC server, for --backend tfserving")
+    host: str = Field("0.0.0.0", description="address both servers listen on")
+    http_port: Port = Field(8000, description="HTTP port; 0 takes any free one")
+    grpc_port: Port = Field(8500, description="gRPC port; 0 takes any free one")
+    keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
+    poll_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")
+    max_batch_rows: int = Field(32, ge=1, description="rows that requests may share in one batch")
+    max_batch_delay_ms: float = Field(
+        0.0, ge=0, description="milliseconds a request may wait for company while a slot is free"
+    )
+    max_queued_rows: int = Field(
+        1024, ge=1, description="rows that may wait for one version; past it requests are refused (429)"
+    )
+    max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
+    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
+    max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")
+    drain_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="seconds to go on answering after SIGTERM, while load balancers notice that /readyz says no",
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
+
+    @model_validator(mode="after")
+    def _target_with_tfserving(self) -> "Settings":
+        if (self.backend is BackendName.tfserving) != bool(self.target):
+            raise ValueError("--backend tfserving and --target host:port go together")
+        return self

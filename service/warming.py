@@ -1,0 +1,36 @@
+"""What a version goes through between being loaded and answering: warm-up, then a check of its answers."""
+
+import numpy as np
+
+from service.backends.base import Golden, Loaded
+from service.errors import ServiceError
+
+TOLERANCE = 0.01  # probability: other processors round differently, a wrong model is far off
+
+
+async def warm(loaded: Loaded) -> None:
+    """Replays the warm-up requests, then asks the golden questions.
+
+    Raises ValueError, saying what is wrong, where a request fails or an answer is not what it was at export.
+    """
+    for signature, inputs in loaded.warmup:
+        if loaded.manifest.decodes(signature):  # its images are decoded outside the model
+            continue
+        loaded.manifest.signature(signature)
+        try:
+            await loaded.runner.run(signature, inputs, (), None)
+        except ServiceError as error:
+            raise ValueError(f"a warm-up request failed in signature {signature!r}: {error.message}") from error
+    if loaded.golden is not None:
+        await _check(loaded, loaded.golden)
+
+
+async def _check(loaded: Loaded, golden: Golden) -> None:
+    answers = await loaded.runner.run(golden.signature, golden.inputs, (), None)
+    for alias, expected in golden.outputs.items():
+        difference = float(np.abs(answers[alias] - expected).max())
+        if not difference <= TOLERANCE:  # NaN is a failure too
+            raise ValueError(
+                f"its answers are not those it gave when it was exported: {alias!r} differs by {difference:.3g} "
+                f"(tolerance {TOLERANCE}); the files are damaged, or this machine computes differently"
+            )

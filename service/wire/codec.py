@@ -1,0 +1,123 @@
+"""TensorProto <-> ndarray, as TensorFlow Serving reads and writes them."""
+
+from typing import Any
+
+import numpy as np
+
+from service.errors import InvalidInput
+from service.messages import Array
+from service.wire.stubs import tensor_pb2, types_pb2
+
+TensorProto = Any
+"""tensorflow.core.framework.tensor_pb2.TensorProto: generated code carries no types."""
+
+# Wire type -> (NumPy name, the field that holds its values). Replies use that field, never
+# `tensor_content`: clients of TensorFlow Serving read `outputs["y"].float_val` directly.
+_FIELDS: dict[int, tuple[str, str]] = {
+    types_pb2.DT_FLOAT: ("float32", "float_val"),
+    types_pb2.DT_DOUBLE: ("float64", "double_val"),
+    types_pb2.DT_INT8: ("int8", "int_val"),
+    types_pb2.DT_INT16: ("int16", "int_val"),
+    types_pb2.DT_INT32: ("int32", "int_val"),
+    types_pb2.DT_UINT8: ("uint8", "int_val"),
+    types_pb2.DT_UINT16: ("uint16", "int_val"),
+    types_pb2.DT_UINT32: ("uint32", "uint32_val"),
+    types_pb2.DT_INT64: ("int64", "int64_val"),
+    types_pb2.DT_UINT64: ("uint64", "uint64_val"),
+    types_pb2.DT_BOOL: ("bool", "bool_val"),
+    types_pb2.DT_HALF: ("float16", "half_val"),
+    types_pb2.DT_STRING: ("string", "string_val"),
+}
+_TYPES = {name: number for number, (name, _) in _FIELDS.items()}
+
+
+def dtype_name(number: int) -> str:
+    """The NumPy name of a DataType number; the enum's own name where NumPy has none."""
+    if number in _FIELDS:
+        return _FIELDS[number][0]
+    try:
+        return str(types_pb2.DataType.Name(number))
+    except ValueError:
+        return f"DataType({number})"
+
+
+def dtype_number(name: str) -> int:
+    """The DataType number of a NumPy name; DT_INVALID for names the wire does not have."""
+    return _TYPES.get(name, int(types_pb2.DT_INVALID))
+
+
+def to_array(name: str, proto: TensorProto) -> Array:
+    """Raises InvalidInput, naming the tensor, where `proto` does not parse.
+
+    Fewer values than elements repeat the last one, as TensorFlow does.
+    """
+    if proto.dtype not in _FIELDS:
+        raise InvalidInput(f"input {name!r}: dtype {dtype_name(proto.dtype)} is not supported", input=name)
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise InvalidInput(f"input {name!r}: the tensor's shape must be fully known, got {list(shape)}", input=name)
+    numpy_name, field = _FIELDS[proto.dtype]
+    count = 1
+    for size in shape:  # Python integers: a hostile shape must not wrap around
+        count *= size
+    if proto.tensor_content:
+        if numpy_name == "string":
+            raise InvalidInput(f"input {name!r}: strings travel in string_val, not tensor_content", input=name)
+        dtype = np.dtype(numpy_name)
+        if len(proto.tensor_content) != count * dtype.itemsize:
+            raise InvalidInput(
+                f"input {name!r}: shape {list(shape)} of {numpy_name} needs {count * dtype.itemsize} bytes, "
+                f"tensor_content has {len(proto.tensor_content)}",
+                input=name,
+            )
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    values = getattr(proto, field)
+    # A lone value may fill any shape: without a bound, 20 bytes on the wire could ask for terabytes.
+    if len(values) > count or (not values and count) or (len(values) < count and count > 2**24):
+        raise InvalidInput(f"input {name!r}: shape {list(shape)} holds {count} values, got {len(values)}", input=name)
+    if numpy_name == "string":
+        array = np.empty(count, dtype=object)
+        array[: len(values)] = list(values)
+    elif numpy_name == "float16":
+        array = np.empty(count, np.uint16)
+        array[: len(values)] = values
+    else:
+        try:
+            array = np.empty(count, numpy_name)
+            array[: len(values)] = values
+        except OverflowError as error:
+            raise InvalidInput(f"input {name!r}: a value does not fit {numpy_name}", input=name) from error
+    if len(values) < count:
+        array[len(values) :] = array[len(values) - 1]
+    return (array.view(np.float16) if numpy_name == "float16" else array).reshape(shape)
+
+
+def to_proto(array: Array) -> TensorProto:
+    """The array in its typed `*_val` field. Raises TypeError for dtypes TensorFlow has no wire type for."""
+    name = "string" if array.dtype.kind in "OSU" else array.dtype.name
+    if name not in _TYPES:
+        raise TypeError(f"dtype {name} cannot travel as a TensorProto")
+    number = _TYPES[name]
+    proto = tensor_pb2.TensorProto(dtype=number)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    flat = array.ravel()
+    if name == "float16":
+        flat = flat.view(np.uint16)
+    values = [_bytes(value) for value in flat] if name == "string" else flat.tolist()
+    getattr(proto, _FIELDS[number][1]).extend(values)
+    return proto
+
+
+def to_request_proto(array: Array) -> TensorProto:
+    """The array packed in `tensor_content`: what a client sends, one copy for any size."""
+    if array.dtype == object:
+        return to_proto(array)
+    proto = tensor_pb2.TensorProto(dtype=_TYPES[array.dtype.name], tensor_content=np.ascontiguousarray(array).tobytes())
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
