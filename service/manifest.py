@@ -157,7 +157,8 @@ class Manifest:
                 facts=document["facts"],
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} cannot be read: {error!r}; export the model again") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path} cannot be read ({reason}); export the model again") from error
 
 
 def _signature(document: Mapping[str, Any]) -> Signature:

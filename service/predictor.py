@@ -147,7 +147,7 @@ class Predictor:
         ((alias, encoded),) = inputs.items()
         signature.inputs[alias].check(alias, encoded)
         if len(encoded) == 0:
-            raise InvalidInput(f"input {alias!r} holds no image; send at least one")
+            raise InvalidInput(f"input {alias!r} has no rows; send at least one image")
         pixels = await asyncio.gather(*(self._decode_one(recipe, index, data) for index, data in enumerate(encoded)))
         target = manifest.signature(recipe.image_signature).only_input
         assert target is not None  # our exports have exactly one
@@ -182,9 +182,13 @@ def _aliased(signature: Signature, name: str, inputs: Tensors) -> Tensors:
 
 def _shared(signature: Signature, inputs: Tensors) -> bool:
     """True where dim 0 of every input counts the rows, so that requests may share a batch."""
-    if not inputs or not all(spec.batched for spec in signature.inputs.values()):
+    batched = bool(inputs) and all(spec.batched for spec in signature.inputs.values())
+    if not batched or any(array.ndim == 0 for array in inputs.values()):
         return False
-    return all(array.ndim > 0 for array in inputs.values()) and len({len(array) for array in inputs.values()}) == 1
+    rows = {alias: len(array) for alias, array in inputs.items()}
+    if 0 in rows.values():
+        raise InvalidInput(f"input {min(rows, key=rows.__getitem__)!r} has no rows; send at least one")
+    return len(set(rows.values())) == 1
 
 
 def _complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:

@@ -19,6 +19,7 @@ from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
 from service.wire import signatures
 from service.wire.signatures import SERVE_TAG
+from service.wire.stubs import config_pb2
 
 
 class SavedModelRunner:
@@ -65,10 +66,12 @@ class SavedModelRunner:
         key = (signature, inputs, outputs)
         if key not in self._callables:
             definition = self._definitions[signature]
-            self._callables[key] = self._session.make_callable(
-                fetches=[definition.outputs[alias].name for alias in outputs],
-                feed_list=[definition.inputs[alias].name for alias in inputs],
-            )
+            # Unlike `make_callable`, the options' way leaves shapes to the graph, as TensorFlow Serving
+            # does (upstream's own tests send [1] where [-1, 1] is declared), and costs less a call.
+            options = config_pb2.CallableOptions()
+            options.feed.extend(definition.inputs[alias].name for alias in inputs)
+            options.fetch.extend(definition.outputs[alias].name for alias in outputs)
+            self._callables[key] = self._session._make_callable_from_options(options)
         return self._callables[key]
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidInput
-from service.messages import Array
+from service.messages import Array, strings
 from service.wire.stubs import tensor_pb2, types_pb2
 
 TensorProto = Any
@@ -28,6 +28,7 @@ _FIELDS: dict[int, tuple[str, str]] = {
     types_pb2.DT_HALF: ("float16", "half_val"),
     types_pb2.DT_STRING: ("string", "string_val"),
 }
+_NARROW = {"int8", "int16", "uint8", "uint16"}  # travel as int32
 _TYPES = {name: number for number, (name, _) in _FIELDS.items()}
 
 
@@ -75,21 +76,24 @@ def to_array(name: str, proto: TensorProto) -> Array:
     # A lone value may fill any shape: without a bound, 20 bytes on the wire could ask for terabytes.
     if len(values) > count or (not values and count) or (len(values) < count and count > 2**24):
         raise InvalidInput(f"input {name!r}: shape {list(shape)} holds {count} values, got {len(values)}", input=name)
+    array = _from_values(name, numpy_name, values)
+    if len(array) < count:
+        array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
+    return array.reshape(shape)
+
+
+def _from_values(name: str, numpy_name: str, values: Any) -> Array:
     if numpy_name == "string":
-        array = np.empty(count, dtype=object)
-        array[: len(values)] = list(values)
-    elif numpy_name == "float16":
-        array = np.empty(count, np.uint16)
-        array[: len(values)] = values
-    else:
-        try:
-            array = np.empty(count, numpy_name)
-            array[: len(values)] = values
-        except OverflowError as error:
-            raise InvalidInput(f"input {name!r}: a value does not fit {numpy_name}", input=name) from error
-    if len(values) < count:
-        array[len(values) :] = array[len(values) - 1]
-    return (array.view(np.float16) if numpy_name == "float16" else array).reshape(shape)
+        return strings(list(values))
+    if numpy_name == "float16":
+        return np.array(values, np.uint16).view(np.float16)
+    if numpy_name in _NARROW:
+        wide = np.array(values, np.int32)
+        limits = np.iinfo(numpy_name)
+        if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
+            raise InvalidInput(f"input {name!r}: a value does not fit {numpy_name}", input=name)
+        return wide.astype(numpy_name)
+    return np.array(values, numpy_name)
 
 
 def to_proto(array: Array) -> TensorProto:

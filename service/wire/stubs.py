@@ -31,7 +31,7 @@ def _bare_tensorflow() -> Iterator[None]:
 
 with _bare_tensorflow():
     from tensorflow.core.framework import tensor_pb2, types_pb2
-    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         get_model_status_pb2,
@@ -43,6 +43,7 @@ with _bare_tensorflow():
     )
 
 __all__ = [
+    "config_pb2",
     "get_model_metadata_pb2",
     "get_model_status_pb2",
     "meta_graph_pb2",

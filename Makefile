@@ -1,0 +1,36 @@
+# The whole interface. Every target makes .venv itself; PYTHON chooses the interpreter it is made with.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
+	@$(BIN)/python -c "import sys; from service.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
+	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 64; }
+	@exec $(BIN)/python -m service
+
+test: .venv/installed ## the test suite
+	@$(BIN)/python -m pytest
+
+check: .venv/installed ## ruff, mypy --strict, import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
+	@$(BIN)/python -m loadtest.bench
+
+lock: .venv/installed ## constraints.txt from what .venv holds now
+	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt
+
+clean: ## .venv and caches, not the models
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv (about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[export,dev]'
+	@touch $@

@@ -1,0 +1,153 @@
+"""The stock stubs of tensorflow-serving-api against us, used as a client of TensorFlow Serving would."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.wire.stubs import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    types_pb2,
+)
+from tests.serving import Service
+from tests.testdata import needs_testdata
+
+
+@pytest.fixture
+def channel(service: Service) -> Iterator[grpc.Channel]:
+    with service.channel() as channel:
+        yield channel
+
+
+@pytest.fixture
+def prediction(channel: grpc.Channel) -> Any:
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture
+def models(channel: grpc.Channel) -> Any:
+    return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+def image_request(*images: bytes, name: str = "lenet5") -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    tensor = request.inputs["image_bytes"]
+    tensor.dtype = types_pb2.DT_STRING
+    tensor.tensor_shape.dim.add(size=len(images))
+    tensor.string_val.extend(images)
+    return request
+
+
+def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details() or ""
+
+
+def test_predict_answers_in_typed_fields_and_names_the_version(prediction: Any, samples: dict[str, bytes]) -> None:
+    reply = prediction.Predict(image_request(samples["3"], samples["8"]), timeout=30)
+    assert reply.model_spec.name == "lenet5" and reply.model_spec.version.value == 1
+    assert reply.model_spec.signature_name == "serving_default"
+    probabilities = reply.outputs["probabilities"]
+    assert [dim.size for dim in probabilities.tensor_shape.dim] == [2, 10]
+    assert len(probabilities.float_val) == 20 and not probabilities.tensor_content
+    first = list(probabilities.float_val[:10])
+    assert reply.outputs["classes"].string_val[first.index(max(first))] == b"3"
+    assert list(reply.outputs["classes"].string_val) == [str(digit).encode() for digit in range(10)] * 2
+
+
+def test_output_filter_picks_outputs(prediction: Any, samples: dict[str, bytes]) -> None:
+    request = image_request(samples["3"])
+    request.output_filter.append("classes")
+    assert set(prediction.Predict(request, timeout=30).outputs) == {"classes"}
+    request.output_filter[:] = ["nope"]
+    code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and "['classes', 'probabilities']" in message
+
+
+@needs_testdata
+def test_half_plus_two_as_upstreams_own_test_asks_it(prediction: Any) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "half_plus_two"
+    request.inputs["x"].dtype = types_pb2.DT_FLOAT
+    request.inputs["x"].float_val.append(2.0)
+    request.inputs["x"].tensor_shape.dim.add(size=1)
+    reply = prediction.Predict(request, timeout=30)
+    assert list(reply.outputs["y"].float_val) == [3.0]
+    request.model_spec.signature_name = "regress_x_to_y"
+    code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and "inputs" in message
+
+
+def test_a_missing_model_is_a_servable_not_found(prediction: Any) -> None:
+    code, message = code_of(lambda: prediction.Predict(image_request(b"", name="absent"), timeout=30))
+    assert code is grpc.StatusCode.NOT_FOUND and "Servable" in message and "Latest(absent)" in message
+
+
+@pytest.mark.parametrize("says", ["name", "inputs", "label"])
+def test_malformed_requests_say_what_is_missing(prediction: Any, says: str) -> None:
+    request = predict_pb2.PredictRequest()
+    if says != "name":
+        request.model_spec.name = "lenet5"
+    if says == "label":
+        request.model_spec.version_label = "canary"
+    code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and says in message
+
+
+def test_a_deadline_that_cannot_be_met(prediction: Any, samples: dict[str, bytes]) -> None:
+    code, _ = code_of(lambda: prediction.Predict(image_request(*[samples["3"]] * 500), timeout=0.001))
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_metadata_lists_every_signature(prediction: Any) -> None:
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "lenet5"
+    reply = prediction.GetModelMetadata(request, timeout=30)
+    assert reply.model_spec.version.value == 1
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    assert reply.metadata["signature_def"].Unpack(definitions)
+    assert set(definitions.signature_def) == {"serving_default", "image", "tensor"}
+    image = definitions.signature_def["image"].inputs["image"]
+    assert image.dtype == types_pb2.DT_UINT8 and [dim.size for dim in image.tensor_shape.dim] == [-1, 28, 28, 3]
+    request.metadata_field[:] = ["nope"]
+    assert code_of(lambda: prediction.GetModelMetadata(request, timeout=30))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_status(models: Any) -> None:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "lenet5"
+    (version,) = models.GetModelStatus(request, timeout=30).model_version_status
+    assert version.version == 1 and version.status.error_code == 0
+    assert version.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    request.model_spec.version.value = 9
+    assert code_of(lambda: models.GetModelStatus(request, timeout=30))[0] is grpc.StatusCode.NOT_FOUND
+    request.model_spec.name = "absent"
+    assert code_of(lambda: models.GetModelStatus(request, timeout=30))[0] is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"])
+def test_health(channel: grpc.Channel, name: str) -> None:
+    reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_large_batch_passes(prediction: Any, samples: dict[str, bytes]) -> None:
+    """Python's gRPC stops at 4 MiB unless told."""
+    import numpy as np
+
+    from service.wire import codec
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "lenet5"
+    request.model_spec.signature_name = "image"
+    request.inputs["image"].CopyFrom(codec.to_request_proto(np.zeros((4000, 28, 28, 3), np.uint8)))
+    assert request.ByteSize() > 9_000_000
+    assert len(prediction.Predict(request, timeout=60).outputs["probabilities"].float_val) == 40_000

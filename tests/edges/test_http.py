@@ -1,0 +1,239 @@
+"""What only HTTP has: bodies of several kinds, headers, limits, and errors in one shape."""
+
+import asyncio
+import http.client
+import re
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.serving import Service
+
+
+@pytest.fixture
+def client(service: Service) -> httpx.Client:
+    return httpx.Client(base_url=service.url, timeout=30)
+
+
+def error_of(reply: httpx.Response, status: int) -> dict[str, str]:
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert set(error) >= {"code", "message", "request_id"} and error["request_id"] == reply.headers["x-request-id"]
+    return dict(error)
+
+
+@pytest.mark.parametrize(
+    "kind", ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", None]
+)
+def test_a_raw_body_is_an_image_whatever_it_is_called(
+    client: httpx.Client, samples: dict[str, bytes], kind: str | None
+) -> None:
+    reply = client.post("/predict/lenet5", content=samples["7"], headers={"content-type": kind} if kind else {})
+    assert reply.status_code == 200
+    document = reply.json()
+    assert document["model"] == "lenet5" and document["version"] == 1
+    (prediction,) = document["predictions"]
+    assert prediction["label"] == prediction["top_k"][0]["label"] == "7"
+    assert len(prediction["top_k"]) == 5
+    probabilities = [entry["probability"] for entry in prediction["top_k"]]
+    assert probabilities == sorted(probabilities, reverse=True) and 0.5 < probabilities[0] <= 1
+
+
+def test_every_digit_is_read_right(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    right = [
+        client.post("/predict/lenet5", content=data).json()["predictions"][0]["label"] == label
+        for label, data in samples.items()
+    ]
+    assert len(right) == 10 and sum(right) >= 9
+
+
+def test_multipart_takes_several_files(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    files = [("image", (f"{label}.png", samples[label], "image/png")) for label in "314"]
+    document = client.post("/predict/lenet5", files=files).json()
+    assert [prediction["label"] for prediction in document["predictions"]] == ["3", "1", "4"]
+
+
+def test_top_k_bounds_the_answer(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    for asked, given in (("1", 1), ("3", 3), ("500", 10)):
+        document = client.post("/predict/lenet5", params={"top_k": asked}, content=samples["0"]).json()
+        assert len(document["predictions"][0]["top_k"]) == given
+
+
+def test_stage_timings_come_with_the_answer(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    timing = client.post("/predict/lenet5", content=samples["0"]).headers["server-timing"]
+    stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
+    assert list(stages) == ["decode", "queue", "compute", "total"]
+    parts = sum(float(stages[stage]) for stage in ("decode", "queue", "compute"))
+    assert 0 < parts <= float(stages["total"]) < 10_000
+
+
+def test_a_request_id_comes_back(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    reply = client.post("/predict/lenet5", content=samples["0"], headers={"x-request-id": "abc-1"})
+    assert reply.headers["x-request-id"] == "abc-1"
+    assert len(client.get("/healthz", headers={"x-request-id": "x" * 500}).headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        (b"", "image/jpeg", "body is empty"),
+        (b"", "application/json", "body is empty"),
+        (b"{", "application/json", "not valid JSON"),
+        (b"[" * 100_000, "application/json", "not valid JSON"),
+        (b"\xff\xfe", "application/json", "not valid JSON"),
+        (b"[1, 2]", "application/json", "instances"),
+        (b"{}", "application/json", "instances"),
+        (b'{"instances": []}', "application/json", "instances"),
+        (b'{"instances": 7}', "application/json", "instances"),
+        (b'{"instances": [{"b64": "!"}]}', "application/json", "base64"),
+        (b'{"instances": [{"b64": 7}]}', "application/json", "base64"),
+        (b'{"instances": [{"b65": "aGk="}]}', "application/json", "image"),
+        (b'{"instances": [NaN]}', "application/json", "NaN"),
+        (b'{"instances": [[[1, 2], [3]]]}', "application/json", "ragged"),
+        (b'{"instances": [[[["a"]]]]}', "application/json", "uint8"),
+        (b'{"instances": [[[[300, 0, 0]]]]}', "application/json", "0 to 255"),
+        (b'{"instances": [1], "signature_name": 5}', "application/json", "signature_name"),
+        (b"x=1", "text/html", "text/html"),
+        (b"--", "multipart/form-data; boundary=xyz", ""),
+        (b"--", "multipart/form-data", ""),
+        (b"--xyz--\r\n", "multipart/form-data; boundary=xyz", "no file"),
+    ],
+)
+def test_bad_bodies_say_what_to_send(client: httpx.Client, body: bytes, kind: str, says: str) -> None:
+    error = error_of(client.post("/predict/lenet5", content=body, headers={"content-type": kind}), 400)
+    assert error["code"] == "INVALID_INPUT" and says in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("version=one", "version"),
+        ("version=-1", "version"),
+        ("top_k=0", "top_k"),
+        ("top_k=x", "top_k"),
+        ("top_k=-1", "top_k"),
+    ],
+)
+def test_bad_queries_say_what_to_ask(client: httpx.Client, samples: dict[str, bytes], query: str, says: str) -> None:
+    assert says in error_of(client.post(f"/predict/lenet5?{query}", content=samples["0"]), 400)["message"]
+
+
+def test_wrong_methods_and_paths_keep_the_shape(client: httpx.Client) -> None:
+    assert "takes POST" in error_of(client.get("/predict/lenet5"), 405)["message"]
+    assert "/docs" in error_of(client.get("/nowhere"), 404)["message"]
+
+
+def test_a_hundred_megabytes_are_refused_before_they_are_read(
+    service: Service, client: httpx.Client, samples: dict[str, bytes]
+) -> None:
+    error = error_of(client.post("/predict/lenet5", content=b"\xff" * 100_000_000), 413)
+    assert error["code"] == "TOO_LARGE"
+
+    def endless() -> Iterator[bytes]:  # no Content-Length to look at
+        for _ in range(100):
+            yield b"\xff" * 1_000_000
+
+    assert error_of(client.post("/predict/lenet5", content=endless()), 413)["code"] == "TOO_LARGE"
+    assert client.post("/predict/lenet5", content=samples["0"]).status_code == 200
+
+
+def test_a_deadline_that_cannot_be_met_is_a_504(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    def asked(milliseconds: str) -> httpx.Response:
+        return client.post("/predict/lenet5", content=samples["0"], headers={"x-request-deadline-ms": milliseconds})
+
+    assert asked("30000").status_code == 200
+    assert error_of(asked("0.001"), 504)["code"] == "DEADLINE"
+    assert "milliseconds" in error_of(asked("soon"), 400)["message"]
+
+
+def test_bad_requests_leave_their_neighbours_alone(service: Service, samples: dict[str, bytes]) -> None:
+    """Good and bad requests at once, so that they meet in batches."""
+
+    async def storm() -> list[tuple[bool, httpx.Response]]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            bodies = [samples["3"] if turn % 3 else b"nonsense" for turn in range(150)]
+            replies = await asyncio.gather(*(client.post("/predict/lenet5", content=body) for body in bodies))
+            return [(body == samples["3"], reply) for body, reply in zip(bodies, replies, strict=True)]
+
+    for good, reply in asyncio.run(storm()):
+        assert reply.status_code == (200 if good else 400)
+        if good:
+            assert reply.json()["predictions"][0]["label"] == "3"
+
+
+def test_half_a_request_and_rubbish_on_the_wire_harm_nobody(
+    service: Service, client: httpx.Client, samples: dict[str, bytes]
+) -> None:
+    for data in (
+        b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nabc",
+        b"\x16\x03\x01\x00",
+        b"GARBAGE\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", service.http_port)) as wire:
+            wire.sendall(data)
+            time.sleep(0.05)
+    assert client.post("/predict/lenet5", content=samples["0"]).status_code == 200
+
+
+def test_a_client_that_hangs_up_is_counted_as_cancelled(
+    service: Service, client: httpx.Client, samples: dict[str, bytes]
+) -> None:
+    body = b"".join(
+        b'--x\r\ncontent-disposition: form-data; name="i"; filename="i"\r\n\r\n' + samples["0"] + b"\r\n"
+        for _ in range(900)
+    )
+    connection = http.client.HTTPConnection("127.0.0.1", service.http_port)
+    connection.request(
+        "POST", "/predict/lenet5", body + b"--x--\r\n", {"content-type": "multipart/form-data; boundary=x"}
+    )
+    time.sleep(0.03)
+    connection.close()
+    service.wait_until(lambda: "model_server_requests_in_flight 0.0" in client.get("/metrics").text, 10)
+    assert client.post("/predict/lenet5", content=samples["0"]).status_code == 200
+
+
+def test_operators_pages(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json()["models"]["lenet5"] == [1]
+    assert client.get("/models").json()["models"]["lenet5"] == [1]
+    described = client.get("/models/lenet5").json()
+    assert described["versions"] == [{"version": 1, "state": "AVAILABLE", "error": ""}]
+    assert described["manifest"]["labels"] == list("0123456789")
+    error_of(client.get("/models/nobody"), 404)
+
+
+def test_metrics_count_what_happened(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    def value(series: str) -> float:
+        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    ok = 'model_server_requests_total{code="OK",model="lenet5",protocol="http",version="1"}'
+    bad = 'model_server_requests_total{code="INVALID_INPUT",model="lenet5",protocol="http",version="1"}'
+    compute = 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}'
+    rows = 'model_server_batch_rows_sum{model="lenet5",version="1"}'
+    before = [value(series) for series in (ok, bad, compute, rows)]
+    client.post("/predict/lenet5", content=samples["0"])
+    client.post("/predict/lenet5", content=b"nonsense")
+    client.post("/predict/invented-by-a-client", content=samples["0"])
+    assert [value(series) for series in (ok, bad, compute, rows)] == [
+        before[0] + 1,
+        before[1] + 1,
+        before[2] + 1,
+        before[3] + 1,
+    ]
+    page = client.get("/metrics").text
+    assert "invented-by-a-client" not in page
+    assert 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"} 1.0' in page
+    assert 'model_server_queue_rows{model="lenet5",version="1"} 0.0' in page
+
+
+def test_docs_need_no_network(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert assets and all(asset.startswith("/") for asset in assets), assets
+    for asset in assets:
+        assert client.get(asset).status_code == 200, asset
+    assert "/predict/{model}" in client.get("/openapi.json").json()["paths"]

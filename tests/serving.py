@@ -1,0 +1,95 @@
+"""A real `python -m service` in a process of its own, for tests that talk to it over sockets."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+
+START_SECONDS = 90.0  # TensorFlow's import on a busy machine
+
+
+@dataclass(frozen=True)
+class Service:
+    process: "subprocess.Popen[bytes]"
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def http_port(self) -> int:
+        return int(self._logged(r"HTTP on port (\d+)"))
+
+    @property
+    def grpc_port(self) -> int:
+        return int(self._logged(r"gRPC on port (\d+)"))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=[("grpc.max_receive_message_length", -1)])
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        self.wait_until(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, seconds)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, f"the service ended with {self.process.returncode}:\n{self.log()}"
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain:\n{self.log()}"
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> int:
+        """Sends the signal and returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def _logged(self, pattern: str) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while (match := re.search(pattern, self.log())) is None:
+            assert self.process.poll() is None, f"the service ended with {self.process.returncode}:\n{self.log()}"
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        return match[1]
+
+
+@contextmanager
+def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """The service on free ports, killed at the end if it still runs. `wait_ready` is the caller's."""
+    with tempfile.TemporaryDirectory() as folder:
+        log_file = Path(folder, "log")
+        defaults = {
+            "SERVICE_HTTP_PORT": "0",
+            "SERVICE_GRPC_PORT": "0",
+            "SERVICE_HOST": "127.0.0.1",
+            "SERVICE_DRAIN_SECONDS": "0",
+        }
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service", *map(str, arguments)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **defaults, **(env or {})},
+            )
+        try:
+            yield Service(process, log_file)
+        finally:
+            process.kill()
+            process.wait()

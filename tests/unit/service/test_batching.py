@@ -1,0 +1,254 @@
+"""The batcher: every caller settled exactly once, no crossed answers, dead work never computed."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.backends.fake import FakeRunner, double
+from service.batching import Batcher, Policy, SizeAndDelay
+from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded
+from service.messages import Tensors
+
+EAGER = SizeAndDelay(max_rows=8)
+
+
+def rows(*values: float, width: int = 2) -> Tensors:
+    return {"x": np.repeat(np.asarray(values, np.float32)[:, None], width, axis=1)}
+
+
+def batcher(runner: FakeRunner, policy: Policy = EAGER, max_queued_rows: int = 10_000) -> Batcher:
+    return Batcher(runner, policy, max_queued_rows)
+
+
+def gated() -> tuple[asyncio.Event, Callable[[str, Tensors], Awaitable[Tensors]]]:
+    gate = asyncio.Event()
+
+    async def compute(signature: str, inputs: Tensors) -> Tensors:
+        await gate.wait()
+        return await double(signature, inputs)
+
+    return gate, compute
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), slots=st.integers(1, 3), max_rows=st.integers(1, 40), delay=st.sampled_from([0, 0.003])
+)
+def test_a_thousand_callers_with_cancels_and_failures(seed: int, slots: int, max_rows: int, delay: float) -> None:
+    """Each caller gets its own rows, its own failure or its own cancellation, exactly once."""
+    chance = random.Random(seed)
+    refused = {caller for caller in range(1000) if chance.random() < 0.02}
+    computed: list[int] = []
+
+    async def compute(signature: str, inputs: Tensors) -> Tensors:
+        await asyncio.sleep(chance.random() * 0.002)
+        callers = set(inputs["x"][:, 0].astype(int).tolist())
+        computed.extend(callers)
+        if callers & refused:
+            raise InvalidInput("one of these rows is to blame")
+        if chance.random() < 0.05:
+            raise RuntimeError("the model fell over")
+        return {"y": inputs["x"] * 2}
+
+    async def call(target: Batcher, caller: int) -> str:
+        await asyncio.sleep(chance.random() * 0.05)
+        size, width = chance.choice([1, 1, 1, 2, 5]), chance.choice([1, 2, 3])
+        try:
+            answer = await target.submit("serving_default", rows(*[caller] * size, width=width))
+        except InvalidInput:
+            assert caller in refused, "somebody else's bad row failed this caller"
+            return "refused"
+        except BackendFailed:
+            return "failed"
+        assert caller not in refused
+        assert answer.outputs["y"].shape == (size, width)
+        assert (answer.outputs["y"] == 2 * caller).all(), "crossed answers"
+        return "answered"
+
+    async def scenario() -> None:
+        runner = FakeRunner(compute, slots=slots)
+        target = batcher(runner, SizeAndDelay(max_rows, delay))
+        tasks = [asyncio.create_task(call(target, caller)) for caller in range(1000)]
+        cancelled = []
+        for task in chance.sample(tasks, 200):
+            await asyncio.sleep(0.0002)
+            if task.cancel():
+                cancelled.append(task)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await target.drain()
+        assert target.queued_rows == 0
+        for task, result in zip(tasks, results, strict=True):
+            assert result in ("answered", "failed", "refused") or (
+                isinstance(result, asyncio.CancelledError) and task in cancelled
+            ), result
+        assert results.count("answered") > 300
+        assert max(runner.calls) <= max(max_rows, 5)
+
+    asyncio.run(scenario())
+
+
+async def test_an_idle_runner_takes_a_lone_request_at_once() -> None:
+    runner = FakeRunner()
+    answer = await batcher(runner).submit("serving_default", rows(3))
+    assert answer.outputs["y"].tolist() == [[6, 6]] and runner.calls == [1]
+    assert answer.queue < 0.05
+
+
+async def test_requests_batch_while_the_runner_is_busy() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    tasks = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(20)]
+    await settle()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert runner.calls == [1, 8, 8, 3]
+
+
+async def test_a_delay_waits_for_company_counted_from_the_oldest() -> None:
+    runner = FakeRunner()
+    target = batcher(runner, SizeAndDelay(max_rows=8, max_delay=0.05))
+    started = time.monotonic()
+    first = asyncio.create_task(target.submit("serving_default", rows(1)))
+    await asyncio.sleep(0.03)
+    second = asyncio.create_task(target.submit("serving_default", rows(2)))
+    await asyncio.gather(first, second)
+    assert runner.calls == [2]
+    assert 0.045 <= time.monotonic() - started < 0.5
+
+
+async def test_a_full_batch_does_not_wait() -> None:
+    runner = FakeRunner()
+    target = batcher(runner, SizeAndDelay(max_rows=2, max_delay=60))
+    await asyncio.gather(*(target.submit("serving_default", rows(n)) for n in range(4)))
+    assert runner.calls == [2, 2]
+
+
+async def test_other_shapes_dtypes_signatures_and_outputs_never_share_a_batch() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    first = asyncio.create_task(target.submit("serving_default", rows(0)))
+    await settle()
+    others = [
+        target.submit("serving_default", rows(1)),
+        target.submit("serving_default", rows(1, width=3)),
+        target.submit("serving_default", {"x": np.ones((1, 2), np.float64)}),
+        target.submit("other", rows(1)),
+        target.submit("serving_default", rows(1), ("y",)),
+    ]
+    tasks = [asyncio.create_task(other) for other in others]
+    await settle()
+    gate.set()
+    await asyncio.gather(first, *tasks)
+    assert runner.calls == [1] * 6
+
+
+async def test_a_request_that_is_not_rows_runs_alone() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    tasks = [asyncio.create_task(target.submit("serving_default", rows(1, 2), shared=False)) for _ in range(3)]
+    await settle()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert runner.calls == [2, 2, 2]
+
+
+async def test_a_request_larger_than_a_batch_is_not_split() -> None:
+    runner = FakeRunner()
+    answer = await batcher(runner).submit("serving_default", rows(*range(20)))
+    assert runner.calls == [20] and answer.outputs["y"][:, 0].tolist() == [2 * n for n in range(20)]
+
+
+async def test_cancelled_requests_never_reach_the_model() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    first = asyncio.create_task(target.submit("serving_default", rows(0)))
+    await settle()
+    waiting = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(4)]
+    await settle()
+    assert target.queued_rows == 4
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert target.queued_rows == 0
+    gate.set()
+    await first
+    assert runner.calls == [1]
+
+
+async def test_cancelling_one_in_flight_leaves_its_neighbours() -> None:
+    gate, compute = gated()
+    target = batcher(FakeRunner(compute), SizeAndDelay(max_rows=2, max_delay=60))
+    lost = asyncio.create_task(target.submit("serving_default", rows(1)))
+    kept = asyncio.create_task(target.submit("serving_default", rows(2)))
+    await settle()
+    lost.cancel()
+    await settle()
+    gate.set()
+    assert (await kept).outputs["y"].tolist() == [[4, 4]]
+    with pytest.raises(asyncio.CancelledError):
+        await lost
+
+
+async def test_expired_requests_are_dropped_before_dispatch() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    first = asyncio.create_task(target.submit("serving_default", rows(0)))
+    await settle()
+    late = asyncio.create_task(target.submit("serving_default", rows(1), deadline=time.monotonic() + 0.01))
+    alive = asyncio.create_task(target.submit("serving_default", rows(2), deadline=time.monotonic() + 60))
+    await asyncio.sleep(0.03)
+    gate.set()
+    await asyncio.gather(first, alive)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert runner.calls == [1, 1]
+
+
+async def test_the_queue_is_bounded_in_rows() -> None:
+    gate, compute = gated()
+    target = batcher(FakeRunner(compute), max_queued_rows=3)
+    tasks = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(4)]
+    await settle()
+    with pytest.raises(Overloaded, match="3 rows wait"):
+        await target.submit("serving_default", rows(9))
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert (await target.submit("serving_default", rows(9))).outputs["y"].tolist() == [[18, 18]]
+
+
+async def test_drain_answers_what_waits_and_refuses_what_comes() -> None:
+    runner = FakeRunner()
+    target = batcher(runner, SizeAndDelay(max_rows=8, max_delay=60))
+    task = asyncio.create_task(target.submit("serving_default", rows(1)))
+    await settle()
+    await asyncio.wait_for(target.drain(), 5)
+    assert (await task).outputs["y"].tolist() == [[2, 2]]
+    with pytest.raises(NotReady):
+        await target.submit("serving_default", rows(2))
+
+
+async def test_an_output_without_a_row_for_everybody_is_an_error_not_a_guess() -> None:
+    async def shapeless(signature: str, inputs: Tensors) -> Tensors:
+        return {"y": np.asarray(1, np.float32)}
+
+    target = batcher(FakeRunner(shapeless), SizeAndDelay(max_rows=2, max_delay=60))
+    answers = await asyncio.gather(
+        *(target.submit("serving_default", rows(n)) for n in range(2)), return_exceptions=True
+    )
+    assert all(isinstance(answer, BackendFailed) and "batch of 2 rows" in answer.message for answer in answers)

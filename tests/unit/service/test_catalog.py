@@ -1,0 +1,190 @@
+"""The catalog: what is loaded follows what is found, and never for the worse."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from service.backends.base import Golden, Loaded
+from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
+from service.batching import Batcher, SizeAndDelay
+from service.catalog import Catalog
+from service.errors import NotFound, NotReady
+from service.manifest import Manifest
+from service.messages import ModelRef
+from service.metrics import Metrics
+from service.servable import State
+
+
+def catalog(backend: FakeBackend, keep: int = 2) -> Catalog:
+    return Catalog(
+        backend,
+        lambda loaded: Batcher(loaded.runner, SizeAndDelay(8), 100),
+        Metrics(),
+        keep=keep,
+        needs_models=True,
+    )
+
+
+def states(target: Catalog, name: str = "m") -> dict[int, State]:
+    return {status.version: status.state for status in target.statuses(name)}
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_the_newest_versions_are_kept_and_the_newest_answers() -> None:
+    backend = FakeBackend()
+    for version in (1, 2, 3):
+        backend.add("m", version)
+    target = catalog(backend)
+    await target.sync()
+    assert target.available() == {"m": [3, 2]}
+    with target.lease(ModelRef("m")) as servable:
+        assert servable.ref.version == 3
+    with target.lease(ModelRef("m", 2)) as servable:
+        assert servable.ref.version == 2
+    assert backend.loads == [("m", 3), ("m", 2)]
+
+
+async def test_a_new_version_takes_over_and_the_oldest_goes_after_its_last_request() -> None:
+    backend = FakeBackend()
+    old = backend.add("m", 1)
+    target = catalog(backend, keep=1)
+    await target.sync()
+    with target.lease(ModelRef("m")) as servable:
+        backend.add("m", 2)
+        await target.sync()
+        await settled()
+        assert states(target) == {2: State.AVAILABLE, 1: State.UNLOADING} and not old.closed
+        answer = await servable.batcher.submit("serving_default", {"x": np.ones((1, 2), np.float32)})
+        assert answer.outputs["y"].tolist() == [[2, 2]]
+    await settled()
+    assert old.closed and states(target) == {2: State.AVAILABLE, 1: State.END}
+
+
+async def test_a_broken_version_never_replaces_a_working_one() -> None:
+    backend = FakeBackend()
+    backend.add("m", 1)
+    target = catalog(backend, keep=1)
+    await target.sync()
+    backend.versions["m", 2] = ValueError("half a file")
+    await target.sync()
+    await target.sync()
+    assert target.available() == {"m": [1]}
+    assert backend.loads.count(("m", 2)) == 1, "a broken version is not tried again until it changes"
+    with pytest.raises(NotFound, match="half a file"):
+        target.lease(ModelRef("m", 2))
+    backend.add("m", 2)
+    backend.fingerprints["m", 2] = "repaired"
+    await target.sync()
+    assert target.available() == {"m": [2]}
+
+
+async def test_a_version_that_changes_on_disk_is_loaded_again_under_its_number() -> None:
+    backend = FakeBackend()
+    old = backend.add("m", 1)
+    target = catalog(backend)
+    await target.sync()
+    backend.add("m", 1)
+    backend.fingerprints["m", 1] = "changed"
+    await target.sync()
+    await settled()
+    assert old.closed and target.available() == {"m": [1]} and states(target) == {1: State.AVAILABLE}
+
+
+async def test_a_version_that_breaks_on_disk_goes_on_in_memory() -> None:
+    backend = FakeBackend()
+    runner = backend.add("m", 1)
+    target = catalog(backend)
+    await target.sync()
+    backend.versions["m", 1] = ValueError("overwritten with rubbish")
+    backend.fingerprints["m", 1] = "changed"
+    await target.sync()
+    await settled()
+    assert not runner.closed and target.available() == {"m": [1]}
+
+
+async def test_removed_versions_unload() -> None:
+    backend = FakeBackend()
+    runner = backend.add("m", 1)
+    target = catalog(backend)
+    await target.sync()
+    del backend.versions["m", 1]
+    await target.sync()
+    await settled()
+    assert runner.closed and states(target) == {1: State.END} and "no model could be loaded" in target.trouble
+    with pytest.raises(NotFound):
+        target.lease(ModelRef("m"))
+
+
+async def test_an_unreachable_backend_changes_nothing() -> None:
+    backend = FakeBackend()
+    backend.add("m", 1)
+    target = catalog(backend)
+    await target.sync()
+    backend.unreachable = NotReady("the disk is gone")
+    with pytest.raises(NotReady):
+        await target.sync()
+    assert target.available() == {"m": [1]} and target.trouble == ""
+
+
+async def test_a_transient_failure_is_tried_again() -> None:
+    backend = FakeBackend()
+    backend.versions["m", 1] = NotReady("the upstream restarts")
+    target = catalog(backend)
+    await target.sync()
+    backend.add("m", 1)
+    await target.sync()
+    assert target.available() == {"m": [1]}
+
+
+async def test_wrong_golden_answers_keep_a_version_out() -> None:
+    backend = FakeBackend()
+    x = {"x": np.ones((1, 2), np.float32)}
+    right, wrong = ({"y": np.full((1, 2), value, np.float32)} for value in (2.0, 2.5))
+    runner = FakeRunner()
+    backend.versions["m", 1] = Loaded(
+        Manifest("m", 1, FAKE_SIGNATURES), runner, golden=Golden("serving_default", x, wrong)
+    )
+    target = catalog(backend)
+    await target.sync()
+    assert target.available() == {} and runner.closed
+    assert "differs by 0.5" in target.statuses("m")[0].error
+    backend.versions["m", 2] = Loaded(
+        Manifest("m", 2, FAKE_SIGNATURES), FakeRunner(), golden=Golden("serving_default", x, right)
+    )
+    await target.sync()
+    assert target.available() == {"m": [2]}
+
+
+async def test_warm_up_runs_before_traffic_and_its_failure_keeps_a_version_out() -> None:
+    backend = FakeBackend()
+    runner = FakeRunner()
+    good = ("serving_default", {"x": np.ones((4, 2), np.float32)})
+    backend.versions["m", 1] = Loaded(Manifest("m", 1, FAKE_SIGNATURES), runner, warmup=(good,))
+    bad = ("no_such_signature", good[1])
+    backend.versions["m", 2] = Loaded(Manifest("m", 2, FAKE_SIGNATURES), FakeRunner(), warmup=(bad,))
+    target = catalog(backend)
+    await target.sync()
+    assert runner.calls == [4] and target.available() == {"m": [1]}
+    assert "no_such_signature" in target.statuses("m")[0].error
+
+
+async def test_loading_answers_not_ready_and_unknown_answers_what_there_is() -> None:
+    backend = FakeBackend(load_seconds=0.05)
+    backend.add("m", 1)
+    target = catalog(backend)
+    with pytest.raises(NotReady, match="still loading"):
+        target.lease(ModelRef("m"))
+    sync = asyncio.create_task(target.sync())
+    await asyncio.sleep(0.01)
+    with pytest.raises(NotReady, match="still loading"):
+        target.lease(ModelRef("m"))
+    await sync
+    with pytest.raises(NotFound, match=r"Latest\(other\).*\['m'\]"):
+        target.lease(ModelRef("other"))
+    with pytest.raises(NotFound, match=r"Specific\(m, 7\).*\[1\]"):
+        target.lease(ModelRef("m", 7))

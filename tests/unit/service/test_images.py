@@ -1,0 +1,97 @@
+"""Decoding beside the graph: the same pixels, and clear errors for everything that is no image."""
+
+import io
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service import images
+from service.errors import InvalidInput, TooLarge
+from tests.images import photo, png_claiming
+
+LIMIT = 50_000_000
+PHOTO = Image.fromarray(photo())
+
+
+def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+JPEG = encode(PHOTO, "JPEG", quality=85)
+PNG = encode(PHOTO, "PNG")
+
+
+def in_graph(data: bytes, height: int, width: int) -> np.ndarray:
+    import tensorflow as tf
+
+    picture = tf.io.decode_image(data, channels=3, expand_animations=False)
+    resized = tf.image.resize(tf.cast(picture, tf.float32), (height, width), antialias=True)
+    return np.asarray(tf.saturate_cast(tf.round(resized), tf.uint8))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (224, 224), (300, 500)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(JPEG, id="jpeg"),
+        pytest.param(encode(PHOTO, "JPEG", quality=40, subsampling=0), id="jpeg 4:4:4"),
+        pytest.param(encode(PHOTO, "JPEG", progressive=True), id="jpeg progressive"),
+        pytest.param(encode(PHOTO.convert("L"), "JPEG"), id="jpeg gray"),
+        pytest.param(PNG, id="png"),
+        pytest.param(encode(PHOTO.convert("L"), "PNG"), id="png gray"),
+        pytest.param(encode(PHOTO.convert("RGBA"), "PNG"), id="png alpha"),
+        pytest.param(encode(PHOTO.convert("P"), "PNG"), id="png palette"),
+        pytest.param(
+            encode(Image.fromarray(np.asarray(PHOTO.convert("L")).astype(np.uint16) * 257), "PNG"), id="png 16"
+        ),
+        pytest.param(encode(PHOTO, "BMP"), id="bmp"),
+    ],
+)
+def test_pixels_agree_with_the_graph(data: bytes, size: tuple[int, int]) -> None:
+    difference = np.abs(in_graph(data, *size).astype(int) - images.decode(data, *size, LIMIT))
+    assert difference.max() <= 2 and difference.mean() < 0.5
+
+
+def test_an_image_of_the_right_size_is_not_resampled() -> None:
+    assert (images.decode(PNG, PHOTO.height, PHOTO.width, LIMIT) == np.asarray(PHOTO)).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(b"hello, I am text", "no JPEG, PNG", id="text"),
+        pytest.param(JPEG[: len(JPEG) // 2], "whole", id="half a jpeg"),
+        pytest.param(JPEG[:30], "whole", id="a jpeg header"),
+        pytest.param(JPEG[:-300], "whole", id="a jpeg without its end"),
+        pytest.param(b"\xff\xd8\xff" + b"text" * 20, "whole", id="text dressed as a jpeg"),
+        pytest.param(PNG[: len(PNG) // 2], "whole", id="half a png"),
+        pytest.param(PNG[:20], "whole", id="a png header"),
+        pytest.param(encode(PHOTO, "WEBP"), "no JPEG, PNG", id="webp"),
+    ],
+)
+def test_what_is_no_image_says_so(data: bytes, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        images.decode(data, 224, 224, LIMIT)
+
+
+@pytest.mark.parametrize("data", [png_claiming(60_000, 60_000), png_claiming(9_000, 9_000)])
+def test_a_small_file_cannot_claim_a_huge_picture(data: bytes) -> None:
+    assert len(data) < 100
+    with pytest.raises(TooLarge, match="pixels"):
+        images.decode(data, 224, 224, LIMIT)
+
+
+def test_any_damage_is_an_error_or_an_image_never_a_crash() -> None:
+    chance = np.random.default_rng(0)
+    for whole in (JPEG, PNG):
+        for _ in range(60):
+            data = bytearray(whole)
+            for position in chance.integers(0, len(data), 20):
+                data[position] = chance.integers(0, 256)
+            with suppress(InvalidInput, TooLarge):
+                assert images.decode(bytes(data), 32, 32, LIMIT).shape == (32, 32, 3)
