@@ -45,12 +45,14 @@ class Catalog:
         self._asked: set[str] = set()
         self._sync = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._followed = False  # whether everything found at the start has had its turn
         self._trouble = "the models are still loading"
 
     @property
     def trouble(self) -> str:
         """Why nothing can be answered yet; empty where something can."""
-        return "" if any(model.servables for model in self._models.values()) else self._trouble
+        answers = self._followed and any(model.servables for model in self._models.values())
+        return "" if answers else self._trouble
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds. Raises NotReady, changing nothing, where that fails."""
@@ -59,6 +61,7 @@ class Catalog:
             for name in sorted(found.keys() | self._models.keys()):
                 await self._follow(name, found.get(name, {}))
             self._asked.clear()
+            self._followed = True
             nothing = "no model could be loaded; export one with `python -m export --model mobilenet_v3_small`"
             self._trouble = nothing if self._needs_models else ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from service.backends.base import Found, Golden, Loaded, Runner
+from service.errors import NotReady
 from service.manifest import GOLDEN, SAVED_MODEL, TFLITE, WARMUP, Manifest, Signature
 from service.messages import Tensors
 from service.repository import Repository
@@ -48,10 +49,14 @@ class EmbeddedBackend:
         self._told: dict[tuple[str, int], str] = {}
 
     async def find(self) -> Found:
-        """What is on disk. After the first look, a folder that changed since the last one is still being
-        copied: it is told of as it was before, or not yet.
+        """What is on disk. What is there at the first look is taken as whole; later, a folder that changed
+        since the last look is still being copied: it is told of as it was before, or not yet.
         """
-        now = await asyncio.to_thread(self._repository.scan)
+        try:
+            now = await asyncio.to_thread(self._repository.scan)
+        except NotReady:
+            self._last = self._last or {}
+            raise
         told = {}
         for name, versions in now.items():
             for version, fingerprint in versions.items():

@@ -1,0 +1,235 @@
+"""How the process starts, and above all how it ends: real processes, real signals, live traffic."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.serving import Service, running
+
+
+@pytest.fixture
+def service(lenet5_repository: Path) -> Iterator[Service]:
+    with running("--repository", lenet5_repository) as service:
+        service.wait_ready()
+        yield service
+
+
+@pytest.fixture
+def digit(lenet5_repository: Path) -> bytes:
+    return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+
+
+def failing(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **(env or {})},
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--http-port", "eighty"], "--http-port"),
+        (["--http-port", "70000"], "--http-port"),
+        (["--backend", "triton"], "embedded"),
+        (["--backend", "tfserving"], "--target"),
+        (["--target", "host:8500"], "--backend tfserving"),
+        (["--keep-versions", "0"], "--keep-versions"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_wrong_arguments_end_in_one_clear_line(arguments: list[str], says: str) -> None:
+    code, error = failing(*arguments)
+    assert code == 2 and says in error.splitlines()[-1] and "Traceback" not in error
+
+
+def test_environment_variables_are_settings_too() -> None:
+    code, error = failing(env={"SERVICE_HTTP_PORT": "eighty"})
+    assert code == 2 and "--http-port" in error
+
+
+def test_help_answers_at_once() -> None:
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "--grpc-port" in done.stdout
+    assert time.monotonic() - started < 5  # 0.3 s alone; far from the seconds of a TensorFlow import
+
+
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
+def test_a_taken_port_says_which_and_what_to_do(flag: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        arguments = {"--http-port": "0", "--grpc-port": "0", flag: str(port)}
+        code, error = failing("--host", "127.0.0.1", "--repository", str(tmp_path), *sum(arguments.items(), ()))
+    assert code == 1 and f"127.0.0.1:{port}" in error and flag in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("which", ["http", "grpc"])
+def test_a_second_service_on_the_same_port_leaves_the_first_alone(service: Service, which: str, tmp_path: Path) -> None:
+    ports = {"--http-port": "0", "--grpc-port": "0"}
+    ports[f"--{which}-port"] = str(service.http_port if which == "http" else service.grpc_port)
+    code, error = failing("--host", "127.0.0.1", "--repository", str(tmp_path), *sum(ports.items(), ()))
+    assert code == 1 and "in use" in error
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_a_missing_repository_is_waited_for(tmp_path: Path, lenet5_repository: Path, digit: bytes) -> None:
+    with running("--repository", tmp_path / "later", "--poll-seconds", 0.1) as service:
+        service.wait_until(lambda: "cannot be read" in service.log())
+        reply = httpx.get(f"{service.url}/readyz")
+        assert reply.status_code == 503 and "cannot be read" in reply.json()["reason"]
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        refused = httpx.post(f"{service.url}/predict/lenet5", content=digit)
+        assert refused.status_code == 503 and "python -m export" in refused.json()["error"]["message"]
+        shutil.copytree(lenet5_repository, tmp_path / "later")
+        service.wait_until(lambda: "lenet5" in httpx.get(f"{service.url}/models").json()["models"])
+        assert httpx.get(f"{service.url}/readyz").status_code == 200
+        assert httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 200
+
+
+def test_ctrl_c_ends_at_once_and_well(service: Service) -> None:
+    started = time.monotonic()
+    assert service.stop(signal.SIGINT) == 0
+    assert time.monotonic() - started < 5 and "Traceback" not in service.log()
+
+
+def test_sigterm_while_loading_ends_well(lenet5_repository: Path) -> None:
+    with running("--repository", lenet5_repository) as service:
+        assert service.http_port
+        assert service.stop() == 0
+
+
+def test_a_second_signal_does_not_wait(lenet5_repository: Path) -> None:
+    with running("--repository", lenet5_repository, "--drain-seconds", 60) as service:
+        service.wait_ready()
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_until(lambda: "not ready any more" in service.log())
+        started = time.monotonic()
+        assert service.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 5
+
+
+def test_sigterm_drops_nothing(lenet5_repository: Path, digit: bytes) -> None:
+    """Clients send without pause through the whole drain. Until the listener closes every request is
+    answered; after that connections are refused, which no client mistakes for an accepted request.
+    """
+
+    async def client(service: Service, stop: asyncio.Event, answered: list[float], lost: list[str]) -> None:
+        while not stop.is_set():
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", service.http_port)
+            except ConnectionRefusedError:
+                return
+            head = f"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: {len(digit)}\r\n\r\n".encode()
+            try:
+                while True:
+                    writer.write(head + digit)
+                    line = await reader.readline()
+                    if b" 200 " not in line:
+                        lost.append(repr(line))
+                        return
+                    headers = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                    answered.append(time.monotonic())
+                    if b"connection: close" in headers.lower():
+                        break
+            except (ConnectionError, asyncio.IncompleteReadError) as error:
+                lost.append(repr(error))
+                return
+            finally:
+                writer.close()
+
+    async def scenario(service: Service) -> None:
+        stop, answered, lost = asyncio.Event(), list[float](), list[str]()
+        clients = [asyncio.create_task(client(service, stop, answered, lost)) for _ in range(8)]
+        async with httpx.AsyncClient(base_url=service.url) as probe:
+            await asyncio.sleep(0.5)
+            assert len(answered) > 20
+            service.process.send_signal(signal.SIGTERM)
+            asked = time.monotonic()
+            while (await probe.get("/readyz")).status_code == 200:
+                assert time.monotonic() - asked < 2, "readiness must go first"
+                await asyncio.sleep(0.01)
+            not_ready = time.monotonic()
+        await asyncio.sleep(1.0)
+        stop.set()  # what a load balancer does once readiness is gone
+        await asyncio.gather(*clients)
+        assert lost == []
+        assert sum(moment > not_ready for moment in answered) > 20, "still answering while it drains"
+
+    with running("--repository", lenet5_repository, "--drain-seconds", 2) as service:
+        service.wait_ready()
+        asyncio.run(scenario(service))
+        assert service.process.wait(30) == 0
+        assert "drained" in service.log() and "Traceback" not in service.log()
+
+
+def test_requests_under_way_at_sigterm_are_answered(lenet5_repository: Path, digit: bytes) -> None:
+    """A request whose computing outlasts the drain delay (none here) still gets its answer, over both protocols."""
+    files = [("image", ("7.png", digit, "image/png"))] * 900
+
+    async def scenario(service: Service) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            slow = asyncio.create_task(client.post("/predict/lenet5", files=files))
+            async with httpx.AsyncClient(base_url=service.url) as probe:
+                while "requests_in_flight 1.0" not in (await probe.get("/metrics")).text:
+                    assert not slow.done(), "the request was too quick for this test"
+            service.process.send_signal(signal.SIGTERM)
+            return await slow
+
+    with running("--repository", lenet5_repository) as service:
+        service.wait_ready()
+        reply = asyncio.run(scenario(service))
+        assert reply.status_code == 200
+        assert [prediction["label"] for prediction in reply.json()["predictions"]] == ["7"] * 900
+        assert service.process.wait(30) == 0
+
+
+def test_grpc_health_goes_first_too(lenet5_repository: Path) -> None:
+    with running("--repository", lenet5_repository, "--drain-seconds", 1.5) as service:
+        service.wait_ready()
+        with service.channel() as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            service.process.send_signal(signal.SIGTERM)
+            asked = time.monotonic()
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert time.monotonic() - asked < 1
+            watch.cancel()
+        assert service.process.wait(30) == 0
+
+
+def test_the_grpc_port_opens_once_models_are_loaded(lenet5_repository: Path) -> None:
+    """TCP probes of the port are used as readiness by clients of TensorFlow Serving."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with running("--repository", lenet5_repository, "--grpc-port", port) as service:
+        service.wait_until(lambda: "HTTP on port" in service.log())
+        opened_early = False
+        while "is available" not in service.log():
+            with socket.socket() as client:
+                opened_early |= client.connect_ex(("127.0.0.1", port)) == 0 and "is available" not in service.log()
+        assert not opened_early
+        service.wait_ready()
+        with service.channel() as channel:
+            grpc.channel_ready_future(channel).result(10)

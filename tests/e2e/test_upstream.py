@@ -1,0 +1,126 @@
+"""The gateway in front of a server that speaks PredictionService: here, a second process of this very service."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from service.wire import codec
+from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.images import encode, photo
+from tests.serving import Service, running
+from tests.testdata import TESTDATA, needs_testdata
+
+PHOTO = encode(photo(), "JPEG")
+
+
+@pytest.fixture(scope="module")
+def upstream(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    repository = tmp_path_factory.mktemp("upstream")
+    shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
+    if TESTDATA is not None:
+        shutil.copytree(TESTDATA / "saved_model_half_plus_two_cpu", repository / "half_plus_two")
+    with running("--repository", repository) as service:
+        service.wait_ready()
+        yield service
+
+
+def gateway_arguments(upstream: Service, repository: Path) -> list[object]:
+    target = f"127.0.0.1:{upstream.grpc_port}"
+    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-seconds", 0.2]
+
+
+@pytest.fixture(scope="module", params=["with manifests", "without"])
+def gateway(
+    request: pytest.FixtureRequest, upstream: Service, lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """With a copy of the models' folder beside it (labels, preprocessing), or knowing only what the upstream tells."""
+    repository = lenet5_repository if request.param == "with manifests" else tmp_path_factory.mktemp("none") / "absent"
+    with running(*gateway_arguments(upstream, repository)) as service:
+        service.wait_ready()
+        yield service
+
+
+def test_answers_are_the_upstreams(gateway: Service, upstream: Service) -> None:
+    direct, through = (
+        httpx.post(f"{service.url}/predict/lenet5?top_k=10", content=PHOTO, timeout=30)
+        for service in (upstream, gateway)
+    )
+    assert direct.status_code == through.status_code == 200, through.text
+    assert direct.json() == through.json()
+
+
+def test_grpc_passes_through(gateway: Service) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
+    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    with gateway.channel() as channel:
+        reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+    assert len(reply.outputs["probabilities"].float_val) == 10 and reply.model_spec.version.value == 1
+
+
+@needs_testdata
+def test_anybodys_model_upstream(gateway: Service) -> None:
+    body = {"instances": [[1.0], [2.0]]}
+    reply = httpx.post(f"{gateway.url}/predict/half_plus_two", json=body, timeout=30)
+    assert reply.json()["outputs"] == {"y": [[2.5], [3.0]]}
+
+
+@pytest.mark.parametrize(("path", "status"), [("nobody", 404), ("lenet5?version=9", 404)])
+def test_what_the_upstream_lacks_is_not_found(gateway: Service, path: str, status: int) -> None:
+    reply = httpx.post(f"{gateway.url}/predict/{path}", content=PHOTO, timeout=30)
+    assert reply.status_code == status and reply.json()["error"]["code"] == "NOT_FOUND"
+
+
+def test_bad_images_stay_the_clients_fault(gateway: Service) -> None:
+    """Whoever decodes: without manifests the bytes go upstream, and its refusal comes back as ours."""
+    reply = httpx.post(f"{gateway.url}/predict/lenet5", content=b"nonsense", timeout=30)
+    assert reply.status_code == 400 and "no JPEG" in reply.json()["error"]["message"]
+
+
+def test_bad_requests_leave_their_batch_alone(gateway: Service) -> None:
+    async def storm() -> list[tuple[bool, int]]:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as client:
+            bodies = [PHOTO if turn % 4 else b"nonsense" for turn in range(80)]
+            replies = await asyncio.gather(*(client.post("/predict/lenet5", content=body) for body in bodies))
+            return [(body == PHOTO, reply.status_code) for body, reply in zip(bodies, replies, strict=True)]
+
+    assert all(status == (200 if good else 400) for good, status in asyncio.run(storm()))
+
+
+def test_the_gateway_never_loads_tensorflow(gateway: Service) -> None:
+    maps = Path(f"/proc/{gateway.process.pid}/maps").read_text()
+    assert "tensorflow" not in maps and "litert" not in maps.lower()
+
+
+def test_a_killed_upstream_is_a_clear_503_and_its_return_is_noticed(lenet5_repository: Path, tmp_path: Path) -> None:
+    with running("--repository", lenet5_repository) as upstream:
+        upstream.wait_ready()
+        port = upstream.grpc_port
+        with running(*gateway_arguments(upstream, tmp_path)) as gateway:
+            gateway.wait_ready()
+            assert httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=30).status_code == 200
+            upstream.process.kill()
+            upstream.process.wait()
+            reply = httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=30)
+            assert reply.status_code == 503 and f"127.0.0.1:{port}" in reply.json()["error"]["message"]
+            with running("--repository", lenet5_repository, "--grpc-port", port) as again:
+                again.wait_ready()
+                gateway.wait_until(
+                    lambda: httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=30).status_code == 200,
+                    30,
+                )
+            assert gateway.stop() == 0
+
+
+def test_no_upstream_at_the_start_is_not_ready_with_a_reason(tmp_path: Path) -> None:
+    arguments = ["--backend", "tfserving", "--target", "127.0.0.1:1", "--repository", tmp_path, "--poll-seconds", 0.2]
+    with running(*arguments) as gateway:
+        gateway.wait_until(lambda: "127.0.0.1:1" in gateway.log())
+        reply = httpx.get(f"{gateway.url}/readyz")
+        assert reply.status_code == 503 and "--target" in reply.json()["reason"]
+        assert gateway.stop() == 0

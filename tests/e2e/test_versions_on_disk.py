@@ -1,0 +1,201 @@
+"""Versions that come, change, break and go under a running service."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import Service, running
+from tests.testdata import TESTDATA, needs_testdata
+
+
+@pytest.fixture
+def repository(lenet5_repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(lenet5_repository / "lenet5", tmp_path / "lenet5")
+    return tmp_path
+
+
+@pytest.fixture
+def service(repository: Path) -> Iterator[Service]:
+    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+        service.wait_ready()
+        yield service
+
+
+@pytest.fixture
+def digit(repository: Path) -> bytes:
+    return (repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+
+
+def publish(repository: Path, version: int) -> None:
+    """A whole version in one rename, as the exporter does it."""
+    staged = repository / "lenet5" / f".staging-{version}"
+    shutil.copytree(repository / "lenet5" / "1", staged)
+    staged.rename(repository / "lenet5" / str(version))
+
+
+def versions(service: Service) -> list[int]:
+    return list(httpx.get(f"{service.url}/models").json()["models"].get("lenet5", []))
+
+
+def states(service: Service) -> dict[int, tuple[str, str]]:
+    found = httpx.get(f"{service.url}/models/lenet5").json()["versions"]
+    return {entry["version"]: (entry["state"], entry["error"]) for entry in found}
+
+
+def test_a_new_version_takes_over_under_load_without_one_failure(
+    service: Service, repository: Path, digit: bytes
+) -> None:
+    answers: list[tuple[int, int]] = []
+    stop = threading.Event()
+
+    def client() -> None:
+        with httpx.Client(base_url=service.url, timeout=30) as http:
+            while not stop.is_set():
+                reply = http.post("/predict/lenet5", content=digit)
+                answers.append((reply.status_code, reply.json().get("version", 0)))
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for version in (2, 3):
+        publish(repository, version)
+        service.wait_until(lambda wanted=version: wanted in versions(service), 20)  # type: ignore[misc]
+    time.sleep(0.3)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {status for status, _ in answers} == {200}
+    assert {version for _, version in answers} == {1, 2, 3}
+    service.wait_until(lambda: states(service)[1][0] == "END", 20)
+    assert versions(service) == [3, 2]
+    assert httpx.post(f"{service.url}/predict/lenet5?version=2", content=digit).json()["version"] == 2
+    assert httpx.post(f"{service.url}/predict/lenet5?version=1", content=digit).status_code == 404
+
+
+@pytest.mark.parametrize("damage", ["truncated model", "no manifest labels", "other weights", "text"])
+def test_a_broken_version_never_replaces_a_working_one(
+    service: Service, repository: Path, digit: bytes, damage: str
+) -> None:
+    staged = repository / "lenet5" / ".broken"
+    shutil.copytree(repository / "lenet5" / "1", staged)
+    model = staged / "model.tflite"
+    if damage == "truncated model":
+        model.write_bytes(model.read_bytes()[:50_000])
+    elif damage == "no manifest labels":
+        (staged / "assets" / "labels.txt").unlink()
+    elif damage == "other weights":
+        data = bytearray(model.read_bytes())
+        data[100_000:200_000] = os.urandom(100_000)
+        model.write_bytes(bytes(data))
+    else:
+        model.write_text("not a model")
+    staged.rename(repository / "lenet5" / "2")
+    service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
+    assert states(service)[2][1], "the status says why"
+    assert "2 was not loaded" in service.log()
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["version"] == 1
+    refused = httpx.post(f"{service.url}/predict/lenet5?version=2", content=digit)
+    assert refused.status_code == 404 and "version 2 failed" in refused.json()["error"]["message"]
+
+
+def test_a_folder_copied_slowly_is_taken_when_it_is_whole(service: Service, repository: Path, digit: bytes) -> None:
+    source, target = repository / "lenet5" / "1", repository / "lenet5" / "2"
+    target.mkdir()
+    data = (source / "model.tflite").read_bytes()
+    with (target / "model.tflite").open("wb") as file:
+        for start in range(0, len(data), 40_000):
+            file.write(data[start : start + 40_000])
+            file.flush()
+            time.sleep(0.05)
+            assert versions(service) == [1]
+    for name in ("assets", "assets.extra", "saved_model.pb"):
+        shutil.copytree(source / name, target / name) if (source / name).is_dir() else shutil.copy(
+            source / name, target
+        )
+    service.wait_until(lambda: versions(service) == [2, 1], 20)
+    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["version"] == 2
+
+
+def test_a_half_copied_folder_is_taken_once_repaired(service: Service, repository: Path) -> None:
+    source, target = repository / "lenet5" / "1", repository / "lenet5" / "2"
+    shutil.copytree(source, target)
+    whole = (target / "model.tflite").read_bytes()
+    (target / "model.tflite").write_bytes(whole[:1000])
+    service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
+    (target / "model.tflite").write_bytes(whole)
+    service.wait_until(lambda: versions(service) == [2, 1], 20)
+
+
+def test_a_removed_model_unloads_and_a_lost_repository_does_not(
+    service: Service, repository: Path, digit: bytes
+) -> None:
+    hidden = repository.with_name("hidden")
+    repository.rename(hidden)
+    service.wait_until(lambda: "cannot be read" in service.log(), 20)
+    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 200
+    hidden.rename(repository)
+    shutil.rmtree(repository / "lenet5")
+    service.wait_until(lambda: httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 404, 20)
+    assert httpx.get(f"{service.url}/readyz").status_code == 503
+
+
+@needs_testdata
+def test_anybodys_saved_model_is_served_through_its_own_signatures(tmp_path: Path) -> None:
+    assert TESTDATA is not None
+    shutil.copytree(TESTDATA, tmp_path / "models")
+    expected = {
+        "saved_model_half_plus_two_cpu": [[2.5], [3.0], [4.5]],
+        "saved_model_half_plus_two_tf2_cpu": [[2.5], [3.0], [4.5]],
+        "saved_model_half_plus_two_2_versions": [[2.5], [3.0], [4.5]],
+        "saved_model_half_plus_three": [[3.5], [4.0], [5.5]],
+    }
+    with running("--repository", tmp_path / "models") as service:
+        service.wait_ready()
+        for name, answer in expected.items():
+            body = {"instances": [[1.0], [2.0], [5.0]]}
+            reply = httpx.post(f"{service.url}/predict/{name}", json=body, timeout=30)
+            assert reply.json().get("outputs") == {"y": answer}, reply.text
+        tflite = {"instances": [1.0, 2.0, 5.0]}
+        for name in ("saved_model_half_plus_two_tflite", "saved_model_half_plus_two_tflite_with_sigdef"):
+            reply = httpx.post(f"{service.url}/predict/{name}", json=tflite, timeout=30)
+            assert list(reply.json().get("outputs", {}).values()) == [[2.5, 3.0, 4.5]], reply.text
+        named = {"signature_name": "regress_x2_to_y3", "instances": [[1.0]]}
+        reply = httpx.post(f"{service.url}/predict/saved_model_half_plus_two_cpu", json=named, timeout=30)
+        assert reply.json()["outputs"] == {"outputs": [[3.5]]}
+        matrix = {"instances": [[[1.0] * 3] * 3]}
+        reply = httpx.post(f"{service.url}/predict/matrix_half_plus_two", json=matrix, timeout=30)
+        assert reply.status_code == 200, reply.text
+        assert service.stop() == 0
+
+
+def test_two_lite_models_need_no_tensorflow(lenet5_repository: Path) -> None:
+    """Asked of the interpreter itself, after both protocols' code is loaded and an image was answered."""
+    code = f"""
+import asyncio, sys
+from pathlib import Path
+from service import lifecycle
+from service.bootstrap import build
+from service.messages import ModelRef, PredictRequest, strings
+from service.settings import Settings
+
+async def main():
+    core = build(Settings(repository=Path({str(lenet5_repository)!r})))
+    await core.catalog.sync()
+    image = next(Path({str(lenet5_repository)!r}).glob("lenet5/1/assets.extra/samples/7-*")).read_bytes()
+    result = await core.predictor.predict(PredictRequest(ModelRef("lenet5"), {{"": strings([image])}}), "http")
+    print(result.labels[result.outputs["probabilities"][0].argmax()], "tensorflow" in sys.modules)
+    await core.catalog.close()
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["7", "False"], done.stderr
