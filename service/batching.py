@@ -7,7 +7,6 @@ once: by its rows, by an error, or by its own cancellation, after which it takes
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -19,8 +18,6 @@ import numpy as np
 from service.backends.base import Runner
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded, ServiceError
 from service.messages import Tensors
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,9 @@ class _Entry:
     def fail(self, error: ServiceError) -> None:
         if not self.future.done():
             # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
-            self.future.set_exception(type(error)(error.message, **error.detail))
+            own = type(error)(error.message, **error.detail)
+            own.__cause__ = error.__cause__ or error
+            self.future.set_exception(own)
 
 
 @dataclass(eq=False, slots=True)
@@ -212,9 +211,10 @@ class Batcher:
             for entry in batch:
                 entry.fail(error)
         except Exception as error:
-            _log.exception("the model failed")
+            failed = BackendFailed(f"the model failed: {error}")
+            failed.__cause__ = error
             for entry in batch:
-                entry.fail(BackendFailed(f"the model failed: {error}"))
+                entry.fail(failed)
 
     async def _compute(self, queue: _Queue, batch: list[_Entry]) -> None:
         started = time.monotonic()

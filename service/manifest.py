@@ -25,6 +25,8 @@ TFLITE = Path("model.tflite")
 FORMAT = 1
 
 STRING = "string"
+PROBABILITIES = "probabilities"
+CLASSES = "classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,12 @@ class Manifest:
         recipe = self.preprocessing
         return recipe if recipe is not None and recipe.bytes_signature == signature else None
 
+    def _check_labels(self) -> None:
+        for signature in self.signatures.values():
+            spec = signature.outputs.get(PROBABILITIES)
+            if spec is not None and spec.shape is not None and spec.shape[-1] != len(self.labels):
+                raise ValueError(f"{LABELS} has {len(self.labels)} labels for {spec.shape[-1]} probabilities")
+
     def write(self, folder: Path) -> None:
         """Writes `manifest.json` and `labels.txt` below a version folder."""
         document = {"format": FORMAT, **asdict(self)}
@@ -145,7 +153,7 @@ class Manifest:
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']} is not {FORMAT}")
             recipe = document["preprocessing"]
-            return cls(
+            manifest = cls(
                 name=name,
                 version=version,
                 signatures={key: _signature(value) for key, value in document["signatures"].items()},
@@ -156,6 +164,8 @@ class Manifest:
                 precision=document["precision"],
                 facts=document["facts"],
             )
+            manifest._check_labels()
+            return manifest
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"{path} cannot be read ({reason}); export the model again") from error

@@ -11,7 +11,8 @@ import numpy as np
 from service import images
 from service.catalog import Catalog
 from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError
-from service.manifest import Manifest, Preprocessing, Signature
+from service.failures import FailureLog
+from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.messages import (
     DEFAULT_SIGNATURE,
     ModelRef,
@@ -23,8 +24,6 @@ from service.messages import (
 )
 from service.metrics import Metrics
 from service.servable import Servable, Status
-
-CLASSES = "classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,7 @@ class Predictor:
         self._catalog, self._metrics, self._limits = catalog, metrics, limits
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._failures = FailureLog()
         self._in_flight = 0
         self._draining = False
 
@@ -59,11 +59,12 @@ class Predictor:
                     resolved = servable.ref
                     result = await self._answer(servable, request)
         except ServiceError as error:
-            self._metrics.failed(protocol, error.code, resolved)
+            self._failed(protocol, error, request.ref, resolved)
             raise
-        except TimeoutError as error:
-            self._metrics.failed(protocol, Code.DEADLINE, resolved)
-            raise DeadlineExceeded("the deadline passed before the model answered") from error
+        except TimeoutError as cause:
+            late = DeadlineExceeded("the deadline passed before the model answered")
+            self._failed(protocol, late, request.ref, resolved)
+            raise late from cause
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
             self._metrics.failed(protocol, "CANCELLED" if cancelled else Code.BACKEND, resolved)
@@ -104,6 +105,10 @@ class Predictor:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+    def _failed(self, protocol: str, error: ServiceError, asked: ModelRef, resolved: ModelRef | None) -> None:
+        self._metrics.failed(protocol, error.code, resolved)
+        self._failures.record(asked, error)
 
     def _admit(self) -> None:
         if self._in_flight > self._limits.max_in_flight:

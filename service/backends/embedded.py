@@ -10,7 +10,7 @@ import numpy as np
 
 from service.backends.base import Found, Golden, Loaded, Runner
 from service.errors import NotReady
-from service.manifest import GOLDEN, SAVED_MODEL, TFLITE, WARMUP, Manifest, Signature
+from service.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Signature
 from service.messages import Tensors
 from service.repository import Repository
 from service.wire.warmup import read as read_warmup
@@ -94,7 +94,7 @@ def _golden(folder: Path, manifest: Manifest) -> Golden | None:
         return Golden(
             manifest.preprocessing.image_signature,
             {"image": arrays["images"]},
-            {"probabilities": arrays["probabilities"]},
+            {PROBABILITIES: arrays["probabilities"]},
         )
 
 

@@ -38,8 +38,9 @@ async def read(request: Request, manifest: Manifest) -> Payload:
     # What `curl --data-binary @file` says of any file: look at the bytes instead.
     unsaid = kind in ("", "application/x-www-form-urlencoded")
     if kind == "application/json" or (unsaid and body.lstrip()[:1] in (b"{", b"[")):
-        document = await asyncio.to_thread(_parse, body) if len(body) > _LARGE_JSON else _parse(body)
-        return _from_json(document, manifest)
+        if len(body) > _LARGE_JSON:
+            return await asyncio.to_thread(_from_json, body, manifest)
+        return _from_json(body, manifest)
     if unsaid or kind.startswith("image/") or kind == "application/octet-stream":
         return Payload({"": strings([body])})
     raise InvalidInput(f"Content-Type {kind!r} is not read here; send {_ACCEPTED}")
@@ -64,7 +65,8 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON has")
 
 
-def _from_json(document: Any, manifest: Manifest) -> Payload:
+def _from_json(body: bytes, manifest: Manifest) -> Payload:
+    document = _parse(body)
     if not isinstance(document, dict) or not isinstance(instances := document.get("instances"), list) or not instances:
         raise InvalidInput('JSON bodies look like {"instances": [{"b64": "..."}]}, or with nested lists of numbers')
     signature = document.get("signature_name", "")

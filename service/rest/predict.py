@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import InvalidInput
+from service.manifest import CLASSES, PROBABILITIES
 from service.messages import Array, ModelRef, PredictRequest, PredictResult
-from service.predictor import CLASSES, Predictor
+from service.predictor import Predictor
 from service.rest import payload
 
-PROBABILITIES = "probabilities"
 DEADLINE = "x-request-deadline-ms"
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}

@@ -68,3 +68,13 @@ def test_an_unknown_signature_lists_the_known() -> None:
 def test_arrays_are_held_against_the_spec(array: np.ndarray, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         TensorSpec("float32", (None, 3)).check("x", array)
+
+
+def test_labels_that_do_not_fit_the_outputs_are_damage(tmp_path: Path) -> None:
+    outputs = {"probabilities": TensorSpec("float32", (None, 2))}
+    fits = replace(MANIFESTO, signatures={"image": Signature({"image": TensorSpec("uint8", None)}, outputs)})
+    fits.write(tmp_path)
+    assert Manifest.read(tmp_path, "m", 3) == fits
+    (tmp_path / LABELS).write_text("cat\n")
+    with pytest.raises(ValueError, match="1 labels for 2 probabilities"):
+        Manifest.read(tmp_path, "m", 3)

@@ -1,0 +1,35 @@
+"""Failures are logged, and a storm of them is counted instead."""
+
+import logging
+
+import pytest
+
+from service.errors import BackendFailed, Code, InvalidInput
+from service.failures import LEVELS, FailureLog
+from service.messages import ModelRef
+
+
+def test_every_code_has_a_level() -> None:
+    assert set(LEVELS) == set(Code)
+
+
+def test_a_storm_is_counted(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("service.failures.time.monotonic", lambda: now[0])
+    log = FailureLog()
+    with caplog.at_level(logging.INFO, "service.failures"):
+        for _ in range(50):
+            log.record(ModelRef("m"), InvalidInput("bad"))
+        now[0] += 1.5
+        log.record(ModelRef("m"), InvalidInput("bad"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "INVALID_INPUT 'm': bad",
+        "INVALID_INPUT 'm': bad (and 49 more like it)",
+    ]
+
+
+def test_a_failing_model_comes_with_its_stack(caplog: pytest.LogCaptureFixture) -> None:
+    error = BackendFailed("the model failed: division by zero")
+    error.__cause__ = ZeroDivisionError()
+    FailureLog().record(ModelRef("m"), error)
+    assert "ZeroDivisionError" in caplog.text and caplog.records[0].levelno == logging.ERROR
