@@ -11,7 +11,7 @@ help: ## this list
 
 serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
 	@$(BIN)/python -c "import sys; from service.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
-	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 64; }
+	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 48; }
 	@exec $(BIN)/python -m service
 
 test: .venv/installed ## the test suite

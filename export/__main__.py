@@ -1,0 +1,129 @@
+"""`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from export import spec
+from export.errors import ExportError, UsageError
+from export.spec import ExportSpec
+
+_DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
+
+DEFAULT_REPOSITORY = Path("model_repository")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m export", description=_DESCRIPTION, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", metavar="NAME[,NAME...]", help="what to export; --list shows what there is")
+    add("--list", action="store_true", help="list the architectures and end")
+    add(
+        "--data",
+        default="digits",
+        metavar="digits|DIR",
+        help="images to learn from: 1,797 handwritten digits, or a folder of JPEG and PNG files with "
+        "one folder a class (default: digits)",
+    )
+    add(
+        "--weights",
+        default="none",
+        metavar="none|imagenet|FILE",
+        help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file, which "
+        "--epochs 0 exports untouched (default: none)",
+    )
+    add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: the model's own)")
+    add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
+    add("--learning-rate", type=float, metavar="X", help="(default: the model's own)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights and shuffling (default: 0)")
+    add("--name", help="publish under this name (default: the architecture's)")
+    add(
+        "--repository",
+        type=Path,
+        default=DEFAULT_REPOSITORY,
+        metavar="DIR",
+        help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
+    )
+    return parser  # fmt: skip
+
+
+def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
+    """What to export, one specification a model; None for `--list`. Raises UsageError."""
+    args = _parser().parse_args(arguments)
+    if args.list:
+        return None
+    if args.model is None:
+        raise UsageError("--model NAME is missing; --list shows what there is")
+    rows = spec.architectures(args.model)
+    if args.name is not None and len(rows) > 1:
+        raise UsageError("--name goes with one model, not several")
+    given = {"epochs": args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
+    return tuple(
+        ExportSpec(
+            architecture=row,
+            name=row.name if args.name is None else args.name,
+            data=args.data,
+            weights=args.weights,
+            image_size=row.input_size if args.image_size is None else args.image_size,
+            recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
+            seed=args.seed,
+            repository=args.repository,
+        )
+        for row in rows
+    )
+
+
+def run(specs: Sequence[ExportSpec]) -> None:
+    """Exports every model in turn. Raises ExportError at the first that fails."""
+    # Not before every argument is known to be good: these take seconds.
+    from export.progress import Progress
+    from export.quiet import import_tensorflow
+
+    progress = Progress()
+    with progress.stage("importing TensorFlow"):
+        import_tensorflow()
+        from tensorflow.errors import ResourceExhaustedError
+
+        from export import pipeline, summary
+    published = []
+    try:
+        for each in specs:
+            progress.heading(f"{each.name} from {each.data}, {each.image_size}x{each.image_size}")
+            published.append(pipeline.export(each, progress))
+    except (MemoryError, ResourceExhaustedError) as error:
+        raise ExportError("out of memory or disk; try a smaller --batch-size or --image-size") from error
+    summary.show(published, specs[0].repository, DEFAULT_REPOSITORY)
+
+
+def main() -> int:
+    try:
+        specs = parse(sys.argv[1:])
+        if specs is None:
+            from export import summary
+
+            summary.architectures()
+        else:
+            run(specs)
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:  # a full disk, a file that went away
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("export: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What one row of the registry says about a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Shape = tuple[int, int, int]
+"""Height, width, channels of what a network takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How pixels (0 to 255) become a network's input: `pixel * scale + offset`, channel by channel.
+
+    One number serves every channel; otherwise one a channel, in RGB order.
+    """
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Training settings that suit a network on a small dataset, from random weights."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One network: how to build it, feed it and train it, and what was published about it.
+
+    `build(shape, classes)` returns an untrained `keras.Model` from float32 [N, height, width, channels]
+    to probabilities, float32 [N, classes]. `pretrained()` returns the same network with ImageNet
+    weights and 1000 classes at its published size (it may download), or is None where nobody
+    publishes any. Both import Keras themselves, so that the table is free to read.
+    """
+
+    name: str
+    family: str
+    year: int
+    build: Callable[[Shape, int], Any]
+    input_size: int
+    smallest_size: int
+    channels: int
+    scaling: Scaling
+    recipe: Recipe
+    parameters: int
+    """As published, with `classes` classes at `input_size`; a test holds `build` against it."""
+    classes: int
+    source: str
+    pretrained: Callable[[], Any] | None = None
+
+    def shape(self, size: int) -> Shape:
+        return (size, size, self.channels)

@@ -1,0 +1,60 @@
+"""How a version was made and how well it does, for `Manifest.facts`: JSON for people and reports."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from export.data import Dataset
+from export.parity import Parity
+from export.spec import ExportSpec
+from export.train import Score
+
+_TOOLS = ("tensorflow", "keras", "ai-edge-litert", "numpy")
+
+
+def gather(
+    spec: ExportSpec,
+    dataset: Dataset,
+    parameters: int,
+    score: Score,
+    parity: Parity,
+    file_sizes: Mapping[str, int],
+    seconds: float,
+) -> dict[str, Any]:
+    """`seconds` is what training took; `file_sizes` is bytes by relative path."""
+    row = spec.architecture
+    return {
+        "parameters": parameters,
+        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
+        "dataset": {
+            "name": dataset.name,
+            "classes": len(dataset.labels),
+            "train": len(dataset.train.classes),
+            "held_out": len(dataset.held_out.classes),
+        },
+        "accuracy": round(score.accuracy, 6),
+        "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
+        "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},
+        "training": {
+            "weights": spec.weights,
+            "epochs": spec.recipe.epochs,
+            "batch_size": spec.recipe.batch_size,
+            "learning_rate": spec.recipe.learning_rate,
+            "seed": spec.seed,
+            "seconds": round(seconds, 1),
+        },
+        "parity": asdict(parity),
+        "file_bytes": dict(file_sizes),
+        "tools": {"python": platform.python_version(), **{name: version(name) for name in _TOOLS}},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file below `folder`, by relative path, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}

@@ -1,0 +1,133 @@
+"""One export, from specification to published version: the list of its steps."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from export import (
+    data,
+    facts,
+    freeze,
+    litert,
+    parity,
+    phases,
+    publish,
+    samples,
+    signatures,
+    sources,
+    train,
+    weights,
+)
+from export.data import Dataset, Split
+from export.parity import Parity
+from export.progress import Progress
+from export.readback import Readback
+from export.sources import Source
+from export.spec import ExportSpec
+from export.train import Score
+from service.manifest import TFLITE, Manifest, Preprocessing
+
+PRECISION = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One version that now stands in the repository."""
+
+    spec: ExportSpec
+    folder: Path
+    version: int
+    parameters: int
+    score: Score
+    held_out: int
+    parity: Parity
+    sizes: Mapping[str, int]
+    """Bytes by file, relative to `folder`."""
+    seconds: float
+
+
+def export(spec: ExportSpec, progress: Progress) -> Published:
+    """Trains, converts, checks and publishes one model. Raises ExportError, with nothing published."""
+    started = time.monotonic()
+    row, size = spec.architecture, spec.image_size
+    source = sources.find(spec.data)
+    model, known = _build(spec, source.labels, progress)
+    dataset = _read(spec, source, progress)
+    seconds = _train(spec, model, known, dataset.train, progress)
+    with progress.stage("evaluating on held-out images") as stage:
+        score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
+        stage.result = f"accuracy {score.accuracy:.4f}"
+
+    with publish.staging(spec.repository, spec.name) as folder:
+        with progress.stage("freezing the SavedModel"):
+            freeze.write_saved_model(folder, model, row, size, dataset.labels)
+        # Other precisions belong here: each converts the staged SavedModel, and passes the same parity.
+        with progress.stage("converting to LiteRT"):
+            litert.convert(folder, folder / TFLITE)
+        with progress.stage("checking the staged files against the trained network") as stage:
+            staged = Readback(folder)
+            agreed = parity.check(staged, model, row, dataset)
+            stage.result = f"largest difference {agreed.worst:.1e}"
+        with progress.stage("writing samples, golden answers and warm-up requests"):
+            samples.write(folder, spec.name, dataset, row, staged)
+        sizes = facts.sizes(folder)
+        manifest = Manifest(
+            name=spec.name,
+            version=0,
+            signatures=signatures.describe(row, size, len(dataset.labels)),
+            labels=dataset.labels,
+            preprocessing=Preprocessing(height=size, width=size),
+            architecture=row.name,
+            precision=PRECISION,
+            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds),
+        )
+        with progress.stage("publishing") as stage:
+            version = publish.publish(folder, lambda number: replace(manifest, version=number).write(folder))
+            stage.result = f"{spec.name} version {version}"
+    return Published(
+        spec=spec,
+        folder=folder.parent / str(version),
+        version=version,
+        parameters=model.count_params(),
+        score=score,
+        held_out=len(dataset.held_out.classes),
+        parity=agreed,
+        sizes=sizes,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> tuple[Any, tuple[Any, ...]]:
+    """The network as training finds it, and those of its layers that already know something."""
+    import keras
+
+    keras.utils.set_random_seed(spec.seed)
+    with progress.stage(f"building {spec.architecture.name}, weights: {spec.weights}") as stage:
+        model, known = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
+        stage.result = f"{model.count_params():,} parameters"
+    return model, known
+
+
+def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
+    with progress.stage(f"reading {spec.data}") as stage:
+        dataset = data.load(source, spec.image_size, stage)
+        stage.result = (
+            f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "
+            f"{len(dataset.held_out.classes):,} held out"
+        )
+    return dataset
+
+
+def _train(spec: ExportSpec, model: Any, known: tuple[Any, ...], split: Split, progress: Progress) -> float:
+    """Trains `model` in place and returns the seconds it took."""
+    started = time.monotonic()
+    for phase in phases.plan(model, known, spec.recipe):
+        for layer in model.layers:
+            layer.trainable = layer not in phase.frozen
+        with progress.stage(phase.title) as stage:
+            train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage)
+            train.re_estimate_statistics(model, spec.architecture, split, spec.seed, stage)
+            stage.result = f"epochs: {phase.recipe.epochs}"
+    return time.monotonic() - started

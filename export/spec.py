@@ -1,0 +1,93 @@
+"""What one export was asked to do, checked before anything heavy is imported."""
+
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import sources, weights
+from export.architectures import ARCHITECTURES
+from export.architectures.architecture import Architecture, Recipe
+from export.errors import UsageError
+from service.messages import is_model_name
+
+LARGEST_SIZE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSpec:
+    """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file."""
+
+    architecture: Architecture
+    name: str
+    data: str
+    weights: str
+    image_size: int
+    recipe: Recipe
+    seed: int
+    repository: Path
+
+    def __post_init__(self) -> None:
+        """Raises UsageError, one line, for whatever can be known to fail without trying."""
+        row = self.architecture
+        if not is_model_name(self.name):
+            raise UsageError(
+                f"--name {self.name!r}: a model's name starts with a letter or digit and goes on with "
+                "letters, digits, '.', '_' and '-', at most 128 in all"
+            )
+        _between("--image-size", self.image_size, row.smallest_size, LARGEST_SIZE, f" for {row.name}")
+        _between("--epochs", self.recipe.epochs, 0, 100_000)
+        _between("--batch-size", self.recipe.batch_size, 1, 65_536)
+        _between("--seed", self.seed, 0, 2**32 - 1)
+        if not (math.isfinite(self.recipe.learning_rate) and 0 < self.recipe.learning_rate <= 10):
+            raise UsageError(f"--learning-rate {self.recipe.learning_rate}: give a number above 0, up to 10")
+        self._check_weights()
+        if self.data != sources.DIGITS:
+            sources.folder(Path(self.data))
+        self._check_repository()
+
+    def _check_weights(self) -> None:
+        row = self.architecture
+        if self.weights == weights.NONE:
+            return
+        if self.weights == weights.IMAGENET:
+            if row.pretrained is None:
+                raise UsageError(f"--weights imagenet: there are none for {row.name}; use --weights none")
+            return
+        file = Path(self.weights)
+        if not self.weights.endswith(weights.SUFFIXES):
+            raise UsageError(
+                f"--weights {self.weights}: give none, imagenet, or a file ending in .keras or .weights.h5"
+            )
+        if not file.is_file() or not os.access(file, os.R_OK):
+            raise UsageError(f"--weights {self.weights}: there is no such file, or it cannot be read")
+
+    def _check_repository(self) -> None:
+        existing = self.repository.absolute()
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UsageError(f"--repository {self.repository}: {existing} is no folder that can be written")
+
+
+def architectures(names: str) -> tuple[Architecture, ...]:
+    """Rows for a comma-separated list. Raises UsageError naming the nearest match for an unknown one."""
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in ARCHITECTURES:
+            raise UsageError(f"--model {name!r} is unknown{_nearest(name, ARCHITECTURES)}")
+    return tuple(ARCHITECTURES[name] for name in dict.fromkeys(wanted))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{meant} Known: {', '.join(names)}" if close else f"; known: {', '.join(names)}"
+
+
+def _between(flag: str, value: int, least: int, most: int, where: str = "") -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{flag} {value}: give a number from {least} to {most}{where}")

@@ -1,0 +1,37 @@
+"""The exporter as its users run it: a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_export(
+    *arguments: object, env: Mapping[str, str] | None = None, interpreter: tuple[str, ...] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """`python -m export` with these arguments, ended or not well; its output is captured as text."""
+    return subprocess.run(
+        [sys.executable, *interpreter, "-m", "export", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def export(*arguments: object) -> str:
+    """Runs an export that must end well, and returns what it printed on stdout."""
+    ended = run_export(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def demo() -> dict[str, list[str]]:
+    """Model name -> the arguments `make serve` exports it with."""
+    commands = re.findall(r"-m export (--model (\w+)[^&;}]*)", (ROOT / "Makefile").read_text())
+    return {name: arguments.split() for arguments, name in commands}
