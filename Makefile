@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check bench lock clean
@@ -30,7 +32,8 @@ clean: ## .venv and caches, not the models
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
 .venv/installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv (about a minute) ..."
+	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[export,dev]'
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,dev]' \
+	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@

@@ -86,7 +86,7 @@ async def _keep_in_step(catalog: Catalog, rpc: GrpcServer, reserved: socket.sock
     if trouble := catalog.trouble:
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
-        _log.info("gRPC on port %d; ready, serving %s", port, _listing(catalog))
+        _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
     await catalog.watch(settings.poll_seconds)
 
 
