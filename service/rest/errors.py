@@ -5,6 +5,7 @@
 
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,6 +22,23 @@ STATUS: dict[Code, int] = {
     Code.BACKEND: 500,
 }
 REQUEST_ID = "x-request-id"
+
+
+class ErrorFields(BaseModel):
+    code: str
+    message: str
+    request_id: str
+    detail: dict[str, Any] | None = None
+
+
+class ErrorReply(BaseModel):
+    """Every error, whatever its status."""
+
+    error: ErrorFields
+
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorReply, "description": "What went wrong"}}
+"""For routes: how their errors look in the OpenAPI description."""
 
 
 def body(request: Request, code: str, message: str, detail: Any = None) -> dict[str, Any]:

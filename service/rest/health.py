@@ -9,10 +9,11 @@ from starlette.responses import JSONResponse, Response
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.predictor import Predictor
+from service.rest import errors
 
 
 def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(responses=errors.DOCUMENTED)
 
     @routes.get("/healthz", response_model=None)
     async def alive() -> Response:

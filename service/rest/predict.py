@@ -15,7 +15,7 @@ from service.errors import InvalidInput
 from service.manifest import CLASSES, PROBABILITIES
 from service.messages import Array, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
-from service.rest import payload
+from service.rest import errors, payload
 
 DEADLINE = "x-request-deadline-ms"
 
@@ -43,6 +43,20 @@ _OPENAPI: dict[str, Any] = {
         },
     }
 }
+_ANSWER: dict[str, Any] = {
+    "description": "One prediction an image, in their order",
+    "content": {
+        "application/json": {
+            "example": {
+                "model": "lenet5",
+                "version": 1,
+                "predictions": [
+                    {"label": "7", "probability": 0.98, "top_k": [{"label": "7", "probability": 0.98}]},
+                ],
+            }
+        }
+    },
+}
 
 
 class _ClientGone(Exception):
@@ -50,9 +64,9 @@ class _ClientGone(Exception):
 
 
 def router(predictor: Predictor) -> APIRouter:
-    routes = APIRouter()
+    routes = APIRouter(responses=errors.DOCUMENTED)
 
-    @routes.post("/predict/{model}", openapi_extra=_OPENAPI, response_model=None)
+    @routes.post("/predict/{model}", openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
     async def predict(request: Request, model: str, version: str | None = None, top_k: str = "5") -> Response:
         """Classifies one image or several. The newest version answers unless `version` says otherwise;
         `top_k` labels come back for each image, most probable first. `Server-Timing` has the milliseconds

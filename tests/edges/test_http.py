@@ -236,4 +236,6 @@ def test_docs_need_no_network(client: httpx.Client) -> None:
     assert assets and all(asset.startswith("/") for asset in assets), assets
     for asset in assets:
         assert client.get(asset).status_code == 200, asset
-    assert "/predict/{model}" in client.get("/openapi.json").json()["paths"]
+    described = client.get("/openapi.json").json()["paths"]["/predict/{model}"]["post"]
+    assert set(described["responses"]) == {"200", "default"}, "errors have our shape, not FastAPI's 422"
+    assert set(described["requestBody"]["content"]) >= {"image/jpeg", "image/png", "application/json"}
