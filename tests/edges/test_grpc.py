@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -151,3 +152,14 @@ def test_a_large_batch_passes(prediction: Any, samples: dict[str, bytes]) -> Non
     request.inputs["image"].CopyFrom(codec.to_request_proto(np.zeros((4000, 28, 28, 3), np.uint8)))
     assert request.ByteSize() > 9_000_000
     assert len(prediction.Predict(request, timeout=60).outputs["probabilities"].float_val) == 40_000
+
+
+def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
+    service: Service, prediction: Any, samples: dict[str, bytes]
+) -> None:
+    call = prediction.Predict.future(image_request(*[samples["3"]] * 900), timeout=30)
+    service.wait_until(lambda: "in_flight 1.0" in httpx.get(f"{service.url}/metrics").text, 10)
+    call.cancel()
+    cancelled = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} 1.0'
+    service.wait_until(lambda: cancelled in httpx.get(f"{service.url}/metrics").text, 10)
+    assert prediction.Predict(image_request(samples["3"]), timeout=30).model_spec.version.value == 1
