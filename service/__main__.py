@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 from pydantic import ValidationError
@@ -50,4 +51,7 @@ def _one_line(error: ValidationError) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before the service could take the signal
+        sys.exit(128 + signal.SIGINT)

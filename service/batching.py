@@ -11,46 +11,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from service.backends.base import Runner
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded, ServiceError
 from service.messages import Tensors
+from service.policy import Policy, Waiting
 
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a policy may know of a queue: its rows, and when its oldest entry came (seconds)."""
-
-    rows: int
-    oldest: float
-
-
-class Policy(Protocol):
-    """Decides when a queue's head becomes a batch. `max_rows` bounds a batch of several requests."""
-
-    @property
-    def max_rows(self) -> int: ...
-
-    def dispatch_at(self, waiting: Waiting) -> float:
-        """The `time.monotonic()` at which a free slot should take this queue's head."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SizeAndDelay:
-    """A batch goes when it is full or its oldest request has waited `max_delay` seconds.
-
-    With no delay, requests batch only while every slot is busy: no request ever waits for company.
-    """
-
-    max_rows: int
-    max_delay: float = 0.0
-
-    def dispatch_at(self, waiting: Waiting) -> float:
-        return waiting.oldest if waiting.rows >= self.max_rows else waiting.oldest + self.max_delay
+_MOST_BYTES = 16 * 2**20  # of several requests' inputs in one batch: upstreams bound a message's size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +38,10 @@ class _Entry:
     deadline: float | None
     since: float
     future: "asyncio.Future[Answer]"
+
+    @property
+    def size(self) -> int:
+        return sum(array.nbytes for array in self.inputs.values())
 
     def fail(self, error: ServiceError) -> None:
         if not self.future.done():
@@ -101,7 +74,7 @@ class Batcher:
         self._runner, self._policy, self._max_queued_rows, self._observe = runner, policy, max_queued_rows, observe
         self._loop = asyncio.get_running_loop()
         self._queues: dict[Hashable, _Queue] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], list[_Entry]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self.queued_rows = 0
@@ -138,6 +111,7 @@ class Batcher:
             if entry in queue.entries:
                 queue.entries.remove(entry)
                 self._count_out(queue, entry)
+            self._stop_unread()
             raise
 
     async def drain(self) -> None:
@@ -146,6 +120,12 @@ class Batcher:
         self._pump()
         while self._running:
             await asyncio.wait(self._running)
+
+    def _stop_unread(self) -> None:
+        """Cancels the batches that nobody waits for any more: an upstream may hang for ever."""
+        for task, batch in self._running.items():
+            if all(entry.future.done() for entry in batch):
+                task.cancel()
 
     def _queue(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], shared: bool) -> _Queue:
         shapes = tuple((alias, array.dtype.str, array.shape[1:]) for alias, array in sorted(inputs.items()))
@@ -166,25 +146,30 @@ class Batcher:
                 return
             if batch := self._take(queue):
                 task = self._loop.create_task(self._run(queue, batch))
-                self._running.add(task)
+                self._running[task] = batch
                 task.add_done_callback(self._finished)
 
     def _due(self, queue: _Queue) -> float:
         oldest = queue.entries[0].since
-        return oldest if self._draining else self._policy.dispatch_at(Waiting(queue.rows, oldest))
+        if self._draining or not queue.shared:  # there is no company to wait for
+            return oldest
+        return self._policy.dispatch_at(Waiting(queue.rows, oldest))
 
     def _take(self, queue: _Queue) -> list[_Entry]:
-        """Pops the head of the queue, up to `max_rows`; dead entries are dropped on the way."""
+        """Pops the head of the queue, up to `max_rows` and a bound in bytes; dead entries are dropped on the way."""
         batch: list[_Entry] = []
-        rows, limit = 0, self._policy.max_rows if queue.shared else 1
-        while queue.entries and (not batch or rows + queue.entries[0].rows <= limit):
-            entry = queue.entries.popleft()
+        rows, size, limit = 0, 0, self._policy.max_rows if queue.shared else 1
+        while queue.entries:
+            entry = queue.entries[0]
+            if batch and (rows + entry.rows > limit or size + entry.size > _MOST_BYTES):
+                break
+            queue.entries.popleft()
             self._count_out(queue, entry)
             if entry.deadline is not None and entry.deadline <= time.monotonic():
                 entry.fail(DeadlineExceeded("the deadline passed while the request waited for the model"))
             elif not entry.future.done():
                 batch.append(entry)
-                rows += entry.rows
+                rows, size = rows + entry.rows, size + entry.size
         return batch
 
     def _count_out(self, queue: _Queue, entry: _Entry) -> None:
@@ -194,7 +179,7 @@ class Batcher:
             self._queues.pop(queue.key, None)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._pump()
 
     async def _run(self, queue: _Queue, batch: list[_Entry]) -> None:

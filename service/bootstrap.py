@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from service.backends.base import Backend, Loaded
 from service.backends.embedded import EmbeddedBackend, cores
-from service.batching import Batcher, SizeAndDelay
+from service.batching import Batcher
 from service.catalog import Catalog
 from service.messages import ModelRef
 from service.metrics import Metrics
-from service.predictor import Limits, Predictor
+from service.policy import SizeAndDelay
+from service.predictor import Predictor
+from service.preparation import Limits, Preparation
 from service.repository import Repository
 from service.settings import BackendName, Settings
 
@@ -18,6 +20,7 @@ class Core:
     """Everything behind the edges."""
 
     catalog: Catalog
+    preparation: Preparation
     predictor: Predictor
     metrics: Metrics
 
@@ -33,8 +36,9 @@ def build(settings: Settings) -> Core:
 
     embedded = settings.backend is BackendName.embedded
     catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
-    limits = Limits(settings.max_pixels, settings.max_in_flight)
-    return Core(catalog, Predictor(catalog, metrics, limits, decode_threads=cores()), metrics)
+    preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
+    predictor = Predictor(catalog, preparation, metrics, settings.max_in_flight)
+    return Core(catalog, preparation, predictor, metrics)
 
 
 def _backend(settings: Settings) -> Backend:

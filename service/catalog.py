@@ -43,7 +43,8 @@ class Catalog:
         self._keep, self._needs_models = keep, needs_models
         self._models: dict[str, _Model] = {}
         self._asked: set[str] = set()
-        self._sync = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._followed = False  # whether everything found at the start has had its turn
         self._trouble = "the models are still loading"
@@ -51,27 +52,38 @@ class Catalog:
     @property
     def trouble(self) -> str:
         """Why nothing can be answered yet; empty where something can."""
+        if not self._needs_models:
+            return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())
         return "" if answers else self._trouble
 
     async def sync(self) -> None:
-        """Makes what is loaded follow what the backend finds. Raises NotReady, changing nothing, where that fails."""
-        async with self._sync:
-            found = await self._find()
-            for name in sorted(found.keys() | self._models.keys()):
-                await self._follow(name, found.get(name, {}))
-            self._asked.clear()
-            self._followed = True
-            nothing = "no model could be loaded; export one with `python -m export --model mobilenet_v3_small`"
-            self._trouble = nothing if self._needs_models else ""
+        """Makes what is loaded follow what the backend finds, and waits for the loads that takes.
+
+        Raises NotReady, changing nothing, where the backend cannot tell.
+        """
+        await self._look()
+        if self._following:
+            await asyncio.wait(self._following.values())
+        self._followed = True
+        nothing = "no model could be loaded; export one with `python -m export --model mobilenet_v3_small`"
+        self._trouble = nothing if self._needs_models else ""
 
     async def watch(self, interval: float) -> None:
-        """Syncs every `interval` seconds until cancelled. What goes wrong is logged once, not every time."""
+        """Looks every `interval` seconds until cancelled. What goes wrong is logged once, not every time.
+
+        A load that hangs holds up its own model only.
+        """
         last = ""
         while True:
             await asyncio.sleep(interval)
             try:
-                await self.sync()
+                if self._followed:
+                    await self._look()
+                else:  # nothing could be found at the start
+                    await self.sync()
+                if not self._needs_models:
+                    self._trouble = ""
                 last = ""
             except NotReady as error:
                 if error.message != last:
@@ -81,12 +93,14 @@ class Catalog:
                 _log.exception("the look for new versions failed")
 
     async def look_for(self, name: str) -> None:
-        """Asks the backend for a model nobody has named before, once between two syncs."""
+        """Asks the backend for a model nobody has named before, once between two looks."""
         if name in self._asked or (name in self._models and self._models[name].servables):
             return
         if await self._backend.ask(name):
-            await self.sync()
-            self._asked.add(name)
+            await self._look()
+            if name in self._following:
+                await asyncio.wait([self._following[name]])
+        self._asked.add(name)
 
     def lease(self, ref: ModelRef) -> AbstractContextManager[Servable]:
         """The version `ref` means, held loaded for as long as the context lasts.
@@ -110,7 +124,9 @@ class Catalog:
         }
 
     async def close(self) -> None:
-        """Drains and unloads everything."""
+        """Stops loading, drains and unloads everything."""
+        for task in self._following.values():
+            task.cancel()
         for model in self._models.values():
             for version in list(model.servables):
                 self._retire(model, model.servables.pop(version))
@@ -144,12 +160,19 @@ class Catalog:
         models = sorted(self.available())
         return NotFound(f"Servable not found: {_servable_name(ModelRef(name))}; models here: {models}", models=models)
 
-    async def _find(self) -> Mapping[str, Mapping[int, str]]:
-        try:
-            return await self._backend.find()
-        except NotReady as error:
-            self._trouble = error.message
-            raise
+    async def _look(self) -> None:
+        async with self._looking:
+            try:
+                found = await self._backend.find()
+            except NotReady as error:
+                self._trouble = error.message
+                raise
+            self._asked.clear()
+            for name in sorted(found.keys() | self._models.keys()):
+                if name not in self._following:
+                    task = asyncio.get_running_loop().create_task(self._follow(name, found.get(name, {})))
+                    self._following[name] = task
+                    task.add_done_callback(lambda _, name=name: self._following.pop(name))  # type: ignore[misc]
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, _Model())
@@ -181,8 +204,8 @@ class Catalog:
         except Exception as error:
             if not isinstance(error, NotReady):
                 model.failed[version] = fingerprint
-            if old is None:
-                self._set(name, model, Status(version, State.END, str(error)))
+            state = State.END if old is None else State.AVAILABLE  # the old one under this number goes on
+            self._set(name, model, Status(version, state, str(error)))
             _log.error("%s/%d was not loaded: %s", name, version, error)
             return False
         servable = Servable(loaded, self._batcher(loaded), fingerprint)

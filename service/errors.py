@@ -7,6 +7,7 @@
     ├── Overloaded     the queue is full
     ├── NotReady       loading, draining, upstream unreachable
     ├── DeadlineExceeded
+    ├── Cancelled      the client went away: nobody reads this one
     └── BackendFailed  the model itself failed
 
 Each edge owns one table from `Code` to its protocol (`rest/errors.py`, `rpc/errors.py`).
@@ -24,6 +25,7 @@ class Code(StrEnum):
     OVERLOADED = "OVERLOADED"
     NOT_READY = "NOT_READY"
     DEADLINE = "DEADLINE"
+    CANCELLED = "CANCELLED"
     BACKEND = "BACKEND"
 
 
@@ -63,6 +65,10 @@ class NotReady(ServiceError):
 
 class DeadlineExceeded(ServiceError):
     code = Code.DEADLINE
+
+
+class Cancelled(ServiceError):
+    code = Code.CANCELLED
 
 
 class BackendFailed(ServiceError):

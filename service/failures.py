@@ -16,6 +16,7 @@ LEVELS: dict[Code, int] = {
     Code.OVERLOADED: logging.WARNING,
     Code.NOT_READY: logging.WARNING,
     Code.DEADLINE: logging.INFO,
+    Code.CANCELLED: logging.DEBUG,
     Code.BACKEND: logging.ERROR,
 }
 

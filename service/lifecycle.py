@@ -5,6 +5,7 @@ bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -62,14 +63,18 @@ async def serve(settings: Settings) -> None:
     if watching.done():  # it only ends by failing
         watching.result()
     core.predictor.drain()
+    watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
+    await asyncio.wait((watching,))
     await rpc.drain()
     wait = settings.drain_seconds if stop.by == "SIGTERM" else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
-    await asyncio.gather(http.stop(), rpc.stop(_GRACE))
-    watching.cancel()
-    await core.catalog.close()
-    core.predictor.close()
+    await asyncio.gather(http.stop(), rpc.stop(_GRACE, lambda: core.predictor.in_flight))
+    core.preparation.close()
+    try:
+        await asyncio.wait_for(core.catalog.close(), _GRACE)
+    except TimeoutError:
+        _log.error("a model did not finish within %.0f s; leaving without it", _GRACE)
     _log.info("drained")
 
 
@@ -102,8 +107,8 @@ def _bind(host: str, port: int, flag: str) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        hint = f"choose another with {flag}" if error.errno else ""
-        raise StartError(f"cannot use {_address(host, port)}: {error.strerror}; {hint}") from error
+        what = f"another with {flag}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "another --host"
+        raise StartError(f"cannot use {_address(host, port)}: {error.strerror}; choose {what}") from error
     return sock
 
 

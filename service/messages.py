@@ -30,13 +30,10 @@ class ModelRef:
         """Raises InvalidInput where the version is not a non-negative integer."""
         if version is None or version == "":
             return cls(name)
-        try:
-            number = int(version)
-        except ValueError:
-            number = -1
-        if number < 0:
-            raise InvalidInput(f"version must be a whole number such as 1, got {str(version)[:40]!r}")
-        return cls(name, number)
+        text = str(version)
+        if not (text.isascii() and text.isdigit() and len(text) < 20):
+            raise InvalidInput(f"version must be a whole number such as 1, got {text[:40]!r}")
+        return cls(name, int(text))
 
     def __str__(self) -> str:
         return self.name if self.version is None else f"{self.name}/{self.version}"
@@ -62,18 +59,15 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """One call. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
+    """What a caller asks of a model. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
 
-    Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` or
-    one input keyed "" means the default one. `outputs` empty means all of them. `deadline` is a
-    reading of `time.monotonic()`, None for no limit.
+    Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` means the
+    default one, one input keyed "" the signature's only one, empty `outputs` all of them.
     """
 
-    ref: ModelRef
     inputs: Tensors
     signature: str = ""
     outputs: tuple[str, ...] = ()
-    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,51 +1,38 @@
-"""The one object both edges know: admit, resolve, decode, batch, time."""
+"""The one object both edges know: admit, resolve, prepare, batch, time."""
 
 import asyncio
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
-import numpy as np
-
-from service import images
 from service.catalog import Catalog
-from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError
+from service.errors import BackendFailed, Cancelled, DeadlineExceeded, Overloaded, ServiceError
 from service.failures import FailureLog
-from service.manifest import CLASSES, Manifest, Preprocessing, Signature
-from service.messages import (
-    DEFAULT_SIGNATURE,
-    ModelRef,
-    PredictRequest,
-    PredictResult,
-    Tensors,
-    Timings,
-    strings,
-)
+from service.manifest import Manifest
+from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Timings
 from service.metrics import Metrics
+from service.preparation import Preparation, complete
 from service.servable import Servable, Status
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    max_pixels: int
-    max_in_flight: int
+Read = Callable[[Manifest], Awaitable[PredictRequest]]
+"""How an edge turns its wire format into a request, once it is known which version will answer."""
 
 
 class Predictor:
-    """Owns nothing but the decoding threads and the count of requests under way."""
+    """Owns the count of requests under way, and whether new ones should come at all."""
 
-    def __init__(self, catalog: Catalog, metrics: Metrics, limits: Limits, decode_threads: int) -> None:
-        self._catalog, self._metrics, self._limits = catalog, metrics, limits
-        self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+    def __init__(self, catalog: Catalog, preparation: Preparation, metrics: Metrics, max_in_flight: int) -> None:
+        self._catalog, self._preparation, self._metrics = catalog, preparation, metrics
+        self._max_in_flight = max_in_flight
         self._failures = FailureLog()
         self._in_flight = 0
         self._draining = False
 
-    async def predict(self, request: PredictRequest, protocol: str) -> PredictResult:
-        """The answer of the version that `request.ref` means. Raises ServiceError; a cancelled call leaves no trace
-        in any batch. `protocol` ("http", "grpc") is for the metrics.
+    async def predict(self, ref: ModelRef, read: Read, *, deadline: float | None, protocol: str) -> PredictResult:
+        """The answer of the version that `ref` means to what `read` reads.
+
+        Everything from admission on, reading the body too, is inside the deadline (`time.monotonic()`) and
+        counted by `protocol` ("http", "grpc"). Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
         resolved: ModelRef | None = None
@@ -53,22 +40,18 @@ class Predictor:
         self._in_flight += 1
         try:
             self._admit()
-            async with asyncio.timeout(None if request.deadline is None else request.deadline - started):
-                await self._catalog.look_for(request.ref.name)
-                with self._catalog.lease(request.ref) as servable:
+            async with asyncio.timeout(None if deadline is None else deadline - started):
+                await self._catalog.look_for(ref.name)
+                with self._catalog.lease(ref) as servable:
                     resolved = servable.ref
-                    result = await self._answer(servable, request)
-        except ServiceError as error:
-            self._failed(protocol, error, request.ref, resolved)
-            raise
-        except TimeoutError as cause:
-            late = DeadlineExceeded("the deadline passed before the model answered")
-            self._failed(protocol, late, request.ref, resolved)
-            raise late from cause
+                    result = await self._answer(servable, read, deadline)
         except BaseException as error:
-            cancelled = isinstance(error, asyncio.CancelledError)
-            self._metrics.failed(protocol, "CANCELLED" if cancelled else Code.BACKEND, resolved)
-            raise
+            failure = _as_service_error(error)
+            self._metrics.failed(protocol, failure.code, resolved)
+            self._failures.record(ref, failure)
+            if failure is error or isinstance(failure, Cancelled):
+                raise
+            raise failure from error
         finally:
             self._in_flight -= 1
         result = replace(result, timings=replace(result.timings, total=time.monotonic() - started))
@@ -103,105 +86,33 @@ class Predictor:
     def draining(self) -> bool:
         return self._draining
 
-    def close(self) -> None:
-        self._threads.shutdown()
-
-    def _failed(self, protocol: str, error: ServiceError, asked: ModelRef, resolved: ModelRef | None) -> None:
-        self._metrics.failed(protocol, error.code, resolved)
-        self._failures.record(asked, error)
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
 
     def _admit(self) -> None:
-        if self._in_flight > self._limits.max_in_flight:
-            raise Overloaded(f"{self._limits.max_in_flight} requests are under way already; ask again later")
+        if self._in_flight > self._max_in_flight:
+            raise Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
 
-    async def _answer(self, servable: Servable, request: PredictRequest) -> PredictResult:
+    async def _answer(self, servable: Servable, read: Read, deadline: float | None) -> PredictResult:
         manifest = servable.manifest
-        call = await self._prepare(manifest, request)
+        request = await read(manifest)
+        run = await self._preparation.prepare(manifest, request)
         answer = await servable.batcher.submit(
-            call.signature, call.inputs, call.outputs, shared=call.shared, deadline=request.deadline
+            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline
         )
-        timings = Timings(decode=call.decode, queue=answer.queue, compute=answer.compute)
-        outputs = _complete(manifest, request, answer.outputs)
+        timings = Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
+        outputs = complete(manifest, request, answer.outputs)
         return PredictResult(servable.ref, request.signature or DEFAULT_SIGNATURE, outputs, manifest.labels, timings)
 
-    async def _prepare(self, manifest: Manifest, request: PredictRequest) -> "_Call":
-        """What the model will really be asked: names resolved, images decoded, dtypes and shapes checked."""
-        name = request.signature or DEFAULT_SIGNATURE
-        signature = manifest.signature(name)
-        inputs = _aliased(signature, name, request.inputs)
-        if unknown := [alias for alias in request.outputs if alias not in signature.outputs]:
-            raise InvalidInput(f"signature {name!r} has no output {unknown[0]!r}; it has {sorted(signature.outputs)}")
-        outputs, decode = request.outputs, 0.0
-        if recipe := manifest.decodes(name):
-            began = time.monotonic()
-            inputs = await self._decode(manifest, recipe, signature, inputs)
-            decode = time.monotonic() - began
-            name, signature = recipe.image_signature, manifest.signature(recipe.image_signature)
-            outputs = tuple(alias for alias in outputs if alias in signature.outputs)
-        for alias, array in inputs.items():
-            spec = signature.inputs[alias]
-            if manifest.checked:
-                spec.check(alias, array)
-            else:  # TensorFlow Serving leaves a foreign graph's shapes to the graph
-                spec.check_dtype(alias, array)
-        return _Call(name, inputs, outputs, _shared(signature, inputs), decode)
 
-    async def _decode(
-        self, manifest: Manifest, recipe: Preprocessing, signature: Signature, inputs: Tensors
-    ) -> Tensors:
-        ((alias, encoded),) = inputs.items()
-        signature.inputs[alias].check(alias, encoded)
-        if len(encoded) == 0:
-            raise InvalidInput(f"input {alias!r} has no rows; send at least one image")
-        pixels = await asyncio.gather(*(self._decode_one(recipe, index, data) for index, data in enumerate(encoded)))
-        target = manifest.signature(recipe.image_signature).only_input
-        assert target is not None  # our exports have exactly one
-        return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
-
-    async def _decode_one(self, recipe: Preprocessing, index: int, data: bytes) -> images.Pixels:
-        try:
-            return await self._loop.run_in_executor(
-                self._threads, images.decode, data, recipe.height, recipe.width, self._limits.max_pixels
-            )
-        except ServiceError as error:
-            raise type(error)(error.message, row=index, **error.detail) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    signature: str
-    inputs: Tensors
-    outputs: tuple[str, ...]
-    shared: bool
-    decode: float
-
-
-def _aliased(signature: Signature, name: str, inputs: Tensors) -> Tensors:
-    """The inputs under the signature's own names; a lone one keyed "" is the signature's only one."""
-    if set(inputs) == {""} and signature.only_input is not None:
-        return {signature.only_input: inputs[""]}
-    if set(inputs) != set(signature.inputs):
-        raise InvalidInput(f"signature {name!r} takes the inputs {sorted(signature.inputs)}, got {sorted(inputs)}")
-    return inputs
-
-
-def _shared(signature: Signature, inputs: Tensors) -> bool:
-    """True where dim 0 of every input counts the rows, so that requests may share a batch."""
-    batched = bool(inputs) and all(spec.batched for spec in signature.inputs.values())
-    if not batched or any(array.ndim == 0 for array in inputs.values()):
-        return False
-    rows = {alias: len(array) for alias, array in inputs.items()}
-    if 0 in rows.values():
-        raise InvalidInput(f"input {min(rows, key=rows.__getitem__)!r} has no rows; send at least one")
-    return len(set(rows.values())) == 1
-
-
-def _complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:
-    """The outputs asked for, in the signature's order; labels are the manifest's where no graph gave them."""
-    wanted = request.outputs or tuple(manifest.signature(request.signature).outputs)
-    complete = dict(outputs)
-    if CLASSES in wanted and CLASSES not in complete:
-        rows = len(next(iter(outputs.values())))
-        labels = strings([label.encode() for label in manifest.labels])
-        complete[CLASSES] = np.broadcast_to(labels, (rows, len(labels)))
-    return {alias: complete[alias] for alias in wanted}
+def _as_service_error(error: BaseException) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("the deadline passed before the model answered")
+    if isinstance(error, asyncio.CancelledError):
+        return Cancelled("the client went away")
+    failed = BackendFailed("the server failed; its log says why")
+    failed.__cause__ = error
+    return failed

@@ -32,7 +32,7 @@ class Repository:
             ) from error
         found: dict[str, dict[int, str]] = {}
         for model in models:
-            if is_model_name(model.name) and model.is_dir():
+            if is_model_name(model.name):
                 found[model.name] = {version: _fingerprint(folder) for version, folder in _versions(model)}
         return {name: versions for name, versions in found.items() if versions}
 
@@ -45,14 +45,24 @@ class Repository:
 
 
 def _versions(model: Path) -> Iterator[tuple[int, Path]]:
-    try:
-        folders = sorted(model.iterdir())
-    except OSError:  # gone, or not ours to read: other models are still served
-        return
-    for folder in folders:
+    """A model's versions; of two folders for one number (`1`, `0001`) the first by name."""
+    seen: set[int] = set()
+    for folder in _readable(model):
         numbered = folder.name.isascii() and folder.name.isdigit() and len(folder.name) < 20
-        if numbered and ((folder / SAVED_MODEL).is_file() or (folder / TFLITE).is_file()):
+        if numbered and int(folder.name) not in seen and _holds_model(folder):
+            seen.add(int(folder.name))
             yield int(folder.name), folder
+
+
+def _readable(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # no folder, gone meanwhile, or not ours to read: the other models are still served
+        return []
+
+
+def _holds_model(folder: Path) -> bool:
+    return any(os.access(folder / file, os.R_OK) for file in (SAVED_MODEL, TFLITE))
 
 
 def _fingerprint(folder: Path) -> str:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         0.0, ge=0, description="milliseconds a request may wait for company while a slot is free"
     )
     max_queued_rows: int = Field(
-        1024, ge=1, description="rows that may wait for one version; past it requests are refused (429)"
+        1024, ge=1, description="rows that may wait for one version (past it 429), and most rows of one request (413)"
     )
     max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")

@@ -82,7 +82,8 @@ class EmbeddedBackend:
         manifest = Manifest.read(folder, name, version)
         warmup = tuple(read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else ()
         if manifest is not None:
-            return Loaded(manifest, _own(folder, manifest), warmup, _golden(folder, manifest))
+            golden = _golden(folder, manifest)  # before anything that would have to be closed again
+            return Loaded(manifest, _own(folder, manifest), warmup, golden)
         runner, signatures = _foreign(folder)
         return Loaded(Manifest(name, version, signatures), runner, warmup)
 

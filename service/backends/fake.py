@@ -1,6 +1,6 @@
 """A backend with no model behind it: programmable, honest about the seam, and shipped.
 
-Tests drive the whole service with it; `loadtest --overhead` measures the service's own cost with it.
+Tests drive the batcher and the catalog with it.
 """
 
 import asyncio

@@ -12,8 +12,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from service.errors import BackendFailed, InvalidInput
-from service.manifest import Signature, TensorSpec
+from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
+
+_MOST_ROWS = 64
 
 
 class LiteRTRunner:
@@ -41,7 +43,7 @@ class LiteRTRunner:
     def _run(self, signature: str, inputs: Tensors) -> Tensors:
         interpreter = self._free.get()
         try:
-            return _invoke(interpreter, signature, inputs)
+            return _in_chunks(interpreter, signature, inputs)
         except ValueError as error:
             raise InvalidInput(f"the model refused its input: {error}") from error
         except RuntimeError as error:
@@ -60,15 +62,30 @@ class LiteRTRunner:
         return interpreter
 
 
+def _in_chunks(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
+    """A large request in runs of `_MOST_ROWS`: memory for its activations would never be given back."""
+    rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
+    if max(rows, default=1) <= _MOST_ROWS or len(rows) > 1:
+        return _invoke(interpreter, signature, inputs)
+    parts = [
+        _invoke(interpreter, signature, {alias: array[start : start + _MOST_ROWS] for alias, array in inputs.items()})
+        for start in range(0, rows.pop(), _MOST_ROWS)
+    ]
+    return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
+
+
 def _invoke(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
     if interpreter.get_signature_list():
         result: Tensors = interpreter.get_signature_runner(signature)(**inputs)
         return result
     # A file without signatures: tensors go by name, resized to the request as TensorFlow Serving does.
     details = {_alias(detail): detail["index"] for detail in interpreter.get_input_details()}
-    for alias, array in inputs.items():
-        interpreter.resize_tensor_input(details[alias], array.shape)
-    interpreter.allocate_tensors()
+    try:
+        for alias, array in inputs.items():
+            interpreter.resize_tensor_input(details[alias], array.shape)
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        raise InvalidInput(f"the model refused the shape of its input: {error}") from error
     for alias, array in inputs.items():
         interpreter.set_tensor(details[alias], array)
     interpreter.invoke()
@@ -97,9 +114,9 @@ def _specs(details: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(
-        np.dtype(detail["dtype"]).name, tuple(None if s < 0 else int(s) for s in detail["shape_signature"])
-    )
+    dtype = np.dtype(detail["dtype"])
+    name = STRING if dtype.kind in "SO" else dtype.name
+    return TensorSpec(name, tuple(None if size < 0 else int(size) for size in detail["shape_signature"]))
 
 
 def _alias(detail: Mapping[str, Any]) -> str:

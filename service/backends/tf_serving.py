@@ -1,5 +1,6 @@
 """Models hosted by a server that speaks PredictionService: TensorFlow Serving, or this very service."""
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -8,7 +9,7 @@ import grpc.aio
 from service import errors
 from service.backends.base import Found, Loaded
 from service.manifest import Manifest
-from service.messages import Tensors
+from service.messages import Tensors, is_model_name
 from service.repository import Repository
 from service.wire import codec, signatures
 from service.wire.stubs import (
@@ -51,7 +52,10 @@ class UpstreamRunner:
         except grpc.aio.AioRpcError as error:
             kind = _ERRORS.get(error.code(), errors.BackendFailed)
             raise kind(f"{self._target} answered {error.code().name}: {error.details()}") from error
-        return {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
+        try:
+            return {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
+        except errors.InvalidInput as error:  # its output, not our client's input
+            raise errors.BackendFailed(f"{self._target} answered with a tensor that cannot be read: {error}") from error
 
     async def close(self) -> None:
         """The channel is the backend's; a version owns nothing on this side."""
@@ -66,44 +70,64 @@ class TFServingBackend:
     def __init__(self, target: str, repository: Repository | None = None) -> None:
         self._target, self._repository = target, repository
         self._channel = grpc.aio.insecure_channel(
-            target, options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+            target,
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # A peer that vanished without a word is noticed, with requests under way, within 20 s.
+                ("grpc.keepalive_time_ms", 15_000),
+                ("grpc.keepalive_timeout_ms", 5_000),
+            ],
         )
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._names: set[str] = set()
 
     async def find(self) -> Found:
-        if self._repository is not None:
-            self._names |= self._repository.scan().keys()
-        found = {name: await self._available(name) for name in sorted(self._names)}
+        names = self._names | await self._local_names()
+        found = {name: await self._available(name) for name in sorted(names)}
         if not found:
             await self._available("")  # nothing known yet: only learn whether somebody answers
-        # What the upstream does not have is asked for anew by the next client, not for ever.
-        self._names = {name for name, versions in found.items() if versions}
+        # What the upstream no longer has is asked for anew by the next client, not for ever.
+        self._names -= {name for name, versions in found.items() if not versions}
         return {name: versions for name, versions in found.items() if versions}
 
     async def ask(self, name: str) -> bool:
+        if not is_model_name(name) or not await self._available(name):
+            return False
         self._names.add(name)
         return True
 
+    async def _local_names(self) -> set[str]:
+        if self._repository is None:
+            return set()
+        try:
+            return set(await asyncio.to_thread(self._repository.scan))
+        except errors.NotReady:  # a hint gone missing is no reason to stop following the upstream
+            return set()
+
     async def _available(self, name: str) -> dict[int, str]:
+        """The upstream's AVAILABLE versions of a model. Raises NotReady where the upstream does not answer."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = name
         try:
             reply = await self._models.GetModelStatus(request, timeout=_STATUS_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                return {}
-            raise errors.NotReady(
-                f"the upstream {self._target} answered {error.code().name} ({error.details()}); "
-                "is it up, and is --target right?"
-            ) from error
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise self._unreachable(error) from error
+            return {}  # NOT_FOUND, or trouble with this one name, which must not stop the others
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         return {int(status.version): "" for status in reply.model_version_status if status.state == available}
 
+    def _unreachable(self, error: grpc.aio.AioRpcError) -> errors.NotReady:
+        return errors.NotReady(
+            f"the upstream {self._target} answered {error.code().name} ({error.details()}); "
+            "is it up, and is --target right?"
+        )
+
     async def load(self, name: str, version: int) -> Loaded:
         runner = UpstreamRunner(self._predict, self._target, name, version)
-        manifest = self._own_manifest(name, version)
+        manifest = await asyncio.to_thread(self._own_manifest, name, version)
         if manifest is None:
             manifest = Manifest(name, version, await self._signatures(name, version))
         return Loaded(manifest, runner)
@@ -120,7 +144,10 @@ class TFServingBackend:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = name
         request.model_spec.version.value = version
-        reply = await self._predict.GetModelMetadata(request, timeout=_STATUS_TIMEOUT)
+        try:
+            reply = await self._predict.GetModelMetadata(request, timeout=_STATUS_TIMEOUT)
+        except grpc.aio.AioRpcError as error:  # a passing fault: the next look tries again
+            raise self._unreachable(error) from error
         definitions = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(definitions)
         return signatures.from_protos(definitions.signature_def)

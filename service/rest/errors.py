@@ -19,6 +19,7 @@ STATUS: dict[Code, int] = {
     Code.OVERLOADED: 429,
     Code.NOT_READY: 503,
     Code.DEADLINE: 504,
+    Code.CANCELLED: 499,
     Code.BACKEND: 500,
 }
 REQUEST_ID = "x-request-id"
@@ -69,4 +70,5 @@ async def http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def unexpected(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours: the client learns that, the log (by uvicorn) holds the traceback."""
-    return JSONResponse(body(request, Code.BACKEND, "the server failed; its log says why"), 500)
+    headers = {REQUEST_ID: request.scope.get(REQUEST_ID, "")}  # this answer is made outside of the middleware
+    return JSONResponse(body(request, Code.BACKEND, "the server failed; its log says why"), 500, headers)

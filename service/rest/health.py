@@ -15,12 +15,12 @@ from service.rest import errors
 def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
     routes = APIRouter(responses=errors.DOCUMENTED)
 
-    @routes.get("/healthz", response_model=None)
+    @routes.api_route("/healthz", methods=["GET", "HEAD"], response_model=None)
     async def alive() -> Response:
         """200 while the process answers at all: for liveness probes, which restart."""
         return JSONResponse({"status": "alive"})
 
-    @routes.get("/readyz", response_model=None)
+    @routes.api_route("/readyz", methods=["GET", "HEAD"], response_model=None)
     async def ready() -> Response:
         """200 when a model can answer, else 503 with the reason: for readiness probes, which route traffic."""
         if trouble := predictor.trouble:

@@ -4,37 +4,39 @@ import asyncio
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 
-from service.errors import InvalidInput
+from service.errors import Cancelled, DeadlineExceeded, InvalidInput
 from service.manifest import STRING, Manifest
-from service.messages import DEFAULT_SIGNATURE, Array, Tensors, strings
+from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, strings
 
 _LARGE_JSON = 2**18  # bytes past which parsing leaves the event loop to the others
+_SLOWEST_BODY = 20.0  # seconds: shorter than the grace that requests under way get at shutdown
 _ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """`inputs` keyed "" is the signature's only input; `signature` "" is the default one."""
+async def read(request: Request, manifest: Manifest) -> PredictRequest:
+    """The request's body as a question to `manifest`'s model.
 
-    inputs: Tensors
-    signature: str = ""
-
-
-async def read(request: Request, manifest: Manifest) -> Payload:
-    """The request's body as inputs of `manifest`'s model. Raises InvalidInput, saying what may be sent."""
-    body = await request.body()
+    Raises InvalidInput, saying what may be sent, and Cancelled where the client goes away meanwhile.
+    """
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            body = await request.body()
+    except ClientDisconnect as error:
+        raise Cancelled("the client went away while it sent its request") from error
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not arrive within {_SLOWEST_BODY:.0f} s") from error
     if not body:
         raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return Payload({"": strings(await _files(request))})
+        return PredictRequest({"": strings(await _files(request))})
     # What `curl --data-binary @file` says of any file: look at the bytes instead.
     unsaid = kind in ("", "application/x-www-form-urlencoded")
     if kind == "application/json" or (unsaid and body.lstrip()[:1] in (b"{", b"[")):
@@ -42,13 +44,16 @@ async def read(request: Request, manifest: Manifest) -> Payload:
             return await asyncio.to_thread(_from_json, body, manifest)
         return _from_json(body, manifest)
     if unsaid or kind.startswith("image/") or kind == "application/octet-stream":
-        return Payload({"": strings([body])})
+        return PredictRequest({"": strings([body])})
     raise InvalidInput(f"Content-Type {kind!r} is not read here; send {_ACCEPTED}")
 
 
 async def _files(request: Request) -> list[bytes]:
-    async with request.form() as form:
-        files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    try:
+        async with request.form() as form:
+            files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    except HTTPException as error:  # how Starlette reports a form that it cannot parse
+        raise InvalidInput(f"the form cannot be read: {error.detail}") from error
     if not files:
         raise InvalidInput("the form holds no file; send each image as one, as in `curl -F image=@cat.jpg`")
     return files
@@ -65,24 +70,33 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON has")
 
 
-def _from_json(body: bytes, manifest: Manifest) -> Payload:
+def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
     document = _parse(body)
     if not isinstance(document, dict) or not isinstance(instances := document.get("instances"), list) or not instances:
         raise InvalidInput('JSON bodies look like {"instances": [{"b64": "..."}]}, or with nested lists of numbers')
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
         raise InvalidInput(f"signature_name is a string, got {signature!r:.40}")
-    if all(isinstance(instance, dict) and set(instance) == {"b64"} for instance in instances):
-        return Payload({"": strings([_b64(row, instance["b64"]) for row, instance in enumerate(instances)])}, signature)
-    signature = signature or _numeric_signature(manifest)
+    objects = [instance for instance in instances if isinstance(instance, dict)]
+    if objects and len(objects) < len(instances):
+        raise InvalidInput("instances are all objects or all values, not some of each")
+    if objects and all(set(instance) == {"b64"} for instance in objects):
+        return PredictRequest({"": strings([_b64(row, one["b64"]) for row, one in enumerate(objects)])}, signature)
+    default = manifest.signature(DEFAULT_SIGNATURE).inputs if DEFAULT_SIGNATURE in manifest.signatures else {}
+    named = bool(objects) and set(objects[0]) == set(default)
+    signature = signature or (DEFAULT_SIGNATURE if named else _numeric_signature(manifest))
     specs = manifest.signature(signature).inputs
-    if not all(isinstance(instance, dict) for instance in instances):
-        ((alias, spec),) = specs.items() if len(specs) == 1 else _many(specs)
-        return Payload({alias: _array(alias, instances, spec.dtype)}, signature)
-    if any(set(instance) != set(specs) for instance in instances):
+    if not objects:
+        if len(specs) != 1:
+            raise InvalidInput(f"signature {signature!r} does not have one input: send objects with {sorted(specs)}")
+        ((alias, spec),) = specs.items()
+        return PredictRequest({alias: _array(alias, instances, spec.dtype)}, signature)
+    if any(set(instance) != set(specs) for instance in objects):
         raise InvalidInput(f"every instance needs exactly the inputs {sorted(specs)}, or {{'b64': ...}} for an image")
-    columns = {alias: [instance[alias] for instance in instances] for alias in specs}
-    return Payload({alias: _array(alias, values, specs[alias].dtype) for alias, values in columns.items()}, signature)
+    columns = {alias: [instance[alias] for instance in objects] for alias in specs}
+    return PredictRequest(
+        {alias: _array(alias, values, specs[alias].dtype) for alias, values in columns.items()}, signature
+    )
 
 
 def _numeric_signature(manifest: Manifest) -> str:
@@ -91,15 +105,12 @@ def _numeric_signature(manifest: Manifest) -> str:
     return recipe.image_signature if recipe else DEFAULT_SIGNATURE
 
 
-def _many(specs: Any) -> NoReturn:
-    raise InvalidInput(f"the signature has several inputs: make every instance an object with {sorted(specs)}")
-
-
 def _b64(row: int, text: Any) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise InvalidInput(f"instance {row}: b64 is not base64 ({error})", row=row) from error
+        # `base64 file` and Python's encodebytes break lines.
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError, AttributeError) as error:
+        raise InvalidInput(f"instance {row}: b64 is not padded, standard base64 ({error})", row=row) from error
 
 
 def _array(alias: str, values: list[Any], dtype: str) -> Array:
@@ -119,7 +130,8 @@ def _array(alias: str, values: list[Any], dtype: str) -> Array:
         low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
         if int(array.min()) < low or int(array.max()) > high:
             raise InvalidInput(f"input {alias!r} takes {dtype}, {low} to {high}", input=alias)
-    return array.astype(wanted)
+    with np.errstate(over="ignore"):  # to infinity, which the check for finite numbers refuses
+        return array.astype(wanted)
 
 
 def _given(array: Array) -> str:
@@ -130,5 +142,5 @@ def _text(alias: str, row: int, value: Any) -> bytes:
     if isinstance(value, dict) and set(value) == {"b64"}:
         return _b64(row, value["b64"])
     if isinstance(value, str):
-        return value.encode()
+        return value.encode(errors="replace")  # JSON can spell half a surrogate pair, UTF-8 cannot
     raise InvalidInput(f"input {alias!r}, instance {row}: takes text or {{'b64': ...}}", input=alias, row=row)

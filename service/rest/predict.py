@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidInput
-from service.manifest import CLASSES, PROBABILITIES
+from service.errors import Cancelled, InvalidInput
+from service.manifest import CLASSES, PROBABILITIES, Manifest
 from service.messages import Array, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
 from service.rest import errors, payload
@@ -59,10 +59,6 @@ _ANSWER: dict[str, Any] = {
 }
 
 
-class _ClientGone(Exception):
-    """The client closed the connection before its answer was ready."""
-
-
 def router(predictor: Predictor) -> APIRouter:
     routes = APIRouter(responses=errors.DOCUMENTED)
 
@@ -74,14 +70,16 @@ def router(predictor: Predictor) -> APIRouter:
         """
         top = _top_k(top_k)
         ref = ModelRef.parse(model, version)
-        deadline = _deadline(request)
-        manifest = await predictor.describe(ref)
-        body = await payload.read(request, manifest)
-        question = PredictRequest(ref, body.inputs, body.signature, deadline=deadline)
-        try:
-            result = await _unless_gone(request, predictor.predict(question, "http"))
-        except _ClientGone:
-            return Response(status_code=499)  # nobody reads it; the access log does
+        arrived = asyncio.Event()
+
+        async def read(manifest: Manifest) -> PredictRequest:
+            try:
+                return await payload.read(request, manifest)
+            finally:
+                arrived.set()
+
+        work = predictor.predict(ref, read, deadline=_deadline(request), protocol="http")
+        result = await _unless_gone(request, arrived, work)
         return Response(
             json.dumps(_render(result, top), allow_nan=False),
             media_type="application/json",
@@ -92,7 +90,7 @@ def router(predictor: Predictor) -> APIRouter:
 
 
 def _top_k(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100_000:
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
         raise InvalidInput(f"top_k must be a whole number from 1, got {text[:40]!r}")
     return int(text)
 
@@ -110,14 +108,19 @@ def _deadline(request: Request) -> float | None:
     return time.monotonic() + milliseconds / 1000
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, PredictResult]) -> PredictResult:
-    """`work`, cancelled as soon as the client disconnects."""
+async def _unless_gone(
+    request: Request, arrived: asyncio.Event, work: Coroutine[Any, Any, PredictResult]
+) -> PredictResult:
+    """`work`, cancelled as soon as the client disconnects, which can be told once its body has arrived.
+
+    Raises Cancelled for a client that has gone: the answer is for nobody.
+    """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(_disconnected(request, arrived))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise _ClientGone
+            raise Cancelled("the client went away")
         return task.result()
     finally:
         gone.cancel()
@@ -126,7 +129,8 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, PredictResult
             await asyncio.wait((task,))
 
 
-async def _disconnected(request: Request) -> None:
+async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
+    await arrived.wait()
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -14,6 +14,7 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.NOT_READY: grpc.StatusCode.UNAVAILABLE,
     Code.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Code.CANCELLED: grpc.StatusCode.CANCELLED,
     Code.BACKEND: grpc.StatusCode.INTERNAL,
 }
 _LONGEST = 1024  # characters; longer ones are cut, as TensorFlow Serving does

@@ -1,5 +1,8 @@
 """The gRPC server: TensorFlow Serving's services and grpc.health.v1 on one port."""
 
+import asyncio
+from collections.abc import Callable
+
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
@@ -8,6 +11,7 @@ from service.predictor import Predictor
 from service.rpc.tfserving import ModelService, PredictionService
 from service.wire.stubs import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+_POLL = 0.1  # seconds
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
@@ -42,9 +46,18 @@ class GrpcServer:
         """Health says NOT_SERVING; calls are still answered."""
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
 
-    async def stop(self, grace: float) -> None:
-        """Refuses new calls, lets those under way finish for up to `grace` seconds."""
-        await self._server.stop(grace)
+    async def stop(self, grace: float, busy: Callable[[], int]) -> None:
+        """Refuses new calls, lets those under way finish for up to `grace` seconds.
+
+        `busy` counts the predictions under way: once there are none, what is left are health watches,
+        which clients keep open for ever, and they are ended.
+        """
+        stopping = asyncio.ensure_future(self._server.stop(grace))
+        while not stopping.done():
+            await asyncio.wait((stopping,), timeout=_POLL)
+            if not busy():
+                await self._server.stop(_POLL)  # a little for what was accepted but is not counted yet
+        await stopping
 
     async def _say(self, status: int) -> None:
         for service in SERVICES:

@@ -7,6 +7,7 @@ import grpc
 import grpc.aio
 
 from service.errors import InvalidInput, NotFound, ServiceError
+from service.manifest import Manifest
 from service.messages import ModelRef, PredictRequest
 from service.predictor import Predictor
 from service.rpc import errors
@@ -33,18 +34,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         self._predictor = predictor
 
     async def Predict(self, request: Any, context: Context) -> Any:
+        async def read(manifest: Manifest) -> PredictRequest:
+            return _read(request, manifest)
+
         try:
             left = context.time_remaining()
-            result = await self._predictor.predict(
-                PredictRequest(
-                    ref=_ref(request),
-                    inputs={alias: codec.to_array(alias, tensor) for alias, tensor in request.inputs.items()},
-                    signature=request.model_spec.signature_name,
-                    outputs=tuple(request.output_filter),
-                    deadline=None if left is None else time.monotonic() + left,
-                ),
-                "grpc",
-            )
+            deadline = None if left is None else time.monotonic() + left
+            result = await self._predictor.predict(_ref(request), read, deadline=deadline, protocol="grpc")
         except ServiceError as error:
             await errors.abort(context, error)
         reply = predict_pb2.PredictResponse()
@@ -89,10 +85,19 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         reply = get_model_status_pb2.GetModelStatusResponse()
         for status in statuses:
             entry = reply.model_version_status.add(version=status.version, state=_STATES[status.state])
-            if status.error:
+            if status.state is State.END and status.error:
                 entry.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
                 entry.status.error_message = status.error
         return reply
+
+
+def _read(request: Any, manifest: Manifest) -> PredictRequest:
+    name = request.model_spec.signature_name
+    known = manifest.signature(name).inputs
+    if unknown := sorted(set(request.inputs) - set(known)):  # before anything of it is unpacked
+        raise InvalidInput(f"signature {name!r} has no input {unknown[0]!r}; it takes {sorted(known)}")
+    inputs = {alias: codec.to_array(alias, tensor) for alias, tensor in request.inputs.items()}
+    return PredictRequest(inputs, name, tuple(request.output_filter))
 
 
 def _ref(request: Any) -> ModelRef:

@@ -1,5 +1,6 @@
 """TensorProto <-> ndarray, as TensorFlow Serving reads and writes them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ _FIELDS: dict[int, tuple[str, str]] = {
     types_pb2.DT_HALF: ("float16", "half_val"),
     types_pb2.DT_STRING: ("string", "string_val"),
 }
+_MOST_REPEATED = 2**20  # elements: twenty bytes on the wire must not become gigabytes here
 _NARROW = {"int8", "int16", "uint8", "uint16"}  # travel as int32
 _TYPES = {name: number for number, (name, _) in _FIELDS.items()}
 
@@ -57,10 +59,17 @@ def to_array(name: str, proto: TensorProto) -> Array:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise InvalidInput(f"input {name!r}: the tensor's shape must be fully known, got {list(shape)}", input=name)
+    try:
+        return _unpack(name, proto, shape)
+    except (ValueError, OverflowError) as error:  # what NumPy itself refuses: 65 dimensions, 2^62 elements
+        raise InvalidInput(
+            f"input {name!r}: shape {list(shape)} does not fit its values ({error})", input=name
+        ) from error
+
+
+def _unpack(name: str, proto: TensorProto, shape: tuple[int, ...]) -> Array:
     numpy_name, field = _FIELDS[proto.dtype]
-    count = 1
-    for size in shape:  # Python integers: a hostile shape must not wrap around
-        count *= size
+    count = math.prod(shape)
     if proto.tensor_content:
         if numpy_name == "string":
             raise InvalidInput(f"input {name!r}: strings travel in string_val, not tensor_content", input=name)
@@ -73,12 +82,14 @@ def to_array(name: str, proto: TensorProto) -> Array:
             )
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     values = getattr(proto, field)
-    # A lone value may fill any shape: without a bound, 20 bytes on the wire could ask for terabytes.
-    if len(values) > count or (not values and count) or (len(values) < count and count > 2**24):
+    if len(values) > count or (not values and count) or (len(values) < count and count > _MOST_REPEATED):
         raise InvalidInput(f"input {name!r}: shape {list(shape)} holds {count} values, got {len(values)}", input=name)
     array = _from_values(name, numpy_name, values)
+    if len(array) == 1:
+        # One value for all of them takes no memory until somebody computes with it.
+        return np.broadcast_to(array.reshape((1,) * len(shape)), shape)
     if len(array) < count:
-        array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
+        array = np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))])
     return array.reshape(shape)
 
 

@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.serving import Service, running
+from tests.testdata import TESTDATA, needs_testdata
 
 
 @pytest.fixture
@@ -233,3 +234,23 @@ def test_the_grpc_port_opens_once_models_are_loaded(lenet5_repository: Path) -> 
         service.wait_ready()
         with service.channel() as channel:
             grpc.channel_ready_future(channel).result(10)
+
+
+def test_an_open_health_watch_does_not_hold_up_the_end(service: Service) -> None:
+    with service.channel() as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started < 5
+
+
+@needs_testdata
+def test_sigterm_while_a_model_loads_never_says_ready(tmp_path: Path) -> None:
+    """TensorFlow's import takes seconds, in which the signal comes."""
+    assert TESTDATA is not None
+    shutil.copytree(TESTDATA / "saved_model_half_plus_two_cpu", tmp_path / "half_plus_two")
+    with running("--repository", tmp_path, "--drain-seconds", 1) as service:
+        assert service.http_port
+        assert service.stop() == 0
+        assert "ready, serving" not in service.log() and "gRPC on port" not in service.log()

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +126,26 @@ def test_no_upstream_at_the_start_is_not_ready_with_a_reason(tmp_path: Path) -> 
         reply = httpx.get(f"{gateway.url}/readyz")
         assert reply.status_code == 503 and "--target" in reply.json()["reason"]
         assert gateway.stop() == 0
+
+
+def test_a_hung_upstream_holds_up_neither_deadlines_nor_the_end(lenet5_repository: Path, tmp_path: Path) -> None:
+    with running("--repository", lenet5_repository) as upstream:
+        upstream.wait_ready()
+        with running(*gateway_arguments(upstream, tmp_path)) as gateway:
+            gateway.wait_ready()
+            assert httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=30).status_code == 200
+            upstream.process.send_signal(signal.SIGSTOP)
+            try:
+                for name in ("lenet5", "unheard-of"):
+                    started = time.monotonic()
+                    deadline = {"x-request-deadline-ms": "500"}
+                    reply = httpx.post(f"{gateway.url}/predict/{name}", content=PHOTO, headers=deadline, timeout=30)
+                    assert reply.status_code == 504 and time.monotonic() - started < 2, (name, reply.text)
+                for _ in range(10):  # more than there are slots, and no deadline: the clients just leave
+                    with pytest.raises(httpx.ReadTimeout):
+                        httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=0.1)
+                started = time.monotonic()
+                assert gateway.stop() == 0
+                assert time.monotonic() - started < 15
+            finally:
+                upstream.process.send_signal(signal.SIGCONT)

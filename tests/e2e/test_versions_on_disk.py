@@ -191,7 +191,9 @@ async def main():
     core = build(Settings(repository=Path({str(lenet5_repository)!r})))
     await core.catalog.sync()
     image = next(Path({str(lenet5_repository)!r}).glob("lenet5/1/assets.extra/samples/7-*")).read_bytes()
-    result = await core.predictor.predict(PredictRequest(ModelRef("lenet5"), {{"": strings([image])}}), "http")
+    async def read(manifest):
+        return PredictRequest({{"": strings([image])}})
+    result = await core.predictor.predict(ModelRef("lenet5"), read, deadline=None, protocol="http")
     print(result.labels[result.outputs["probabilities"][0].argmax()], "tensorflow" in sys.modules)
     await core.catalog.close()
 

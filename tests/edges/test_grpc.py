@@ -1,6 +1,8 @@
 """The stock stubs of tensorflow-serving-api against us, used as a client of TensorFlow Serving would."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +18,7 @@ from service.wire.stubs import (
     prediction_service_pb2_grpc,
     types_pb2,
 )
+from tests.images import encode, photo
 from tests.serving import Service
 from tests.testdata import needs_testdata
 
@@ -68,6 +71,8 @@ def test_output_filter_picks_outputs(prediction: Any, samples: dict[str, bytes])
     request = image_request(samples["3"])
     request.output_filter.append("classes")
     assert set(prediction.Predict(request, timeout=30).outputs) == {"classes"}
+    request.output_filter[:] = ["classes", "classes"]
+    assert "twice" in code_of(lambda: prediction.Predict(request, timeout=30))[1]
     request.output_filter[:] = ["nope"]
     code, message = code_of(lambda: prediction.Predict(request, timeout=30))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and "['classes', 'probabilities']" in message
@@ -140,18 +145,11 @@ def test_health(channel: grpc.Channel, name: str) -> None:
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_large_batch_passes(prediction: Any, samples: dict[str, bytes]) -> None:
+def test_large_requests_pass(prediction: Any) -> None:
     """Python's gRPC stops at 4 MiB unless told."""
-    import numpy as np
-
-    from service.wire import codec
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "lenet5"
-    request.model_spec.signature_name = "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(np.zeros((4000, 28, 28, 3), np.uint8)))
-    assert request.ByteSize() > 9_000_000
-    assert len(prediction.Predict(request, timeout=60).outputs["probabilities"].float_val) == 40_000
+    request = image_request(*[encode(photo())] * 20)
+    assert request.ByteSize() > 6 * 2**20
+    assert len(prediction.Predict(request, timeout=60).outputs["probabilities"].float_val) == 200
 
 
 def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
@@ -163,3 +161,20 @@ def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
     cancelled = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} 1.0'
     service.wait_until(lambda: cancelled in httpx.get(f"{service.url}/metrics").text, 10)
     assert prediction.Predict(image_request(samples["3"]), timeout=30).model_spec.version.value == 1
+
+
+def test_a_small_hostile_request_takes_no_memory(service: Service, prediction: Any) -> None:
+    """Inputs that the signature does not have are refused before they are unpacked."""
+
+    def resident() -> int:
+        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{service.process.pid}/status").read_text())[0])
+
+    request = image_request(b"x")
+    for number in range(24):
+        tensor = request.inputs[f"x{number}"]
+        tensor.dtype = types_pb2.DT_INT64
+        tensor.int64_val.append(1)
+        tensor.tensor_shape.dim.add(size=2**24)
+    before = resident()
+    assert code_of(lambda: prediction.Predict(request, timeout=30))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert resident() - before < 50_000

@@ -1,6 +1,7 @@
 """What only HTTP has: bodies of several kinds, headers, limits, and errors in one shape."""
 
 import asyncio
+import base64
 import http.client
 import re
 import socket
@@ -96,6 +97,9 @@ def test_a_request_id_comes_back(client: httpx.Client, samples: dict[str, bytes]
         (b'{"instances": [[[["a"]]]]}', "application/json", "uint8"),
         (b'{"instances": [[[[300, 0, 0]]]]}', "application/json", "0 to 255"),
         (b'{"instances": [1], "signature_name": 5}', "application/json", "signature_name"),
+        (b'{"instances": [{"b64": "aGk="}, 1]}', "application/json", "some of each"),
+        (b'{"instances": [{"image": "\\ud800"}]}', "application/json", "text"),
+        (b'{"instances": [1e400]}', "application/json", "uint8"),
         (b"x=1", "text/html", "text/html"),
         (b"--", "multipart/form-data; boundary=xyz", ""),
         (b"--", "multipart/form-data", ""),
@@ -114,6 +118,8 @@ def test_bad_bodies_say_what_to_send(client: httpx.Client, body: bytes, kind: st
         ("version=-1", "version"),
         ("top_k=0", "top_k"),
         ("top_k=x", "top_k"),
+        ("top_k=" + "9" * 5000, "top_k"),
+        ("version=%2B1", "version"),
         ("top_k=-1", "top_k"),
     ],
 )
@@ -239,3 +245,42 @@ def test_docs_need_no_network(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()["paths"]["/predict/{model}"]["post"]
     assert set(described["responses"]) == {"200", "default"}, "errors have our shape, not FastAPI's 422"
     assert set(described["requestBody"]["content"]) >= {"image/jpeg", "image/png", "application/json"}
+
+
+def test_tensorflow_servings_own_json_works_unnamed(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    text = base64.encodebytes(samples["7"]).decode()  # with line breaks, as `base64 file` writes it
+    body = {"instances": [{"image_bytes": {"b64": text}}, {"image_bytes": {"b64": text}}]}
+    document = client.post("/predict/lenet5", json=body).json()
+    assert [prediction["label"] for prediction in document["predictions"]] == ["7", "7"]
+
+
+def test_too_many_rows_are_refused_before_they_are_decoded(client: httpx.Client) -> None:
+    error = error_of(client.post("/predict/lenet5", json={"instances": [{"b64": "R0lG"}] * 1025}), 413)
+    assert error["code"] == "TOO_LARGE" and "1024" in error["message"]
+
+
+def test_probes_may_use_head(client: httpx.Client) -> None:
+    assert client.head("/healthz").status_code == client.head("/readyz").status_code == 200
+
+
+def test_refusals_of_every_kind_are_counted(client: httpx.Client) -> None:
+    def counted(model: str, version: str, code: str) -> float:
+        series = f'model_server_requests_total{{code="{code}",model="{model}",protocol="http",version="{version}"}}'
+        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", client.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = counted("", "", "NOT_FOUND"), counted("lenet5", "1", "INVALID_INPUT")
+    client.post("/predict/nobody", content=b"x")
+    client.post("/predict/lenet5", content=b"{", headers={"content-type": "application/json"})
+    assert (counted("", "", "NOT_FOUND"), counted("lenet5", "1", "INVALID_INPUT")) == (before[0] + 1, before[1] + 1)
+
+
+def test_an_upload_that_breaks_off_is_no_fault_of_ours(service: Service, client: httpx.Client) -> None:
+    series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="http",version="1"}'
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", service.http_port)) as wire:
+            wire.sendall(b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nabc")
+            time.sleep(0.05)
+    service.wait_until(lambda: "in_flight 0.0" in client.get("/metrics").text, 10)
+    assert series in client.get("/metrics").text
+    assert "Traceback" not in service.log()

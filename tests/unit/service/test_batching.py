@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.backends.fake import FakeRunner, double
-from service.batching import Batcher, Policy, SizeAndDelay
+from service.batching import Batcher
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded
 from service.messages import Tensors
+from service.policy import Policy, SizeAndDelay
 
 EAGER = SizeAndDelay(max_rows=8)
 
@@ -252,3 +253,37 @@ async def test_an_output_without_a_row_for_everybody_is_an_error_not_a_guess() -
         *(target.submit("serving_default", rows(n)) for n in range(2)), return_exceptions=True
     )
     assert all(isinstance(answer, BackendFailed) and "batch of 2 rows" in answer.message for answer in answers)
+
+
+async def test_a_batch_that_nobody_waits_for_is_stopped() -> None:
+    """An upstream may hang for ever: its slot, and a drain, must not hang with it."""
+    _, hangs = gated()
+    runner = FakeRunner(hangs)
+    target = batcher(runner, SizeAndDelay(max_rows=2, max_delay=60))
+    callers = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(2)]
+    await settle()
+    callers[0].cancel()
+    await settle()
+    assert runner.running == 1, "one caller still waits"
+    callers[1].cancel()
+    await settle()
+    assert runner.running == 0
+    await asyncio.wait_for(target.drain(), 1)
+
+
+async def test_a_batch_is_bounded_in_bytes() -> None:
+    gate, compute = gated()
+    runner = FakeRunner(compute)
+    target = batcher(runner)
+    wide = {"x": np.zeros((1, 2_500_000), np.float32)}  # 10 MB each
+    tasks = [asyncio.create_task(target.submit("serving_default", wide)) for _ in range(3)]
+    await settle()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert runner.calls == [1, 1, 1]
+
+
+async def test_a_request_that_cannot_share_waits_for_nobody() -> None:
+    target = batcher(FakeRunner(), SizeAndDelay(max_rows=8, max_delay=60))
+    answer = await asyncio.wait_for(target.submit("serving_default", rows(1), shared=False), 5)
+    assert answer.outputs["y"].tolist() == [[2, 2]]

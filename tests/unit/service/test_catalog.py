@@ -7,12 +7,13 @@ import pytest
 
 from service.backends.base import Golden, Loaded
 from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
-from service.batching import Batcher, SizeAndDelay
+from service.batching import Batcher
 from service.catalog import Catalog
 from service.errors import NotFound, NotReady
 from service.manifest import Manifest
 from service.messages import ModelRef
 from service.metrics import Metrics
+from service.policy import SizeAndDelay
 from service.servable import State
 
 
@@ -105,6 +106,8 @@ async def test_a_version_that_breaks_on_disk_goes_on_in_memory() -> None:
     await target.sync()
     await settled()
     assert not runner.closed and target.available() == {"m": [1]}
+    (status,) = target.statuses("m")
+    assert status.state is State.AVAILABLE and status.error == "overwritten with rubbish", "it says why"
 
 
 async def test_removed_versions_unload() -> None:
@@ -188,3 +191,25 @@ async def test_loading_answers_not_ready_and_unknown_answers_what_there_is() -> 
         target.lease(ModelRef("other"))
     with pytest.raises(NotFound, match=r"Specific\(m, 7\).*\[1\]"):
         target.lease(ModelRef("m", 7))
+
+
+async def test_a_load_that_hangs_holds_up_its_own_model_only() -> None:
+    class Stuck(FakeBackend):
+        async def load(self, name: str, version: int) -> Loaded:
+            if name == "stuck":
+                await asyncio.Event().wait()
+            return await super().load(name, version)
+
+    backend = Stuck()
+    backend.add("m", 1)
+    target = catalog(backend)
+    await target.sync()
+    backend.add("stuck", 1)
+    watch = asyncio.create_task(target.watch(0.01))
+    await asyncio.sleep(0.05)
+    backend.add("m", 2)
+    await asyncio.sleep(0.1)
+    assert target.available() == {"m": [2, 1]}
+    assert states(target, "stuck") == {1: State.LOADING}
+    watch.cancel()
+    await asyncio.wait_for(target.close(), 5)

@@ -74,9 +74,19 @@ def test_bad_protos_say_what_is_wrong(proto: codec.TensorProto, says: str) -> No
         codec.to_array("x", proto)
 
 
-def test_a_tiny_message_cannot_ask_for_terabytes() -> None:
-    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1])
-    for _ in range(4):
-        proto.tensor_shape.dim.add(size=2**20)
+@pytest.mark.parametrize("shape", [[2**20] * 4, [2**24], [0, 2**62], [2**62, 2**62, 0], [1] * 65])
+@pytest.mark.parametrize("content", [False, True])
+def test_hostile_shapes_are_refused(shape: list[int], content: bool) -> None:
+    values = {"tensor_content": b"\0\0\0\0"} if content else {"float_val": [1]}
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, **values)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
     with pytest.raises(InvalidInput):
         codec.to_array("x", proto)
+
+
+def test_one_value_for_many_takes_no_memory() -> None:
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_INT64, int64_val=[7])
+    proto.tensor_shape.dim.add(size=2**20)
+    array = codec.to_array("x", proto)
+    assert array.shape == (2**20,) and array.strides == (0,) and array[-1] == 7

@@ -34,6 +34,22 @@ def test_versions_are_numbers_that_hold_a_model(tmp_path: Path) -> None:
     assert Repository(tmp_path).folder("a", 123).name == "00000123"
 
 
+def test_what_cannot_be_read_does_not_hide_the_rest(tmp_path: Path) -> None:
+    version(tmp_path, "good", "1")
+    (tmp_path / "a_file").write_text("not a folder")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "good" / "2").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "good" / "3").write_text("not a folder")
+    assert found(tmp_path) == {"good": [1]}
+
+
+def test_of_two_folders_for_one_number_the_same_one_is_always_meant(tmp_path: Path) -> None:
+    version(tmp_path, "a", "0001")
+    version(tmp_path, "a", "1")
+    before = Repository(tmp_path).scan()["a"][1]
+    assert Repository(tmp_path).folder("a", 1).name == "0001" and "0001" in before
+
+
 def test_an_unreadable_repository_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"No such file.*python -m export"):
         Repository(tmp_path / "absent").scan()

@@ -1,0 +1,132 @@
+"""From what a caller asks to what a model is run on: names resolved, images decoded, arrays checked."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from service import images
+from service.errors import InvalidInput, ServiceError, TooLarge
+from service.manifest import CLASSES, Manifest, Preprocessing, Signature
+from service.messages import DEFAULT_SIGNATURE, PredictRequest, Tensors, strings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_rows` bounds one request, `max_pixels` one image before it is decoded."""
+
+    max_rows: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run of the model. `shared` says that dim 0 counts rows; `decode` is the seconds spent on images."""
+
+    signature: str
+    inputs: Tensors
+    outputs: tuple[str, ...]
+    shared: bool
+    decode: float
+
+
+class Preparation:
+    """Owns the decoding threads."""
+
+    def __init__(self, limits: Limits, threads: int) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def prepare(self, manifest: Manifest, request: PredictRequest) -> Prepared:
+        """Raises NotFound (signature), InvalidInput or TooLarge."""
+        name = request.signature or DEFAULT_SIGNATURE
+        signature = manifest.signature(name)
+        inputs = _aliased(signature, name, request.inputs)
+        _check_outputs(signature, name, request.outputs)
+        outputs, decode = request.outputs, 0.0
+        if recipe := manifest.decodes(name):
+            began = time.monotonic()
+            inputs = await self._decode(manifest, recipe, signature, inputs)
+            decode = time.monotonic() - began
+            name, signature = recipe.image_signature, manifest.signature(recipe.image_signature)
+            outputs = tuple(alias for alias in outputs if alias in signature.outputs)
+        self._check(manifest, signature, inputs)
+        # Sorted: who asks for the same outputs in another order may share the batch.
+        return Prepared(name, inputs, tuple(sorted(outputs)), _shared(signature, inputs), decode)
+
+    def _check(self, manifest: Manifest, signature: Signature, inputs: Tensors) -> None:
+        for alias, array in inputs.items():
+            spec = signature.inputs[alias]
+            if manifest.checked:
+                spec.check(alias, array)
+            else:  # TensorFlow Serving leaves a foreign graph's shapes to the graph
+                spec.check_dtype(alias, array)
+            if spec.batched and array.ndim:
+                self._check_rows(alias, len(array))
+
+    def _check_rows(self, alias: str, rows: int) -> None:
+        if rows == 0:
+            raise InvalidInput(f"input {alias!r} has no rows; send at least one")
+        if rows > self._limits.max_rows:
+            most = self._limits.max_rows
+            raise TooLarge(f"input {alias!r} has {rows} rows; send at most {most} in one request", max_rows=most)
+
+    async def _decode(
+        self, manifest: Manifest, recipe: Preprocessing, signature: Signature, inputs: Tensors
+    ) -> Tensors:
+        ((alias, encoded),) = inputs.items()
+        signature.inputs[alias].check(alias, encoded)
+        self._check_rows(alias, len(encoded))
+        pixels = await asyncio.gather(*(self._decode_one(recipe, row, data) for row, data in enumerate(encoded)))
+        target = manifest.signature(recipe.image_signature).only_input
+        assert target is not None  # our exports have exactly one
+        return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
+
+    async def _decode_one(self, recipe: Preprocessing, row: int, data: bytes) -> images.Pixels:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._threads, images.decode, data, recipe.height, recipe.width, self._limits.max_pixels
+            )
+        except ServiceError as error:
+            raise type(error)(error.message, row=row, **error.detail) from error
+
+
+def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:
+    """The outputs asked for, in the signature's order; labels are the manifest's where no graph gave them."""
+    declared = manifest.signature(request.signature).outputs
+    wanted = [alias for alias in declared if not request.outputs or alias in request.outputs]
+    found = dict(outputs)
+    if CLASSES in wanted and CLASSES not in found:
+        rows = len(next(iter(outputs.values())))
+        labels = strings([label.encode() for label in manifest.labels])
+        found[CLASSES] = np.broadcast_to(labels, (rows, len(labels)))
+    return {alias: found[alias] for alias in wanted}
+
+
+def _aliased(signature: Signature, name: str, inputs: Tensors) -> Tensors:
+    """The inputs under the signature's own names; a lone one keyed "" is the signature's only one."""
+    if set(inputs) == {""} and signature.only_input is not None:
+        return {signature.only_input: inputs[""]}
+    if set(inputs) != set(signature.inputs):
+        raise InvalidInput(f"signature {name!r} takes the inputs {sorted(signature.inputs)}, got {sorted(inputs)}")
+    return inputs
+
+
+def _check_outputs(signature: Signature, name: str, outputs: tuple[str, ...]) -> None:
+    if unknown := [alias for alias in outputs if alias not in signature.outputs]:
+        raise InvalidInput(f"signature {name!r} has no output {unknown[0]!r}; it has {sorted(signature.outputs)}")
+    if len(set(outputs)) < len(outputs):
+        raise InvalidInput(f"an output is asked for twice: {sorted(outputs)}")
+
+
+def _shared(signature: Signature, inputs: Tensors) -> bool:
+    """True where dim 0 of every input counts the rows, so that requests may share a batch."""
+    if not inputs or not all(spec.batched for spec in signature.inputs.values()):
+        return False
+    return all(array.ndim > 0 for array in inputs.values()) and len({len(array) for array in inputs.values()}) == 1
