@@ -16,8 +16,8 @@ _START_SECONDS = 60.0
 class ServiceProcess:
     """Started on entering, ready when entered, stopped on leaving."""
 
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
+    def __init__(self, repository: Path, patience: float = _START_SECONDS) -> None:
+        self._repository, self._patience = repository, patience
         self.url = ""
         self.ready_seconds = 0.0
 
@@ -32,7 +32,7 @@ class ServiceProcess:
         )
         try:
             while not self._ready():
-                if self._process.poll() is not None or time.monotonic() - began > _START_SECONDS:
+                if self._process.poll() is not None or time.monotonic() - began > self._patience:
                     raise RuntimeError(f"the service did not become ready:\n{Path(self._log.name).read_text()}")
                 time.sleep(0.01)
         except BaseException:

@@ -22,6 +22,7 @@ from service.servable import Servable, State, Status
 from service.warming import warm
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 30.0  # seconds of loading between two signs of life in the log
 
 
 @dataclass(eq=False)
@@ -63,8 +64,10 @@ class Catalog:
         Raises NotReady, changing nothing, where the backend cannot tell.
         """
         await self._look()
-        if self._following:
-            await asyncio.wait(self._following.values())
+        while self._following:
+            _, slow = await asyncio.wait(self._following.values(), timeout=_PATIENCE)
+            if slow:
+                _log.warning("still loading after %.0f s: %s", _PATIENCE, ", ".join(sorted(self._following)))
         self._followed = True
         nothing = "no model could be loaded; export one with `python -m export --model mobilenet_v3_small`"
         self._trouble = nothing if self._needs_models else ""
