@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loadtest import engines, machine, wrk
@@ -71,13 +72,11 @@ def _measure(repository: Path, photo: Path, service: ServiceProcess, seconds: fl
     tasks: dict[tuple[str, int], Callable[[], Measurement]] = {}
     for engine in (engines.LITERT, engines.TENSORFLOW):
         for threads in (1, cores):
-            tasks[f"{engine} in process, decode + model", threads] = lambda engine=engine, threads=threads: (  # type: ignore[misc]
-                engines.measure(engine, version, photo, threads, seconds)
-            )
+            name = f"{engine} in process, decode + model"
+            tasks[name, threads] = partial(engines.measure, engine, version, photo, threads, seconds)
+    url = f"{service.url}/predict/{MODEL}"
     for concurrency in CONCURRENCIES:
-        tasks["this service, HTTP", concurrency] = lambda concurrency=concurrency: (  # type: ignore[misc]
-            wrk.measure(f"{service.url}/predict/{MODEL}", photo, concurrency, seconds)
-        )
+        tasks["this service, HTTP", concurrency] = partial(wrk.measure, url, photo, concurrency, seconds)
     results: dict[tuple[str, int], list[Measurement]] = {key: [] for key in tasks}
     for turn in range(rounds):
         for (name, concurrency), task in tasks.items():

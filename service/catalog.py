@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 from service.backends.base import Backend, Loaded
 from service.batching import Batcher
@@ -175,7 +176,10 @@ class Catalog:
                 if name not in self._following:
                     task = asyncio.get_running_loop().create_task(self._follow(name, found.get(name, {})))
                     self._following[name] = task
-                    task.add_done_callback(lambda _, name=name: self._following.pop(name))  # type: ignore[misc]
+                    task.add_done_callback(partial(self._followed_up, name))
+
+    def _followed_up(self, name: str, _: asyncio.Task[None]) -> None:
+        del self._following[name]
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, _Model())

@@ -1,12 +1,9 @@
 """How the process starts, and above all how it ends: real processes, real signals, live traffic."""
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,66 +27,6 @@ def service(lenet5_repository: Path) -> Iterator[Service]:
 @pytest.fixture
 def digit(lenet5_repository: Path) -> bytes:
     return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-
-
-def failing(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **(env or {})},
-    )
-    return done.returncode, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--http-port", "eighty"], "--http-port"),
-        (["--http-port", "70000"], "--http-port"),
-        (["--backend", "triton"], "embedded"),
-        (["--backend", "tfserving"], "--target"),
-        (["--target", "host:8500"], "--backend tfserving"),
-        (["--keep-versions", "0"], "--keep-versions"),
-        (["--no-such-flag"], "--no-such-flag"),
-    ],
-)
-def test_wrong_arguments_end_in_one_clear_line(arguments: list[str], says: str) -> None:
-    code, error = failing(*arguments)
-    assert code == 2 and says in error.splitlines()[-1] and "Traceback" not in error
-
-
-def test_environment_variables_are_settings_too() -> None:
-    code, error = failing(env={"SERVICE_HTTP_PORT": "eighty"})
-    assert code == 2 and "--http-port" in error
-
-
-def test_help_answers_at_once() -> None:
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "--grpc-port" in done.stdout
-    assert time.monotonic() - started < 5  # 0.3 s alone; far from the seconds of a TensorFlow import
-
-
-@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
-def test_a_taken_port_says_which_and_what_to_do(flag: str, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        arguments = {"--http-port": "0", "--grpc-port": "0", flag: str(port)}
-        code, error = failing("--host", "127.0.0.1", "--repository", str(tmp_path), *sum(arguments.items(), ()))
-    assert code == 1 and f"127.0.0.1:{port}" in error and flag in error and "Traceback" not in error
-
-
-@pytest.mark.parametrize("which", ["http", "grpc"])
-def test_a_second_service_on_the_same_port_leaves_the_first_alone(service: Service, which: str, tmp_path: Path) -> None:
-    ports = {"--http-port": "0", "--grpc-port": "0"}
-    ports[f"--{which}-port"] = str(service.http_port if which == "http" else service.grpc_port)
-    code, error = failing("--host", "127.0.0.1", "--repository", str(tmp_path), *sum(ports.items(), ()))
-    assert code == 1 and "in use" in error
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
 def test_a_missing_repository_is_waited_for(tmp_path: Path, lenet5_repository: Path, digit: bytes) -> None:

@@ -1,7 +1,6 @@
 """The gateway in front of a server that speaks PredictionService: here, a second process of this very service."""
 
 import asyncio
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -15,17 +14,14 @@ from service.wire import codec
 from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
 from tests.images import encode, photo
 from tests.serving import Service, running
-from tests.testdata import TESTDATA, needs_testdata
+from tests.testdata import needs_testdata, with_half_plus_two
 
 PHOTO = encode(photo(), "JPEG")
 
 
 @pytest.fixture(scope="module")
 def upstream(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    repository = tmp_path_factory.mktemp("upstream")
-    shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
-    if TESTDATA is not None:
-        shutil.copytree(TESTDATA / "saved_model_half_plus_two_cpu", repository / "half_plus_two")
+    repository = with_half_plus_two(lenet5_repository, tmp_path_factory.mktemp("upstream"))
     with running("--repository", repository) as service:
         service.wait_ready()
         yield service

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -45,6 +46,10 @@ def versions(service: Service) -> list[int]:
     return list(httpx.get(f"{service.url}/models").json()["models"].get("lenet5", []))
 
 
+def serves(service: Service, version: int) -> bool:
+    return version in versions(service)
+
+
 def states(service: Service) -> dict[int, tuple[str, str]]:
     found = httpx.get(f"{service.url}/models/lenet5").json()["versions"]
     return {entry["version"]: (entry["state"], entry["error"]) for entry in found}
@@ -67,7 +72,7 @@ def test_a_new_version_takes_over_under_load_without_one_failure(
         thread.start()
     for version in (2, 3):
         publish(repository, version)
-        service.wait_until(lambda wanted=version: wanted in versions(service), 20)  # type: ignore[misc]
+        service.wait_until(partial(serves, service, version), 20)
     time.sleep(0.3)
     stop.set()
     for thread in threads:

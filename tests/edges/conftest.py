@@ -1,13 +1,13 @@
 """One running service for all the edge tests: a real model, and anybody's SavedModel beside it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.serving import Service, running
-from tests.testdata import TESTDATA
+from tests.testdata import with_half_plus_two
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +19,13 @@ def samples(lenet5_repository: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def service(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    repository = tmp_path_factory.mktemp("edges")
-    shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
-    if TESTDATA is not None:
-        shutil.copytree(TESTDATA / "saved_model_half_plus_two_cpu", repository / "half_plus_two")
+    repository = with_half_plus_two(lenet5_repository, tmp_path_factory.mktemp("edges"))
     with running("--repository", repository) as service:
         service.wait_ready()
         yield service
         assert service.stop() == 0
+
+
+@pytest.fixture
+def client(service: Service) -> httpx.Client:
+    return httpx.Client(base_url=service.url, timeout=30)

@@ -155,7 +155,8 @@ def test_large_requests_pass(prediction: Any) -> None:
 def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
     service: Service, prediction: Any, samples: dict[str, bytes]
 ) -> None:
-    call = prediction.Predict.future(image_request(*[samples["3"]] * 900), timeout=30)
+    slow = image_request(*[encode(photo())] * 60)  # some 10 ms of decoding each
+    call = prediction.Predict.future(slow, timeout=30)
     service.wait_until(lambda: "in_flight 1.0" in httpx.get(f"{service.url}/metrics").text, 10)
     call.cancel()
     cancelled = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} 1.0'

@@ -1,30 +1,17 @@
 """The batcher: every caller settled exactly once, no crossed answers, dead work never computed."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from service.backends.fake import FakeRunner, double
-from service.batching import Batcher
-from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded
+from service.errors import BackendFailed, DeadlineExceeded, NotReady, Overloaded
 from service.messages import Tensors
-from service.policy import Policy, SizeAndDelay
-
-EAGER = SizeAndDelay(max_rows=8)
-
-
-def rows(*values: float, width: int = 2) -> Tensors:
-    return {"x": np.repeat(np.asarray(values, np.float32)[:, None], width, axis=1)}
-
-
-def batcher(runner: FakeRunner, policy: Policy = EAGER, max_queued_rows: int = 10_000) -> Batcher:
-    return Batcher(runner, policy, max_queued_rows)
+from service.policy import SizeAndDelay
+from tests.unit.service.batches import batcher, rows
 
 
 def gated() -> tuple[asyncio.Event, Callable[[str, Tensors], Awaitable[Tensors]]]:
@@ -40,63 +27,6 @@ def gated() -> tuple[asyncio.Event, Callable[[str, Tensors], Awaitable[Tensors]]
 async def settle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-@settings(max_examples=6, deadline=None)
-@given(
-    seed=st.integers(0, 2**32), slots=st.integers(1, 3), max_rows=st.integers(1, 40), delay=st.sampled_from([0, 0.003])
-)
-def test_a_thousand_callers_with_cancels_and_failures(seed: int, slots: int, max_rows: int, delay: float) -> None:
-    """Each caller gets its own rows, its own failure or its own cancellation, exactly once."""
-    chance = random.Random(seed)
-    refused = {caller for caller in range(1000) if chance.random() < 0.02}
-    computed: list[int] = []
-
-    async def compute(signature: str, inputs: Tensors) -> Tensors:
-        await asyncio.sleep(chance.random() * 0.002)
-        callers = set(inputs["x"][:, 0].astype(int).tolist())
-        computed.extend(callers)
-        if callers & refused:
-            raise InvalidInput("one of these rows is to blame")
-        if chance.random() < 0.05:
-            raise RuntimeError("the model fell over")
-        return {"y": inputs["x"] * 2}
-
-    async def call(target: Batcher, caller: int) -> str:
-        await asyncio.sleep(chance.random() * 0.05)
-        size, width = chance.choice([1, 1, 1, 2, 5]), chance.choice([1, 2, 3])
-        try:
-            answer = await target.submit("serving_default", rows(*[caller] * size, width=width))
-        except InvalidInput:
-            assert caller in refused, "somebody else's bad row failed this caller"
-            return "refused"
-        except BackendFailed:
-            return "failed"
-        assert caller not in refused
-        assert answer.outputs["y"].shape == (size, width)
-        assert (answer.outputs["y"] == 2 * caller).all(), "crossed answers"
-        return "answered"
-
-    async def scenario() -> None:
-        runner = FakeRunner(compute, slots=slots)
-        target = batcher(runner, SizeAndDelay(max_rows, delay))
-        tasks = [asyncio.create_task(call(target, caller)) for caller in range(1000)]
-        cancelled = []
-        for task in chance.sample(tasks, 200):
-            await asyncio.sleep(0.0002)
-            if task.cancel():
-                cancelled.append(task)
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        await target.drain()
-        assert target.queued_rows == 0
-        for task, result in zip(tasks, results, strict=True):
-            assert result in ("answered", "failed", "refused") or (
-                isinstance(result, asyncio.CancelledError) and task in cancelled
-            ), result
-        assert results.count("answered") > 300
-        assert max(runner.calls) <= max(max_rows, 5)
-
-    asyncio.run(scenario())
 
 
 async def test_an_idle_runner_takes_a_lone_request_at_once() -> None:
