@@ -2,14 +2,19 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
 from export.errors import ExportError, UsageError
 from export.spec import ExportSpec
+
+if TYPE_CHECKING:  # arguments are judged before any of this is needed
+    from export.pipeline import Published
+    from export.progress import Progress
 
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
@@ -24,7 +29,11 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m export", description=_DESCRIPTION, allow_abbrev=False)
     add = parser.add_argument
-    add("--model", metavar="NAME[,NAME...]", help="what to export; --list shows what there is")
+    add(
+        "--model",
+        metavar="all|NAME[,NAME...]",
+        help="what to export; --list shows what there is. Where one of several fails, the others go on",
+    )
     add("--list", action="store_true", help="list the architectures and end")
     add(
         "--data",
@@ -83,7 +92,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
 
 
 def run(specs: Sequence[ExportSpec]) -> None:
-    """Exports every model in turn. Raises ExportError at the first that fails."""
+    """Exports every model in turn. Where one fails the others go on, and an ExportError ends it all."""
     # Not before every argument is known to be good: these take seconds.
     from export.progress import Progress
     from export.quiet import import_tensorflow
@@ -91,17 +100,37 @@ def run(specs: Sequence[ExportSpec]) -> None:
     progress = Progress()
     with progress.stage("importing TensorFlow"):
         import_tensorflow()
-        from tensorflow.errors import ResourceExhaustedError
+        from export import summary
+    published, failed = [], []
+    for number, each in enumerate(specs, 1):
+        place = f"{number}/{len(specs)} " if len(specs) > 1 else ""
+        progress.heading(f"{place}{each.name} from {each.data}, {each.image_size}x{each.image_size}")
+        try:
+            published.append(_export(each, progress))
+        except Exception as error:
+            if len(specs) == 1:
+                raise
+            failed.append(each.name)
+            if not isinstance(error, (ExportError, OSError)):
+                traceback.print_exc()  # a fault of this program or of what it calls
+            print(f"export: {each.name}: {error}", file=sys.stderr)
+    if published:
+        summary.show(published, specs[0].repository, DEFAULT_REPOSITORY)
+    if failed:
+        raise ExportError(
+            f"{len(failed)} of {len(specs)} models failed, each for the reason above: {', '.join(failed)}"
+        )
 
-        from export import pipeline, summary
-    published = []
+
+def _export(each: ExportSpec, progress: "Progress") -> "Published":
+    from tensorflow.errors import ResourceExhaustedError
+
+    from export import pipeline
+
     try:
-        for each in specs:
-            progress.heading(f"{each.name} from {each.data}, {each.image_size}x{each.image_size}")
-            published.append(pipeline.export(each, progress))
+        return pipeline.export(each, progress)
     except (MemoryError, ResourceExhaustedError) as error:
         raise ExportError("out of memory or disk; try a smaller --batch-size or --image-size") from error
-    summary.show(published, specs[0].repository, DEFAULT_REPOSITORY)
 
 
 def main() -> int:

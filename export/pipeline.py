@@ -103,6 +103,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> tup
     """The network as training finds it, and those of its layers that already know something."""
     import keras
 
+    keras.backend.clear_session()  # releases what an export before this one left
     keras.utils.set_random_seed(spec.seed)
     with progress.stage(f"building {spec.architecture.name}, weights: {spec.weights}") as stage:
         model, known = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)

@@ -37,11 +37,13 @@ def decode_rows(data: Any, size: int) -> Any:
 
 
 def to_tensor(pixels: Any, architecture: Architecture) -> Any:
-    """RGB, uint8 [N, H, W, 3] -> float32 [N, H, W, channels] as the network takes it."""
+    """RGB, uint8 [N, H, W, 3] -> float32 [N, H, W, channels] as the network takes it, in its order."""
     import tensorflow as tf
 
     tensor = tf.cast(pixels, tf.float32)
     if architecture.channels == 1:
         tensor = tf.reduce_sum(tensor * tf.constant(_LUMA), axis=-1, keepdims=True)
     scaling = architecture.scaling
+    if scaling.order == "BGR":
+        tensor = tf.reverse(tensor, axis=[-1])
     return tensor * tf.constant(scaling.scale) + tf.constant(scaling.offset)

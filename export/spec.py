@@ -3,7 +3,7 @@
 import difflib
 import math
 import os
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from export.architectures.architecture import Architecture, Recipe
 from export.errors import UsageError
 from service.messages import is_model_name
 
+ALL = "all"
 LARGEST_SIZE = 2048
+
+_MEANT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +76,30 @@ class ExportSpec:
 
 
 def architectures(names: str) -> tuple[Architecture, ...]:
-    """Rows for a comma-separated list. Raises UsageError naming the nearest match for an unknown one."""
+    """Rows for a comma-separated list; for `all` every row, the smallest first.
+
+    Raises UsageError with the nearest matches for an unknown name.
+    """
     wanted = [name.strip() for name in names.split(",")]
+    if ALL in wanted:
+        return tuple(sorted(ARCHITECTURES.values(), key=lambda row: row.parameters))
     for name in wanted:
         if name not in ARCHITECTURES:
-            raise UsageError(f"--model {name!r} is unknown{_nearest(name, ARCHITECTURES)}")
+            raise UsageError(f"--model {name!r} is unknown{_nearest(name)}; --list shows what there is")
     return tuple(ARCHITECTURES[name] for name in dict.fromkeys(wanted))
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{meant} Known: {', '.join(names)}" if close else f"; known: {', '.join(names)}"
+def _nearest(name: str) -> str:
+    """Those whose name begins as `name` does, however it is spelled; else those that look like it."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower())
+
+    known = {plain(each): each for each in ARCHITECTURES}
+    asked = plain(name)
+    close = sorted(each for each in known if asked and each.startswith(asked))
+    close = close or difflib.get_close_matches(asked, known, n=_MEANT)
+    return f"; did you mean {' or '.join(known[each] for each in close[:_MEANT])}?" if close else ""
 
 
 def _between(flag: str, value: int, least: int, most: int, where: str = "") -> None:

@@ -1,5 +1,6 @@
 """What an export says when it is done: where, how large, how good, and what to type next."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,11 @@ if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
     from export.pipeline import Published
 
 _PORT = 8000
+
+_GAP = "  "
+_COUNT = len("100,000,000")
+_UNLIMITED = 1 << 20  # columns of what is no terminal
+_LEAST_SOURCE = len("arXiv:0000.00000")
 
 
 def show(published: "Sequence[Published]", repository: Path, default: Path) -> None:
@@ -32,19 +38,22 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
 
 
 def architectures() -> None:
-    """Prints the registry as a table."""
-    head = ("name", "family", "year", "input", "parameters", "ImageNet weights")
+    """Prints the registry as a table, as much of each source as a terminal has room for behind it."""
+    head = ("name", "family", "year", "input", "parameters", "weights", "source")
     rows = [
         (
             row.name, row.family, str(row.year), f"{row.input_size}x{row.input_size}x{row.channels}",
-            f"{row.parameters:,}", "yes" if row.pretrained else "no",
+            f"{row.parameters:,}".rjust(_COUNT), row.weights_by or "-", row.source,
         )
         for row in ARCHITECTURES.values()
     ]  # fmt: skip
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    columns = shutil.get_terminal_size((_UNLIMITED, 0)).columns
+    room = columns - sum(widths[:-1]) - len(_GAP) * len(widths[:-1])
     for cells in (head, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        print(line.rstrip())
+        line = _GAP.join(cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=False))
+        source = cells[-1] if len(cells[-1]) <= room else f"{cells[-1][: room - 1]}…"
+        print((line + _GAP + source if room >= _LEAST_SOURCE else line).rstrip())
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:

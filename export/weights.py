@@ -27,24 +27,29 @@ def start(architecture: Architecture, size: int, classes: int, weights: str) -> 
     if weights == NONE:
         return model, ()
     if weights == IMAGENET:
-        return model, adopt(model, _imagenet(architecture), IMAGENET)
-    if weights.endswith(".keras"):
-        return model, adopt(model, _saved_model(weights), weights)
-    return model, _load(model, weights)
+        known = adopt(model, _imagenet(architecture), IMAGENET)
+    elif weights.endswith(".keras"):
+        known = adopt(model, _saved_model(weights), weights)
+    else:
+        known = _load(model, weights)
+    if architecture.settle is not None:
+        architecture.settle(model)
+    return model, known
 
 
 def adopt(model: Any, donor: Any, name: str) -> tuple[Any, ...]:
-    """Copies into `model` the weights of every layer that `donor` has under the same name and shape.
+    """Copies into `model` the weights of `donor`, layer by layer, for as long as their shapes agree.
 
-    Returns the layers it filled. Raises ExportError where they are not the network's beginning.
+    By place and not by name: Keras numbers unnamed layers through a process, so that the second of two
+    equal networks has other names. Returns the layers it filled. Raises ExportError where those are
+    not most of the network.
     """
-    known = {layer.name: layer for layer in donor.layers}
     filled = []
-    for layer in _weighted(model):
-        given = known.get(layer.name)
-        if given is not None and _shapes(given) == _shapes(layer):
-            layer.set_weights(given.get_weights())
-            filled.append(layer)
+    for layer, given in zip(_weighted(model), _weighted(donor), strict=False):
+        if _shapes(given) != _shapes(layer):
+            break
+        layer.set_weights(given.get_weights())
+        filled.append(layer)
     return _checked(model, filled, name)
 
 
@@ -54,7 +59,8 @@ def _load(model: Any, path: str) -> tuple[Any, ...]:
 
     random = {layer.name: layer.get_weights() for layer in _weighted(model)}
     for layer in _weighted(model):  # Keras does not say what it skipped: what stays NaN
-        layer.set_weights([np.full_like(weight, np.nan) for weight in layer.get_weights()])
+        given = layer.get_weights()
+        layer.set_weights([weight if weight.dtype.kind in "iu" else np.full_like(weight, np.nan) for weight in given])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it prints every weight it skips

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 Shape = tuple[int, int, int]
 """Height, width, channels of what a network takes."""
@@ -12,11 +12,13 @@ Shape = tuple[int, int, int]
 class Scaling:
     """How pixels (0 to 255) become a network's input: `pixel * scale + offset`, channel by channel.
 
-    One number serves every channel; otherwise one a channel, in RGB order.
+    One number serves every channel; otherwise one a channel, in `order`, which is how the network
+    takes them.
     """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
+    order: Literal["RGB", "BGR"] = "RGB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Architecture:
     `build(shape, classes)` returns an untrained `keras.Model` from float32 [N, height, width, channels]
     to probabilities, float32 [N, classes]. `pretrained()` returns the same network with ImageNet
     weights and 1000 classes at its published size (it may download), or is None where nobody
-    publishes any. Both import Keras themselves, so that the table is free to read.
+    publishes any; `weights_by` says who does. `settle(model)`, where there is one, is called once
+    starting weights are in. All import Keras themselves, so that the table is free to read.
     """
 
     name: str
@@ -51,7 +54,10 @@ class Architecture:
     """As published, with `classes` classes at `input_size`; a test holds `build` against it."""
     classes: int
     source: str
+    """The paper first, as short as it can be found by, then where the count comes from."""
     pretrained: Callable[[], Any] | None = None
+    weights_by: str = ""
+    settle: Callable[[Any], None] | None = None
 
     def shape(self, size: int) -> Shape:
         return (size, size, self.channels)

@@ -1,37 +1,36 @@
-"""The MobileNet family, from Keras' own builders."""
+"""MobileNet, three versions, from Keras' own builders."""
 
-from typing import Any
+from functools import partial
 
-from export.architectures.architecture import Architecture, Recipe, Scaling, Shape
+from export.architectures.applications import SMALL, TF, network, rounded
 
-
-def _v3_small(shape: Shape, classes: int) -> Any:
-    from keras.applications import MobileNetV3Small
-
-    # Preprocessing stays in our graph, ahead of the `tensor` signature.
-    return MobileNetV3Small(input_shape=shape, classes=classes, weights=None, include_preprocessing=False)
-
-
-def _v3_small_imagenet() -> Any:
-    from keras.applications import MobileNetV3Small
-
-    return MobileNetV3Small(weights="imagenet", include_preprocessing=False)
-
+_mobilenet = partial(network, scaling=TF, recipe=SMALL)
+_v3 = partial(
+    _mobilenet,
+    family="MobileNet V3",
+    year=2019,
+    bare=True,
+    source="arXiv:1905.02244, Howard et al.: Searching for MobileNetV3",
+)
 
 ROWS = (
-    Architecture(
-        name="mobilenet_v3_small",
-        family="MobileNet V3",
-        year=2019,
-        build=_v3_small,
-        pretrained=_v3_small_imagenet,
-        input_size=224,
-        smallest_size=32,
-        channels=3,
-        scaling=Scaling(scale=(1 / 127.5,), offset=(-1.0,)),
-        recipe=Recipe(epochs=12, batch_size=64, learning_rate=2e-3),
-        parameters=2_554_968,
-        classes=1000,
-        source="Howard et al.: Searching for MobileNetV3, 2019, arXiv:1905.02244; count: Keras",
+    _mobilenet(
+        "mobilenet",
+        "MobileNet",
+        4_253_864,
+        family="MobileNet V1",
+        year=2017,
+        source="arXiv:1704.04861, Howard et al.: MobileNets: Efficient Convolutional Neural Networks for Mobile "
+        "Vision Applications",
     ),
+    _mobilenet(
+        "mobilenet_v2",
+        "MobileNetV2",
+        3_538_984,
+        family="MobileNet V2",
+        year=2018,
+        source="arXiv:1801.04381, Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+    ),
+    _v3("mobilenet_v3_small", "MobileNetV3Small", 2_554_968, count="as Keras builds it"),
+    _v3("mobilenet_v3_large", "MobileNetV3Large", 5_507_432, count=rounded("5.5M")),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import parse
+from export.architectures import ARCHITECTURES
 from export.errors import UsageError
 from tests.exporting import run_export
 
@@ -19,11 +20,17 @@ def test_answers_at_once(arguments: list[str]) -> None:
     assert not imported & HEAVY
 
 
-def test_list_shows_every_row() -> None:
-    ended = run_export("--list")
+@pytest.mark.parametrize(("columns", "source"), [(80, False), (120, True)])
+def test_list_shows_every_row_in_the_width_there_is(columns: int, source: bool) -> None:
+    ended = run_export("--list", env={"COLUMNS": str(columns)})
     assert ended.returncode == 0
-    assert "lenet5" in ended.stdout
-    assert "2,554,968" in ended.stdout
+    head, *lines = ended.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(ARCHITECTURES)
+    assert max(map(len, lines)) <= columns
+    assert head.split() == ["name", "family", "year", "input", "parameters", "weights", *["source"] * source]
+    (vgg16,) = (line for line in lines if line.startswith("vgg16 "))
+    assert vgg16.split()[1:6] == ["VGG", "2014", "224x224x3", "138,357,544", "Keras"]
+    assert ("arXiv:1409.1556, Simonyan" in vgg16) == source
 
 
 def test_help_names_every_flag() -> None:
@@ -37,8 +44,10 @@ def test_help_names_every_flag() -> None:
     ("arguments", "says"),
     [
         ([], "--model NAME is missing"),
-        (["--model", "mobilenet-v3"], "did you mean mobilenet_v3_small?"),
-        (["--model", "zzz"], "known: lenet5, mobilenet_v3_small"),
+        (["--model", "mobilenet-v3"], "did you mean mobilenet_v3_large or mobilenet_v3_small?"),
+        (["--model", "ResNet50"], "did you mean resnet50 or resnet50_v2?"),
+        (["--model", "zzz"], "'zzz' is unknown; --list shows what there is"),
+        (["--model", "all", "--image-size", "74"], "from 75 to 2048 for inception_v3"),
         (["--model", "lenet5,"], "'' is unknown"),
         (["--model", "lenet5", "--quantize"], "unrecognized arguments: --quantize"),
         (["--model", "lenet5", "--epochs", "many"], "--epochs: invalid int value: 'many'"),
@@ -81,3 +90,11 @@ def test_defaults_are_the_architectures_own() -> None:
     assert [spec.image_size for spec in specs] == [28, 224]
     assert {spec.recipe.epochs for spec in specs} == {3}
     assert specs[0].recipe.batch_size == specs[0].architecture.recipe.batch_size
+
+
+def test_all_is_every_architecture_the_smallest_first() -> None:
+    specs = parse(["--model", "all"])
+    assert specs is not None
+    assert {spec.name for spec in specs} == set(ARCHITECTURES)
+    counts = [spec.architecture.parameters for spec in specs]
+    assert counts == sorted(counts)

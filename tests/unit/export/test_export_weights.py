@@ -62,6 +62,24 @@ def test_pretrained_weights_leave_only_the_head_to_train() -> None:
     assert all(isinstance(layer, keras.layers.BatchNormalization) for layer in fine.frozen)
 
 
+def test_the_names_of_layers_do_not_matter() -> None:
+    # Keras numbers what a builder leaves unnamed: the second network's conv2d is conv2d_94.
+    inception = ARCHITECTURES["inception_v3"]
+    donor, model = (inception.build(inception.shape(75), classes) for classes in (7, 10))
+    known = weights.adopt(model, donor, "imagenet")
+    assert [layer.name for layer in model.layers if layer.weights and layer not in known] == ["predictions"]
+    assert known[0].name not in [layer.name for layer in donor.layers]
+    for ours, theirs in zip(model.get_weights()[:-2], donor.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_head_begins_where_the_image_size_matters() -> None:
+    donor, model = LENET.build(LENET.shape(28), 10), LENET.build(LENET.shape(32), 10)
+    # f6 has the same shape at every size, but stands behind c5, which has not.
+    with pytest.raises(ExportError, match="fit 2 of 5 layers"):
+        weights.adopt(model, donor, "imagenet")
+
+
 def test_another_architectures_file_is_refused(tmp_path: Path) -> None:
     path, _ = saved(tmp_path / "m.keras", 10)
     with pytest.raises(ExportError, match="were they saved from another architecture"):

@@ -1,0 +1,48 @@
+"""EfficientNet, from Keras' own builders."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from export.architectures.applications import RAW, network
+
+
+def _settle(model: Any) -> None:
+    """Makes the normalisation inside the graph mean what the weights now in it were trained with.
+
+    Keras divides by the root of the layer's variance, which ImageNet's weights set to the standard
+    deviation; a graph built to load them divides by that root once more, and ours, built without
+    weights, does not. So the variance becomes what both steps amount to. Any other passes as it is.
+    """
+    import keras
+    import numpy as np
+
+    norm = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, count = norm.get_weights()
+    if np.allclose(variance, (0.229, 0.224, 0.225), atol=1e-3):
+        norm.set_weights([mean, variance**2, count])
+    norm.finalize_state()  # it computes with copies, which setting weights leaves behind
+
+
+# The builders have no switch for their Rescaling and Normalization, so that the graph takes 0 to 255.
+_efficientnet = partial(
+    network,
+    family="EfficientNet",
+    year=2019,
+    scaling=RAW,
+    source="arXiv:1905.11946, Tan and Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
+)
+
+ROWS = tuple(
+    replace(row, settle=_settle)
+    for row in (
+        _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, input_size=224),
+        _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, input_size=240),
+        _efficientnet("efficientnet_b2", "EfficientNetB2", 9_177_569, input_size=260),
+        _efficientnet("efficientnet_b3", "EfficientNetB3", 12_320_535, input_size=300),
+        _efficientnet("efficientnet_b4", "EfficientNetB4", 19_466_823, input_size=380),
+        _efficientnet("efficientnet_b5", "EfficientNetB5", 30_562_527, input_size=456),
+        _efficientnet("efficientnet_b6", "EfficientNetB6", 43_265_143, input_size=528),
+        _efficientnet("efficientnet_b7", "EfficientNetB7", 66_658_687, input_size=600),
+    )
+)

@@ -1,0 +1,18 @@
+"""NASNet, from Keras' own builders."""
+
+from functools import partial
+
+from export.architectures.applications import LARGE, SMALL, TF, network
+
+_nasnet = partial(
+    network,
+    family="NASNet",
+    year=2018,
+    scaling=TF,
+    source="arXiv:1707.07012, Zoph et al.: Learning Transferable Architectures for Scalable Image Recognition",
+)
+
+ROWS = (
+    _nasnet("nasnet_mobile", "NASNetMobile", 5_326_716, recipe=SMALL),
+    _nasnet("nasnet_large", "NASNetLarge", 88_949_818, recipe=LARGE, input_size=331),
+)

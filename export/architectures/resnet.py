@@ -1,0 +1,29 @@
+"""ResNet, first and second version, from Keras' own builders."""
+
+from functools import partial
+
+from export.architectures.applications import CAFFE, TF, network
+
+_v1 = partial(
+    network,
+    family="ResNet",
+    year=2015,
+    scaling=CAFFE,
+    source="arXiv:1512.03385, He et al.: Deep Residual Learning for Image Recognition",
+)
+_v2 = partial(
+    network,
+    family="ResNet V2",
+    year=2016,
+    scaling=TF,
+    source="arXiv:1603.05027, He et al.: Identity Mappings in Deep Residual Networks",
+)
+
+ROWS = (
+    _v1("resnet50", "ResNet50", 25_636_712),
+    _v1("resnet101", "ResNet101", 44_707_176),
+    _v1("resnet152", "ResNet152", 60_419_944),
+    _v2("resnet50_v2", "ResNet50V2", 25_613_800),
+    _v2("resnet101_v2", "ResNet101V2", 44_675_560),
+    _v2("resnet152_v2", "ResNet152V2", 60_380_648),
+)
