@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from loadtest import engines, machine, wrk
+from loadtest import decoding, engines, machine, wrk
 from loadtest.measurement import Measurement
 from loadtest.service_process import ServiceProcess
 
@@ -51,6 +51,8 @@ def main() -> int:
         photo = machine.write_photo(Path(folder, "photo.jpg"))
         rows = _measure(repository, photo, service, arguments.seconds, arguments.rounds)
         report = _report(rows, service, arguments.seconds, arguments.rounds)
+        print("decoding ...", flush=True)
+        report += _decoding_report(decoding.measure(photo.read_bytes()))
     print("\n" + report)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(report, encoding="utf-8")
@@ -127,6 +129,21 @@ def _report(rows: list[Row], service: ServiceProcess, seconds: float, rounds: in
         "",
     ]
     return "\n".join(lines)
+
+
+def _decoding_report(measured: list[decoding.Decoding]) -> str:
+    lines = [
+        "",
+        f"Decoding a JPEG to {decoding.TARGET}x{decoding.TARGET}, one thread, the two ways in turns:",
+        "",
+        "| size | whole, then resized, ms | the service, ms | ratio |",
+        "| :--- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {one.width}x{one.height} | {one.whole_ms:.2f} | {one.service_ms:.2f} | {one.ratio:.1f} |"
+        for one in measured
+    ]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -156,13 +156,13 @@ class Catalog:
             if s.error and version in (-1, s.version)
         ]
         raise NotFound(
-            f"Servable not found: {_servable_name(ref)}; available versions: {available}{''.join(reasons)}",
+            f"Servable not found: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
             available_versions=available,
         )
 
     def _unknown(self, name: str) -> NotFound:
         models = sorted(self.available())
-        return NotFound(f"Servable not found: {_servable_name(ModelRef(name))}; models here: {models}", models=models)
+        return NotFound(f"Servable not found: {ModelRef(name).as_servable()}; models here: {models}", models=models)
 
     async def _look(self) -> None:
         async with self._looking:
@@ -244,8 +244,3 @@ class Catalog:
         previous = model.statuses.get(status.version)
         model.statuses[status.version] = status
         self._metrics.state(ModelRef(name, status.version), status.state, previous.state if previous else None)
-
-
-def _servable_name(ref: ModelRef) -> str:
-    # TensorFlow Serving's words: its clients' wait loops match on them.
-    return f"Latest({ref.name})" if ref.version is None else f"Specific({ref.name}, {ref.version})"

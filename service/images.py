@@ -70,8 +70,8 @@ def _reduction(rows: int, columns: int, height: int, width: int) -> int:
     """2, 4 or 8 where libjpeg can leave out that much of the picture's detail (it scales in the DCT domain).
 
     What is left stays `_MARGIN` times as large as asked for, so that the resize still decides how it looks:
-    measured on photographs, 1 level of 255 from the full decode on average, 17 at most, and twice as
-    fast at 2 megapixels, 7 times at 12. Other factors have no fast code in libjpeg-turbo.
+    on photographs, 1 level of 255 from the full decode on average (a test bounds it), and several times
+    as fast (`make bench`). Other factors have no fast code in libjpeg-turbo.
     """
     fits = (f for f in (8, 4, 2) if rows >= f * _MARGIN * height and columns >= f * _MARGIN * width)
     return next(fits, 1)

@@ -21,6 +21,7 @@ from service.settings import Settings
 
 _log = logging.getLogger("service")
 _GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
+_UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
 
 class StartError(Exception):
@@ -72,9 +73,9 @@ async def serve(settings: Settings) -> None:
     await asyncio.gather(http.stop(), rpc.stop(_GRACE, lambda: core.predictor.in_flight))
     core.preparation.close()
     try:
-        await asyncio.wait_for(core.catalog.close(), _GRACE)
+        await asyncio.wait_for(core.catalog.close(), _UNLOAD)
     except TimeoutError:
-        _log.error("a model did not finish within %.0f s; leaving without it", _GRACE)
+        _log.error("a model did not unload within %.0f s; leaving without it", _UNLOAD)
     _log.info("drained")
 
 

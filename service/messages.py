@@ -35,6 +35,10 @@ class ModelRef:
             raise InvalidInput(f"version must be a whole number such as 1, got {text[:40]!r}")
         return cls(name, int(text))
 
+    def as_servable(self) -> str:
+        """In TensorFlow Serving's words, which its clients' wait loops match on."""
+        return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
+
     def __str__(self) -> str:
         return self.name if self.version is None else f"{self.name}/{self.version}"
 

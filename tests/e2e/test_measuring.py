@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import engines, machine, wrk
+from loadtest import decoding, engines, machine, wrk
 from loadtest.measurement import Measurement
 from loadtest.service_process import ServiceProcess
 
@@ -33,6 +33,13 @@ def test_wrk_counts_answers_and_never_failures(lenet5_repository: Path, tmp_path
 def test_engines_in_process(lenet5_repository: Path, tmp_path: Path, engine: str) -> None:
     photo = machine.write_photo(tmp_path / "photo.jpg")
     check(engines.measure(engine, lenet5_repository / "lenet5" / "1", photo, threads=2, seconds=1), 1)
+
+
+def test_decoding_measures_every_size(tmp_path: Path) -> None:
+    measured = decoding.measure(machine.write_photo(tmp_path / "photo.jpg").read_bytes())
+    assert [(one.width, one.height) for one in measured] == list(decoding.SIZES)
+    assert all(one.whole_ms > 0 and one.service_ms > 0 for one in measured)
+    assert measured[-1].ratio > 1.5, "12 megapixels are reduced while decoding (7 times as fast, measured)"
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
