@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
 from export.errors import ExportError, UsageError
+from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
@@ -49,6 +50,29 @@ def _parser() -> argparse.ArgumentParser:
         help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file, which "
         "--epochs 0 exports untouched (default: none)",
     )
+    add(
+        "--quantize",
+        nargs="?",
+        const=AUTO,
+        choices=QUANTIZATIONS,
+        metavar="|".join(QUANTIZATIONS),
+        help="publish a smaller, faster form: auto (the bare flag) measures every form on this machine and on the "
+        "held-out images, and takes the fastest that is accurate enough, float32 included (default: float32)",
+    )
+    add(
+        "--max-accuracy-drop",
+        type=float,
+        default=0.005,
+        metavar="X",
+        help="share of the held-out images that a quantized form may get wrong more than float32 (default: 0.005)",
+    )
+    add(
+        "--target",
+        choices=spec.TARGETS,
+        default=spec.CPU,
+        help="where it will run: cpu quantizes model.tflite for the embedded engine, gpu the SavedModel for "
+        "TensorFlow Serving (default: cpu)",
+    )
     add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default: the model's own)")
     add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
@@ -86,6 +110,9 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
             seed=args.seed,
             repository=args.repository,
+            quantize=args.quantize,
+            max_accuracy_drop=args.max_accuracy_drop,
+            target=args.target,
         )
         for row in rows
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from export.data import Dataset
 from export.parity import Parity
+from export.quantize.candidates import Choice
 from export.spec import ExportSpec
 from export.train import Score
 
@@ -24,8 +25,12 @@ def gather(
     parity: Parity,
     file_sizes: Mapping[str, int],
     seconds: float,
+    choice: Choice | None,
 ) -> dict[str, Any]:
-    """`seconds` is what training took; `file_sizes` is bytes by relative path."""
+    """`seconds` is what training took; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+
+    `score` is that of the precision that is published.
+    """
     row = spec.architecture
     return {
         "parameters": parameters,
@@ -48,9 +53,34 @@ def gather(
             "seconds": round(seconds, 1),
         },
         "parity": asdict(parity),
+        "quantization": None if choice is None else _quantization(spec, choice),
         "file_bytes": dict(file_sizes),
         "tools": {"python": platform.python_version(), **{name: version(name) for name in _TOOLS}},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
+    return {
+        "asked": spec.quantize,
+        "max_accuracy_drop": spec.max_accuracy_drop,
+        "candidates": [
+            {
+                "name": each.name,
+                "precision": each.precision,
+                "bytes": len(each.data),
+                "milliseconds_an_image_by_batch": {size: round(value, 4) for size, value in each.milliseconds.items()},
+                "accuracy": round(each.quality.accuracy, 6),
+                "agreement_with_float32": round(each.quality.agreement, 6),
+                "worst_class": {
+                    "label": each.quality.worst,
+                    "accuracy": round(each.quality.by_class[each.quality.worst], 6),
+                },
+                "verdict": choice.verdict(each),
+            }
+            for each in choice.candidates
+        ],
+        "failed": dict(choice.failed),
     }
 
 

@@ -11,6 +11,7 @@ from export import pixels
 from export.architectures.architecture import Architecture
 from export.data import Dataset, Example
 from export.errors import ExportError
+from export.litert import LiteModel
 from export.readback import Readback
 from export.signatures import BYTES, CLASSES, IMAGE, PROBABILITIES, TENSOR
 from service import images as gateway
@@ -23,6 +24,10 @@ TOLERANCE = 1e-4
 PIXEL_TOLERANCE = 2.0
 """Levels of 255 by which an image decoded by the gateway may differ from the graph's, on average over its
 pixels: rounding, and for large photographs the gateway's reduction while decoding (about 1)."""
+
+ENTRY_TOLERANCE = 1e-3
+"""Mean difference of a probability between a quantized model's two entries: now and then a float sum in
+another order ends on the other side of a rounding."""
 
 _MOST_PIXELS = 1 << 30
 _OTHER_SIZES = (1.5, 0.75)
@@ -86,6 +91,15 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
         gateway_pixels=max(_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
         gateway_probabilities=_difference(staged.lite(IMAGE, decoded), wanted),
     )
+
+
+def check_entries(lite: LiteModel, architecture: Architecture, dataset: Dataset) -> None:
+    """Raises ExportError where a quantized model answers otherwise through `tensor` than through `image`."""
+    rows = np.asarray(dataset.held_out.images[: len(dataset.examples)])
+    tensor = pixels.to_tensor(rows, architecture).numpy()
+    apart = float(np.abs(lite.run(IMAGE, rows)[PROBABILITIES] - lite.run(TENSOR, tensor)[PROBABILITIES]).mean())
+    if not apart <= ENTRY_TOLERANCE:
+        raise ExportError(f"refused to publish: quantized, {IMAGE} and {TENSOR} differ by {apart:.1e} on average")
 
 
 def _as_gateway(examples: tuple[Example, ...], rows: Any) -> Any:

@@ -21,15 +21,17 @@ from export import (
     weights,
 )
 from export.data import Dataset, Split
+from export.litert import LiteModel
 from export.parity import Parity
 from export.progress import Progress
+from export.quantize import candidates, schemes
+from export.quantize.candidates import Choice
+from export.quantize.schemes import FLOAT32
 from export.readback import Readback
 from export.sources import Source
 from export.spec import ExportSpec
 from export.train import Score
 from service.manifest import TFLITE, Manifest, Preprocessing
-
-PRECISION = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Published:
     parity: Parity
     sizes: Mapping[str, int]
     """Bytes by file, relative to `folder`."""
+    choice: Choice | None
+    """Of precision, where one was asked for."""
     seconds: float
 
 
@@ -63,15 +67,16 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
-        # Other precisions belong here: each converts the staged SavedModel, and passes the same parity.
         with progress.stage("converting to LiteRT"):
             litert.convert(folder, folder / TFLITE)
         with progress.stage("checking the staged files against the trained network") as stage:
-            staged = Readback(folder)
-            agreed = parity.check(staged, model, row, dataset)
+            agreed = parity.check(Readback(folder), model, row, dataset)
             stage.result = f"largest difference {agreed.worst:.1e}"
+        choice = _quantize(spec, folder / TFLITE, dataset, progress)
+        if choice is not None:
+            score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
         with progress.stage("writing samples, golden answers and warm-up requests"):
-            samples.write(folder, spec.name, dataset, row, staged)
+            samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         sizes = facts.sizes(folder)
         manifest = Manifest(
             name=spec.name,
@@ -80,8 +85,8 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             labels=dataset.labels,
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
-            precision=PRECISION,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds),
+            precision=FLOAT32 if choice is None else choice.chosen.precision,
+            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice),
         )
         with progress.stage("publishing") as stage:
             version = publish.publish(folder, lambda number: replace(manifest, version=number).write(folder))
@@ -95,8 +100,32 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         held_out=len(dataset.held_out.classes),
         parity=agreed,
         sizes=sizes,
+        choice=choice,
         seconds=time.monotonic() - started,
     )
+
+
+def _quantize(spec: ExportSpec, tflite: Path, dataset: Dataset, progress: Progress) -> Choice | None:
+    """Puts the form of `tflite` that `spec` asks for in its place."""
+    if spec.quantize is None:
+        return None
+    with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
+        choice = candidates.choose(
+            tflite.read_bytes(),
+            schemes.of(spec.quantize),
+            dataset,
+            spec.max_accuracy_drop,
+            or_float=spec.quantize == schemes.AUTO,
+            stage=stage,
+        )
+        chosen, float32 = choice.chosen, choice.candidates[0]
+        tflite.write_bytes(chosen.data)
+        parity.check_entries(LiteModel(chosen.data, threads=1), spec.architecture, dataset)
+        stage.result = (
+            f"{chosen.name}, {float32.cost / chosen.cost:.1f} times as fast as float32, "
+            f"{len(chosen.data) / len(float32.data):.0%} of its size"
+        )
+    return choice
 
 
 def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> tuple[Any, tuple[Any, ...]]:

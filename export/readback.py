@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.errors import ExportError
+from export.litert import LiteModel
 from export.quiet import silenced
 from service.manifest import TFLITE
 
@@ -16,12 +15,11 @@ class Readback:
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
-        from ai_edge_litert.interpreter import Interpreter
 
         try:
             with silenced():
                 self._saved_model = tf.saved_model.load(str(folder))
-                self._lite = Interpreter(str(folder / TFLITE), num_threads=os.cpu_count())
+                self._lite = LiteModel((folder / TFLITE).read_bytes(), os.cpu_count() or 1)
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise ExportError(f"the exported model cannot be read back: {error}") from error
 
@@ -36,7 +34,4 @@ class Readback:
 
     def lite(self, signature: str, rows: Any) -> dict[str, Any]:
         """The same through LiteRT, which knows the numeric signatures only."""
-        with silenced():  # the first call announces XNNPACK
-            runner = self._lite.get_signature_runner(signature)
-            (alias,) = runner.get_input_details()
-            return {name: np.array(value) for name, value in runner(**{alias: rows}).items()}
+        return self._lite.run(signature, rows)

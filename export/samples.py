@@ -11,7 +11,7 @@ import numpy as np
 from export import pixels
 from export.architectures.architecture import Architecture
 from export.data import Dataset, Example
-from export.readback import Readback
+from export.litert import LiteModel
 from export.signatures import BYTES, IMAGE, IMAGE_BYTES, PROBABILITIES, TENSOR
 from service.manifest import GOLDEN, SAMPLES, WARMUP
 
@@ -20,13 +20,13 @@ _SAMPLE_SIZE = 512
 _WARM_BATCHES = (1, 8)
 
 
-def write(folder: Path, name: str, dataset: Dataset, architecture: Architecture, staged: Readback) -> None:
+def write(folder: Path, name: str, dataset: Dataset, architecture: Architecture, lite: LiteModel) -> None:
     """Writes `assets.extra/` of the model `name`: samples, golden answers, TensorFlow Serving's warm-up."""
     (folder / SAMPLES).mkdir(parents=True)
     for example, file in _named(dataset.examples[:_SAMPLES]):
         (folder / SAMPLES / file).write_bytes(_png(example.data))
     images = np.asarray(dataset.held_out.images[: len(dataset.examples)])
-    probabilities = staged.saved_model(IMAGE, images)[PROBABILITIES]
+    probabilities = lite.run(IMAGE, images)[PROBABILITIES]  # the engine that is asked them again at every load
     np.savez_compressed(folder / GOLDEN, images=images, probabilities=probabilities)
     _write_warmup(folder / WARMUP, name, dataset, architecture)
 

@@ -11,17 +11,30 @@ from export import sources, weights
 from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture, Recipe
 from export.errors import UsageError
+from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from service.messages import is_model_name
 
 ALL = "all"
 LARGEST_SIZE = 2048
+
+CPU, GPU = "cpu", "gpu"
+TARGETS = (CPU, GPU)
+# The embedded engine has no kernels for bfloat16, and TensorFlow on GPUs none for int8.
+_QUANTIZATIONS = {
+    CPU: (AUTO, INT8, DYNAMIC, FLOAT16),
+    GPU: (AUTO, FLOAT16, BFLOAT16),
+}
 
 _MEANT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
-    """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file."""
+    """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file.
+
+    `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
+    images that a quantized form may get wrong more than float32 does; `target` says where it will run.
+    """
 
     architecture: Architecture
     name: str
@@ -31,6 +44,9 @@ class ExportSpec:
     recipe: Recipe
     seed: int
     repository: Path
+    quantize: str | None = None
+    max_accuracy_drop: float = 0.005
+    target: str = CPU
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -46,6 +62,11 @@ class ExportSpec:
         _between("--seed", self.seed, 0, 2**32 - 1)
         if not (math.isfinite(self.recipe.learning_rate) and 0 < self.recipe.learning_rate <= 10):
             raise UsageError(f"--learning-rate {self.recipe.learning_rate}: give a number above 0, up to 10")
+        if not 0 <= self.max_accuracy_drop <= 1:
+            raise UsageError(f"--max-accuracy-drop {self.max_accuracy_drop}: give a share of images, from 0 to 1")
+        if self.quantize is not None and self.quantize not in _QUANTIZATIONS[self.target]:
+            offered = ", ".join(_QUANTIZATIONS[self.target])
+            raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
         if self.data != sources.DIGITS:
             sources.folder(Path(self.data))

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from export import report
 from export.architectures import ARCHITECTURES
 from service.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
@@ -26,6 +27,9 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
     for each in published:
         print()
         _table(_facts(each))
+        if each.choice is not None:
+            print()
+            print(report.candidates(each.choice))
     serve = "python -m service" + ("" if repository == default else f" --repository {quote(str(repository))}")
     last = published[-1]
     sample = min((last.folder / SAMPLES).iterdir())

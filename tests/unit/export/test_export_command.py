@@ -36,7 +36,7 @@ def test_list_shows_every_row_in_the_width_there_is(columns: int, source: bool) 
 def test_help_names_every_flag() -> None:
     ended = run_export("--help")
     assert ended.returncode == 0
-    for flag in ("--model", "--data", "--weights", "--image-size", "--epochs", "--name", "--repository"):
+    for flag in ("--model", "--data", "--weights", "--image-size", "--epochs", "--quantize", "--name"):
         assert flag in ended.stdout
 
 
@@ -49,7 +49,10 @@ def test_help_names_every_flag() -> None:
         (["--model", "zzz"], "'zzz' is unknown; --list shows what there is"),
         (["--model", "all", "--image-size", "74"], "from 75 to 2048 for inception_v3"),
         (["--model", "lenet5,"], "'' is unknown"),
-        (["--model", "lenet5", "--quantize"], "unrecognized arguments: --quantize"),
+        (["--model", "lenet5", "--quantize", "int4"], "--quantize: invalid choice: 'int4'"),
+        (["--model", "lenet5", "--quantize", "bfloat16"], "--target cpu takes auto, int8, dynamic, float16"),
+        (["--model", "lenet5", "--quantize", "int8", "--target", "gpu"], "--target gpu takes auto, float16, bfloat16"),
+        (["--model", "lenet5", "--quantize", "--max-accuracy-drop", "2"], "--max-accuracy-drop 2.0: give a share"),
         (["--model", "lenet5", "--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--model", "lenet5", "--epochs", "-1"], "--epochs -1: give a number from 0"),
         (["--model", "lenet5", "--batch-size", "0"], "--batch-size 0: give a number from 1"),
