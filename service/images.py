@@ -8,14 +8,10 @@ import io
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from service.errors import InvalidInput, TooLarge
-
-Pixels = NDArray[np.uint8]
-
-Box = tuple[float, float, float, float]
+from service.resizing import Pixels, resized
 
 _MARGIN = 1.5
 _JPEG = b"\xff\xd8\xff"
@@ -30,25 +26,13 @@ def decode(data: bytes, height: int, width: int, max_pixels: int) -> Pixels:
     """
     if not data:
         raise InvalidInput("the image is empty; send the bytes of a JPEG or PNG file")
-    if data.startswith(_JPEG):
-        picture, box = _jpeg(data, height, width, max_pixels)
-    else:
-        picture = _other(data, max_pixels)
-        box = (0.0, 0.0, *picture.size)
-    if picture.size != (width, height):
-        # Pillow's bilinear filter widens with the reduction, which is TensorFlow's antialias=True.
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR, box)
-    return np.asarray(picture)
-
-
-def _jpeg(data: bytes, height: int, width: int, max_pixels: int) -> tuple[Image.Image, Box]:
-    """The picture, reduced while it is decoded where it is far larger than asked for, and its part that counts."""
+    if not data.startswith(_JPEG):
+        return resized(_other(data, max_pixels), height, width)
     try:
         rows, columns, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         _check_pixels(columns, rows, max_pixels)
         if colorspace in ("CMYK", "YCCK"):
-            picture = _other(data, max_pixels)
-            return picture, (0.0, 0.0, *picture.size)
+            return resized(_other(data, max_pixels), height, width)
         factor = _reduction(rows, columns, height, width)
         # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
         pixels = simplejpeg.decode_jpeg(
@@ -60,10 +44,10 @@ def _jpeg(data: bytes, height: int, width: int, max_pixels: int) -> tuple[Image.
             min_height=-(-rows // factor),
             min_width=-(-columns // factor),
         )
-        # A last row or column that the reduction filled up must not shift all the others.
-        return Image.fromarray(pixels), (0.0, 0.0, columns / factor, rows / factor)
     except (ValueError, KeyError) as error:  # KeyError: a header cut before its colour space
         raise InvalidInput(f"the JPEG cannot be decoded, is the file whole? ({error})") from error
+    # A last row or column that the reduction filled up must not shift all the others.
+    return resized(pixels, height, width, covered=(rows / factor, columns / factor))
 
 
 def _reduction(rows: int, columns: int, height: int, width: int) -> int:
@@ -77,11 +61,11 @@ def _reduction(rows: int, columns: int, height: int, width: int) -> int:
     return next(fits, 1)
 
 
-def _other(data: bytes, max_pixels: int) -> Image.Image:
+def _other(data: bytes, max_pixels: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             _check_pixels(picture.width, picture.height, max_pixels)
-            return _rgb(picture)
+            return np.asarray(_rgb(picture))
     except UnidentifiedImageError as error:
         raise InvalidInput("this is no JPEG, PNG, GIF or BMP file") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, where ours is set above it

@@ -11,6 +11,7 @@ from service import images
 from service.errors import InvalidInput, ServiceError, TooLarge
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.messages import DEFAULT_SIGNATURE, PredictRequest, Tensors, strings
+from service.resizing import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Preparation:
         assert target is not None  # our exports have exactly one
         return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
 
-    async def _decode_one(self, recipe: Preprocessing, row: int, data: bytes) -> images.Pixels:
+    async def _decode_one(self, recipe: Preprocessing, row: int, data: bytes) -> Pixels:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(

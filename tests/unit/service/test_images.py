@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import images
+from service import images, resizing
 from service.errors import InvalidInput, TooLarge
 from tests.images import photo, png_claiming
 
@@ -66,6 +66,20 @@ def test_large_photographs_reduced_while_decoding_agree_too(
     data = encode(PHOTO.resize(photo_size), "JPEG", quality=85, subsampling=subsampling)
     difference = np.abs(in_graph(data, *size).astype(int) - images.decode(data, *size, LIMIT))
     assert difference.mean() < 1.5 and difference.max() <= 20
+
+
+@pytest.mark.parametrize("size", [(28, 28), (224, 224), (500, 700)])
+@pytest.mark.parametrize("covered", [None, (426.5, 639.5)])
+def test_where_there_is_no_simd_pillow_resizes_alike(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], covered: tuple[float, float] | None
+) -> None:
+    if resizing.fast is None:
+        pytest.skip("there is no wheel of cykooz-resizer for this machine")
+    quick = resizing.resized(photo(), *size, covered)
+    monkeypatch.setattr(resizing, "fast", None)
+    slow = resizing.resized(photo(), *size, covered)
+    assert quick.shape == slow.shape == (*size, 3)
+    assert np.abs(quick.astype(int) - slow).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_not_resampled() -> None:
