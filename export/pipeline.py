@@ -13,6 +13,7 @@ from export import (
     litert,
     parity,
     phases,
+    profile,
     publish,
     samples,
     signatures,
@@ -28,10 +29,11 @@ from export.quantize import candidates, schemes
 from export.quantize.candidates import Choice
 from export.quantize.schemes import FLOAT32
 from export.readback import Readback
+from export.signatures import IMAGE
 from export.sources import Source
 from export.spec import ExportSpec
 from export.train import Score
-from service.manifest import TFLITE, Manifest, Preprocessing
+from service.manifest import TFLITE, Manifest, Preprocessing, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Published:
     """Bytes by file, relative to `folder`."""
     choice: Choice | None
     """Of precision, where one was asked for."""
+    profile: Profile
     seconds: float
 
 
@@ -77,6 +80,9 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
+        with progress.stage("measuring what it costs on this machine") as stage:
+            measured = profile.measure(folder / TFLITE)
+            stage.result = f"{measured.milliseconds[IMAGE][1]:.3g} ms an image, {measured.peak_mb:.0f} MB"
         sizes = facts.sizes(folder)
         manifest = Manifest(
             name=spec.name,
@@ -86,6 +92,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
             precision=FLOAT32 if choice is None else choice.chosen.precision,
+            profile=measured,
             facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice),
         )
         with progress.stage("publishing") as stage:
@@ -101,6 +108,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         parity=agreed,
         sizes=sizes,
         choice=choice,
+        profile=measured,
         seconds=time.monotonic() - started,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from export import report
 from export.architectures import ARCHITECTURES
+from export.signatures import IMAGE
 from service.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
@@ -61,7 +62,7 @@ def architectures() -> None:
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:
-    score, size, sizes = published.score, published.spec.image_size, published.sizes
+    score, size, sizes, cost = published.score, published.spec.image_size, published.sizes, published.profile
     return [
         (published.spec.name, str(published.folder)),
         ("input", f"{size}x{size} RGB, any JPEG or PNG is resized to it"),
@@ -73,6 +74,11 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}",
         ),
         ("parity", f"differs from the trained network by at most {published.parity.worst:.1e}"),
+        (
+            "speed",
+            f"{cost.milliseconds[IMAGE][1]:.3g} ms an image on {cost.threads} of this machine's threads, "
+            f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
+        ),
         ("took", f"{published.seconds:.0f} s"),
     ]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from loadtest import decoding, engines, machine, wrk
 from loadtest.measurement import Measurement
 from loadtest.service_process import ServiceProcess
+from service.profiles import cores
 
 MODEL = "mobilenet_v3_small"
 REPORT = Path("docs/benchmarks.md")
@@ -70,10 +71,9 @@ def _exported() -> Path:
 
 def _measure(repository: Path, photo: Path, service: ServiceProcess, seconds: float, rounds: int) -> list[Row]:
     version = max((path for path in (repository / MODEL).iterdir() if path.name.isdigit()), key=lambda p: int(p.name))
-    cores = machine.cores()
     tasks: dict[tuple[str, int], Callable[[], Measurement]] = {}
     for engine in (engines.LITERT, engines.TENSORFLOW):
-        for threads in (1, cores):
+        for threads in (1, cores()):
             name = f"{engine} in process, decode + model"
             tasks[name, threads] = partial(engines.measure, engine, version, photo, threads, seconds)
     url = f"{service.url}/predict/{MODEL}"

@@ -9,28 +9,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from service.profiles import cores, processor
+
 _QUALITY = 85
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def describe() -> str:
     """Date, processor, cores, memory and the versions that matter, on one line."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in ("ai-edge-litert", "tensorflow", "fastapi", "uvicorn"))
     today = datetime.datetime.now(datetime.UTC).date()
-    return f"{today}: {cpu}, {cores()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
+    return f"{today}: {processor()}, {cores()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
 
 
 def write_photo(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.backends.base import Backend, Loaded
-from service.backends.embedded import EmbeddedBackend, cores
+from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.messages import ModelRef
@@ -11,6 +11,7 @@ from service.metrics import Metrics
 from service.policy import SizeAndDelay
 from service.predictor import Predictor
 from service.preparation import Limits, Preparation
+from service.profiles import ProfileStore, cores
 from service.repository import Repository
 from service.settings import BackendName, Settings
 
@@ -44,7 +45,7 @@ def build(settings: Settings) -> Core:
 def _backend(settings: Settings) -> Backend:
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
-        return EmbeddedBackend(repository)
+        return EmbeddedBackend(repository, ProfileStore.at(settings.cache))
     from service.backends.tf_serving import TFServingBackend
 
     return TFServingBackend(settings.target, repository if settings.repository.is_dir() else None)

@@ -92,6 +92,31 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """What a version costs on one machine: signature -> rows of a batch -> milliseconds of the whole batch.
+
+    Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
+    of each size on an idle machine. `peak_mb` is what loading and running added to the process at most.
+    """
+
+    machine: str
+    lanes: int
+    threads: int
+    milliseconds: Mapping[str, Mapping[int, float]]
+    load_seconds: float
+    peak_mb: float
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """From what `dataclasses.asdict` and JSON made of it. Raises KeyError, TypeError or ValueError."""
+        by_signature = {
+            signature: {int(rows): float(value) for rows, value in by_rows.items()}
+            for signature, by_rows in document["milliseconds"].items()
+        }
+        return cls(**{**document, "milliseconds": by_signature})
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One version's description. `checked` says that shapes may be held against requests: True for
     our exports; False for foreign graphs, whose declared shapes TensorFlow Serving does not enforce.
@@ -105,6 +130,8 @@ class Manifest:
     checked: bool = False
     architecture: str = ""
     precision: str = ""
+    profile: Profile | None = None
+    """On the exporter's machine; once loaded, on this one."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""
@@ -162,6 +189,7 @@ class Manifest:
                 checked=True,
                 architecture=document["architecture"],
                 precision=document["precision"],
+                profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
                 facts=document["facts"],
             )
             manifest._check_labels()

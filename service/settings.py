@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
     max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")
+    cache: Path = Field(
+        Path("~/.cache/image-model-server"),
+        description="folder for what was measured of the models on this machine; it may be lost at any time",
+    )
     drain_seconds: float = Field(
         5.0,
         ge=0,

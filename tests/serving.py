@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import httpx
 
+CACHE = Path(tempfile.gettempdir()) / "image-model-server-tests"
 START_SECONDS = 90.0  # TensorFlow's import on a busy machine
 
 
@@ -80,6 +81,7 @@ def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterato
             "SERVICE_GRPC_PORT": "0",
             "SERVICE_HOST": "127.0.0.1",
             "SERVICE_DRAIN_SECONDS": "0",
+            "SERVICE_CACHE": str(CACHE),
         }
         with log_file.open("wb") as log:
             process = subprocess.Popen(

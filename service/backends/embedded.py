@@ -1,24 +1,28 @@
 """The embedded engine: versions of a repository folder, run inside this process."""
 
 import asyncio
-import os
+import logging
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.backends.base import Found, Golden, Loaded, Runner
 from service.errors import NotReady
-from service.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Signature
+from service.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
 from service.messages import Tensors
+from service.profiles import ProfileStore, machine
 from service.repository import Repository
 from service.wire.warmup import read as read_warmup
 
+if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
+    from service.backends.litert import LiteRTRunner
 
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0))
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,9 @@ class EmbeddedRunner:
 class EmbeddedBackend:
     """LiteRT where `model.tflite` has the signature, TensorFlow for whatever is left."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, repository: Repository, profiles: ProfileStore) -> None:
+        self._repository, self._profiles = repository, profiles
+        self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._told: dict[tuple[str, int], str] = {}
 
@@ -81,11 +86,56 @@ class EmbeddedBackend:
         folder = self._repository.folder(name, version)
         manifest = Manifest.read(folder, name, version)
         warmup = tuple(read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else ()
-        if manifest is not None:
-            golden = _golden(folder, manifest)  # before anything that would have to be closed again
-            return Loaded(manifest, _own(folder, manifest), warmup, golden)
-        runner, signatures = _foreign(folder)
-        return Loaded(Manifest(name, version, signatures), runner, warmup)
+        if manifest is None:
+            runner, manifest = self._foreign(folder, name, version)
+            return Loaded(manifest, runner, warmup)
+        golden = _golden(folder, manifest)  # before anything that would have to be closed again
+        runner, profile = self._own(folder, manifest)
+        return Loaded(replace(manifest, profile=profile), runner, warmup, golden)
+
+    def _own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
+        by_signature: dict[str, Runner] = {}
+        runners: list[Runner] = []
+        profile = None
+        if (folder / TFLITE).is_file():
+            fast, profile = self._litert(folder / TFLITE, manifest.profile)
+            runners.append(fast)
+            by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
+        # The signature that takes encoded images needs no graph where the service decodes them itself.
+        recipe = manifest.preprocessing
+        decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
+        missing = set(manifest.signatures) - set(by_signature) - decoded
+        if missing:
+            from service.backends.saved_model import SavedModelRunner
+
+            whole = SavedModelRunner(folder)
+            runners.append(whole)
+            by_signature |= dict.fromkeys(missing, whole)
+        return EmbeddedRunner(by_signature, tuple(runners)), profile
+
+    def _foreign(self, folder: Path, name: str, version: int) -> tuple[Runner, Manifest]:
+        if (folder / SAVED_MODEL).is_file():
+            from service.backends.saved_model import SavedModelRunner
+
+            whole = SavedModelRunner(folder)
+            return whole, Manifest(name, version, whole.signatures)
+        fast, profile = self._litert(folder / TFLITE, None)
+        return fast, Manifest(name, version, fast.signatures, profile=profile)
+
+    def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
+        """A runner of `path` and its profile here: `shipped` where this is its machine, else as kept, else measured."""
+        from service.backends import arranging
+
+        profile = shipped if shipped is not None and shipped.machine == machine() else self._profiles.read(path)
+        if profile is not None:
+            return arranging.known(path, profile), profile
+        with self._measuring:  # one at a time: two would slow each other down
+            began = time.monotonic()
+            runner, profile = arranging.measured(path)
+        took = time.monotonic() - began
+        _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
+        self._profiles.write(path, profile)
+        return runner, profile
 
 
 def _golden(folder: Path, manifest: Manifest) -> Golden | None:
@@ -97,37 +147,3 @@ def _golden(folder: Path, manifest: Manifest) -> Golden | None:
             {"image": arrays["images"]},
             {PROBABILITIES: arrays["probabilities"]},
         )
-
-
-def _own(folder: Path, manifest: Manifest) -> Runner:
-    by_signature: dict[str, Runner] = {}
-    runners: list[Runner] = []
-    if (folder / TFLITE).is_file():
-        from service.backends.litert import LiteRTRunner
-
-        fast = LiteRTRunner(folder / TFLITE, cores())
-        runners.append(fast)
-        by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
-    # The signature that takes encoded images needs no graph where the service decodes them itself.
-    recipe = manifest.preprocessing
-    decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
-    missing = set(manifest.signatures) - set(by_signature) - decoded
-    if missing:
-        from service.backends.saved_model import SavedModelRunner
-
-        whole = SavedModelRunner(folder)
-        runners.append(whole)
-        by_signature |= dict.fromkeys(missing, whole)
-    return EmbeddedRunner(by_signature, tuple(runners))
-
-
-def _foreign(folder: Path) -> tuple[Runner, Mapping[str, Signature]]:
-    if (folder / SAVED_MODEL).is_file():
-        from service.backends.saved_model import SavedModelRunner
-
-        whole = SavedModelRunner(folder)
-        return whole, whole.signatures
-    from service.backends.litert import LiteRTRunner
-
-    fast = LiteRTRunner(folder / TFLITE, cores())
-    return fast, fast.signatures

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -18,32 +19,42 @@ from service.messages import DEFAULT_SIGNATURE, Tensors
 _MOST_ROWS = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the cores are shared out: `lanes` interpreters that each use `threads` threads."""
+
+    lanes: int
+    threads: int
+
+
 class LiteRTRunner:
-    """A pool of single-threaded interpreters over one memory-mapped model file.
+    """A pool of interpreters over one memory-mapped model file.
 
     Any batch size runs on any interpreter: with XNNPACK a new batch size costs a reshape, not a
     repacking of weights (measured: no difference between one size repeated and sizes in turn).
     """
 
-    def __init__(self, path: Path, slots: int) -> None:
-        """Raises ValueError, naming the file, where it is no TFLite model."""
-        try:
-            self._free: SimpleQueue[Interpreter] = SimpleQueue()
-            for _ in range(slots):
-                self._free.put(Interpreter(model_path=os.fspath(path), num_threads=1))
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
-        self.slots = slots
-        self.signatures = _signatures(self._peek())
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="litert")
+    def __init__(self, path: Path, layout: Layout, made: Mapping[int, Interpreter] | None = None) -> None:
+        """`made` are interpreters there already, by their threads.
+
+        Raises ValueError, naming the file, where it is no TFLite model.
+        """
+        there = dict(made or {})
+        self.slots = layout.lanes
+        self._free: SimpleQueue[Interpreter] = SimpleQueue()
+        for _ in range(layout.lanes):
+            self._free.put(there.pop(layout.threads, None) or interpreter(path, layout.threads))
+        self.signatures = signatures_of(self._peek())
+        self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert")
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, signature, inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, signature, inputs)
 
-    def _run(self, signature: str, inputs: Tensors) -> Tensors:
+    def call(self, signature: str, inputs: Tensors) -> Tensors:
+        """`run`, for a thread that may block."""
         interpreter = self._free.get()
         try:
-            return _in_chunks(interpreter, signature, inputs)
+            return in_chunks(interpreter, signature, inputs)
         except ValueError as error:
             raise InvalidInput(f"the model refused its input: {error}") from error
         except RuntimeError as error:
@@ -62,7 +73,15 @@ class LiteRTRunner:
         return interpreter
 
 
-def _in_chunks(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
+def interpreter(path: Path, threads: int) -> Interpreter:
+    """Raises ValueError, naming the file, where it is no TFLite model."""
+    try:
+        return Interpreter(model_path=os.fspath(path), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
+
+
+def in_chunks(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
     """A large batch in runs of `_MOST_ROWS`: an interpreter never gives back the memory of its largest one."""
     rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
     if max(rows, default=1) <= _MOST_ROWS or len(rows) > 1:
@@ -92,7 +111,7 @@ def _invoke(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensor
     return {_alias(detail): interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
 
 
-def _signatures(interpreter: Interpreter) -> dict[str, Signature]:
+def signatures_of(interpreter: Interpreter) -> dict[str, Signature]:
     names = list(interpreter.get_signature_list())
     if not names:
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()

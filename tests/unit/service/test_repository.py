@@ -7,6 +7,7 @@ import pytest
 
 from service.backends.embedded import EmbeddedBackend
 from service.errors import NotReady
+from service.profiles import ProfileStore
 from service.repository import Repository
 
 
@@ -66,7 +67,7 @@ def test_fingerprints_follow_the_files(tmp_path: Path) -> None:
 
 async def test_what_is_still_being_copied_is_not_told_of(tmp_path: Path) -> None:
     version(tmp_path, "a", "1")
-    backend = EmbeddedBackend(Repository(tmp_path))
+    backend = EmbeddedBackend(Repository(tmp_path), ProfileStore(tmp_path / "cache"))
     first = await backend.find()
     assert list(first["a"]) == [1], "what is there at the start is taken as whole"
     copied = version(tmp_path, "a", "2")

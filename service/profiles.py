@@ -1,0 +1,86 @@
+"""What was measured on this machine, kept on disk so that it is measured once."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, Self
+
+from service.manifest import Profile
+
+_log = logging.getLogger(__name__)
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine() -> str:
+    """Processor, cores and engine: where these are the same, so is what a model costs."""
+    return f"{processor()}, {cores()} cores, ai-edge-litert {version('ai-edge-litert')}"
+
+
+def processor() -> str:
+    """As the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def resident_mb(field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
+    """Memory of this process that is in RAM, in MB: now, or (VmHWM) at most so far. Zero where nobody counts it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith(field))
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStore:
+    """A folder of profiles by model file and machine. Losing it costs a measurement, never an error."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """`folder` may start with ~; without a home, as users have none in some clusters, it is a temporary one."""
+        try:
+            return cls(folder.expanduser())
+        except RuntimeError:
+            return cls(Path(tempfile.gettempdir(), folder.name))
+
+    def read(self, model: Path) -> Profile | None:
+        """The profile of this very file on this machine; None where there is none, or it cannot be read."""
+        path = self._path(model)
+        try:
+            return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warning("%s cannot be used (%s: %s); measuring again", path, type(error).__name__, error)
+            return None
+
+    def write(self, model: Path, profile: Profile) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".tmp", delete=False) as file:
+                json.dump(asdict(profile), file)
+            Path(file.name).rename(self._path(model))  # another process may be reading or writing it too
+        except OSError as error:
+            _log.warning("what was measured is not kept (%s); name a writable folder with --cache", error)
+
+    def _path(self, model: Path) -> Path:
+        with model.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(machine().encode())
+        return self.folder / f"{digest.hexdigest()}.json"
