@@ -16,7 +16,7 @@ from service.errors import BackendFailed, InvalidInput
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
 
-_MOST_ROWS = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
+LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ def interpreter(path: Path, threads: int) -> Interpreter:
 
 
 def in_chunks(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
-    """A large batch in runs of `_MOST_ROWS`: an interpreter never gives back the memory of its largest one."""
+    """A large batch in runs of `LARGEST_RUN`: an interpreter never gives back the memory of its largest one."""
     rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
-    if max(rows, default=1) <= _MOST_ROWS or len(rows) > 1:
+    if max(rows, default=1) <= LARGEST_RUN or len(rows) > 1:
         return _invoke(interpreter, signature, inputs)
     parts = [
-        _invoke(interpreter, signature, {alias: array[start : start + _MOST_ROWS] for alias, array in inputs.items()})
-        for start in range(0, rows.pop(), _MOST_ROWS)
+        _invoke(interpreter, signature, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
+        for start in range(0, rows.pop(), LARGEST_RUN)
     ]
     return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
 
