@@ -10,7 +10,8 @@ from typing import Any
 
 from export.data import Dataset
 from export.parity import Parity
-from export.quantize.candidates import Choice
+from export.quantize.choice import Choice
+from export.quantize.saved_model import XLA
 from export.spec import ExportSpec
 from export.train import Score
 
@@ -63,12 +64,14 @@ def gather(
 def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
     return {
         "asked": spec.quantize,
+        "target": spec.target,
         "max_accuracy_drop": spec.max_accuracy_drop,
+        "xla": choice.chosen.name.endswith(XLA),
         "candidates": [
             {
                 "name": each.name,
                 "precision": each.precision,
-                "bytes": len(each.data),
+                "bytes": each.size,
                 "milliseconds_an_image_by_batch": {size: round(value, 4) for size, value in each.milliseconds.items()},
                 "accuracy": round(each.quality.accuracy, 6),
                 "agreement_with_float32": round(each.quality.agreement, 6),

@@ -25,13 +25,13 @@ from export.data import Dataset, Split
 from export.litert import LiteModel
 from export.parity import Parity
 from export.progress import Progress
-from export.quantize import candidates, schemes
-from export.quantize.candidates import Choice
+from export.quantize import lite, saved_model, schemes
+from export.quantize.choice import Choice
 from export.quantize.schemes import FLOAT32
 from export.readback import Readback
 from export.signatures import IMAGE
 from export.sources import Source
-from export.spec import ExportSpec
+from export.spec import GPU, ExportSpec
 from export.train import Score
 from service.manifest import TFLITE, Manifest, Preprocessing, Profile
 
@@ -58,6 +58,8 @@ class Published:
 def export(spec: ExportSpec, progress: Progress) -> Published:
     """Trains, converts, checks and publishes one model. Raises ExportError, with nothing published."""
     started = time.monotonic()
+    if spec.target == GPU:
+        saved_model.check_measurable(spec.quantize)
     row, size = spec.architecture, spec.image_size
     source = sources.find(spec.data)
     model, known = _build(spec, source.labels, progress)
@@ -75,7 +77,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         with progress.stage("checking the staged files against the trained network") as stage:
             agreed = parity.check(Readback(folder), model, row, dataset)
             stage.result = f"largest difference {agreed.worst:.1e}"
-        choice = _quantize(spec, folder / TFLITE, dataset, progress)
+        choice = _quantize(spec, folder, dataset, progress)
         if choice is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
         with progress.stage("writing samples, golden answers and warm-up requests"):
@@ -113,26 +115,28 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
     )
 
 
-def _quantize(spec: ExportSpec, tflite: Path, dataset: Dataset, progress: Progress) -> Choice | None:
-    """Puts the form of `tflite` that `spec` asks for in its place."""
+def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progress) -> Choice | None:
+    """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
     if spec.quantize is None:
         return None
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
-        choice = candidates.choose(
-            tflite.read_bytes(),
-            schemes.of(spec.quantize),
-            dataset,
-            spec.max_accuracy_drop,
-            or_float=spec.quantize == schemes.AUTO,
-            stage=stage,
-        )
+        if spec.target == GPU:
+            choice = saved_model.choose(folder, dataset, spec.quantize, spec.max_accuracy_drop, stage)
+        else:
+            choice = lite.choose(
+                (folder / TFLITE).read_bytes(),
+                schemes.of(spec.quantize),
+                dataset,
+                spec.max_accuracy_drop,
+                or_float=spec.quantize == schemes.AUTO,
+                stage=stage,
+            )
+            (folder / TFLITE).write_bytes(choice.chosen.data)
+            parity.check_entries(LiteModel(choice.chosen.data, threads=1), spec.architecture, dataset)
         chosen, float32 = choice.chosen, choice.candidates[0]
-        tflite.write_bytes(chosen.data)
-        parity.check_entries(LiteModel(chosen.data, threads=1), spec.architecture, dataset)
-        stage.result = (
-            f"{chosen.name}, {float32.cost / chosen.cost:.1f} times as fast as float32, "
-            f"{len(chosen.data) / len(float32.data):.0%} of its size"
-        )
+        stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
+        if chosen.milliseconds:
+            stage.result += f", {float32.cost / chosen.cost:.1f} times as fast"
     return choice
 
 

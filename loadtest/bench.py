@@ -1,149 +1,156 @@
-"""`make bench`: what the engines can do inside a process, and what is left of it behind HTTP.
+"""`make bench`: every network beside what people serve without this project, and the service beside a plain one.
 
-Everything runs in one sitting, in rounds that take turns, so that a machine whose speed drifts treats
-all alike: trust the ratios more than the numbers. Latencies at concurrency N come from N clients that
-each send their next request when the last was answered (closed loop).
+Everything runs in one sitting and takes turns, so that a machine whose speed drifts treats all alike:
+trust the ratios more than the numbers. Latencies at concurrency N come from N clients that each send
+their next request when the last was answered (closed loop).
 """
 
 import argparse
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from statistics import median
 
-from loadtest import decoding, engines, machine, wrk
+from loadtest import benchmarks_page, decoding, engines, forms, machine, stock, wrk
 from loadtest.measurement import Measurement
-from loadtest.service_process import ServiceProcess
+from loadtest.networks import NETWORKS, exported
+from loadtest.server_process import ServerProcess
 from service.profiles import cores
 
-MODEL = "mobilenet_v3_small"
 REPORT = Path("docs/benchmarks.md")
 CACHE = Path("build/bench")
+SERVED = ("mobilenet_v3_small", "resnet50")
 CONCURRENCIES = (1, 8, 32)
+
+# Untrained: how fast a network is does not depend on what it has learnt, and its accuracy means nothing.
+_UNTRAINED = ("--epochs", "0", "--quantize", "--max-accuracy-drop", "1")
+_FORM_SECONDS = 0.5
+_WARM_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: medians over the rounds."""
+class Network:
+    """The files of one network: stock, in float32, and what `--quantize` published."""
 
     name: str
-    concurrency: int
+    repository: Path
+    version: Path
+    stock: Path
+    float32: Path
+
+
+@dataclass(frozen=True)
+class Served:
+    """One server under one load: medians over the rounds. `in_process` is the engine without any server."""
+
     requests_per_second: float
     p50_ms: float
     p99_ms: float
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """This service and a plain one with the same network, by concurrency; memory in MB after the load."""
+
+    network: str
+    plain: dict[int, Served]
+    ours: dict[int, Served]
+    in_process: float
+    plain_mb: float
+    ours_mb: float
+    ready_seconds: float
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement (default: 4)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default: 4)")
     parser.add_argument("--rounds", type=int, default=3, help="turns each measurement takes (default: 3)")
+    parser.add_argument(
+        "--networks", default=",".join(NETWORKS), metavar="NAME,...", help="which to measure (default: twelve)"
+    )
     parser.add_argument("--output", type=Path, default=REPORT, help=f"the report (default: {REPORT})")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         print("bench: the load generator wrk is missing; apt-get install wrk", file=sys.stderr)
         return 1
-    repository = _exported()
-    with tempfile.TemporaryDirectory() as folder, ServiceProcess(repository) as service:
+    networks = [_network(name) for name in arguments.networks.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
         photo = machine.write_photo(Path(folder, "photo.jpg"))
-        rows = _measure(repository, photo, service, arguments.seconds, arguments.rounds)
-        report = _report(rows, service, arguments.seconds, arguments.rounds)
-        print("decoding ...", flush=True)
-        report += _decoding_report(decoding.measure(photo.read_bytes()))
-    print("\n" + report)
+        comparisons = [
+            _compare(network, photo, arguments.seconds, arguments.rounds)
+            for network in networks
+            if network.name in SERVED
+        ]
+        decoded = decoding.measure(photo.read_bytes())
+    costs = {}
+    for network in networks:
+        print(f"{network.name} in every form ...", flush=True)
+        costs[network.name] = forms.measure(
+            network.name, network.stock, network.float32, network.version, _FORM_SECONDS, arguments.rounds
+        )
+    sizes = {
+        network.name: (network.version / "model.tflite").stat().st_size / network.float32.stat().st_size
+        for network in networks
+    }
+    page = benchmarks_page.render(costs, sizes, comparisons, decoded, arguments.seconds, arguments.rounds)
+    print("\n" + page)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(report, encoding="utf-8")
+    arguments.output.write_text(page, encoding="utf-8")
     print(f"written to {arguments.output}")
     return 0
 
 
-def _exported() -> Path:
-    """The network at its published size. Untrained: how fast it is does not depend on what it learnt."""
-    if not (CACHE / MODEL).is_dir():
-        command = [sys.executable, "-m", "export", "--model", MODEL, "--epochs", "0", "--repository", str(CACHE)]
-        subprocess.run(command, check=True)
-    return CACHE
+def _network(name: str) -> Network:
+    """From the cache; what is missing is made, which takes a minute or two a network."""
+    folder = CACHE / name
+    version, _ = exported(folder / "repository", name, _UNTRAINED)
+    float32 = folder / "float32.tflite"
+    if not float32.is_file():
+        from export import litert
+        from export.quiet import import_tensorflow
+
+        import_tensorflow()
+        litert.convert(version, float32)
+    return Network(name, folder / "repository", version, stock.exported(folder / "stock", name), float32)
 
 
-def _measure(repository: Path, photo: Path, service: ServiceProcess, seconds: float, rounds: int) -> list[Row]:
-    version = max((path for path in (repository / MODEL).iterdir() if path.name.isdigit()), key=lambda p: int(p.name))
-    tasks: dict[tuple[str, int], Callable[[], Measurement]] = {}
-    for engine in (engines.LITERT, engines.TENSORFLOW):
-        for threads in (1, cores()):
-            name = f"{engine} in process, decode + model"
-            tasks[name, threads] = partial(engines.measure, engine, version, photo, threads, seconds)
-    url = f"{service.url}/predict/{MODEL}"
-    for concurrency in CONCURRENCIES:
-        tasks["this service, HTTP", concurrency] = partial(wrk.measure, url, photo, concurrency, seconds)
-    results: dict[tuple[str, int], list[Measurement]] = {key: [] for key in tasks}
-    for turn in range(rounds):
-        for (name, concurrency), task in tasks.items():
-            print(f"round {turn + 1}/{rounds}: {name}, concurrency {concurrency} ...", flush=True)
-            results[name, concurrency].append(task())
-    return [_row(name, concurrency, measured) for (name, concurrency), measured in results.items()]
+def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comparison:
+    with ExitStack() as running:
+        print(f"{network.name}: starting both servers ...", flush=True)
+        plain = running.enter_context(ServerProcess.plain(network.stock))
+        ours = running.enter_context(ServerProcess.service(network.repository, network.name))
+        taken: dict[tuple[str, int], list[Measurement]] = {}
+        inside: list[Measurement] = []
+        for server in (plain, ours):
+            wrk.measure(server.url, photo, max(CONCURRENCIES), _WARM_UP_SECONDS)
+        for turn in range(rounds):
+            for concurrency in CONCURRENCIES:
+                for server in (plain, ours):
+                    print(f"round {turn + 1}/{rounds}: {server.url}, concurrency {concurrency} ...", flush=True)
+                    measured = wrk.measure(server.url, photo, concurrency, seconds)
+                    taken.setdefault((server.url, concurrency), []).append(measured)
+            print(f"round {turn + 1}/{rounds}: decoding and model in process ...", flush=True)
+            inside.append(engines.measure(engines.LITERT, network.version, photo, cores(), seconds))
+        return Comparison(
+            network.name,
+            plain={c: _medians(taken[plain.url, c]) for c in CONCURRENCIES},
+            ours={c: _medians(taken[ours.url, c]) for c in CONCURRENCIES},
+            in_process=median(one.requests / one.seconds for one in inside),
+            plain_mb=plain.memory_mb(),
+            ours_mb=ours.memory_mb(),
+            ready_seconds=ours.ready_seconds,
+        )
 
 
-def _row(name: str, concurrency: int, measured: list[Measurement]) -> Row:
-    def median(values: list[float]) -> float:
-        return statistics.median(values)
-
-    return Row(
-        name,
-        concurrency,
-        median([one.requests / one.seconds for one in measured]),
-        median([one.p50_ms for one in measured]),
-        median([one.p99_ms for one in measured]),
+def _medians(measured: list[Measurement]) -> Served:
+    return Served(
+        median(one.requests / one.seconds for one in measured),
+        median(one.p50_ms for one in measured),
+        median(one.p99_ms for one in measured),
     )
-
-
-def _report(rows: list[Row], service: ServiceProcess, seconds: float, rounds: int) -> str:
-    limit = max(row.requests_per_second for row in rows if row.name.startswith(engines.LITERT))
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`; do not edit.",
-        "",
-        f"- {machine.describe()}",
-        f"- {MODEL} at 224x224, float32; a 640x427 JPEG of {machine.photo_bytes():,} bytes a request",
-        f"- medians of {rounds} rounds of {seconds:g} s each, all in one run",
-        "- load by wrk, closed loop, from the same machine",
-        f"- the service: ready {service.ready_seconds:.2f} s after its start, {service.rss_mb():.0f} MB after the load",
-        "",
-        "| what | concurrency | requests/s | p50 ms | p99 ms | of LiteRT's best |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {row.name} | {row.concurrency} | {row.requests_per_second:.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} "
-        f"| {row.requests_per_second / limit:.0%} |"
-        for row in rows
-    ]
-    lines += [
-        "",
-        "In process, concurrency is threads; each decodes and resizes the JPEG and runs the model at batch 1:",
-        "LiteRT the way the service does it, TensorFlow by the SavedModel's own `serving_default` signature,",
-        "decoding inside the graph.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _decoding_report(measured: list[decoding.Decoding]) -> str:
-    lines = [
-        "",
-        f"Decoding a JPEG to {decoding.TARGET}x{decoding.TARGET}, one thread, the two ways in turns:",
-        "",
-        "| size | whole, then resized, ms | the service, ms | ratio |",
-        "| :--- | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {one.width}x{one.height} | {one.whole_ms:.2f} | {one.service_ms:.2f} | {one.ratio:.1f} |"
-        for one in measured
-    ]
-    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

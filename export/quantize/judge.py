@@ -39,15 +39,17 @@ class Quality:
 class Judge:
     """Holds every candidate of one network against its float32 form."""
 
-    def __init__(self, float_model: bytes, dataset: Dataset, most_drop: float) -> None:
-        """`most_drop` is by how much a candidate's accuracy may be below float32's, as a share of images."""
+    def __init__(self, wanted: Any, dataset: Dataset, most_drop: float) -> None:
+        """`wanted` are float32's probabilities, [N, C], of the held-out images; `most_drop` is by how much a
+        candidate's accuracy may be below its, as a share of images.
+        """
         self._held_out, self._labels, self._most_drop = dataset.held_out, dataset.labels, most_drop
-        self._wanted = answers(float_model, dataset.held_out.images).argmax(-1)
+        self._wanted = wanted.argmax(-1)
         self._accuracy = float((self._wanted == dataset.held_out.classes).mean())
 
-    def quality(self, data: bytes) -> Quality:
+    def quality(self, given: Any) -> Quality:
+        """Of a candidate by its probabilities, shaped as `wanted`."""
         split = self._held_out
-        given = answers(data, split.images)
         first = given.argmax(-1)
         right = first == split.classes
         drop = self._accuracy - float(right.mean())

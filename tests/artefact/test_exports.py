@@ -121,7 +121,7 @@ def test_a_broken_image_is_one_line(photos: Path, tmp_path: Path) -> None:
 def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path) -> None:
     ended = run_export("--model", "lenet5", "--epochs", 1, "--repository", tmp_path)
     assert ended.returncode == 0
-    stages = "importing|reading|building|training|evaluating|freezing|converting|checking|writing|publishing"
+    stages = "importing|reading|building|training|evaluating|freezing|converting|checking|writing|measuring|publishing"
     known = re.compile(rf"({stages}) |  epoch|lenet5 from digits|$")
     assert [line for line in ended.stderr.splitlines() if not known.match(line)] == []
     assert len(ended.stdout.splitlines()) < 20

@@ -14,7 +14,8 @@ from export import data, sources
 from export.errors import ExportError
 from export.litert import LiteModel
 from export.progress import Stage
-from export.quantize import candidates, flatbuffer, judge, mixed, schemes
+from export.quantize import flatbuffer, judge, lite, mixed, schemes
+from export.quantize.choice import AS_FAST
 from export.quantize.convert import Convertible
 from service.manifest import SAMPLES, TFLITE, Manifest
 from tests.exporting import export
@@ -87,7 +88,7 @@ def test_every_candidate_was_measured_and_the_fastest_accurate_one_published(qua
 
     (published,) = (row for row in rows if row["verdict"] == "published")
     rivals = [row for row in rows[1:] if not row["verdict"].startswith("refused")]
-    assert cost(published) <= min(map(cost, rivals)) * candidates._AS_FAST**2
+    assert cost(published) <= min(map(cost, rivals)) * AS_FAST**2
     for row in rows:
         assert set(row["milliseconds_an_image_by_batch"]) == {"1", "8"}
         assert 0 <= row["worst_class"]["accuracy"] <= row["accuracy"] <= 1
@@ -124,12 +125,12 @@ def test_ranges_come_from_the_images_it_is_calibrated_on(lenet5: bytes, digits: 
     """Calibrated on nothing but black the ranges are wrong, and the loss is seen and refused."""
     blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
     with pytest.raises(ExportError, match=r"even the best candidate, .*, loses 0\.\d+ of float32's accuracy"):
-        candidates.choose(lenet5, [INT8], blind, 0.005, or_float=False, stage=SILENT)
+        lite.choose(lenet5, [INT8], blind, 0.005, or_float=False, stage=SILENT)
 
 
 def test_where_all_else_loses_too_much_float32_is_kept(lenet5: bytes, digits: data.Dataset) -> None:
     blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
-    choice = candidates.choose(lenet5, [INT8], blind, 0.005, or_float=True, stage=SILENT)
+    choice = lite.choose(lenet5, [INT8], blind, 0.005, or_float=True, stage=SILENT)
     assert choice.chosen.name == "float32"
     assert choice.chosen.data == lenet5
     assert choice.verdict(choice.candidates[1]).startswith("refused: loses")
@@ -171,4 +172,4 @@ def test_a_file_written_without_repetition_is_the_same_model(convertible: Conver
 def test_what_only_a_refused_scheme_would_give_is_told_with_its_reason(lenet5: bytes, digits: data.Dataset) -> None:
     unknown = replace(INT8, operations=("MIRROR_PAD", "NO_SUCH_OPERATION"))
     with pytest.raises(ExportError, match=r"refused to publish: int8: .*NO_SUCH_OPERATION"):
-        candidates.choose(lenet5, [unknown], digits, 0.005, or_float=False, stage=SILENT)
+        lite.choose(lenet5, [unknown], digits, 0.005, or_float=False, stage=SILENT)

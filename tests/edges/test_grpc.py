@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -155,7 +156,7 @@ def test_large_requests_pass(prediction: Any) -> None:
 def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
     service: Service, prediction: Any, samples: dict[str, bytes]
 ) -> None:
-    slow = image_request(*[encode(photo())] * 60)  # some 10 ms of decoding each
+    slow = image_request(*[encode(np.zeros((5000, 5000, 3), np.uint8))] * 60)  # some 100 ms of decoding each
     call = prediction.Predict.future(slow, timeout=30)
     service.wait_until(lambda: "in_flight 1.0" in httpx.get(f"{service.url}/metrics").text, 10)
     call.cancel()

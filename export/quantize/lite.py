@@ -1,7 +1,6 @@
-"""Which form of a network to publish: every candidate built and measured, the fastest accurate one chosen."""
+"""The form of `model.tflite` to publish: every candidate built and measured, the fastest accurate one chosen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,48 +9,14 @@ from export.data import Dataset, Split
 from export.errors import ExportError
 from export.progress import Stage
 from export.quantize import judge, mixed
+from export.quantize.choice import Candidate, Choice, fastest
 from export.quantize.convert import Convertible
-from export.quantize.judge import Judge, Quality
+from export.quantize.judge import Judge
 from export.quantize.schemes import FLOAT32, INT8, Scheme
 
 CALIBRATION_IMAGES = 128
 
 _RANKING_IMAGES = 32
-_AS_FAST = 1.03
-"""Times this close are noise: of candidates as fast as each other the smallest is taken."""
-
-
-@dataclass(slots=True)
-class Candidate:
-    """One form of the network. `milliseconds` has one entry a batch size: of one image, on one thread."""
-
-    name: str
-    precision: str
-    data: bytes = field(repr=False)
-    quality: Quality
-    milliseconds: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def cost(self) -> float:
-        """Milliseconds an image, the geometric mean over batch sizes."""
-        return float(np.exp(np.mean(np.log(list(self.milliseconds.values())))))
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """`chosen` out of `candidates`, of which the first is float32. `failed`: scheme -> why it has no file."""
-
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
-    failed: Mapping[str, str]
-
-    def verdict(self, candidate: Candidate) -> str:
-        if candidate is self.chosen:
-            return "published"
-        if candidate.quality.refused:
-            return f"refused: {candidate.quality.refused}"
-        ratio = candidate.cost / self.chosen.cost
-        return f"takes {ratio:.2f} times as long" if ratio > _AS_FAST else "as fast, and larger"
 
 
 def choose(
@@ -67,15 +32,17 @@ def choose(
     images = _spread(dataset.train, CALIBRATION_IMAGES)
     stage.advance(0, len(schemes) + 1, f"calibrating on {len(images)} images")
     convertible = Convertible(float_model, images)
-    judges = Judge(float_model, dataset, most_drop)
-    candidates = [Candidate(FLOAT32, FLOAT32, float_model, judges.quality(float_model))]
+    held_out = dataset.held_out.images
+    wanted = judge.answers(float_model, held_out)
+    judges = Judge(wanted, dataset, most_drop)
+    candidates = [Candidate(FLOAT32, FLOAT32, float_model, judges.quality(wanted))]
     failed: dict[str, str] = {}
 
     def attempt(scheme: Scheme) -> list[Candidate]:
         stage.advance(len(candidates), len(schemes) + 1, scheme.name)
         try:
             data = convertible.under(scheme)
-            return [Candidate(scheme.name, scheme.precision, data, judges.quality(data))]
+            return [Candidate(scheme.name, scheme.precision, data, judges.quality(judge.answers(data, held_out)))]
         except (ValueError, RuntimeError) as error:
             failed[scheme.name] = str(error).partition("\n")[0]
             return []
@@ -95,9 +62,7 @@ def choose(
         _time(candidates, images, stage)
     if not accepted:
         raise ExportError(_nothing_left(candidates[1:], failed, most_drop))
-    bound = min(each.cost for each in accepted) * _AS_FAST
-    chosen = min((each for each in accepted if each.cost <= bound), key=lambda each: len(each.data))
-    return Choice(chosen, tuple(candidates), failed)
+    return Choice(fastest(accepted), tuple(candidates), failed)
 
 
 def _tempting(candidates: Sequence[Candidate], accepted: Sequence[Candidate]) -> Candidate | None:

@@ -1,0 +1,141 @@
+"""What `make bench` measured, as docs/benchmarks.md."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING
+
+from loadtest import machine
+from loadtest.decoding import TARGET, Decoding
+from loadtest.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
+from loadtest.tables import markdown
+
+if TYPE_CHECKING:
+    from loadtest.bench import Comparison
+
+_INTRODUCTION = """# Benchmarks
+
+Written by `make bench`; do not edit.
+"""
+
+
+def render(
+    costs: Mapping[str, Mapping[str, float]],
+    sizes: Mapping[str, float],
+    comparisons: "Sequence[Comparison]",
+    decoded: Sequence[Decoding],
+    seconds: float,
+    rounds: int,
+) -> str:
+    """`costs`: network -> form -> milliseconds of one image; `sizes`: its published file over float32's."""
+    lines = [
+        _INTRODUCTION,
+        f"- {machine.describe()}",
+        f"- everything in one run, in {rounds} rounds that take turns; medians. Loads of {seconds:g} s by wrk, closed "
+        "loop, from the same machine",
+        "- networks at their published sizes, untrained: their speed is real, their accuracy is not measured here",
+        "",
+        *_goals(costs, sizes, comparisons),
+        *(line for comparison in comparisons for line in _comparison(comparison)),
+        *_costs(costs, sizes),
+        *_decoding(decoded),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _goals(
+    costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float], comparisons: "Sequence[Comparison]"
+) -> Iterator[str]:
+    rows = [_goal(*each) for each in (*_network_goals(costs, sizes), *_service_goals(comparisons))]
+    yield from ("## What it holds itself to", "", markdown(("goal", "at least", "measured", ""), rows, text=(0, 3)), "")
+
+
+def _goal(what: str, wanted: float, measured: float, at_least: bool = True) -> tuple[str, ...]:
+    met = measured >= wanted if at_least else measured <= wanted
+    sign = "" if at_least else "at most "
+    return what, f"{sign}{wanted:.2f}", f"{measured:.2f}", "met" if met else "not met"
+
+
+def _network_goals(
+    costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float]
+) -> Iterator[tuple[str, float, float] | tuple[str, float, float, bool]]:
+    ratios = [forms[STOCK] / forms[PUBLISHED] for forms in costs.values()]
+    yield f"published over stock SavedModel, one image, median of {len(costs)} networks", 5.0, median(ratios)
+    yield "the same, slowest network", 1.0, min(ratios)
+    yield "networks where a quantized form beats float32 by 5 %, of all", 8 / 12, _won(costs) / len(costs)
+    if "resnet50" in costs:
+        yield "resnet50 with --quantize over stock", 4.0, costs["resnet50"][STOCK] / costs["resnet50"][PUBLISHED]
+    yield "published file over float32, largest", 0.3, max(sizes.values()), False
+
+
+def _won(costs: Mapping[str, Mapping[str, float]]) -> int:
+    return sum(forms[FLOAT32] / forms[PUBLISHED] > 1.05 for forms in costs.values())
+
+
+def _service_goals(
+    comparisons: "Sequence[Comparison]",
+) -> Iterator[tuple[str, float, float] | tuple[str, float, float, bool]]:
+    for one in comparisons:
+        wanted = {1: 2.5, 8: 2.5, 32: 2.7} if one.network == "mobilenet_v3_small" else dict.fromkeys(one.ours, 3.0)
+        for concurrency, ours in one.ours.items():
+            plain = one.plain[concurrency]
+            name = f"{one.network} over HTTP, concurrency {concurrency}"
+            ratio = ours.requests_per_second / plain.requests_per_second
+            yield f"{name}: requests/s over the plain app's", wanted[concurrency], ratio
+            yield f"{name}: p99 over the plain app's", 0.5, ours.p99_ms / plain.p99_ms, False
+        best = max(ours.requests_per_second for ours in one.ours.values())
+        yield f"{one.network}: share of what decoding and LiteRT reach in process", 0.7, best / one.in_process
+        yield f"{one.network}: memory over the plain app's", 0.25, one.ours_mb / one.plain_mb, False
+
+
+def _comparison(one: "Comparison") -> Iterator[str]:
+    rows = [
+        (name, str(concurrency), f"{each.requests_per_second:.0f}", f"{each.p50_ms:.1f}", f"{each.p99_ms:.1f}")
+        for name, served in (("plain FastAPI", one.plain), ("this service", one.ours))
+        for concurrency, each in served.items()
+    ]
+    yield from (
+        f"## {one.network} over HTTP",
+        "",
+        f"A 640x427 JPEG of {machine.photo_bytes():,} bytes a request. The plain app (`loadtest/plain_app.py`) calls",
+        f"the stock SavedModel for each, in two uvicorn workers: {one.plain_mb:.0f} MB after the load. This service",
+        f"runs what `--quantize` published: {one.ours_mb:.0f} MB, ready {one.ready_seconds:.2f} s after its start.",
+        f"Decoding and LiteRT alone, in process on every core, do {one.in_process:.0f} images/s.",
+        "",
+        markdown(("server", "concurrency", "requests/s", "p50 ms", "p99 ms"), rows),
+        "",
+    )
+
+
+def _costs(costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float]) -> Iterator[str]:
+    rows = [
+        (
+            name,
+            *(f"{forms[form]:.3g}" for form in (STOCK, FROZEN, FLOAT32, PUBLISHED)),
+            f"{forms[STOCK] / forms[PUBLISHED]:.1f}x",
+            f"{sizes[name]:.0%}",
+        )
+        for name, forms in costs.items()
+    ]
+    yield from (
+        "## One image, milliseconds",
+        "",
+        "Each form as its server runs it here: TensorFlow on all cores, LiteRT in the service's arrangement.",
+        f"The last columns: `{PUBLISHED}` against the stock SavedModel, and its file against LiteRT float32's.",
+        "",
+        markdown(("network", STOCK, FROZEN, FLOAT32, PUBLISHED, "faster", "size"), rows),
+        "",
+    )
+
+
+def _decoding(decoded: Sequence[Decoding]) -> Iterator[str]:
+    rows = [
+        (f"{one.width}x{one.height}", f"{one.whole_ms:.2f}", f"{one.service_ms:.2f}", f"{one.ratio:.1f}x")
+        for one in decoded
+    ]
+    yield from (
+        "## Decoding",
+        "",
+        f"A JPEG to {TARGET}x{TARGET}, one thread: decoded whole and resized by Pillow, and as the service does it.",
+        "",
+        markdown(("size", "whole, ms", "the service, ms", "faster"), rows),
+    )

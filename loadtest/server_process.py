@@ -1,0 +1,105 @@
+"""Servers to measure, each in processes of its own on free ports: this service, and what most people write."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+_START_SECONDS = 120.0
+_WORKERS = 2
+
+
+class ServerProcess:
+    """Started on entering, ready when entered, stopped on leaving."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        announced: str,
+        ready: str,
+        predict: str,
+        environment: Mapping[str, str] | None = None,
+        patience: float = _START_SECONDS,
+    ) -> None:
+        """`announced` finds the port in what the server logs; it is ready when GET `ready` answers 200."""
+        self._command, self._announced, self._ready_path, self._predict = command, announced, ready, predict
+        self._environment, self._patience = environment or {}, patience
+        self._base = ""
+        self.ready_seconds = 0.0
+
+    @classmethod
+    def service(cls, repository: Path, model: str, patience: float = _START_SECONDS) -> Self:
+        """This service with the models of `repository`, asked for `model`."""
+        command = [sys.executable, "-m", "service", "--repository", str(repository), "--host", "127.0.0.1"]
+        command += ["--http-port", "0", "--grpc-port", "0", "--drain-seconds", "0"]
+        return cls(command, r"HTTP on port (\d+)", "/readyz", f"/predict/{model}", patience=patience)
+
+    @classmethod
+    def plain(cls, stock: Path, patience: float = _START_SECONDS) -> Self:
+        """`plain_app` with two workers around the SavedModel in `stock`."""
+        command = [sys.executable, "-m", "uvicorn", "loadtest.plain_app:app", "--workers", str(_WORKERS)]
+        command += ["--port", "0", "--no-access-log"]
+        environment = {"MODEL": str(stock), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        announced = r"running on http://127\.0\.0\.1:(\d+)" + ".*startup complete" * _WORKERS
+        return cls(command, announced, "/openapi.json", "/predict", environment, patience)
+
+    @property
+    def url(self) -> str:
+        """Where images are posted."""
+        return f"{self._base}{self._predict}"
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.NamedTemporaryFile("w+")
+        began = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command, stderr=self._log, stdout=self._log, env={**os.environ, **self._environment}
+        )
+        try:
+            while not self._ready():
+                if self._process.poll() is not None or time.monotonic() - began > self._patience:
+                    raise RuntimeError(f"the server did not become ready:\n{Path(self._log.name).read_text()}")
+                time.sleep(0.01)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.ready_seconds = time.monotonic() - began
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+        self._log.close()
+
+    def memory_mb(self) -> float:
+        """Memory of its processes now, in MB; what several share is counted once (PSS)."""
+        return sum(_proportional_mb(pid) for pid in _family(self._process.pid))
+
+    def _ready(self) -> bool:
+        log = Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+        found = re.search(self._announced, log, re.DOTALL)
+        if found is None:
+            return False
+        self._base = f"http://127.0.0.1:{found[1]}"
+        try:
+            with urllib.request.urlopen(f"{self._base}{self._ready_path}", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except urllib.error.URLError:
+            return False
+
+
+def _family(pid: int) -> list[int]:
+    """`pid` and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+def _proportional_mb(pid: int) -> float:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) * 1024 / 1e6
