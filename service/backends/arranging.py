@@ -4,10 +4,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from ai_edge_litert.interpreter import Interpreter
-
 from service.backends import measuring
-from service.backends.litert import Layout, LiteRTRunner, in_chunks, interpreter, signatures_of
+from service.backends.litert import Lane, Layout, LiteRTRunner
 from service.manifest import Profile
 from service.profiles import cores, machine, resident_mb
 
@@ -33,7 +31,7 @@ def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     Raises ValueError where `path` is no TFLite model.
     """
     before = resident_mb()
-    made = {1: interpreter(path, 1)}
+    made = {1: Lane(path, 1)}
     layout, load_seconds = _survey(path, made)
     runner = LiteRTRunner(path, layout, made)
     made.clear()
@@ -60,12 +58,12 @@ def told(profile: Profile) -> str:
     return "; ".join([f"interpreters: {profile.lanes} of {profile.threads} threads", *costs])
 
 
-def _survey(path: Path, made: dict[int, Interpreter]) -> tuple[Layout, float]:
+def _survey(path: Path, made: dict[int, Lane]) -> tuple[Layout, float]:
     """The better layout, and the seconds from opening the file so to the first answer."""
     narrow, wide = Layout(cores(), 1), Layout(1, cores())
     calls = {
         name: inputs
-        for name, signature in signatures_of(made[1]).items()
+        for name, signature in made[1].signatures.items()
         if (inputs := measuring.inputs_of(signature, 1)) is not None
     }
     if not calls:
@@ -74,8 +72,8 @@ def _survey(path: Path, made: dict[int, Interpreter]) -> tuple[Layout, float]:
     loading, alone, back_to_back = {}, {}, {}
     for threads in sorted({1, cores()}):
         began = time.perf_counter()
-        made.setdefault(threads, interpreter(path, threads))
-        call = partial(in_chunks, made[threads], name, inputs)
+        lane = made.get(threads) or made.setdefault(threads, Lane(path, threads))
+        call = partial(lane.call, name, inputs)
         call()
         loading[threads] = time.perf_counter() - began
         alone[threads] = measuring.lone(call, time.perf_counter() + _SURVEY_SECONDS)

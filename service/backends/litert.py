@@ -27,24 +27,95 @@ class Layout:
     threads: int
 
 
-class LiteRTRunner:
-    """A pool of interpreters over one memory-mapped model file.
+class Lane:
+    """One interpreter of a memory-mapped model file; one call at a time."""
 
-    Any batch size runs on any interpreter: with XNNPACK a new batch size costs a reshape, not a
+    def __init__(self, path: Path, threads: int) -> None:
+        """Raises ValueError, naming the file, where it is no TFLite model."""
+        try:
+            self._interpreter = Interpreter(model_path=os.fspath(path), num_threads=threads)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
+        # Making one takes as long as a small network does.
+        self._by_signature = {
+            name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()
+        }
+
+    @property
+    def signatures(self) -> dict[str, Signature]:
+        if not self._by_signature:
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            return {
+                DEFAULT_SIGNATURE: Signature(
+                    {_alias(detail): _spec(detail) for detail in inputs},
+                    {_alias(detail): _spec(detail) for detail in outputs},
+                )
+            }
+        return {
+            name: Signature(_specs(runner.get_input_details()), _specs(runner.get_output_details()))
+            for name, runner in self._by_signature.items()
+        }
+
+    def call(self, signature: str, inputs: Tensors) -> Tensors:
+        """Outputs by alias. Raises InvalidInput or BackendFailed.
+
+        A large batch goes in runs of `LARGEST_RUN`: an interpreter never gives back the memory of its largest one.
+        """
+        rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
+        if max(rows, default=1) <= LARGEST_RUN or len(rows) > 1:
+            return self._invoke(signature, inputs)
+        parts = [
+            self._invoke(signature, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
+            for start in range(0, rows.pop(), LARGEST_RUN)
+        ]
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
+
+    def _invoke(self, signature: str, inputs: Tensors) -> Tensors:
+        try:
+            if self._by_signature:
+                result: Tensors = self._by_signature[signature](**inputs)
+                return result
+            return self._invoke_by_name(inputs)
+        except ValueError as error:
+            raise InvalidInput(f"the model refused its input: {error}") from error
+        except RuntimeError as error:
+            raise BackendFailed(f"LiteRT failed: {error}") from error
+
+    def _invoke_by_name(self, inputs: Tensors) -> Tensors:
+        """For a file without signatures: tensors go by name, resized to the request as TensorFlow Serving does."""
+        interpreter = self._interpreter
+        details = {_alias(detail): detail["index"] for detail in interpreter.get_input_details()}
+        try:
+            for alias, array in inputs.items():
+                interpreter.resize_tensor_input(details[alias], array.shape)
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise InvalidInput(f"the model refused the shape of its input: {error}") from error
+        for alias, array in inputs.items():
+            interpreter.set_tensor(details[alias], array)
+        interpreter.invoke()
+        return {_alias(detail): interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+
+
+class LiteRTRunner:
+    """A pool of lanes over one model file.
+
+    Any batch size runs on any lane: with XNNPACK a new batch size costs a reshape, not a
     repacking of weights (measured: no difference between one size repeated and sizes in turn).
     """
 
-    def __init__(self, path: Path, layout: Layout, made: Mapping[int, Interpreter] | None = None) -> None:
-        """`made` are interpreters there already, by their threads.
+    def __init__(self, path: Path, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
+        """`made` are lanes there already, by their threads.
 
         Raises ValueError, naming the file, where it is no TFLite model.
         """
-        there = dict(made or {})
+        there: dict[int, Lane | None] = dict(made or {})
+        lanes = [there.pop(layout.threads, None) or Lane(path, layout.threads) for _ in range(layout.lanes)]
         self.slots = layout.lanes
-        self._free: SimpleQueue[Interpreter] = SimpleQueue()
-        for _ in range(layout.lanes):
-            self._free.put(there.pop(layout.threads, None) or interpreter(path, layout.threads))
-        self.signatures = signatures_of(self._peek())
+        self.signatures = lanes[0].signatures
+        self._free: SimpleQueue[Lane] = SimpleQueue()
+        for lane in lanes:
+            self._free.put(lane)
         self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert")
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
@@ -52,80 +123,16 @@ class LiteRTRunner:
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
         """`run`, for a thread that may block."""
-        interpreter = self._free.get()
+        lane = self._free.get()
         try:
-            return in_chunks(interpreter, signature, inputs)
-        except ValueError as error:
-            raise InvalidInput(f"the model refused its input: {error}") from error
-        except RuntimeError as error:
-            raise BackendFailed(f"LiteRT failed: {error}") from error
+            return lane.call(signature, inputs)
         finally:
-            self._free.put(interpreter)
+            self._free.put(lane)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._pool.shutdown)
         while not self._free.empty():
             self._free.get()
-
-    def _peek(self) -> Interpreter:
-        interpreter = self._free.get()
-        self._free.put(interpreter)
-        return interpreter
-
-
-def interpreter(path: Path, threads: int) -> Interpreter:
-    """Raises ValueError, naming the file, where it is no TFLite model."""
-    try:
-        return Interpreter(model_path=os.fspath(path), num_threads=threads)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
-
-
-def in_chunks(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
-    """A large batch in runs of `LARGEST_RUN`: an interpreter never gives back the memory of its largest one."""
-    rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
-    if max(rows, default=1) <= LARGEST_RUN or len(rows) > 1:
-        return _invoke(interpreter, signature, inputs)
-    parts = [
-        _invoke(interpreter, signature, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
-        for start in range(0, rows.pop(), LARGEST_RUN)
-    ]
-    return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
-
-
-def _invoke(interpreter: Interpreter, signature: str, inputs: Tensors) -> Tensors:
-    if interpreter.get_signature_list():
-        result: Tensors = interpreter.get_signature_runner(signature)(**inputs)
-        return result
-    # A file without signatures: tensors go by name, resized to the request as TensorFlow Serving does.
-    details = {_alias(detail): detail["index"] for detail in interpreter.get_input_details()}
-    try:
-        for alias, array in inputs.items():
-            interpreter.resize_tensor_input(details[alias], array.shape)
-        interpreter.allocate_tensors()
-    except RuntimeError as error:
-        raise InvalidInput(f"the model refused the shape of its input: {error}") from error
-    for alias, array in inputs.items():
-        interpreter.set_tensor(details[alias], array)
-    interpreter.invoke()
-    return {_alias(detail): interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
-
-
-def signatures_of(interpreter: Interpreter) -> dict[str, Signature]:
-    names = list(interpreter.get_signature_list())
-    if not names:
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        return {
-            DEFAULT_SIGNATURE: Signature(
-                {_alias(detail): _spec(detail) for detail in inputs},
-                {_alias(detail): _spec(detail) for detail in outputs},
-            )
-        }
-    found = {}
-    for name in names:
-        runner = interpreter.get_signature_runner(name)
-        found[name] = Signature(_specs(runner.get_input_details()), _specs(runner.get_output_details()))
-    return found
 
 
 def _specs(details: Mapping[str, Any]) -> dict[str, TensorSpec]:
