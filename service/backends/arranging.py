@@ -23,7 +23,8 @@ def known(path: Path, profile: Profile) -> LiteRTRunner:
 def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     """A runner as this machine runs the model best, and what it costs.
 
-    Takes about half a second and then `seconds`, in which large batches of large models are left out.
+    Takes about half a second and then `seconds`, in which large batches of large models are left out; a model that
+    needs a second for one image takes some seconds.
 
     One interpreter gets all cores where that answers a lone request much sooner and loses no throughput,
     as with large models; it also holds the weights once only. Else one single-threaded interpreter a core.
@@ -76,8 +77,8 @@ def _survey(path: Path, made: dict[int, Lane]) -> tuple[Layout, float]:
         call = partial(lane.call, name, inputs)
         call()
         loading[threads] = time.perf_counter() - began
-        alone[threads] = measuring.lone(call, time.perf_counter() + _SURVEY_SECONDS)
-        back_to_back[threads] = measuring.busy(call, time.perf_counter() + _SURVEY_SECONDS)
+        alone[threads] = measuring.lone(call, _SURVEY_SECONDS)
+        back_to_back[threads] = measuring.busy(call, _SURVEY_SECONDS)
     sooner = alone[cores()] < _MUCH_SOONER * alone[1]
     as_much = back_to_back[cores()] * cores() < _AS_MUCH * back_to_back[1]
     layout = wide if sooner and as_much else narrow

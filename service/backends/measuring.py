@@ -14,6 +14,7 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 _PAUSE = 0.005  # seconds between lone calls: threads that have gone to sleep take their time to wake
 _LEAST_CALLS = 3
 _ENOUGH = 0.05  # seconds of calls that settle one bucket
+_SLOW = 0.15  # seconds past which one call settles it
 
 Call = Callable[[str, Tensors], object]
 
@@ -28,16 +29,14 @@ def inputs_of(signature: Signature, rows: int) -> Tensors | None:
     return found
 
 
-def lone(call: Callable[[], object], until: float) -> float:
-    """Milliseconds of a call that comes when nothing has run for a moment, until `time.perf_counter()` is `until`."""
-    call()
-    return _milliseconds(call, until, _PAUSE)
+def lone(call: Callable[[], object], seconds: float) -> float:
+    """Milliseconds of a call that comes when nothing has run for a moment; tried for about `seconds`."""
+    return _milliseconds(call, seconds, _PAUSE)
 
 
-def busy(call: Callable[[], object], until: float) -> float:
+def busy(call: Callable[[], object], seconds: float) -> float:
     """Milliseconds of a call that comes right after the last."""
-    call()
-    return _milliseconds(call, until, 0.0)
+    return _milliseconds(call, seconds, 0.0)
 
 
 def buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> dict[str, dict[int, float]]:
@@ -50,21 +49,24 @@ def buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> 
     for rows in BUCKETS:
         for name, signature in signatures.items():
             inputs = inputs_of(signature, rows)
-            known = found[name].get(rows // 2, 0.0)
-            if inputs is None or (known and time.perf_counter() + 2 * known / 1000 * (_LEAST_CALLS + 1) > until):
+            expected = 2 * found[name].get(rows // 2, 0.0) / 1000
+            too_late = rows > 1 and (not expected or time.perf_counter() + 2 * expected > until)
+            if inputs is None or too_late:
                 continue
 
             def run(name: str = name, inputs: Tensors = inputs) -> object:
                 return call(name, inputs)
 
-            if rows == 1 or known:
-                found[name][rows] = busy(run, time.perf_counter() + _ENOUGH)
+            if expected < _SLOW:
+                run()  # a new batch size makes the engine arrange its memory anew
+            found[name][rows] = busy(run, _ENOUGH)
     return {name: values for name, values in found.items() if values}
 
 
-def _milliseconds(call: Callable[[], object], until: float, pause: float) -> float:
+def _milliseconds(call: Callable[[], object], seconds: float, pause: float) -> float:
     taken: list[float] = []
-    while len(taken) < _LEAST_CALLS or time.perf_counter() < until:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or not taken or (len(taken) < _LEAST_CALLS and sum(taken) < _SLOW):
         time.sleep(pause)
         began = time.perf_counter()
         call()
