@@ -125,6 +125,7 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
         else:
             choice = lite.choose(
                 (folder / TFLITE).read_bytes(),
+                spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
                 spec.max_accuracy_drop,

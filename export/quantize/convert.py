@@ -13,6 +13,8 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName as Operation
 from ai_edge_quantizer.quantizer import Quantizer
 
+from export import pixels
+from export.architectures.architecture import Architecture
 from export.quantize import flatbuffer
 from export.quantize.schemes import Scheme
 from export.quiet import silenced
@@ -30,11 +32,12 @@ class Convertible:
     that are convolutions or fully connected.
     """
 
-    def __init__(self, float_model: bytes, images: Any) -> None:
+    def __init__(self, float_model: bytes, images: Any, architecture: Architecture) -> None:
         """`images`, uint8 [N, H, W, 3], are real ones: on noise the ranges mean nothing.
 
-        Only `image` is calibrated. `tensor` computes the same values, so its tensors get the same ranges:
-        the two could not share their weights otherwise.
+        Only `image` is calibrated. `tensor` computes the same values, so its tensors get the same ranges: the
+        two could not share their weights otherwise. What is fed to it gets its own range, because preprocessing
+        may have become part of the weights of the first convolution behind `image`.
         """
         self.float_model = float_model
         self._model = flatbuffer.with_unique_names(float_model)
@@ -45,6 +48,12 @@ class Convertible:
         self._twins = flatbuffer.twins(parsed)
         ranges = self._calibrated(images)
         self._ranges = ranges | {name: ranges[twin] for name, twin in self._twins.items() if twin in ranges}
+        entry, tensors = flatbuffer.entry(parsed), pixels.to_tensor(images, architecture).numpy()
+        like = self._ranges[entry]
+        self._ranges[entry] = {
+            "min": np.full_like(like["min"], tensors.min()),
+            "max": np.full_like(like["max"], tensors.max()),
+        }
 
     def _calibrated(self, images: Any) -> dict[str, Any]:
         """The least and largest value of every tensor of `image`, by tensor name."""

@@ -65,10 +65,6 @@ def with_own_names(data: bytes) -> bytes:
     return write(model)
 
 
-def name(subgraph: Any, index: int) -> str:
-    return str(subgraph.tensors[index].name.decode())
-
-
 def layers(model: Any) -> tuple[str, ...]:
     """Names of the outputs of the first subgraph's convolutions and fully connected layers, in order."""
     codes = {number for number, code in enumerate(model.operatorCodes) if code.builtinCode in _LAYERS}
@@ -78,32 +74,60 @@ def layers(model: Any) -> tuple[str, ...]:
 
 def operations(model: Any) -> tuple[str, ...]:
     """Names of the first output of every operation both subgraphs have, as the first names them, in order."""
-    whole, tail = model.subgraphs
-    return tuple(name(whole, each.outputs[0]) for each in whole.operators[_extra(whole, tail) :])
+    shared = _shared(model)
+    return tuple(output for output in _first_outputs(model.subgraphs[0]) if output in shared)
 
 
 def preprocessing(model: Any) -> tuple[str, ...]:
-    """Names of the outputs of those operations of the first subgraph that the second does without."""
-    whole, tail = model.subgraphs
-    return tuple(name(whole, operator.outputs[0]) for operator in whole.operators[: _extra(whole, tail)])
+    """The same of those operations that only the first subgraph has."""
+    shared = _shared(model)
+    return tuple(output for output in _first_outputs(model.subgraphs[0]) if output not in shared)
+
+
+def entry(model: Any) -> str:
+    """Name of what is fed to the second subgraph."""
+    tail = model.subgraphs[1]
+    (index,) = tail.inputs
+    return name(tail, index)
 
 
 def twins(model: Any) -> dict[str, str]:
-    """Name of every tensor the second subgraph computes with -> name of its twin in the first."""
+    """Name of every tensor the second subgraph computes with -> name of its twin in the first.
+
+    Found by walking back from the outputs: the converter may put the operations of each in another order.
+    Raises ValueError where the second is not the end of the first.
+    """
     whole, tail = model.subgraphs
-    pairs = {}
-    for one, other in zip(whole.operators[_extra(whole, tail) :], tail.operators, strict=True):
-        for left, right in zip([*one.inputs, *one.outputs], [*other.inputs, *other.outputs], strict=True):
-            if left >= 0:  # -1 stands for an optional tensor that is not there
-                pairs[name(tail, right)] = name(whole, left)
-    return pairs
+    by_output_whole, by_output_tail = _producers(whole), _producers(tail)
+    pairs: dict[int, int] = {}
+    ahead = list(zip(tail.outputs, whole.outputs, strict=True))
+    while ahead:
+        here, there = ahead.pop()
+        if here in pairs:
+            continue
+        pairs[here] = there
+        one, other = by_output_tail.get(here), by_output_whole.get(there)
+        if one is None:  # an input or a constant
+            continue
+        if other is None or one.opcodeIndex != other.opcodeIndex or len(one.inputs) != len(other.inputs):
+            raise ValueError("the signatures of model.tflite are not two entries into one graph")
+        ahead += [pair for pair in zip(one.inputs, other.inputs, strict=True) if pair[0] >= 0]  # -1: left out
+        ahead += zip(one.outputs, other.outputs, strict=True)
+    return {name(tail, here): name(whole, there) for here, there in pairs.items()}
 
 
-def _extra(whole: Any, tail: Any) -> int:
-    """How many operations the first subgraph has before the second's first. Raises ValueError where it differs."""
-    extra = len(whole.operators) - len(tail.operators)
-    if extra < 0 or any(
-        one.opcodeIndex != other.opcodeIndex for one, other in zip(whole.operators[extra:], tail.operators, strict=True)
-    ):
-        raise ValueError("the signatures of model.tflite are not two entries into one graph")
-    return extra
+def name(subgraph: Any, index: int) -> str:
+    return str(subgraph.tensors[index].name.decode())
+
+
+def _first_outputs(subgraph: Any) -> list[str]:
+    return [name(subgraph, operator.outputs[0]) for operator in subgraph.operators]
+
+
+def _shared(model: Any) -> set[str]:
+    twin = twins(model)
+    return {twin[output] for output in _first_outputs(model.subgraphs[1])}
+
+
+def _producers(subgraph: Any) -> dict[int, Any]:
+    return {output: operator for operator in subgraph.operators for output in operator.outputs}

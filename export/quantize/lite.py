@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from export.architectures.architecture import Architecture
 from export.data import Dataset, Split
 from export.errors import ExportError
 from export.progress import Stage
@@ -20,7 +21,13 @@ _RANKING_IMAGES = 32
 
 
 def choose(
-    float_model: bytes, schemes: Sequence[Scheme], dataset: Dataset, most_drop: float, or_float: bool, stage: Stage
+    float_model: bytes,
+    architecture: Architecture,
+    schemes: Sequence[Scheme],
+    dataset: Dataset,
+    most_drop: float,
+    or_float: bool,
+    stage: Stage,
 ) -> Choice:
     """Measures `schemes` of `float_model`, a `model.tflite` with float32 weights, and `float_model` itself.
 
@@ -31,7 +38,7 @@ def choose(
     """
     images = _spread(dataset.train, CALIBRATION_IMAGES)
     stage.advance(0, len(schemes) + 1, f"calibrating on {len(images)} images")
-    convertible = Convertible(float_model, images)
+    convertible = Convertible(float_model, images, architecture)
     held_out = dataset.held_out.images
     wanted = judge.answers(float_model, held_out)
     judges = Judge(wanted, dataset, most_drop)

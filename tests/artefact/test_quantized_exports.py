@@ -6,22 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export import data, sources
+from export import data, freeze, litert, pixels, sources
+from export.architectures import ARCHITECTURES
 from export.errors import ExportError
 from export.litert import LiteModel
 from export.progress import Stage
 from export.quantize import flatbuffer, judge, lite, mixed, schemes
 from export.quantize.choice import AS_FAST
 from export.quantize.convert import Convertible
+from service.images import decode
 from service.manifest import SAMPLES, TFLITE, Manifest
 from tests.exporting import export
+from tests.images import encode, photo
 from tests.serving import running
 
 SIZE = 48
+LOOKS = [
+    (0, 1),
+    (100, 2),
+    (200, 4),
+    (300, 1),
+    (0, 8),
+    (300, 3),
+    (150, 1),
+    (50, 2),
+]  # of the photograph: column, darkness
+LENET5 = ARCHITECTURES["lenet5"]
 SILENT = Stage("test", lambda text: None)
 INT8 = next(scheme for scheme in schemes.SCHEMES if scheme.name == "int8")
 
@@ -49,7 +64,7 @@ def lenet5(lenet5_repository: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def convertible(lenet5: bytes, digits: data.Dataset) -> Convertible:
-    return Convertible(lenet5, digits.train.images[::20])
+    return Convertible(lenet5, digits.train.images[::20], LENET5)
 
 
 def manifest(version: Path) -> Manifest:
@@ -121,16 +136,39 @@ def test_both_entries_of_a_quantized_model_share_weights_and_answers(
     assert len(model) < 0.35 * len(lenet5)
 
 
+@pytest.mark.parametrize(("name", "size"), [("nasnet_mobile", 32), ("inception_v3", 75)])
+def test_entries_agree_however_the_converter_arranged_them(name: str, size: int, tmp_path: Path) -> None:
+    """NASNet: operations in another order. Inception: preprocessing within the first convolution."""
+    row = ARCHITECTURES[name]
+    keras.utils.set_random_seed(0)
+    model = row.build(row.shape(size), 10)
+    images = np.stack(
+        [decode(encode(photo()[:, start : start + 300] // dark), size, size, 10**6) for start, dark in LOOKS]
+    )
+    tensor = pixels.to_tensor(images, row).numpy()
+    head = model.layers[-1].kernel  # untrained, it answers all images alike: make it tell them apart
+    head.assign(head * (2 / np.log(model(tensor, training=False).numpy()).std(axis=0).mean()))
+    freeze.write_saved_model(tmp_path, model, row, size, tuple("0123456789"))
+    litert.convert(tmp_path, tmp_path / TFLITE)
+    quantized = Convertible((tmp_path / TFLITE).read_bytes(), images, row).under(INT8)
+    lite_model = LiteModel(quantized, threads=1)
+    through_image = np.log(lite_model.run("image", images)["probabilities"])
+    through_tensor = np.log(lite_model.run("tensor", tensor)["probabilities"])
+    assert np.corrcoef(through_image.ravel(), through_tensor.ravel())[0, 1] > 0.9
+    wanted = np.log(model(tensor, training=False).numpy())
+    assert np.corrcoef(through_image.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
 def test_ranges_come_from_the_images_it_is_calibrated_on(lenet5: bytes, digits: data.Dataset) -> None:
     """Calibrated on nothing but black the ranges are wrong, and the loss is seen and refused."""
     blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
     with pytest.raises(ExportError, match=r"even the best candidate, .*, loses 0\.\d+ of float32's accuracy"):
-        lite.choose(lenet5, [INT8], blind, 0.005, or_float=False, stage=SILENT)
+        lite.choose(lenet5, LENET5, [INT8], blind, 0.005, or_float=False, stage=SILENT)
 
 
 def test_where_all_else_loses_too_much_float32_is_kept(lenet5: bytes, digits: data.Dataset) -> None:
     blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
-    choice = lite.choose(lenet5, [INT8], blind, 0.005, or_float=True, stage=SILENT)
+    choice = lite.choose(lenet5, LENET5, [INT8], blind, 0.005, or_float=True, stage=SILENT)
     assert choice.chosen.name == "float32"
     assert choice.chosen.data == lenet5
     assert choice.verdict(choice.candidates[1]).startswith("refused: loses")
@@ -172,4 +210,4 @@ def test_a_file_written_without_repetition_is_the_same_model(convertible: Conver
 def test_what_only_a_refused_scheme_would_give_is_told_with_its_reason(lenet5: bytes, digits: data.Dataset) -> None:
     unknown = replace(INT8, operations=("MIRROR_PAD", "NO_SUCH_OPERATION"))
     with pytest.raises(ExportError, match=r"refused to publish: int8: .*NO_SUCH_OPERATION"):
-        lite.choose(lenet5, [unknown], digits, 0.005, or_float=False, stage=SILENT)
+        lite.choose(lenet5, LENET5, [unknown], digits, 0.005, or_float=False, stage=SILENT)
