@@ -37,6 +37,7 @@ def import_tensorflow() -> None:
     """Imports TensorFlow and Keras (some 10 s on a small machine), both told to log errors only."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or no other process could time a model on it
     with silenced():
         import absl.logging
         import keras

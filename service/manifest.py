@@ -96,7 +96,8 @@ class Profile:
     """What a version costs on one machine: signature -> rows of a batch -> milliseconds of the whole batch.
 
     Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
-    of each size on an idle machine. `peak_mb` is what loading and running added to the process at most.
+    of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
+    (`make bench`). `peak_mb` is what loading and running added to the process at most.
     """
 
     machine: str

@@ -126,7 +126,7 @@ def _first_outputs(subgraph: Any) -> list[str]:
 
 def _shared(model: Any) -> set[str]:
     twin = twins(model)
-    return {twin[output] for output in _first_outputs(model.subgraphs[1])}
+    return {twin[output] for output in _first_outputs(model.subgraphs[1]) if output in twin}
 
 
 def _producers(subgraph: Any) -> dict[int, Any]:

@@ -38,7 +38,12 @@ def choose(
     """
     images = _spread(dataset.train, CALIBRATION_IMAGES)
     stage.advance(0, len(schemes) + 1, f"calibrating on {len(images)} images")
-    convertible = Convertible(float_model, images, architecture)
+    try:
+        convertible = Convertible(float_model, images, architecture)
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(
+            f"refused to publish: the quantizer cannot calibrate this network ({error}); export it without --quantize"
+        ) from error
     held_out = dataset.held_out.images
     wanted = judge.answers(float_model, held_out)
     judges = Judge(wanted, dataset, most_drop)

@@ -207,6 +207,14 @@ def test_a_file_written_without_repetition_is_the_same_model(convertible: Conver
     assert len(model) < len(plain)
 
 
+def test_a_network_that_cannot_be_calibrated_says_so(lenet5: bytes, digits: data.Dataset) -> None:
+    model = flatbuffer.read(lenet5)
+    softmax = model.subgraphs[1].operators.pop()
+    model.subgraphs[1].outputs = softmax.inputs
+    with pytest.raises(ExportError, match=r"cannot calibrate this network .* without --quantize"):
+        lite.choose(flatbuffer.write(model), LENET5, [INT8], digits, 0.005, or_float=True, stage=SILENT)
+
+
 def test_what_only_a_refused_scheme_would_give_is_told_with_its_reason(lenet5: bytes, digits: data.Dataset) -> None:
     unknown = replace(INT8, operations=("MIRROR_PAD", "NO_SUCH_OPERATION"))
     with pytest.raises(ExportError, match=r"refused to publish: int8: .*NO_SUCH_OPERATION"):
