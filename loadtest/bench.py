@@ -40,6 +40,8 @@ class Network:
     version: Path
     stock: Path
     float32: Path
+    int8_size: float
+    """Bytes of its int8 form over those of float32."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def main() -> int:
         network.name: (network.version / "model.tflite").stat().st_size / network.float32.stat().st_size
         for network in networks
     }
-    page = benchmarks_page.render(costs, sizes, comparisons, decoded, arguments.seconds, arguments.rounds)
+    int8_size = max(network.int8_size for network in networks)
+    page = benchmarks_page.render(costs, sizes, int8_size, comparisons, decoded, arguments.seconds, arguments.rounds)
     print("\n" + page)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(page, encoding="utf-8")
@@ -106,7 +109,8 @@ def main() -> int:
 def _network(name: str) -> Network:
     """From the cache; what is missing is made, which takes a minute or two a network."""
     folder = CACHE / name
-    version, _ = exported(folder / "repository", name, _UNTRAINED)
+    version, manifest = exported(folder / "repository", name, _UNTRAINED)
+    sizes = {each["name"]: each["bytes"] for each in manifest.facts["quantization"]["candidates"]}
     float32 = folder / "float32.tflite"
     if not float32.is_file():
         from export import litert
@@ -114,7 +118,8 @@ def _network(name: str) -> Network:
 
         import_tensorflow()
         litert.convert(version, float32)
-    return Network(name, folder / "repository", version, stock.exported(folder / "stock", name), float32)
+    model = stock.exported(folder / "stock", name)
+    return Network(name, folder / "repository", version, model, float32, sizes["int8"] / sizes["float32"])
 
 
 def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comparison:
