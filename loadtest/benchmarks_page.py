@@ -49,12 +49,12 @@ def _goals(
     costs: Mapping[str, Mapping[str, float]], int8_size: float, comparisons: "Sequence[Comparison]"
 ) -> Iterator[str]:
     rows = [_goal(*each) for each in (*_network_goals(costs, int8_size), *_service_goals(comparisons))]
-    yield from ("## What it holds itself to", "", markdown(("goal", "at least", "measured", ""), rows, text=(0, 3)), "")
+    yield from ("## What it holds itself to", "", markdown(("goal", "wanted", "measured", ""), rows, text=(0, 3)), "")
 
 
 def _goal(what: str, wanted: float, measured: float, at_least: bool = True) -> tuple[str, ...]:
     met = measured >= wanted if at_least else measured <= wanted
-    sign = "" if at_least else "at most "
+    sign = "at least " if at_least else "at most "
     return what, f"{sign}{wanted:.2f}", f"{measured:.2f}", "met" if met else "not met"
 
 
