@@ -16,7 +16,7 @@ from functools import partial
 
 from service.backends.base import Backend, Loaded
 from service.batching import Batcher
-from service.errors import NotFound, NotReady
+from service.errors import InvalidInput, NotFound, NotReady
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.servable import Servable, State, Status
@@ -143,6 +143,8 @@ class Catalog:
             if self.trouble:
                 raise NotReady(self.trouble)
             raise self._unknown(ref.name)
+        if ref.label is not None:
+            return self._labelled(model, ref)
         version = ref.version if ref.version is not None else max(model.servables, default=-1)
         if version in model.servables:
             return model.servables[version]
@@ -159,6 +161,14 @@ class Catalog:
             f"Servable not found: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
             available_versions=available,
         )
+
+    def _labelled(self, model: _Model, ref: ModelRef) -> Servable:
+        """The newest version of a precision: every export carries its own as a label."""
+        by_label = {model.servables[version].manifest.precision: version for version in sorted(model.servables)}
+        if ref.label not in by_label:
+            known = sorted(label for label in by_label if label)
+            raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}")
+        return model.servables[by_label[ref.label]]
 
     def _unknown(self, name: str) -> NotFound:
         models = sorted(self.available())

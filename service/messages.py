@@ -20,14 +20,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model a request wants. `version` None means the newest one that is available."""
+    """Which model a request wants: a version, or the one that a label stands for, or (neither) the newest available."""
 
     name: str
     version: int | None = None
+    label: str | None = None
 
     @classmethod
-    def parse(cls, name: str, version: str | int | None = None) -> "ModelRef":
-        """Raises InvalidInput where the version is not a non-negative integer."""
+    def parse(cls, name: str, version: str | int | None = None, label: str | None = None) -> "ModelRef":
+        """Raises InvalidInput where the version is not a non-negative integer, or comes with a label."""
+        if label:
+            if version:
+                raise InvalidInput(f"ask for a version or for a label, not for both ({version} and {label!r:.40})")
+            return cls(name, None, label)
         if version is None or version == "":
             return cls(name)
         text = str(version)
@@ -59,6 +64,21 @@ class Timings:
 
     def stages(self) -> Mapping[str, float]:
         return {"decode": self.decode, "queue": self.queue, "compute": self.compute, "total": self.total}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an edge knows of a request before its body is read.
+
+    `protocol` is the edge's name ("http", "grpc"), `deadline` a `time.monotonic()`. Requests with the same `key` go the
+    same way wherever traffic is split.
+    """
+
+    ref: ModelRef
+    protocol: str
+    deadline: float | None = None
+    key: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

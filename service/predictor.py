@@ -9,7 +9,7 @@ from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, Overloaded, ServiceError
 from service.failures import FailureLog
 from service.manifest import Manifest
-from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Timings
+from service.messages import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Timings
 from service.metrics import Metrics
 from service.preparation import Preparation, complete
 from service.servable import Servable, Status
@@ -28,11 +28,11 @@ class Predictor:
         self._in_flight = 0
         self._draining = False
 
-    async def predict(self, ref: ModelRef, read: Read, *, deadline: float | None, protocol: str) -> PredictResult:
-        """The answer of the version that `ref` means to what `read` reads.
+    async def predict(self, call: Call, read: Read) -> PredictResult:
+        """The answer of the version that `call` means to what `read` reads.
 
-        Everything from admission on, reading the body too, is inside the deadline (`time.monotonic()`) and
-        counted by `protocol` ("http", "grpc"). Raises ServiceError; a cancelled call leaves the queues.
+        Everything from admission on, reading the body too, is inside the deadline and counted.
+        Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
         resolved: ModelRef | None = None
@@ -40,22 +40,22 @@ class Predictor:
         self._in_flight += 1
         try:
             self._admit()
-            async with asyncio.timeout(None if deadline is None else deadline - started):
-                await self._catalog.look_for(ref.name)
-                with self._catalog.lease(ref) as servable:
+            async with asyncio.timeout(None if call.deadline is None else call.deadline - started):
+                await self._catalog.look_for(call.ref.name)
+                with self._catalog.lease(call.ref) as servable:
                     resolved = servable.ref
-                    result = await self._answer(servable, read, deadline)
+                    result = await self._answer(servable, read, call.deadline)
         except BaseException as error:
             failure = _as_service_error(error)
-            self._metrics.failed(protocol, failure.code, resolved)
-            self._failures.record(ref, failure)
+            self._metrics.failed(call.protocol, failure.code, resolved)
+            self._failures.record(call.ref, failure)
             if failure is error or isinstance(failure, Cancelled):
                 raise
             raise failure from error
         finally:
             self._in_flight -= 1
         result = replace(result, timings=replace(result.timings, total=time.monotonic() - started))
-        self._metrics.succeeded(protocol, result)
+        self._metrics.succeeded(call.protocol, result)
         return result
 
     async def describe(self, ref: ModelRef) -> Manifest:

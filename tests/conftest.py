@@ -1,5 +1,9 @@
-"""Models exported for real, once a session, with the very commands of `make serve`."""
+"""Models exported for real, once a session, with the very commands of `make serve`.
 
+`TEST_MODELS=FOLDER` takes them from a repository that holds both already: for people who run a test over and over.
+"""
+
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +16,10 @@ from tests.exporting import demo, export
 def lenet5_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with `lenet5/1`."""
     repository = tmp_path_factory.mktemp("lenet5_repository")
-    export(*demo()["lenet5"], "--repository", repository)
+    if made := os.environ.get("TEST_MODELS"):
+        shutil.copytree(Path(made, "lenet5"), repository / "lenet5")
+    else:
+        export(*demo()["lenet5"], "--repository", repository)
     return repository
 
 
@@ -21,5 +28,8 @@ def demo_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFa
     """A repository with `lenet5/1` and `mobilenet_v3_small/1`."""
     repository = tmp_path_factory.mktemp("demo_repository")
     shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
-    export(*demo()["mobilenet_v3_small"], "--repository", repository)
+    if made := os.environ.get("TEST_MODELS"):
+        shutil.copytree(Path(made, "mobilenet_v3_small"), repository / "mobilenet_v3_small")
+    else:
+        export(*demo()["mobilenet_v3_small"], "--repository", repository)
     return repository

@@ -13,11 +13,12 @@ from starlette.responses import Response
 
 from service.errors import Cancelled, InvalidInput
 from service.manifest import CLASSES, PROBABILITIES, Manifest
-from service.messages import Array, ModelRef, PredictRequest, PredictResult
+from service.messages import Array, Call, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
 from service.rest import errors, payload
 
 DEADLINE = "x-request-deadline-ms"
+ROUTING_KEY = "x-routing-key"
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _OPENAPI: dict[str, Any] = {
@@ -63,13 +64,21 @@ def router(predictor: Predictor) -> APIRouter:
     routes = APIRouter(responses=errors.DOCUMENTED)
 
     @routes.post("/predict/{model}", openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
-    async def predict(request: Request, model: str, version: str | None = None, top_k: str = "5") -> Response:
-        """Classifies one image or several. The newest version answers unless `version` says otherwise;
+    async def predict(
+        request: Request, model: str, version: str | None = None, label: str | None = None, top_k: str = "5"
+    ) -> Response:
+        """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
         `top_k` labels come back for each image, most probable first. `Server-Timing` has the milliseconds
         of each stage. A model that is no classifier answers with its raw `outputs`.
         """
         top = _top_k(top_k)
-        ref = ModelRef.parse(model, version)
+        call = Call(
+            ModelRef.parse(model, version, label),
+            protocol="http",
+            deadline=_deadline(request),
+            key=request.headers.get(ROUTING_KEY, ""),
+            request_id=request.scope.get(errors.REQUEST_ID, ""),
+        )
         arrived = asyncio.Event()
 
         async def read(manifest: Manifest) -> PredictRequest:
@@ -78,7 +87,7 @@ def router(predictor: Predictor) -> APIRouter:
             finally:
                 arrived.set()
 
-        work = predictor.predict(ref, read, deadline=_deadline(request), protocol="http")
+        work = predictor.predict(call, read)
         result = await _unless_gone(request, arrived, work)
         return Response(
             json.dumps(_render(result, top), allow_nan=False),

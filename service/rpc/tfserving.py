@@ -1,6 +1,5 @@
 """TensorFlow Serving's gRPC services: PredictionService and ModelService."""
 
-import time
 from typing import Any
 
 import grpc
@@ -10,7 +9,7 @@ from service.errors import InvalidInput, NotFound, ServiceError
 from service.manifest import Manifest
 from service.messages import ModelRef, PredictRequest
 from service.predictor import Predictor
-from service.rpc import errors
+from service.rpc import calls, errors
 from service.servable import State
 from service.wire import codec, signatures
 from service.wire.stubs import (
@@ -38,9 +37,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             return _read(request, manifest)
 
         try:
-            left = context.time_remaining()
-            deadline = None if left is None else time.monotonic() + left
-            result = await self._predictor.predict(_ref(request), read, deadline=deadline, protocol="grpc")
+            result = await self._predictor.predict(calls.of(_ref(request), context), read)
         except ServiceError as error:
             await errors.abort(context, error)
         reply = predict_pb2.PredictResponse()
@@ -105,7 +102,7 @@ def _ref(request: Any) -> ModelRef:
     if not spec.name:
         raise InvalidInput("model_spec needs a name")
     if spec.HasField("version_label"):
-        raise InvalidInput(f"version label {spec.version_label!r} is not known; ask for a version number")
+        return ModelRef.parse(spec.name, label=spec.version_label)
     return ModelRef.parse(spec.name, spec.version.value if spec.HasField("version") else None)
 
 

@@ -189,7 +189,7 @@ import asyncio, sys
 from pathlib import Path
 from service import lifecycle
 from service.bootstrap import build
-from service.messages import ModelRef, PredictRequest, strings
+from service.messages import Call, ModelRef, PredictRequest, strings
 from service.settings import Settings
 
 async def main():
@@ -198,7 +198,7 @@ async def main():
     image = next(Path({str(lenet5_repository)!r}).glob("lenet5/1/assets.extra/samples/7-*")).read_bytes()
     async def read(manifest):
         return PredictRequest({{"": strings([image])}})
-    result = await core.predictor.predict(ModelRef("lenet5"), read, deadline=None, protocol="http")
+    result = await core.predictor.predict(Call(ModelRef("lenet5"), "http"), read)
     print(result.labels[result.outputs["probabilities"][0].argmax()], "tensorflow" in sys.modules)
     await core.catalog.close()
 

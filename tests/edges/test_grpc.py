@@ -109,6 +109,12 @@ def test_malformed_requests_say_what_is_missing(prediction: Any, says: str) -> N
     assert code is grpc.StatusCode.INVALID_ARGUMENT and says in message
 
 
+def test_a_precision_is_a_label(prediction: Any, samples: dict[str, bytes]) -> None:
+    request = image_request(samples["7"])
+    request.model_spec.version_label = "float32"
+    assert prediction.Predict(request, timeout=30).model_spec.version.value == 1
+
+
 def test_a_deadline_that_cannot_be_met(prediction: Any, samples: dict[str, bytes]) -> None:
     code, _ = code_of(lambda: prediction.Predict(image_request(*[samples["3"]] * 500), timeout=0.001))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED

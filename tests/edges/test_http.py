@@ -32,6 +32,14 @@ def test_a_raw_body_is_an_image_whatever_it_is_called(
     assert probabilities == sorted(probabilities, reverse=True) and 0.5 < probabilities[0] <= 1
 
 
+def test_a_precision_is_a_label(client: httpx.Client, samples: dict[str, bytes]) -> None:
+    assert client.post("/predict/lenet5?label=float32", content=samples["7"]).json()["version"] == 1
+    refused = client.post("/predict/lenet5?label=int8", content=samples["7"])
+    assert "labels here: ['float32']" in error_of(refused, 400)["message"]
+    both = client.post("/predict/lenet5?label=float32&version=1", content=samples["7"])
+    assert "not for both" in error_of(both, 400)["message"]
+
+
 def test_every_digit_is_read_right(client: httpx.Client, samples: dict[str, bytes]) -> None:
     right = [
         client.post("/predict/lenet5", content=data).json()["predictions"][0]["label"] == label
