@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.answering import Answering
 from service.backends.base import Backend, Loaded
 from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher
@@ -38,7 +39,7 @@ def build(settings: Settings) -> Core:
     embedded = settings.backend is BackendName.embedded
     catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
-    predictor = Predictor(catalog, preparation, metrics, settings.max_in_flight)
+    predictor = Predictor(catalog, Answering(catalog, preparation), metrics, settings.max_in_flight)
     return Core(catalog, preparation, predictor, metrics)
 
 

@@ -1,28 +1,25 @@
-"""The one object both edges know: admit, resolve, prepare, batch, time."""
+"""The one object both edges know: admit, answer, time, count."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
+from service.answering import Answering, Question, Read
 from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, Overloaded, ServiceError
 from service.failures import FailureLog
 from service.manifest import Manifest
-from service.messages import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Timings
+from service.messages import Call, ModelRef, PredictResult
 from service.metrics import Metrics
-from service.preparation import Preparation, complete
-from service.servable import Servable, Status
-
-Read = Callable[[Manifest], Awaitable[PredictRequest]]
-"""How an edge turns its wire format into a request, once it is known which version will answer."""
+from service.servable import Status
 
 
 class Predictor:
     """Owns the count of requests under way, and whether new ones should come at all."""
 
-    def __init__(self, catalog: Catalog, preparation: Preparation, metrics: Metrics, max_in_flight: int) -> None:
-        self._catalog, self._preparation, self._metrics = catalog, preparation, metrics
+    def __init__(self, catalog: Catalog, answering: Answering, metrics: Metrics, max_in_flight: int) -> None:
+        self._catalog, self._answering, self._metrics = catalog, answering, metrics
         self._max_in_flight = max_in_flight
         self._failures = FailureLog()
         self._in_flight = 0
@@ -35,19 +32,16 @@ class Predictor:
         Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
-        resolved: ModelRef | None = None
+        question = Question(read)
         self._metrics.started()
         self._in_flight += 1
         try:
             self._admit()
             async with asyncio.timeout(None if call.deadline is None else call.deadline - started):
-                await self._catalog.look_for(call.ref.name)
-                with self._catalog.lease(call.ref) as servable:
-                    resolved = servable.ref
-                    result = await self._answer(servable, read, call.deadline)
+                result = await self._answering.answer(call.ref, question, call.deadline)
         except BaseException as error:
             failure = _as_service_error(error)
-            self._metrics.failed(call.protocol, failure.code, resolved)
+            self._metrics.failed(call.protocol, failure.code, question.resolved)
             self._failures.record(call.ref, failure)
             if failure is error or isinstance(failure, Cancelled):
                 raise
@@ -93,17 +87,6 @@ class Predictor:
     def _admit(self) -> None:
         if self._in_flight > self._max_in_flight:
             raise Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
-
-    async def _answer(self, servable: Servable, read: Read, deadline: float | None) -> PredictResult:
-        manifest = servable.manifest
-        request = await read(manifest)
-        run = await self._preparation.prepare(manifest, request)
-        answer = await servable.batcher.submit(
-            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline
-        )
-        timings = Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
-        outputs = complete(manifest, request, answer.outputs)
-        return PredictResult(servable.ref, request.signature or DEFAULT_SIGNATURE, outputs, manifest.labels, timings)
 
 
 def _as_service_error(error: BaseException) -> ServiceError:

@@ -1,0 +1,62 @@
+"""One version's answer: leased, the body read, images decoded, rows batched, outputs completed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from service.catalog import Catalog
+from service.manifest import Manifest
+from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Timings
+from service.preparation import Preparation, complete
+from service.servable import Servable
+
+Read = Callable[[Manifest], Awaitable[PredictRequest]]
+"""How an edge turns its wire format into a request, once it is known which version will answer."""
+
+
+class Question:
+    """What a call asks: its body is read once, by the first version that is found, whoever else answers it too.
+
+    `resolved` is the version found last: the one to name where the call fails.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._reading = asyncio.Lock()
+        self._outcome: PredictRequest | Exception | None = None
+        self.resolved: ModelRef | None = None
+
+    async def request(self, manifest: Manifest) -> PredictRequest:
+        """Raises what reading raised, every time."""
+        async with self._reading:
+            if self._outcome is None:
+                try:
+                    self._outcome = await self._read(manifest)
+                except Exception as error:
+                    self._outcome = error
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+class Answering:
+    """Asks one version and nothing else: no retries, no routes."""
+
+    def __init__(self, catalog: Catalog, preparation: Preparation) -> None:
+        self._catalog, self._preparation = catalog, preparation
+
+    async def answer(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
+        """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. Raises ServiceError."""
+        await self._catalog.look_for(ref.name)
+        with self._catalog.lease(ref) as servable:
+            question.resolved = servable.ref
+            return await self._ask(servable, await question.request(servable.manifest), deadline)
+
+    async def _ask(self, servable: Servable, request: PredictRequest, deadline: float | None) -> PredictResult:
+        manifest = servable.manifest
+        run = await self._preparation.prepare(manifest, request)
+        answer = await servable.batcher.submit(
+            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline
+        )
+        timings = Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
+        outputs = complete(manifest, request, answer.outputs)
+        return PredictResult(servable.ref, request.signature or DEFAULT_SIGNATURE, outputs, manifest.labels, timings)
