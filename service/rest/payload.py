@@ -9,14 +9,14 @@ from typing import Any, NoReturn
 import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from service.errors import Cancelled, DeadlineExceeded, InvalidInput
+from service.errors import InvalidInput
 from service.manifest import STRING, Manifest
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, strings
+from service.rest import calls
 
 _LARGE_JSON = 2**18  # bytes past which parsing leaves the event loop to the others
-_SLOWEST_BODY = 20.0  # seconds: shorter than the grace that requests under way get at shutdown
 _ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
 
 
@@ -25,13 +25,7 @@ async def read(request: Request, manifest: Manifest) -> PredictRequest:
 
     Raises InvalidInput, saying what may be sent, and Cancelled where the client goes away meanwhile.
     """
-    try:
-        async with asyncio.timeout(_SLOWEST_BODY):
-            body = await request.body()
-    except ClientDisconnect as error:
-        raise Cancelled("the client went away while it sent its request") from error
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not arrive within {_SLOWEST_BODY:.0f} s") from error
+    body = await calls.body(request)
     if not body:
         raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

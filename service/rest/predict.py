@@ -1,9 +1,7 @@
 """POST /predict/<model>: an image in, labels out."""
 
-import asyncio
 import json
-import time
-from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +9,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Cancelled, InvalidInput
-from service.manifest import CLASSES, PROBABILITIES, Manifest
-from service.messages import Array, Call, ModelRef, PredictRequest, PredictResult
+from service.errors import InvalidInput
+from service.manifest import CLASSES, PROBABILITIES
+from service.messages import Array, ModelRef, PredictResult
 from service.predictor import Predictor
-from service.rest import errors, payload
-
-DEADLINE = "x-request-deadline-ms"
-ROUTING_KEY = "x-routing-key"
+from service.rest import calls, errors, payload
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _OPENAPI: dict[str, Any] = {
@@ -72,23 +67,8 @@ def router(predictor: Predictor) -> APIRouter:
         of each stage. A model that is no classifier answers with its raw `outputs`.
         """
         top = _top_k(top_k)
-        call = Call(
-            ModelRef.parse(model, version, label),
-            protocol="http",
-            deadline=_deadline(request),
-            key=request.headers.get(ROUTING_KEY, ""),
-            request_id=request.scope.get(errors.REQUEST_ID, ""),
-        )
-        arrived = asyncio.Event()
-
-        async def read(manifest: Manifest) -> PredictRequest:
-            try:
-                return await payload.read(request, manifest)
-            finally:
-                arrived.set()
-
-        work = predictor.predict(call, read)
-        result = await _unless_gone(request, arrived, work)
+        call = calls.of(ModelRef.parse(model, version, label), request)
+        result = await calls.predict(predictor, call, request, partial(payload.read, request))
         return Response(
             json.dumps(_render(result, top), allow_nan=False),
             media_type="application/json",
@@ -102,46 +82,6 @@ def _top_k(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
         raise InvalidInput(f"top_k must be a whole number from 1, got {text[:40]!r}")
     return int(text)
-
-
-def _deadline(request: Request) -> float | None:
-    text = request.headers.get(DEADLINE)
-    if text is None:
-        return None
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        milliseconds = -1.0
-    if not 0 < milliseconds < 1e9:
-        raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
-    return time.monotonic() + milliseconds / 1000
-
-
-async def _unless_gone(
-    request: Request, arrived: asyncio.Event, work: Coroutine[Any, Any, PredictResult]
-) -> PredictResult:
-    """`work`, cancelled as soon as the client disconnects, which can be told once its body has arrived.
-
-    Raises Cancelled for a client that has gone: the answer is for nobody.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request, arrived))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("the client went away")
-        return task.result()
-    finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-
-
-async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
-    await arrived.wait()
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _render(result: PredictResult, top_k: int) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""What HTTP says of a call beside its message, its body's bytes, and whether anybody still waits for the answer."""
+
+import asyncio
+import time
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import Cancelled, DeadlineExceeded, InvalidInput
+from service.manifest import Manifest
+from service.messages import Call, ModelRef, PredictRequest, PredictResult
+from service.predictor import Predictor, Read
+from service.rest import errors
+
+DEADLINE = "x-request-deadline-ms"
+ROUTING_KEY = "x-routing-key"
+
+_SLOWEST_BODY = 20.0  # seconds: shorter than the grace that requests under way get at shutdown
+
+
+def of(ref: ModelRef, request: Request) -> Call:
+    """Raises InvalidInput for a deadline that is no number of milliseconds."""
+    return Call(
+        ref,
+        protocol="http",
+        deadline=_deadline(request),
+        key=request.headers.get(ROUTING_KEY, ""),
+        request_id=request.scope.get(errors.REQUEST_ID, ""),
+    )
+
+
+async def body(request: Request) -> bytes:
+    """Raises Cancelled where the client goes away while it sends, DeadlineExceeded where it takes too long."""
+    try:
+        async with asyncio.timeout(_SLOWEST_BODY):
+            return await request.body()
+    except ClientDisconnect as error:
+        raise Cancelled("the client went away while it sent its request") from error
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not arrive within {_SLOWEST_BODY:.0f} s") from error
+
+
+async def predict(predictor: Predictor, call: Call, request: Request, read: Read) -> PredictResult:
+    """`predictor`'s answer, given up as soon as the client disconnects, which can be told once `read` has its body.
+
+    Raises Cancelled for a client that has gone: the answer is for nobody.
+    """
+    arrived = asyncio.Event()
+
+    async def read_whole(manifest: Manifest) -> PredictRequest:
+        try:
+            return await read(manifest)
+        finally:
+            arrived.set()
+
+    task = asyncio.ensure_future(predictor.predict(call, read_whole))
+    gone = asyncio.ensure_future(_disconnected(request, arrived))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Cancelled("the client went away")
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
+    await arrived.wait()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _deadline(request: Request) -> float | None:
+    text = request.headers.get(DEADLINE)
+    if text is None:
+        return None
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = -1.0
+    if not 0 < milliseconds < 1e9:
+        raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
+    return time.monotonic() + milliseconds / 1000
