@@ -116,7 +116,7 @@ class Catalog:
     def statuses(self, name: str) -> list[Status]:
         """Every version ever seen of a model, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
-            raise self._unknown(name)
+            raise self._unknown(ModelRef(name))
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
 
     def available(self) -> Mapping[str, list[int]]:
@@ -142,7 +142,10 @@ class Catalog:
         if model is None:
             if self.trouble:
                 raise NotReady(self.trouble)
-            raise self._unknown(ref.name)
+            if ref.label is not None:
+                models = sorted(self.available())
+                raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {models}")
+            raise self._unknown(ref)
         if ref.label is not None:
             return self._labelled(model, ref)
         version = ref.version if ref.version is not None else max(model.servables, default=-1)
@@ -158,7 +161,7 @@ class Catalog:
             if s.error and version in (-1, s.version)
         ]
         raise NotFound(
-            f"Servable not found: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
+            f"Servable not found for request: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
             available_versions=available,
         )
 
@@ -170,9 +173,9 @@ class Catalog:
             raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}")
         return model.servables[by_label[ref.label]]
 
-    def _unknown(self, name: str) -> NotFound:
+    def _unknown(self, ref: ModelRef) -> NotFound:
         models = sorted(self.available())
-        return NotFound(f"Servable not found: {ModelRef(name).as_servable()}; models here: {models}", models=models)
+        return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {models}", models=models)
 
     async def _look(self) -> None:
         async with self._looking:

@@ -1,9 +1,11 @@
 """Everything that can go wrong with a request, named once and without protocol words.
 
     ServiceError
-    ├── NotFound       no such model, version or signature
+    ├── NotFound       no such model or version
+    │   └── UnknownSignature  the version is there, the signature is not
     ├── InvalidInput   wrong dtype, shape or name; malformed; undecodable image
     ├── TooLarge       body, pixels
+    ├── Unsupported    well formed, and nothing this server does
     ├── Overloaded     the queue is full
     ├── NotReady       loading, draining, upstream unreachable
     ├── DeadlineExceeded
@@ -20,8 +22,10 @@ from typing import Any, ClassVar
 
 class Code(StrEnum):
     NOT_FOUND = "NOT_FOUND"
+    UNKNOWN_SIGNATURE = "UNKNOWN_SIGNATURE"
     INVALID_INPUT = "INVALID_INPUT"
     TOO_LARGE = "TOO_LARGE"
+    UNSUPPORTED = "UNSUPPORTED"
     OVERLOADED = "OVERLOADED"
     NOT_READY = "NOT_READY"
     DEADLINE = "DEADLINE"
@@ -47,12 +51,20 @@ class NotFound(ServiceError):
     code = Code.NOT_FOUND
 
 
+class UnknownSignature(NotFound):
+    code = Code.UNKNOWN_SIGNATURE
+
+
 class InvalidInput(ServiceError):
     code = Code.INVALID_INPUT
 
 
 class TooLarge(ServiceError):
     code = Code.TOO_LARGE
+
+
+class Unsupported(ServiceError):
+    code = Code.UNSUPPORTED
 
 
 class Overloaded(ServiceError):

@@ -11,8 +11,10 @@ _INTERVAL = 1.0  # seconds
 
 LEVELS: dict[Code, int] = {
     Code.NOT_FOUND: logging.INFO,
+    Code.UNKNOWN_SIGNATURE: logging.INFO,
     Code.INVALID_INPUT: logging.INFO,
     Code.TOO_LARGE: logging.INFO,
+    Code.UNSUPPORTED: logging.INFO,
     Code.OVERLOADED: logging.WARNING,
     Code.NOT_READY: logging.WARNING,
     Code.DEADLINE: logging.INFO,

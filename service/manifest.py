@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from service.errors import InvalidInput, NotFound
+from service.errors import InvalidInput, UnknownSignature
 from service.messages import DEFAULT_SIGNATURE, Array
 
 MANIFEST = Path("assets.extra", "manifest.json")
@@ -138,11 +138,12 @@ class Manifest:
     and reports; the service acts on none of it."""
 
     def signature(self, name: str) -> Signature:
+        """The default one for an empty name. Raises UnknownSignature."""
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
             known, asked = sorted(self.signatures), name or DEFAULT_SIGNATURE
-            raise NotFound(
-                f"model {self.name!r} version {self.version} has no signature {asked!r}; it has {known}",
+            raise UnknownSignature(
+                f'model {self.name!r} version {self.version}: signature "{asked}" not found; it has {known}',
                 signatures=known,
             )
         return found

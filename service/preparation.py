@@ -44,7 +44,7 @@ class Preparation:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def prepare(self, manifest: Manifest, request: PredictRequest) -> Prepared:
-        """Raises NotFound (signature), InvalidInput or TooLarge."""
+        """Raises UnknownSignature, InvalidInput or TooLarge."""
         name = request.signature or DEFAULT_SIGNATURE
         signature = manifest.signature(name)
         inputs = _aliased(signature, name, request.inputs)

@@ -14,8 +14,10 @@ from service.errors import Code, Overloaded, ServiceError
 
 STATUS: dict[Code, int] = {
     Code.NOT_FOUND: 404,
+    Code.UNKNOWN_SIGNATURE: 404,
     Code.INVALID_INPUT: 400,
     Code.TOO_LARGE: 413,
+    Code.UNSUPPORTED: 501,
     Code.OVERLOADED: 429,
     Code.NOT_READY: 503,
     Code.DEADLINE: 504,

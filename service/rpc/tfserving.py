@@ -102,8 +102,8 @@ def _ref(request: Any) -> ModelRef:
     if not spec.name:
         raise InvalidInput("model_spec needs a name")
     if spec.HasField("version_label"):
-        return ModelRef.parse(spec.name, label=spec.version_label)
-    return ModelRef.parse(spec.name, spec.version.value if spec.HasField("version") else None)
+        return ModelRef(spec.name, label=spec.version_label)
+    return ModelRef(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
 def _name(spec: Any, ref: ModelRef, signature: str) -> None:

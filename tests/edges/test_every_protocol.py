@@ -62,7 +62,9 @@ CASES = {
     "anybody's model": Case(np.asarray([[1], [2], [5]], np.float32), model="half_plus_two", marks=[needs_testdata]),
     "an unknown model": Case([PHOTO], Code.NOT_FOUND, "['", model="nobody"),
     "an unknown version": Case([PHOTO], Code.NOT_FOUND, "available versions: [1]", version=NOT_HERE),
-    "an unknown signature": Case(np.zeros((1, 2), np.float32), Code.NOT_FOUND, "serving_default", signature="nope"),
+    "an unknown signature": Case(
+        np.zeros((1, 2), np.float32), Code.UNKNOWN_SIGNATURE, "serving_default", signature="nope"
+    ),
     "an empty image": Case([b""], Code.INVALID_INPUT, "empty"),
     "text dressed as an image": Case([b"just some text"], Code.INVALID_INPUT, "no JPEG"),
     "half a JPEG": Case([PHOTO[: len(PHOTO) // 2]], Code.INVALID_INPUT, "whole"),

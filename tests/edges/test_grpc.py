@@ -96,6 +96,36 @@ def test_half_plus_two_as_upstreams_own_test_asks_it(prediction: Any) -> None:
 def test_a_missing_model_is_a_servable_not_found(prediction: Any) -> None:
     code, message = code_of(lambda: prediction.Predict(image_request(b"", name="absent"), timeout=30))
     assert code is grpc.StatusCode.NOT_FOUND and "Servable" in message and "Latest(absent)" in message
+    request = image_request(b"", name="absent")
+    request.model_spec.version.value = -7
+    code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+    assert code is grpc.StatusCode.NOT_FOUND and "Specific(absent, -7)" in message
+
+
+def test_an_unknown_label_is_a_bad_argument_whatever_the_model(prediction: Any, models: Any) -> None:
+    for name in ("absent", "lenet5"):
+        request = image_request(b"", name=name)
+        request.model_spec.version_label = "nope"
+        code, message = code_of(lambda request=request: prediction.Predict(request, timeout=30))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT and "nope" in message
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name, status.model_spec.version_label = "lenet5", "nope"
+    assert len(models.GetModelStatus(status, timeout=30).model_version_status) == 1, "a status has no use for labels"
+
+
+def test_an_unknown_signature_is_a_failed_precondition(prediction: Any, samples: dict[str, bytes]) -> None:
+    request = image_request(samples["3"])
+    request.model_spec.signature_name = "nope"
+    code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION and '"nope" not found' in message
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "😀"])
+def test_long_messages_are_cut_and_marked(prediction: Any, letter: str) -> None:
+    """In bytes: headers are bounded, and a message past that bound would arrive as another error."""
+    code, message = code_of(lambda: prediction.Predict(image_request(b"", name=letter * 3000), timeout=30))
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert message.endswith("...TRUNCATED") and len(message.encode()) <= 1024 + len("...TRUNCATED")
 
 
 @pytest.mark.parametrize("says", ["name", "inputs", "label"])

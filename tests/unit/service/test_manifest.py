@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import InvalidInput, NotFound
+from service.errors import InvalidInput, UnknownSignature
 from service.manifest import LABELS, MANIFEST, Manifest, Preprocessing, Signature, TensorSpec
 
 MANIFESTO = Manifest(
@@ -50,7 +50,7 @@ def test_missing_labels_are_damage(tmp_path: Path) -> None:
 
 
 def test_an_unknown_signature_lists_the_known() -> None:
-    with pytest.raises(NotFound, match=r"\['image', 'serving_default'\]"):
+    with pytest.raises(UnknownSignature, match=r"\['image', 'serving_default'\]"):
         MANIFESTO.signature("nope")
     assert MANIFESTO.signature("") is MANIFESTO.signatures["serving_default"]
 
