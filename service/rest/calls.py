@@ -5,10 +5,11 @@ import time
 
 from starlette.requests import ClientDisconnect, Request
 
+from service.answering import Read
 from service.errors import Cancelled, DeadlineExceeded, InvalidInput
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictRequest, PredictResult
-from service.predictor import Predictor, Read
+from service.predictor import Predictor
 from service.rest import errors
 
 DEADLINE = "x-request-deadline-ms"
