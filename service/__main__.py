@@ -8,6 +8,7 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service import logs
 from service.settings import Settings
 
 
@@ -20,14 +21,14 @@ def main() -> int:
     except SettingsError as error:
         print(f"python -m service: {error}; see --help", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logs.configure(settings.log_level, settings.log_format)
     # After the arguments are known to be good: `--help` answers at once.
     import asyncio
 
     import uvloop
 
-    from service.lifecycle import StartError, serve
+    from service.bootstrap import StartError
+    from service.lifecycle import serve
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

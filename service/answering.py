@@ -1,6 +1,7 @@
 """One version's answer: leased, the body read, images decoded, rows batched, outputs completed."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from service.catalog import Catalog
@@ -16,7 +17,7 @@ Read = Callable[[Manifest], Awaitable[PredictRequest]]
 class Question:
     """What a call asks: its body is read once, by the first version that is found, whoever else answers it too.
 
-    `resolved` is the version found last: the one to name where the call fails.
+    `resolved` is the version found last: the one to name where the call fails. `reading` took that many seconds.
     """
 
     def __init__(self, read: Read) -> None:
@@ -24,15 +25,18 @@ class Question:
         self._reading = asyncio.Lock()
         self._outcome: PredictRequest | Exception | None = None
         self.resolved: ModelRef | None = None
+        self.reading = 0.0
 
     async def request(self, manifest: Manifest) -> PredictRequest:
         """Raises what reading raised, every time."""
         async with self._reading:
             if self._outcome is None:
+                began = time.monotonic()
                 try:
                     self._outcome = await self._read(manifest)
                 except Exception as error:
                     self._outcome = error
+                self.reading = time.monotonic() - began
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome

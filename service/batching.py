@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,7 @@ class _Entry:
     deadline: float | None
     since: float
     future: "asyncio.Future[Answer]"
+    context: Context = field(default_factory=copy_context)
 
     @property
     def size(self) -> int:
@@ -145,7 +147,7 @@ class Batcher:
                 self._timer = self._loop.call_later(wait, self._pump)
                 return
             if batch := self._take(queue):
-                task = self._loop.create_task(self._run(queue, batch))
+                task = self._loop.create_task(self._run(queue, batch), context=batch[0].context)
                 self._running[task] = batch
                 task.add_done_callback(self._finished)
 

@@ -1,12 +1,15 @@
 """The composition root: the only file that names concrete classes."""
 
+import os
 from dataclasses import dataclass
 
+from service.access import Access
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
 from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher
 from service.catalog import Catalog
+from service.current import Tracing
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.policy import SizeAndDelay
@@ -15,6 +18,12 @@ from service.preparation import Limits, Preparation
 from service.profiles import ProfileStore, cores
 from service.repository import Repository
 from service.settings import BackendName, Settings
+
+_OTLP = "http/protobuf"
+
+
+class StartError(Exception):
+    """Why the service cannot start, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Core:
     preparation: Preparation
     predictor: Predictor
     metrics: Metrics
+    access: Access
+    tracing: Tracing | None
 
 
 def build(settings: Settings) -> Core:
@@ -39,8 +50,9 @@ def build(settings: Settings) -> Core:
     embedded = settings.backend is BackendName.embedded
     catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
-    predictor = Predictor(catalog, Answering(catalog, preparation), metrics, settings.max_in_flight)
-    return Core(catalog, preparation, predictor, metrics)
+    tracing = _tracing(settings)
+    predictor = Predictor(catalog, Answering(catalog, preparation), metrics, settings.max_in_flight, tracing)
+    return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing)
 
 
 def _backend(settings: Settings) -> Backend:
@@ -50,3 +62,20 @@ def _backend(settings: Settings) -> Backend:
     from service.backends.tf_serving import TFServingBackend
 
     return TFServingBackend(settings.target, repository if settings.repository.is_dir() else None)
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    """OpenTelemetry's own variables turn traces on too. Raises StartError where they ask for what is not here."""
+    named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    asked = settings.otlp_endpoint or any(map(os.environ.get, named))
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if not asked or off:
+        return None
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if os.environ.get(name, _OTLP) != _OTLP:
+            raise StartError(f"{name}={os.environ[name]}: traces leave as {_OTLP} only, usually to port 4318; unset it")
+    try:
+        from service.tracing import OtlpTracing
+    except ModuleNotFoundError as error:
+        raise StartError(f"traces need OpenTelemetry ({error}): pip install 'image-model-server[tracing]'") from error
+    return OtlpTracing(settings.otlp_endpoint)

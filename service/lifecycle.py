@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 
-from service.bootstrap import build
+from service.bootstrap import StartError, build
 from service.catalog import Catalog
 from service.errors import NotReady
 from service.rest.app import create_app
@@ -22,10 +22,6 @@ from service.settings import Settings
 _log = logging.getLogger("service")
 _GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
 _UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
-
-
-class StartError(Exception):
-    """Why the service cannot start, in one line."""
 
 
 class _Stop:
@@ -54,8 +50,9 @@ async def serve(settings: Settings) -> None:
     reserved = _bind(settings.host, settings.grpc_port, "--grpc-port")
     grpc_port = reserved.getsockname()[1]
     core = build(settings)
-    http = HttpServer(create_app(core.predictor, core.metrics, settings.max_body_bytes), listener, _GRACE)
-    rpc = GrpcServer(core.predictor, _address(settings.host, grpc_port), settings.max_body_bytes)
+    app = create_app(core.predictor, core.metrics, core.access, settings.max_body_bytes)
+    http = HttpServer(app, listener, _GRACE)
+    rpc = GrpcServer(core.predictor, core.access, _address(settings.host, grpc_port), settings.max_body_bytes)
     _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
     await http.start()
     watching = asyncio.create_task(_keep_in_step(core.catalog, rpc, reserved, settings))
@@ -76,6 +73,8 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait_for(core.catalog.close(), _UNLOAD)
     except TimeoutError:
         _log.error("a model did not unload within %.0f s; leaving without it", _UNLOAD)
+    if core.tracing is not None:
+        await asyncio.to_thread(core.tracing.close)
     _log.info("drained")
 
 

@@ -57,13 +57,18 @@ def is_model_name(name: str) -> bool:
 class Timings:
     """Seconds a request spent in each stage."""
 
+    read: float = 0.0
     decode: float = 0.0
     queue: float = 0.0
     compute: float = 0.0
     total: float = 0.0
 
+    def parts(self) -> Mapping[str, float]:
+        """In the order in which they happen."""
+        return {"read": self.read, "decode": self.decode, "queue": self.queue, "compute": self.compute}
+
     def stages(self) -> Mapping[str, float]:
-        return {"decode": self.decode, "queue": self.queue, "compute": self.compute, "total": self.total}
+        return {**self.parts(), "total": self.total}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,55 @@
-"""Every Prometheus series of the service, in one registry of its own."""
+"""Every Prometheus series of the service, in one registry of its own.
 
-from collections.abc import Callable
+With several workers each keeps its numbers in files that outlive it, named after the worker's number: whichever is
+scraped adds up all of them, and one that is started again counts on where its predecessor ended.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from service import footprint
+from service.current import OK, Current
 from service.messages import ModelRef, PredictResult
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-OK = "OK"
+_BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
+_ENGINES = ("ai-edge-litert", "tensorflow", "grpcio", "fastapi")
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """How one of several workers counts: its number, the folder they all keep their files in, their parent process."""
+
+    worker: int
+    folder: Path
+    parent: int
 
 
 class Metrics:
     """Names, labels and units are the public interface of dashboards: add, do not rename."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Shared | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
-        self._registry = CollectorRegistry()
+        self._registry = self._page = CollectorRegistry()
+        self._shared = shared
+        if shared is not None:
+            os.environ[_FOLDER] = str(shared.folder)
+            values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]
+            self._page = CollectorRegistry()
+            MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]
+        self._page.register(_Process(shared.parent if shared else None))
         self._requests = Counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
@@ -26,9 +58,24 @@ class Metrics:
         )
         self._stages = Histogram(
             "model_server_stage_seconds",
-            "Seconds of successful calls by stage: decode, queue, compute, and total.",
+            "Seconds of successful calls by stage: read (the body), decode, queue, compute; total, which is these; "
+            "and render, the answer's writing and sending.",
             ("model", "version", "stage"),
             buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._request_bytes = Histogram(
+            "model_server_request_bytes",
+            "Bytes of the bodies of predict calls.",
+            ("model", "version", "protocol"),
+            buckets=_BYTES,
+            registry=self._registry,
+        )
+        self._response_bytes = Histogram(
+            "model_server_response_bytes",
+            "Bytes of the answers to predict calls.",
+            ("model", "version", "protocol"),
+            buckets=_BYTES,
             registry=self._registry,
         )
         self._batch_rows = Histogram(
@@ -38,26 +85,38 @@ class Metrics:
             buckets=_ROWS,
             registry=self._registry,
         )
-        self._queue_rows = Gauge(
-            "model_server_queue_rows", "Rows waiting for a free slot.", ("model", "version"), registry=self._registry
-        )
-        self._states = Gauge(
-            "model_server_version_state",
-            "1 for the state a version is in.",
-            ("model", "version", "state"),
+        self._coalesced = Counter(
+            "model_server_coalesced_requests",
+            "Predict calls that were answered by the run of an identical one under way.",
+            ("model", "version"),
             registry=self._registry,
         )
-        self._in_flight = Gauge("model_server_requests_in_flight", "Predict calls under way.", registry=self._registry)
+        self._worker_starts = Counter(
+            "model_server_worker_starts", "Starts of worker processes, restarts among them.", registry=self._registry
+        )
+        self._queue_rows = self._gauge("model_server_queue_rows", "Rows waiting for a free slot.", "model", "version")
+        self._states = self._gauge(
+            "model_server_version_state",
+            "1 for the state a version is in; with several workers, how many of them have it in that state.",
+            *("model", "version", "state"),
+        )
+        self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
+        self._queues: dict[ModelRef, Callable[[], int]] = {}
+        self._answers: dict[tuple[ModelRef, str], _Answers] = {}
+        self._worker_starts.inc()
+        self._in_flight.set(0)
 
     def started(self) -> None:
         self._in_flight.inc()
 
-    def succeeded(self, protocol: str, result: PredictResult) -> None:
+    def succeeded(self, protocol: str, result: PredictResult, trace_id: str = "") -> None:
+        """`trace_id` of a trace that is kept becomes an exemplar."""
         self._in_flight.dec()
-        model, version = result.ref.name, str(result.ref.version)
-        self._requests.labels(model, version, protocol, OK).inc()
+        exemplar = {"trace_id": trace_id} if trace_id else None
+        answers = self._answers_of(result.ref, protocol)
+        answers.ok.inc(1, exemplar)
         for stage, seconds in result.timings.stages().items():
-            self._stages.labels(model, version, stage).observe(seconds)
+            answers.stages[stage].observe(seconds, exemplar)
 
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
         """`ref` None where the model is not served: a client's invention must not become a label."""
@@ -65,21 +124,104 @@ class Metrics:
         version = "" if ref is None or ref.version is None else str(ref.version)
         self._requests.labels(ref.name if ref else "", version, protocol, code).inc()
 
+    def finished(self, request: Current, render: float | None, sent: int) -> None:
+        """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
+        assert request.ref is not None
+        answers = self._answers_of(request.ref, request.protocol)
+        answers.request_bytes.observe(request.received)
+        answers.response_bytes.observe(sent)
+        if render is not None:
+            answers.stages["render"].observe(render)
+
     def batch(self, ref: ModelRef, rows: int) -> None:
         self._batch_rows.labels(ref.name, str(ref.version)).observe(rows)
 
+    def coalesced(self, ref: ModelRef) -> None:
+        self._coalesced.labels(ref.name, str(ref.version)).inc()
+
     def loaded(self, ref: ModelRef, queued_rows: Callable[[], int]) -> None:
-        """Starts to report a version's queue, read whenever somebody scrapes."""
-        self._queue_rows.labels(ref.name, str(ref.version)).set_function(queued_rows)
+        """Starts to report a version's queue."""
+        self._queues[ref] = queued_rows
 
     def unloaded(self, ref: ModelRef) -> None:
-        self._queue_rows.remove(ref.name, str(ref.version))
+        del self._queues[ref]
+        series = self._queue_rows.labels(ref.name, str(ref.version))
+        if self._shared is None:
+            self._queue_rows.remove(ref.name, str(ref.version))
+        else:  # a series in a file stays
+            series.set(0)
 
     def state(self, ref: ModelRef, state: str, previous: str | None) -> None:
         if previous is not None and previous != state:
             self._states.labels(ref.name, str(ref.version), previous).set(0)
         self._states.labels(ref.name, str(ref.version), state).set(1)
 
-    def page(self) -> tuple[bytes, str]:
-        """The text exposition and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+    def refresh(self) -> None:
+        """Looks at the queues. A page does so itself; with several workers the others' pages want to know too."""
+        for ref, queued_rows in self._queues.items():
+            self._queue_rows.labels(ref.name, str(ref.version)).set(queued_rows())
+
+    def page(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""
+        self.refresh()
+        encode, content_type = choose_encoder(accept)
+        return encode(self._page), content_type
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""
+        return Gauge(name, says, labels, multiprocess_mode="livesum", registry=self._registry)
+
+    def _answers_of(self, ref: ModelRef, protocol: str) -> "_Answers":
+        """Looking up a series by its labels costs as much as counting: once a version and protocol."""
+        found = self._answers.get((ref, protocol))
+        if found is None:
+            model, number = ref.name, str(ref.version)
+            stages = ("read", "decode", "queue", "compute", "total", "render")
+            found = self._answers[ref, protocol] = _Answers(
+                self._requests.labels(model, number, protocol, OK),
+                {stage: self._stages.labels(model, number, stage) for stage in stages},
+                self._request_bytes.labels(model, number, protocol),
+                self._response_bytes.labels(model, number, protocol),
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    ok: Counter
+    stages: dict[str, Histogram]
+    request_bytes: Histogram
+    response_bytes: Histogram
+
+
+class _Process(Collector):
+    """What this process takes, or (`parent` of several workers) the whole family; and what it is made of."""
+
+    def __init__(self, parent: int | None) -> None:
+        self._parent = parent
+        engines = {name.replace("-", "_"): _installed(name) for name in _ENGINES}
+        self._build = {"version": _installed("image-model-server"), "python": platform.python_version(), **engines}
+
+    def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("model_server_build", "What is running here.", self._build)
+        try:
+            now = footprint.of(self._parent)
+        except OSError:  # no /proc
+            return
+        yield CounterMetricFamily("process_cpu_seconds", "Processor time, of all workers.", now.cpu_seconds)
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Memory in RAM, of all workers.", now.resident_bytes)
+        yield GaugeMetricFamily("process_open_fds", "Open files and sockets, of all workers.", now.open_files)
+        yield GaugeMetricFamily("process_max_fds", "Most open files and sockets of one process.", now.most_files)
+        yield GaugeMetricFamily("process_start_time_seconds", "When the service was started, Unix time.", now.started)
+
+
+def forget(worker: int, folder: Path) -> None:
+    """What a worker that died said of its present is no longer true; what it counted stays."""
+    mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

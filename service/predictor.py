@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from service import current
 from service.answering import Answering, Question, Read
 from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, Overloaded, ServiceError
@@ -18,9 +19,16 @@ from service.servable import Status
 class Predictor:
     """Owns the count of requests under way, and whether new ones should come at all."""
 
-    def __init__(self, catalog: Catalog, answering: Answering, metrics: Metrics, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        answering: Answering,
+        metrics: Metrics,
+        max_in_flight: int,
+        tracing: current.Tracing | None = None,
+    ) -> None:
         self._catalog, self._answering, self._metrics = catalog, answering, metrics
-        self._max_in_flight = max_in_flight
+        self._max_in_flight, self._tracing = max_in_flight, tracing
         self._failures = FailureLog()
         self._in_flight = 0
         self._draining = False
@@ -33,6 +41,10 @@ class Predictor:
         """
         started = time.monotonic()
         question = Question(read)
+        request = current.get()
+        request.protocol = call.protocol
+        if self._tracing is not None:
+            self._tracing.begin(request)
         self._metrics.started()
         self._in_flight += 1
         try:
@@ -41,15 +53,22 @@ class Predictor:
                 result = await self._answering.answer(call.ref, question, call.deadline)
         except BaseException as error:
             failure = _as_service_error(error)
+            request.ref = question.resolved
             self._metrics.failed(call.protocol, failure.code, question.resolved)
             self._failures.record(call.ref, failure)
+            if request.span is not None:
+                request.span.end(failure.code, {})
             if failure is error or isinstance(failure, Cancelled):
                 raise
             raise failure from error
         finally:
             self._in_flight -= 1
-        result = replace(result, timings=replace(result.timings, total=time.monotonic() - started))
-        self._metrics.succeeded(call.protocol, result)
+        request.answered = time.monotonic()
+        timings = replace(result.timings, read=question.reading, total=request.answered - started)
+        result, request.ref = replace(result, timings=timings), result.ref
+        self._metrics.succeeded(call.protocol, result, request.exemplar)
+        if request.span is not None:
+            request.span.end(current.OK, result.timings.parts())
         return result
 
     async def describe(self, ref: ModelRef) -> Manifest:

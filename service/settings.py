@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.logs import LogFormat
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -63,6 +65,13 @@ class Settings(BaseSettings):
         description="seconds to go on answering after SIGTERM, while load balancers notice that /readyz says no",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: LogFormat = Field(LogFormat.text, description="text for people, or json: one event a line")
+    access_log: bool = Field(False, description="a line in the log for every request, without its body")
+    otlp_endpoint: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description="http://host:4318 of an OpenTelemetry collector, for traces; OTEL_EXPORTER_OTLP_ENDPOINT too",
+    )
 
     @model_validator(mode="after")
     def _target_with_tfserving(self) -> "Settings":

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from service import errors
+from service import current, errors
 from service.backends.base import Found, Loaded
 from service.manifest import Manifest
 from service.messages import Tensors, is_model_name
@@ -48,7 +48,8 @@ class UpstreamRunner:
         for alias, array in inputs.items():
             request.inputs[alias].CopyFrom(codec.to_request_proto(array))
         try:
-            reply = await self._stub.Predict(request, timeout=timeout)
+            with current.upstream(self._target) as metadata:
+                reply = await self._stub.Predict(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             kind = _ERRORS.get(error.code(), errors.BackendFailed)
             raise kind(f"{self._target} answered {error.code().name}: {error.details()}") from error

@@ -5,6 +5,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
+from service.access import Access
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.predictor import Predictor
@@ -12,7 +13,7 @@ from service.rest import errors, health, predict
 from service.rest.middleware import RequestGuard
 
 
-def create_app(predictor: Predictor, metrics: Metrics, max_body_bytes: int) -> FastAPI:
+def create_app(predictor: Predictor, metrics: Metrics, access: Access, max_body_bytes: int) -> FastAPI:
     """An ASGI application over one predictor. `/docs` works without a network."""
     app: FastAPI = FastAPIOffline(
         title="image-model-server", description="Image classifiers over HTTP.", redoc_url=None
@@ -27,5 +28,5 @@ def create_app(predictor: Predictor, metrics: Metrics, max_body_bytes: int) -> F
     app.add_exception_handler(ServiceError, errors.service_error)
     app.add_exception_handler(HTTPException, errors.http_error)
     app.add_exception_handler(Exception, errors.unexpected)
-    app.add_middleware(RequestGuard, max_body_bytes=max_body_bytes, draining=lambda: predictor.draining)
+    app.add_middleware(RequestGuard, max_body_bytes=max_body_bytes, draining=lambda: predictor.draining, access=access)
     return app

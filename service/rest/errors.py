@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from service.current import REQUEST_ID as REQUEST_ID  # where the edge's own files look for it
 from service.errors import Code, Overloaded, ServiceError
 
 STATUS: dict[Code, int] = {
@@ -24,7 +25,6 @@ STATUS: dict[Code, int] = {
     Code.CANCELLED: 499,
     Code.BACKEND: 500,
 }
-REQUEST_ID = "x-request-id"
 
 
 class ErrorFields(BaseModel):

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.messages import ModelRef
@@ -28,9 +29,9 @@ def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         return JSONResponse({"status": "ready", "models": predictor.available()})
 
     @routes.get("/metrics", response_model=None)
-    async def scrape() -> Response:
-        """Prometheus' text format."""
-        page, content_type = metrics.page()
+    async def scrape(request: Request) -> Response:
+        """Prometheus' text format, or OpenMetrics where Accept asks for it."""
+        page, content_type = metrics.page(request.headers.get("accept", ""))
         return Response(page, headers={"content-type": content_type})
 
     @routes.get("/models", response_model=None)

@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc.aio
 
+from service import current
 from service.messages import Call, ModelRef
 
-REQUEST_ID = "x-request-id"
 ROUTING_KEY = "x-routing-key"
 
 
@@ -19,7 +19,7 @@ def of(ref: ModelRef, context: "grpc.aio.ServicerContext[Any, Any]") -> Call:
         protocol="grpc",
         deadline=None if left is None else time.monotonic() + left,
         key=_text(metadata.get(ROUTING_KEY)),
-        request_id=_text(metadata.get(REQUEST_ID)),
+        request_id=current.get().request_id,
     )
 
 

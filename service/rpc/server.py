@@ -7,7 +7,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
+from service.access import Access
 from service.predictor import Predictor
+from service.rpc.observing import Observing
 from service.rpc.tfserving import ModelService, PredictionService
 from service.wire.stubs import model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -18,14 +20,15 @@ SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.Mode
 class GrpcServer:
     """Listens once started. Health says SERVING from then until `drain`."""
 
-    def __init__(self, predictor: Predictor, address: str, max_message_bytes: int) -> None:
+    def __init__(self, predictor: Predictor, access: Access, address: str, max_message_bytes: int) -> None:
         self._address = address
         self._server = grpc.aio.server(
+            interceptors=[Observing(access)],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # two servers on one port must be an error, not a lottery
-            ]
+            ],
         )
         self._health = health.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
