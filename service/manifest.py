@@ -136,6 +136,8 @@ class Manifest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""
+    definitions: Mapping[str, bytes] = field(default_factory=dict)
+    """A foreign graph's SignatureDefs, serialized, for clients who ask; empty where `signatures` say it all."""
 
     def signature(self, name: str) -> Signature:
         """The default one for an empty name. Raises UnknownSignature."""
@@ -153,6 +155,12 @@ class Manifest:
         recipe = self.preprocessing
         return recipe if recipe is not None and recipe.bytes_signature == signature else None
 
+    def document(self) -> dict[str, Any]:
+        """What JSON can say of it."""
+        document = asdict(self)
+        del document["definitions"]
+        return document
+
     def _check_labels(self) -> None:
         for signature in self.signatures.values():
             spec = signature.outputs.get(PROBABILITIES)
@@ -161,7 +169,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Writes `manifest.json` and `labels.txt` below a version folder."""
-        document = {"format": FORMAT, **asdict(self)}
+        document = {"format": FORMAT, **self.document()}
         del document["labels"], document["checked"]
         (folder / MANIFEST).parent.mkdir(parents=True, exist_ok=True)
         (folder / LABELS).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from service import current
 from service.answering import Answering, Question, Read
 from service.catalog import Catalog
-from service.errors import BackendFailed, Cancelled, DeadlineExceeded, Overloaded, ServiceError
+from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
 from service.failures import FailureLog
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictResult
@@ -77,10 +77,17 @@ class Predictor:
         with self._catalog.lease(ref) as servable:
             return servable.manifest
 
-    async def statuses(self, name: str) -> list[Status]:
-        """Every version ever seen of a model, newest first. Raises NotFound."""
+    async def statuses(self, name: str, version: int | None = None) -> list[Status]:
+        """Every version ever seen of a model, newest first, or the one asked for. Raises NotFound."""
         await self._catalog.look_for(name)
-        return self._catalog.statuses(name)
+        statuses = self._catalog.statuses(name)
+        if version is None:
+            return statuses
+        found = [status for status in statuses if status.version == version]
+        if not found:
+            known = [status.version for status in statuses]
+            raise NotFound(f"model {name!r} has no version {version}; versions seen: {known}", versions=known)
+        return found
 
     def available(self) -> Mapping[str, list[int]]:
         """Model name -> versions that answer, newest first."""

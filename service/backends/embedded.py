@@ -118,7 +118,7 @@ class EmbeddedBackend:
             from service.backends.saved_model import SavedModelRunner
 
             whole = SavedModelRunner(folder)
-            return whole, Manifest(name, version, whole.signatures)
+            return whole, Manifest(name, version, whole.signatures, definitions=whole.definitions)
         fast, profile = self._litert(folder / TFLITE, None)
         return fast, Manifest(name, version, fast.signatures, profile=profile)
 

@@ -46,6 +46,7 @@ class SavedModelRunner:
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="tensorflow")
         self.signatures = signatures.from_protos(self._definitions)
+        self.definitions = signatures.serialized(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, signature, inputs, outputs)

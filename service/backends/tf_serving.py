@@ -130,7 +130,10 @@ class TFServingBackend:
         runner = UpstreamRunner(self._predict, self._target, name, version)
         manifest = await asyncio.to_thread(self._own_manifest, name, version)
         if manifest is None:
-            manifest = Manifest(name, version, await self._signatures(name, version))
+            definitions = await self._definitions(name, version)
+            manifest = Manifest(
+                name, version, signatures.from_protos(definitions), definitions=signatures.serialized(definitions)
+            )
         return Loaded(manifest, runner)
 
     def _own_manifest(self, name: str, version: int) -> Manifest | None:
@@ -141,7 +144,7 @@ class TFServingBackend:
         except FileNotFoundError:
             return None
 
-    async def _signatures(self, name: str, version: int) -> dict[str, Any]:
+    async def _definitions(self, name: str, version: int) -> dict[str, Any]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = name
         request.model_spec.version.value = version
@@ -151,7 +154,7 @@ class TFServingBackend:
             raise self._unreachable(error) from error
         definitions = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(definitions)
-        return signatures.from_protos(definitions.signature_def)
+        return dict(definitions.signature_def)
 
     async def close(self) -> None:
         await self._channel.close()

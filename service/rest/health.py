@@ -44,6 +44,6 @@ def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         """One model: the states of its versions, and what the version asked for says of itself."""
         statuses = [asdict(status) for status in await predictor.statuses(model)]
         manifest = await predictor.describe(ModelRef.parse(model, version))
-        return {"versions": statuses, "manifest": asdict(manifest)}
+        return {"versions": statuses, "manifest": manifest.document()}
 
     return routes

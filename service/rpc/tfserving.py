@@ -2,28 +2,17 @@
 
 from typing import Any
 
-import grpc
 import grpc.aio
 
-from service.errors import InvalidInput, NotFound, ServiceError
+from service.errors import InvalidInput, ServiceError, Unsupported
 from service.manifest import Manifest
 from service.messages import ModelRef, PredictRequest
 from service.predictor import Predictor
 from service.rpc import calls, errors
-from service.servable import State
-from service.wire import codec, signatures
-from service.wire.stubs import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from service.wire import codec, model_info, signatures
+from service.wire.stubs import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-_STATES = {state: get_model_status_pb2.ModelVersionStatus.State.Value(state) for state in State}
-_SIGNATURE_DEF = "signature_def"
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # generated
@@ -41,26 +30,35 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         except ServiceError as error:
             await errors.abort(context, error)
         reply = predict_pb2.PredictResponse()
-        _name(reply.model_spec, result.ref, result.signature)
+        spec = reply.model_spec
+        # The name that was asked for, the version that answered, the signature that an empty name meant.
+        spec.name, spec.version.value, spec.signature_name = (
+            request.model_spec.name,
+            result.ref.version,
+            result.signature,
+        )
         for alias, array in result.outputs.items():
             reply.outputs[alias].CopyFrom(codec.to_proto(array))
         return reply
 
     async def GetModelMetadata(self, request: Any, context: Context) -> Any:
         try:
-            if list(request.metadata_field) != [_SIGNATURE_DEF]:
-                asked = list(request.metadata_field)
-                raise InvalidInput(f"metadata_field must be exactly [{_SIGNATURE_DEF!r}], got {asked}")
-            manifest = await self._predictor.describe(_ref(request))
+            ref = _ref(request)
+            asked = list(request.metadata_field)
+            if not asked or set(asked) != {model_info.SIGNATURE_DEF}:
+                raise InvalidInput(f"metadata_field takes {model_info.SIGNATURE_DEF!r} and nothing else, got {asked}")
+            return model_info.metadata(await self._predictor.describe(ref))
         except ServiceError as error:
             await errors.abort(context, error)
-        definitions = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in manifest.signatures.items():
-            definitions.signature_def[name].CopyFrom(signatures.to_proto(signature))
-        reply = get_model_metadata_pb2.GetModelMetadataResponse()
-        _name(reply.model_spec, ModelRef(manifest.name, manifest.version), "")
-        reply.metadata[_SIGNATURE_DEF].Pack(definitions)
-        return reply
+
+    async def Classify(self, request: Any, context: Context) -> Any:
+        await errors.abort(context, _NOT_HERE)
+
+    async def Regress(self, request: Any, context: Context) -> Any:
+        await errors.abort(context, _NOT_HERE)
+
+    async def MultiInference(self, request: Any, context: Context) -> Any:
+        await errors.abort(context, _NOT_HERE)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # generated
@@ -71,41 +69,51 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
 
     async def GetModelStatus(self, request: Any, context: Context) -> Any:
         try:
-            ref = _ref(request)
-            statuses = await self._predictor.statuses(ref.name)
-            if ref.version is not None:
-                statuses = [status for status in statuses if status.version == ref.version]
-                if not statuses:
-                    raise NotFound(f"model {ref.name!r} has no version {ref.version}")
+            ref = _ref(request)  # its label, if any, is not looked at
+            return model_info.status(await self._predictor.statuses(ref.name, ref.version))
         except ServiceError as error:
             await errors.abort(context, error)
-        reply = get_model_status_pb2.GetModelStatusResponse()
-        for status in statuses:
-            entry = reply.model_version_status.add(version=status.version, state=_STATES[status.state])
-            if status.state is State.END and status.error:
-                entry.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
-                entry.status.error_message = status.error
-        return reply
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Context) -> Any:
+        await errors.abort(context, _NO_CONFIG)
+
+
+_NOT_HERE = Unsupported("this server answers Predict; ask the same signature with it, its Examples serialized")
+_NO_CONFIG = Unsupported("models come from the folder of --repository: add or remove versions there")
 
 
 def _read(request: Any, manifest: Manifest) -> PredictRequest:
     name = request.model_spec.signature_name
-    known = manifest.signature(name).inputs
-    if unknown := sorted(set(request.inputs) - set(known)):  # before anything of it is unpacked
-        raise InvalidInput(f"signature {name!r} has no input {unknown[0]!r}; it takes {sorted(known)}")
+    _check_names(request, manifest, name)  # before anything of it is unpacked
     inputs = {alias: codec.to_array(alias, tensor) for alias, tensor in request.inputs.items()}
+    if len(inputs) < len(manifest.signature(name).inputs):
+        inputs = signatures.defaults(manifest, name) | inputs
     return PredictRequest(inputs, name, tuple(request.output_filter))
 
 
+def _check_names(request: Any, manifest: Manifest, name: str) -> None:
+    """Raises InvalidInput where inputs are unknown, or missing and without a default."""
+    sent, known = set(request.inputs), set(manifest.signature(name).inputs)
+    if sent == known:
+        return
+    extra = sorted(sent - known)
+    missing = sorted(known - sent - set(signatures.defaults(manifest, name)))
+    if len(sent) != len(known) and (extra or missing):
+        raise InvalidInput(
+            f"{len(sent)} inputs were sent, {sorted(sent)}, and the signature takes {len(known)}, {sorted(known)}; "
+            f"extra: {extra}, missing: {missing}"
+        )
+    if extra or missing:
+        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too much"
+        raise InvalidInput(f"the request {what}: {sorted(sent)} were sent, the signature takes {sorted(known)}")
+
+
 def _ref(request: Any) -> ModelRef:
+    if not request.HasField("model_spec"):
+        raise InvalidInput("the request has no model_spec; name a model in it")
     spec = request.model_spec
     if not spec.name:
         raise InvalidInput("model_spec needs a name")
     if spec.HasField("version_label"):
         return ModelRef(spec.name, label=spec.version_label)
     return ModelRef(spec.name, spec.version.value if spec.HasField("version") else None)
-
-
-def _name(spec: Any, ref: ModelRef, signature: str) -> None:
-    spec.name, spec.signature_name = ref.name, signature
-    spec.version.value = ref.version

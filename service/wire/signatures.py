@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.manifest import Signature, TensorSpec
+from service.manifest import Manifest, Signature, TensorSpec
+from service.messages import DEFAULT_SIGNATURE, Array
 from service.wire import codec
 from service.wire.stubs import meta_graph_pb2, saved_model_pb2
 
@@ -39,6 +40,17 @@ def from_protos(definitions: Mapping[str, SignatureDef]) -> dict[str, Signature]
         for name, definition in definitions.items()
         if not name.startswith("__") and definition.outputs
     }
+
+
+def serialized(definitions: Mapping[str, SignatureDef]) -> dict[str, bytes]:
+    """All of them, as they are: for `Manifest.definitions`."""
+    return {name: definition.SerializeToString() for name, definition in definitions.items()}
+
+
+def defaults(manifest: Manifest, name: str) -> dict[str, Array]:
+    """The inputs of a signature that may be left out, with what then stands for them."""
+    definition = meta_graph_pb2.SignatureDef.FromString(manifest.definitions.get(name or DEFAULT_SIGNATURE, b""))
+    return {alias: codec.to_array(alias, tensor) for alias, tensor in definition.defaults.items()}
 
 
 def _specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:

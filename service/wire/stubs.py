@@ -35,6 +35,8 @@ with _bare_tensorflow():
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
+        model_management_pb2,
         model_pb2,
         model_service_pb2_grpc,
         predict_pb2,
@@ -46,7 +48,9 @@ __all__ = [
     "config_pb2",
     "get_model_metadata_pb2",
     "get_model_status_pb2",
+    "inference_pb2",
     "meta_graph_pb2",
+    "model_management_pb2",
     "model_pb2",
     "model_service_pb2_grpc",
     "predict_pb2",

@@ -1,6 +1,7 @@
 """The gateway in front of a server that speaks PredictionService: here, a second process of this very service."""
 
 import asyncio
+import base64
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.serving import Service, running
 from tests.testdata import needs_testdata, with_half_plus_two
 
 PHOTO = encode(photo(), "JPEG")
+B64 = base64.b64encode(PHOTO).decode()
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,20 @@ def test_anybodys_model_upstream(gateway: Service) -> None:
     body = {"instances": [[1.0], [2.0]]}
     reply = httpx.post(f"{gateway.url}/predict/half_plus_two", json=body, timeout=30)
     assert reply.json()["outputs"] == {"y": [[2.5], [3.0]]}
+
+
+@needs_testdata
+def test_tensorflow_servings_rest_in_front(gateway: Service, upstream: Service) -> None:
+    """Its clients change an address, and are told what the upstream would have told them."""
+    for name, body in (("half_plus_two", {"inputs": [1, 2]}), ("lenet5", {"instances": [{"b64": B64}] * 2})):
+        for path in ("", "/metadata"):
+            direct, through = (httpx.get(f"{service.url}/v1/models/{name}{path}") for service in (upstream, gateway))
+            assert direct.status_code == 200 and direct.json() == through.json()
+        direct, through = (
+            httpx.post(f"{service.url}/v1/models/{name}:predict", json=body, timeout=30)
+            for service in (upstream, gateway)
+        )
+        assert direct.status_code == 200 and direct.json() == through.json()
 
 
 @pytest.mark.parametrize(("path", "status"), [("nobody", 404), ("lenet5?version=9", 404)])

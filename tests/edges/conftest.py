@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import zoo
 from tests.serving import Service, running
 from tests.testdata import with_half_plus_two
 
@@ -20,6 +21,9 @@ def samples(lenet5_repository: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def service(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     repository = with_half_plus_two(lenet5_repository, tmp_path_factory.mktemp("edges"))
+    zoo.write(repository)
+    (repository / "broken" / "1").mkdir(parents=True)
+    (repository / "broken" / "1" / "saved_model.pb").write_bytes(b"no SavedModel")
     with running("--repository", repository) as service:
         service.wait_ready()
         yield service

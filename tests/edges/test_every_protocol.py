@@ -14,6 +14,7 @@ import pytest
 from service.errors import Code
 from service.messages import Array, strings
 from service.rest import errors as rest
+from service.rest import tfserving
 from service.rpc import errors as rpc
 from service.wire import codec
 from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
@@ -111,6 +112,25 @@ def ask_http(service: Service, case: Case) -> Outcome:
     return Outcome(None, "", document["version"], answers)
 
 
+def ask_tensorflow_servings_rest(service: Service, case: Case) -> Outcome:
+    if isinstance(case.inputs, list):
+        instances: Any = [{"b64": base64.b64encode(data).decode()} for data in case.inputs]
+    else:
+        instances = (case.inputs.astype(str) if case.inputs.dtype == object else case.inputs).tolist()
+    which = "" if case.version is None else f"/versions/{case.version}"
+    body = json.dumps({"instances": instances, "signature_name": case.signature})
+    reply = httpx.post(f"{service.url}/v1/models/{case.model}{which}:predict", content=body, timeout=30)
+    if reply.status_code != 200:
+        codes = [code for code, status in tfserving.STATUS.items() if status == reply.status_code]
+        return Outcome(case.code if case.code in codes else codes[0], reply.json()["error"])
+    metadata = httpx.get(f"{service.url}/v1/models/{case.model}{which}/metadata", timeout=30).json()
+    rows = reply.json()["predictions"]
+    if "probabilities" in str(metadata):
+        scores = [row["probabilities"] if isinstance(row, dict) else row for row in rows]
+        rows = [str(np.argmax(row)) for row in scores]
+    return Outcome(None, "", int(metadata["model_spec"]["version"]), rows)
+
+
 def ask_grpc(service: Service, case: Case) -> Outcome:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = case.model
@@ -137,7 +157,11 @@ def ask_grpc(service: Service, case: Case) -> Outcome:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items()])
 def test_every_protocol_gives_the_same_outcome(service: Service, case: Case) -> None:
-    asks: dict[str, Callable[[Service, Case], Outcome]] = {"http": ask_http, "grpc": ask_grpc}
+    asks: dict[str, Callable[[Service, Case], Outcome]] = {
+        "http": ask_http,
+        "grpc": ask_grpc,
+        "TensorFlow Serving's REST": ask_tensorflow_servings_rest,
+    }
     outcomes = {name: ask(service, case) for name, ask in asks.items()}
     for name, outcome in outcomes.items():
         assert outcome.code == case.code, (name, outcome)

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.messages import strings
+from service.wire import codec
 from service.wire.stubs import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
     types_pb2,
 )
+from tests import zoo
 from tests.images import encode, photo
 from tests.serving import Service
 from tests.testdata import needs_testdata
@@ -150,6 +155,62 @@ def test_a_deadline_that_cannot_be_met(prediction: Any, samples: dict[str, bytes
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def zoo_request(signature: str, **inputs: Any) -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = zoo.NAME, signature
+    for alias, value in inputs.items():
+        request.inputs[alias].CopyFrom(codec.to_proto(np.asarray(value, np.float32)))
+    return request
+
+
+def test_wrong_inputs_are_counted_and_named(prediction: Any) -> None:
+    def refused(request: Any) -> str:
+        code, message = code_of(lambda: prediction.Predict(request, timeout=30))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        return message
+
+    several = refused(zoo_request("a_scalar", x=[1], y=[1]))
+    assert "2 inputs" in several and "takes 1" in several and "extra: ['y'], missing: []" in several
+    none = refused(zoo_request("a_scalar"))
+    assert "0 inputs" in none and "extra: [], missing: ['x']" in none
+    other = refused(zoo_request("a_scalar", y=[1]))
+    assert "lacks 'x'" in other and "['y'] were sent" in other
+    assert "lacks 'x'" in refused(zoo_request("a_default", y=[1], b=[1]))
+    assert "missing: ['x']" in refused(zoo_request("a_default", b=[1]))
+
+
+def test_inputs_with_a_default_may_be_left_out(prediction: Any) -> None:
+    reply = prediction.Predict(zoo_request("a_default", x=[1]), timeout=30)
+    assert list(reply.outputs["b"].float_val) == [7] and list(reply.outputs["x"].float_val) == [1]
+    reply = prediction.Predict(zoo_request("a_default", x=[1], b=[8]), timeout=30)
+    assert list(reply.outputs["b"].float_val) == [8]
+
+
+def test_no_inputs_at_all(prediction: Any) -> None:
+    assert list(prediction.Predict(zoo_request("no_inputs"), timeout=30).outputs["y"].float_val) == [2.5]
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+def test_every_type_there_and_back(prediction: Any, dtype: str) -> None:
+    request = zoo_request(f"echo_{dtype}")
+    array = strings([b"", b"\xff"]) if dtype == "string" else np.asarray([[0, 1], [1, 0]]).astype(dtype)
+    request.inputs["x"].CopyFrom(codec.to_proto(array))
+    reply = prediction.Predict(request, timeout=30).outputs["y"]
+    assert reply == request.inputs["x"], "the field of its type, as it was sent"
+
+
+def test_what_is_not_done_here_says_what_to_do(prediction: Any, models: Any) -> None:
+    calls = {
+        "Predict": lambda: prediction.MultiInference(inference_pb2.MultiInferenceRequest(), timeout=30),
+        "--repository": lambda: models.HandleReloadConfigRequest(
+            model_management_pb2.ReloadConfigRequest(), timeout=30
+        ),
+    }
+    for says, call in calls.items():
+        code, message = code_of(call)
+        assert code is grpc.StatusCode.UNIMPLEMENTED and says in message
+
+
 def test_metadata_lists_every_signature(prediction: Any) -> None:
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "lenet5"
@@ -160,20 +221,33 @@ def test_metadata_lists_every_signature(prediction: Any) -> None:
     assert set(definitions.signature_def) == {"serving_default", "image", "tensor"}
     image = definitions.signature_def["image"].inputs["image"]
     assert image.dtype == types_pb2.DT_UINT8 and [dim.size for dim in image.tensor_shape.dim] == [-1, 28, 28, 3]
-    request.metadata_field[:] = ["nope"]
-    assert code_of(lambda: prediction.GetModelMetadata(request, timeout=30))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    for fields in (["nope"], ["signature_def", "nope"], []):
+        request.metadata_field[:] = fields
+        code, message = code_of(lambda: prediction.GetModelMetadata(request, timeout=30))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT and str(fields) in message
 
 
 def test_status(models: Any) -> None:
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "lenet5"
     (version,) = models.GetModelStatus(request, timeout=30).model_version_status
-    assert version.version == 1 and version.status.error_code == 0
+    assert version.version == 1 and version.HasField("status") and version.status.error_code == 0
     assert version.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
     request.model_spec.version.value = 9
     assert code_of(lambda: models.GetModelStatus(request, timeout=30))[0] is grpc.StatusCode.NOT_FOUND
     request.model_spec.name = "absent"
     assert code_of(lambda: models.GetModelStatus(request, timeout=30))[0] is grpc.StatusCode.NOT_FOUND
+    request.model_spec.Clear()
+    code, message = code_of(lambda: models.GetModelStatus(request, timeout=30))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and "name" in message
+
+
+def test_a_version_that_failed_says_why(models: Any) -> None:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "broken"
+    (version,) = models.GetModelStatus(request, timeout=30).model_version_status
+    assert version.state == get_model_status_pb2.ModelVersionStatus.END
+    assert version.status.error_code == grpc.StatusCode.UNKNOWN.value[0] and "broken/1" in version.status.error_message
 
 
 @pytest.mark.parametrize("name", ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"])
