@@ -63,4 +63,5 @@ class Answering:
         )
         timings = Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
         outputs = complete(manifest, request, answer.outputs)
-        return PredictResult(servable.ref, request.signature or DEFAULT_SIGNATURE, outputs, manifest.labels, timings)
+        signature = request.signature or DEFAULT_SIGNATURE
+        return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))

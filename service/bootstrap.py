@@ -17,6 +17,9 @@ from service.predictor import Predictor
 from service.preparation import Limits, Preparation
 from service.profiles import ProfileStore, cores
 from service.repository import Repository
+from service.routing.file import RoutesFile
+from service.routing.router import Router
+from service.routing.yaml_lines import RoutesError
 from service.settings import BackendName, Settings
 
 _OTLP = "http/protobuf"
@@ -36,10 +39,11 @@ class Core:
     metrics: Metrics
     access: Access
     tracing: Tracing | None
+    routes: RoutesFile
 
 
 def build(settings: Settings) -> Core:
-    """Needs a running event loop; loads nothing yet."""
+    """Needs a running event loop; loads nothing yet. Raises StartError."""
     metrics = Metrics()
     policy = SizeAndDelay(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
 
@@ -50,9 +54,14 @@ def build(settings: Settings) -> Core:
     embedded = settings.backend is BackendName.embedded
     catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
+    try:
+        routes = RoutesFile(settings.routes, metrics)
+    except RoutesError as error:
+        raise StartError(str(error)) from error
+    router = Router(Answering(catalog, preparation), routes, metrics)
     tracing = _tracing(settings)
-    predictor = Predictor(catalog, Answering(catalog, preparation), metrics, settings.max_in_flight, tracing)
-    return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing)
+    predictor = Predictor(catalog, router, metrics, settings.max_in_flight, tracing)
+    return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing, routes)
 
 
 def _backend(settings: Settings) -> Backend:

@@ -170,7 +170,9 @@ class Catalog:
         by_label = {model.servables[version].manifest.precision: version for version in sorted(model.servables)}
         if ref.label not in by_label:
             known = sorted(label for label in by_label if label)
-            raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}")
+            raise InvalidInput(
+                f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}", labels=known
+            )
         return model.servables[by_label[ref.label]]
 
     def _unknown(self, ref: ModelRef) -> NotFound:

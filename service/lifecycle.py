@@ -21,6 +21,7 @@ from service.settings import Settings
 
 _log = logging.getLogger("service")
 _GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
+_ROUTES_POLL = 1.0  # seconds between looks at the file of routes
 _UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
 
@@ -56,13 +57,15 @@ async def serve(settings: Settings) -> None:
     _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
     await http.start()
     watching = asyncio.create_task(_keep_in_step(core.catalog, rpc, reserved, settings))
+    following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
         watching.result()
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
-    await asyncio.wait((watching,))
+    following.cancel()
+    await asyncio.wait((watching, following))
     await rpc.drain()
     wait = settings.drain_seconds if stop.by == "SIGTERM" else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)

@@ -45,6 +45,8 @@ class ModelRef:
         return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
 
     def __str__(self) -> str:
+        if self.label is not None:
+            return f"{self.name}@{self.label}"
         return self.name if self.version is None else f"{self.name}/{self.version}"
 
 
@@ -98,16 +100,28 @@ class PredictRequest:
     signature: str = ""
     outputs: tuple[str, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        return max((len(array) for array in self.inputs.values() if array.ndim), default=1)
+
 
 @dataclass(frozen=True, slots=True)
 class PredictResult:
-    """What a call returns: `ref` always names the version that answered."""
+    """What a call returns: `ref` is the name asked for and the version that answered, `served_by` that version
+    under its own name, or all of an ensemble, whose first one's number is in `ref`.
+    """
 
     ref: ModelRef
     signature: str
     outputs: Tensors
     labels: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
+    served_by: tuple[ModelRef, ...] = ()
+
+    @property
+    def answered_by(self) -> ModelRef:
+        """Whom to count it for: the one version, or an ensemble's name without any."""
+        return self.served_by[0] if len(self.served_by) == 1 else ModelRef(self.ref.name)
 
 
 def strings(values: list[bytes]) -> Array:

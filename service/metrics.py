@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from service import footprint
 from service.current import OK, Current
 from service.messages import ModelRef, PredictResult
+from service.route_metrics import RouteMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -50,6 +51,7 @@ class Metrics:
             self._page = CollectorRegistry()
             MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]
         self._page.register(_Process(shared.parent if shared else None))
+        self.routes = RouteMetrics(self._registry)
         self._requests = Counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
@@ -113,7 +115,7 @@ class Metrics:
         """`trace_id` of a trace that is kept becomes an exemplar."""
         self._in_flight.dec()
         exemplar = {"trace_id": trace_id} if trace_id else None
-        answers = self._answers_of(result.ref, protocol)
+        answers = self._answers_of(result.answered_by, protocol)
         answers.ok.inc(1, exemplar)
         for stage, seconds in result.timings.stages().items():
             answers.stages[stage].observe(seconds, exemplar)
@@ -121,8 +123,8 @@ class Metrics:
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
         """`ref` None where the model is not served: a client's invention must not become a label."""
         self._in_flight.dec()
-        version = "" if ref is None or ref.version is None else str(ref.version)
-        self._requests.labels(ref.name if ref else "", version, protocol, code).inc()
+        model, version = ("", "") if ref is None else _labels(ref)
+        self._requests.labels(model, version, protocol, code).inc()
 
     def finished(self, request: Current, render: float | None, sent: int) -> None:
         """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
@@ -175,7 +177,7 @@ class Metrics:
         """Looking up a series by its labels costs as much as counting: once a version and protocol."""
         found = self._answers.get((ref, protocol))
         if found is None:
-            model, number = ref.name, str(ref.version)
+            model, number = _labels(ref)
             stages = ("read", "decode", "queue", "compute", "total", "render")
             found = self._answers[ref, protocol] = _Answers(
                 self._requests.labels(model, number, protocol, OK),
@@ -225,3 +227,7 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _labels(ref: ModelRef) -> tuple[str, str]:
+    return ref.name, "" if ref.version is None else str(ref.version)

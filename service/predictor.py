@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from service import current
-from service.answering import Answering, Question, Read
+from service.answering import Question, Read
 from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
 from service.failures import FailureLog
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictResult
 from service.metrics import Metrics
+from service.routing.report import report
+from service.routing.router import Router
 from service.servable import Status
 
 
@@ -22,12 +25,12 @@ class Predictor:
     def __init__(
         self,
         catalog: Catalog,
-        answering: Answering,
+        router: Router,
         metrics: Metrics,
         max_in_flight: int,
         tracing: current.Tracing | None = None,
     ) -> None:
-        self._catalog, self._answering, self._metrics = catalog, answering, metrics
+        self._catalog, self._router, self._metrics = catalog, router, metrics
         self._max_in_flight, self._tracing = max_in_flight, tracing
         self._failures = FailureLog()
         self._in_flight = 0
@@ -50,7 +53,7 @@ class Predictor:
         try:
             self._admit()
             async with asyncio.timeout(None if call.deadline is None else call.deadline - started):
-                result = await self._answering.answer(call.ref, question, call.deadline)
+                result = await self._router.answer(call, question)
         except BaseException as error:
             failure = _as_service_error(error)
             request.ref = question.resolved
@@ -65,20 +68,22 @@ class Predictor:
             self._in_flight -= 1
         request.answered = time.monotonic()
         timings = replace(result.timings, read=question.reading, total=request.answered - started)
-        result, request.ref = replace(result, timings=timings), result.ref
+        result, request.ref = replace(result, timings=timings), result.answered_by
         self._metrics.succeeded(call.protocol, result, request.exemplar)
         if request.span is not None:
             request.span.end(current.OK, result.timings.parts())
         return result
 
     async def describe(self, ref: ModelRef) -> Manifest:
-        """Raises NotFound or NotReady."""
-        await self._catalog.look_for(ref.name)
-        with self._catalog.lease(ref) as servable:
-            return servable.manifest
+        """What the version that `ref` means says of itself, under the name asked for. Raises NotFound or NotReady."""
+        return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
 
     async def statuses(self, name: str, version: int | None = None) -> list[Status]:
-        """Every version ever seen of a model, newest first, or the one asked for. Raises NotFound."""
+        """Every version ever seen of a model (of the one a route leads to), newest first, or the one asked for.
+
+        Raises NotFound.
+        """
+        name = self._router.stands_for(ModelRef(name)).name
         await self._catalog.look_for(name)
         statuses = self._catalog.statuses(name)
         if version is None:
@@ -93,6 +98,10 @@ class Predictor:
         """Model name -> versions that answer, newest first."""
         return self._catalog.available()
 
+    async def routes(self) -> Mapping[str, Any]:
+        """The routes in force and what is wrong with their file, as JSON."""
+        return await report(self._router.file, self._manifest)
+
     @property
     def trouble(self) -> str:
         """Why no new traffic should come here; empty where it should."""
@@ -101,6 +110,7 @@ class Predictor:
     def drain(self) -> None:
         """Readiness goes; requests are still answered until the edges close."""
         self._draining = True
+        self._router.end_shadows()
 
     @property
     def draining(self) -> bool:
@@ -109,6 +119,11 @@ class Predictor:
     @property
     def in_flight(self) -> int:
         return self._in_flight
+
+    async def _manifest(self, ref: ModelRef) -> Manifest:
+        await self._catalog.look_for(ref.name)
+        with self._catalog.lease(ref) as servable:
+            return servable.manifest
 
     def _admit(self) -> None:
         if self._in_flight > self._max_in_flight:

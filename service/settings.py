@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="address both servers listen on")
     http_port: Port = Field(8000, description="HTTP port; 0 takes any free one")
     grpc_port: Port = Field(8500, description="gRPC port; 0 takes any free one")
+    routes: Path | None = Field(
+        None,
+        description="YAML file of aliases, splits, labels, shadows, fallbacks, limits and ensembles: docs/routing.md",
+    )
     keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
     poll_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")
     max_batch_rows: int = Field(32, ge=1, description="rows that requests may share in one batch")

@@ -59,7 +59,9 @@ async def predict(predictor: Predictor, call: Call, request: Request, read: Read
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise Cancelled("the client went away")
-        return task.result()
+        result = task.result()
+        request.scope[errors.SERVED_BY] = ", ".join(map(str, result.served_by))  # a header, for every protocol
+        return result
     finally:
         gone.cancel()
         if not task.done():

@@ -25,6 +25,7 @@ STATUS: dict[Code, int] = {
     Code.CANCELLED: 499,
     Code.BACKEND: 500,
 }
+SERVED_BY = "x-served-by"
 
 
 class ErrorFields(BaseModel):

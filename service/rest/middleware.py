@@ -9,6 +9,7 @@ from service import current
 from service.access import Access
 from service.current import REQUEST_ID
 from service.errors import TooLarge
+from service.rest.errors import SERVED_BY
 
 
 class RequestGuard:
@@ -45,6 +46,8 @@ class RequestGuard:
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer[REQUEST_ID] = scope[REQUEST_ID]
+                if served_by := scope.get(SERVED_BY):
+                    answer[SERVED_BY] = served_by
                 if self._draining():  # clients reconnect elsewhere instead of meeting a closed socket
                     answer["connection"] = "close"
             else:

@@ -26,7 +26,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             return _read(request, manifest)
 
         try:
-            result = await self._predictor.predict(calls.of(_ref(request), context), read)
+            result = await calls.predict(self._predictor, _ref(request), context, read)
         except ServiceError as error:
             await errors.abort(context, error)
         reply = predict_pb2.PredictResponse()

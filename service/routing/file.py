@@ -1,0 +1,91 @@
+"""The file of routes under a running service: read, looked at again every second, taken over whole or not at all."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from service.metrics import Metrics
+from service.routing import schema
+from service.routing.routes import Routes
+from service.routing.yaml_lines import RoutesError
+
+_log = logging.getLogger(__name__)
+
+
+class RoutesFile:
+    """Owns the routes in force. `path` None means that there are none, and every name is a model's."""
+
+    def __init__(self, path: Path | None, metrics: Metrics) -> None:
+        """Raises RoutesError, one line that names the file, where it cannot be used."""
+        self.path, self._metrics = path, metrics
+        self.routes = Routes()
+        self.error = ""
+        """What is wrong with the file on disk, where it is not what is in force."""
+        self._taken: bytes = b""
+        self._seen: bytes | None = b""
+        if path is not None:
+            self._taken = self._seen = self._read()
+            self.routes = self._parse(self._taken)
+            metrics.routes.file(ok=True)
+
+    async def watch(self, interval: float) -> None:
+        """Looks every `interval` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.look()
+            except Exception:  # a fault of ours must not end the watch
+                _log.exception("the look at the routes failed")
+
+    async def look(self) -> None:
+        """Takes over what the file says once it says the same at two looks: a half-written one is no error, and may
+        even be valid. What cannot be used changes nothing and is logged once.
+        """
+        if self.path is None:
+            return
+        try:
+            content = await asyncio.to_thread(self._read)
+        except RoutesError as error:
+            self._seen = None
+            self._refuse(str(error))
+            return
+        if content != self._seen:  # may still be being written
+            self._seen = content
+            return
+        if content == self._taken:
+            if self.error:
+                self._accept("the routes in force are those of %s again")
+            return
+        try:
+            routes = self._parse(content)
+        except RoutesError as error:
+            self._refuse(str(error))
+            return
+        self.routes, self._taken = routes, content
+        self._accept("routes taken over from %s: " + (", ".join(sorted(routes.by_name)) or "none"))
+
+    def _accept(self, message: str) -> None:
+        self.error = ""
+        self._metrics.routes.file(ok=True)
+        _log.info(message, self.path)
+
+    def _refuse(self, error: str) -> None:
+        if error != self.error:
+            self.error = error
+            self._metrics.routes.file(ok=False)
+            _log.error("%s; the routes in force stay", error)
+
+    def _read(self) -> bytes:
+        assert self.path is not None
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise RoutesError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    def _parse(self, content: bytes) -> Routes:
+        try:
+            return schema.parse(content.decode())
+        except UnicodeDecodeError as error:
+            raise RoutesError(f"{self.path}: not UTF-8 ({error.reason})") from error
+        except RoutesError as error:
+            raise RoutesError(f"{self.path}: {error}") from error

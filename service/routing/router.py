@@ -1,0 +1,204 @@
+"""Carries out what a plan says: one target or several, the next where one fails, a shadow besides."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from service.answering import Answering, Question
+from service.current import OK
+from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError, TooLarge
+from service.failures import FailureLog
+from service.manifest import Manifest
+from service.messages import Call, ModelRef, PredictRequest, PredictResult
+from service.metrics import Metrics
+from service.routing import probabilities
+from service.routing.file import RoutesFile
+from service.routing.routes import Average, Plan, Route, Step
+from service.routing.shadows import Shadows
+
+_PASSING_ON = (Code.OVERLOADED, Code.NOT_READY, Code.BACKEND, Code.NOT_FOUND)
+"""Failures of a target that another may not have; the first of them found is what the client is told."""
+_MEMBERS_SHARE = 0.9  # of the time left: an ensemble that may do without a member must still answer in time
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    question: Question
+    deadline: float | None
+
+    @property
+    def left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+class Router:
+    """Owns how many calls are under way on each route."""
+
+    def __init__(self, answering: Answering, file: RoutesFile, metrics: Metrics) -> None:
+        self._answering, self.file, self._metrics = answering, file, metrics.routes
+        self._under_way: Counter[str] = Counter()
+        self._failures = FailureLog()
+        self._shadows = Shadows(self._take_shadow, metrics.routes)
+        self._chance = random.Random()
+
+    async def answer(self, call: Call, question: Question) -> PredictResult:
+        """The answer of what `call.ref` means by the routes in force.
+
+        Raises ServiceError, and TimeoutError where a route's own deadline ends it.
+        """
+        plan = self.file.routes.plan(call.ref, call.key, self._chance)
+        errand = _Errand(question, call.deadline)
+        if isinstance(plan, ModelRef):
+            return await self._answering.answer(plan, question, call.deadline)
+        try:
+            result = await self._follow(plan, errand)
+        except InvalidInput as error:
+            if call.ref.label is None or "labels" not in error.detail:
+                raise
+            known = sorted({*self.file.routes.labels_of(call.ref.name), *error.detail["labels"]})
+            raise InvalidInput(
+                f"{call.ref.name!r} has no version label {call.ref.label!r}; labels here: {known}", labels=known
+            ) from error
+        return replace(result, ref=ModelRef(call.ref.name, result.ref.version))
+
+    def stands_for(self, ref: ModelRef) -> ModelRef:
+        """The version that describes what `ref` names. Raises NotFound or InvalidInput."""
+        return self.file.routes.stands_for(ref)
+
+    def end_shadows(self) -> None:
+        """None runs or starts from here on: nobody waits for them."""
+        self._shadows.end()
+
+    async def _follow(self, plan: Plan, errand: _Errand) -> PredictResult:
+        route, started = plan.route, time.monotonic()
+        question = errand.question if route.max_rows is None else _bounded(errand.question, route)
+        late = None
+        if errand.deadline is None and route.latency_slo is not None:
+            late = started + route.latency_slo
+        with self._counted(route):
+            try:
+                async with asyncio.timeout(None if late is None else route.latency_slo):
+                    step, result = await self._first(plan, _Errand(question, late or errand.deadline))
+            finally:
+                errand.question.resolved = question.resolved
+        seconds = time.monotonic() - started
+        self._metrics.answered(route.name, seconds)
+        if plan.shadow is not None and step is plan.steps[0]:  # a substitute's answer says nothing about the target
+            self._shadows.ask(route, plan.shadow, question, result, seconds)
+        return result
+
+    async def _first(self, plan: Plan, errand: _Errand) -> tuple[Step, PredictResult]:
+        """The first step that answers, and its answer."""
+        failures: list[ServiceError] = []
+        for step in plan.steps:
+            try:
+                return step, await self._ask(plan, step, errand)
+            except ServiceError as error:
+                if error.code not in _PASSING_ON or (errand.left is not None and errand.left <= 0):
+                    raise
+                failures.append(error)
+                if step is not plan.steps[-1]:
+                    self._metrics.fell_back(plan.route.name, _label(plan, step), error.code)
+                    self._failures.record(ModelRef(_label(plan, step)), error)
+        raise min(failures, key=lambda error: _PASSING_ON.index(error.code))
+
+    async def _ask(self, plan: Plan, step: Step, errand: _Errand) -> PredictResult:
+        """One step, counted."""
+        route, target = plan.route.name, _label(plan, step)
+        try:
+            result = await (
+                self._average(plan, step, errand) if isinstance(step, Average) else self._take(step, errand)
+            )
+        except ServiceError as error:
+            self._metrics.asked(route, target, error.code)
+            raise
+        except (TimeoutError, asyncio.CancelledError):
+            late = errand.left is not None and errand.left <= 0
+            self._metrics.asked(route, target, Code.DEADLINE if late else Code.CANCELLED)
+            raise
+        self._metrics.asked(route, target, OK)
+        return result
+
+    async def _take(self, step: ModelRef | Plan, errand: _Errand) -> PredictResult:
+        if isinstance(step, Plan):
+            return await self._follow(step, errand)
+        return await self._answering.answer(step, errand.question, errand.deadline)
+
+    async def _take_shadow(self, step: ModelRef | Plan, question: Question, deadline: float) -> PredictResult:
+        return await self._take(step, _Errand(question, deadline))
+
+    async def _average(self, plan: Plan, average: Average, errand: _Errand) -> PredictResult:
+        """All members at once. As soon as too many have failed for the quorum, the others are given up."""
+        weights = {asyncio.create_task(self._ask(plan, step, errand)): weight for step, weight in average.members}
+        spare = len(weights) - average.quorum
+        until = None if errand.left is None or not spare else time.monotonic() + errand.left * _MEMBERS_SHARE
+        failures: list[ServiceError] = []
+        waiting = set(weights)
+        try:
+            while waiting and len(failures) <= spare:
+                timeout = None if until is None else max(0.0, until - time.monotonic())
+                done, waiting = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                failures += [_failure(task) for task in done if task.exception() is not None]
+                if not done:  # what is not here by now is late
+                    failures += [DeadlineExceeded("a member of the ensemble did not answer in time")] * len(waiting)
+                    break
+        finally:
+            for task in waiting:
+                task.cancel()
+            if waiting:
+                await asyncio.wait(waiting)
+        if len(failures) > spare:
+            raise next((error for error in failures if isinstance(error, InvalidInput | TooLarge)), failures[0])
+        answered = {task: weight for task, weight in weights.items() if task not in waiting and not task.exception()}
+        if not sum(answered.values()):
+            raise failures[0]
+        return probabilities.average([task.result() for task in answered], list(answered.values()))
+
+    @contextmanager
+    def _counted(self, route: Route) -> Iterator[None]:
+        if route.max_in_flight is not None and self._under_way[route.name] >= route.max_in_flight:
+            self._metrics.asked(route.name, "", Code.OVERLOADED)
+            most = route.max_in_flight
+            raise Overloaded(f"route {route.name!r} has {most} requests under way already; ask again later")
+        self._under_way[route.name] += 1
+        try:
+            yield
+        finally:
+            self._under_way[route.name] -= 1
+
+
+def _bounded(question: Question, route: Route) -> Question:
+    """The same question, refused where it has more rows than `route` takes."""
+
+    async def read(manifest: Manifest) -> PredictRequest:
+        request = await question.request(manifest)
+        if route.max_rows is not None and request.rows > route.max_rows:
+            most = route.max_rows
+            raise TooLarge(f"route {route.name!r} takes {most} rows in one request, got {request.rows}", max_rows=most)
+        return request
+
+    return Question(read)
+
+
+def _failure(task: "asyncio.Task[PredictResult]") -> ServiceError:
+    """What a member failed of; a fault of ours is raised as it is."""
+    error = task.exception()
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("a member of the ensemble did not answer in time")
+    if not isinstance(error, ServiceError):
+        assert error is not None
+        raise error
+    return error
+
+
+def _label(plan: Plan, step: Step) -> str:
+    """A target as configured, for logs and metrics; never what a client wrote."""
+    if isinstance(step, Average):
+        return "ensemble"
+    if plan.exact:
+        return "as asked"
+    return str(step) if isinstance(step, ModelRef) else step.route.name
