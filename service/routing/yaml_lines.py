@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
+_LONGEST = 500  # characters
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 Place = tuple[str | int, ...]
@@ -13,7 +15,10 @@ Place = tuple[str | int, ...]
 
 
 class RoutesError(Exception):
-    """What is wrong with a file of routes, in one line that names the place."""
+    """What is wrong with a file of routes, in one line that names the place, whatever the file holds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split())[:_LONGEST])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,13 @@ def read(text: str) -> Document:
     """Raises RoutesError for what is no YAML, and for a key given twice, which YAML itself would let pass."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError as error:
+        raise RoutesError("nested too deep to be routes") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RoutesError(f"line {line}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise RoutesError(" ".join(str(error).split())) from error
+        raise RoutesError(str(error)) from error
     lines: dict[Place, int] = {}
     if node is None:
         return Document(None, lines)
@@ -58,6 +65,8 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], around: tuple
         raise RoutesError(f"line {node.start_mark.line + 1}, {spell(place)}: it contains itself")
     if node.tag not in _PLAIN:
         raise RoutesError(f"line {node.start_mark.line + 1}, {spell(place)}: {node.tag!r} is nothing known here")
+    if len(lines) > _MOST_VALUES:  # anchors can make much of little
+        raise RoutesError(f"more than {_MOST_VALUES:,} values")
     around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
@@ -80,7 +89,7 @@ def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RoutesError(f"line {node.start_mark.line + 1}: {getattr(error, 'problem', error)}") from error
     finally:
         loader.dispose()

@@ -1,6 +1,9 @@
 """Every mistake in a file of routes is one line that names the place and what to do."""
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from service.routing.schema import parse
 from service.routing.yaml_lines import RoutesError
@@ -14,6 +17,14 @@ MISTAKES = {
     "not printable": ("routes: {a: b\x00}", "not allowed"),
     "a tag": ("routes: !!python/object:os.system {}\n", "line 1, routes: 'tag:yaml.org,2002:python"),
     "a key twice": ("routes:\n  a: b\n  a: c\n", "line 3, routes.a: given twice"),
+    "a number that is none": ("routes: {a: {target: b, max_rows: 0x_}}", "line 1"),
+    "a date": ("routes: {2001-01-01: b}", "routes"),
+    "very deep": ("[" * 5000, "too deep"),
+    "much of little": (
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+        "more than 100,000 values",
+    ),
     "itself inside": ("routes: &r\n  a: *r\n", "contains itself"),
     "unknown at the top": ("routs: {a: b}\n", "line 1, routs: unknown key; did you mean 'routes'?"),
     "unknown in a route": (
@@ -87,6 +98,51 @@ def test_a_mistake_is_one_line_that_names_the_place(text: str, says: str) -> Non
         parse(text)
     message = str(raised.value)
     assert says in message and "\n" not in message and len(message) < 250, message
+
+
+KEYS = [
+    "routes",
+    "only_routes",
+    "target",
+    "split",
+    "ensemble",
+    "members",
+    "quorum",
+    "weight",
+    "labels",
+    "shadow",
+    "a",
+    "b",
+]
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["a", "b/1", "b@x", "routes"])
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), ANYTHING, max_size=3), ANYTHING)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_in_the_file_is_taken_or_refused_in_one_line(routes: object, anything: object) -> None:
+    for document in ({"routes": routes}, anything):
+        try:
+            parse(yaml.safe_dump(document))
+        except RoutesError as error:
+            assert "\n" not in str(error)
+
+
+@given(st.text(alphabet=st.sampled_from("routes: {}[]&*!|>-#'\"\\\t\n,ab1?%@`"), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_whatever_the_text_is_too(text: str) -> None:
+    try:
+        parse(text)
+    except RoutesError as error:
+        assert "\n" not in str(error)
 
 
 def test_short_and_long_forms_mean_the_same() -> None:
