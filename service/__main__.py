@@ -1,14 +1,11 @@
 """`python -m service`: settings, then the process's life."""
 
-import logging
-import os
 import signal
 import sys
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from service import logs
 from service.settings import Settings
 
 
@@ -21,26 +18,14 @@ def main() -> int:
     except SettingsError as error:
         print(f"python -m service: {error}; see --help", file=sys.stderr)
         return 2
-    logs.configure(settings.log_level, settings.log_format)
     # After the arguments are known to be good: `--help` answers at once.
-    import asyncio
+    if settings.workers > 1:
+        from service.workers import supervise
 
-    import uvloop
+        return supervise(settings)
+    from service.process import run
 
-    from service.bootstrap import StartError
-    from service.lifecycle import serve
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(serve(settings))
-            code = 0
-        except StartError as error:
-            print(f"python -m service: {error}", file=sys.stderr)
-            code = 1
-        logging.shutdown()
-        sys.stderr.flush()
-        # Threads inside a model's loader cannot be interrupted and need not be waited for.
-        os._exit(code)
+    run(settings)
 
 
 def _one_line(error: ValidationError) -> str:

@@ -11,8 +11,9 @@ from service.batching import Batcher
 from service.catalog import Catalog
 from service.current import Tracing
 from service.messages import ModelRef
-from service.metrics import Metrics
+from service.metrics import Metrics, Shared
 from service.policy import SizeAndDelay
+from service.ports import StartError
 from service.predictor import Predictor
 from service.preparation import Limits, Preparation
 from service.profiles import ProfileStore, cores
@@ -21,12 +22,9 @@ from service.routing.file import RoutesFile
 from service.routing.router import Router
 from service.routing.yaml_lines import RoutesError
 from service.settings import BackendName, Settings
+from service.worker import Worker
 
 _OTLP = "http/protobuf"
-
-
-class StartError(Exception):
-    """Why the service cannot start, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ class Core:
     routes: RoutesFile
 
 
-def build(settings: Settings) -> Core:
+def build(settings: Settings, worker: Worker | None = None) -> Core:
     """Needs a running event loop; loads nothing yet. Raises StartError."""
-    metrics = Metrics()
+    metrics = Metrics(Shared(worker.number, worker.folder, worker.parent) if worker else None)
     policy = SizeAndDelay(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
 
     def batcher(loaded: Loaded) -> Batcher:
@@ -60,7 +58,8 @@ def build(settings: Settings) -> Core:
         raise StartError(str(error)) from error
     router = Router(Answering(catalog, preparation), routes, metrics)
     tracing = _tracing(settings)
-    predictor = Predictor(catalog, router, metrics, settings.max_in_flight, tracing)
+    awaited = worker.awaited if worker else str
+    predictor = Predictor(catalog, router, metrics, settings.max_in_flight, tracing, awaited)
     return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing, routes)
 
 

@@ -5,23 +5,26 @@ bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready
 """
 
 import asyncio
-import errno
 import logging
 import os
 import signal
 import socket
 
-from service.bootstrap import StartError, build
+from service import ports
+from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
+from service.ports import StartError
 from service.rest.app import create_app
 from service.rest.server import HttpServer
 from service.rpc.server import GrpcServer
 from service.settings import Settings
+from service.worker import Worker
 
 _log = logging.getLogger("service")
 _GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
 _ROUTES_POLL = 1.0  # seconds between looks at the file of routes
+_REPORT = 0.25  # seconds between a worker's reports to the others
 _UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
 
@@ -41,36 +44,54 @@ class _Stop:
         self.by = number.name
         self.asked.set()
 
+    def on_orphaned(self) -> None:
+        self.by = self.by or "the parent process is gone"
+        self.asked.set()
 
-async def serve(settings: Settings) -> None:
-    """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError."""
+
+async def serve(settings: Settings, worker: Worker | None = None) -> None:
+    """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError.
+
+    A `worker` ends with its parent too. It borrows its ports, and one that follows a dead one opens them when it is
+    ready: until then the others answer.
+    """
     stop = _Stop()
-    listener = _bind(settings.host, settings.http_port, "--http-port")
+    if worker is not None:
+        worker.on_orphaned(stop.on_orphaned)
+    bind = ports.own if worker is None else ports.borrow
+    listener = bind(settings.host, settings.http_port, "--http-port")
     # gRPC binds and listens in one step, and an open port means ready to TensorFlow Serving's clients:
     # until the models are loaded a bound, silent socket keeps the port ours.
-    reserved = _bind(settings.host, settings.grpc_port, "--grpc-port")
+    reserved = bind(settings.host, settings.grpc_port, "--grpc-port")
     grpc_port = reserved.getsockname()[1]
-    core = build(settings)
+    core = build(settings, worker)
     app = create_app(core.predictor, core.metrics, core.access, settings.max_body_bytes)
     http = HttpServer(app, listener, _GRACE)
-    rpc = GrpcServer(core.predictor, core.access, _address(settings.host, grpc_port), settings.max_body_bytes)
-    _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
-    await http.start()
-    watching = asyncio.create_task(_keep_in_step(core.catalog, rpc, reserved, settings))
+    address = ports.address(settings.host, grpc_port)
+    rpc = GrpcServer(core.predictor, core.access, address, settings.max_body_bytes, shared=worker is not None)
+    at_once = worker is None or not worker.again
+    if at_once:
+        _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
+        await http.start()
+    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, reserved, settings))
+    reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
     following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
         watching.result()
+    known = not core.predictor.trouble  # to load balancers
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
     following.cancel()
     await asyncio.wait((watching, following))
     await rpc.drain()
-    wait = settings.drain_seconds if stop.by == "SIGTERM" else 0.0
+    wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
     await asyncio.gather(http.stop(), rpc.stop(_GRACE, lambda: core.predictor.in_flight))
+    if reporting is not None:
+        reporting.cancel()
     core.preparation.close()
     try:
         await asyncio.wait_for(core.catalog.close(), _UNLOAD)
@@ -81,11 +102,16 @@ async def serve(settings: Settings) -> None:
     _log.info("drained")
 
 
-async def _keep_in_step(catalog: Catalog, rpc: GrpcServer, reserved: socket.socket, settings: Settings) -> None:
+async def _keep_in_step(
+    catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, reserved: socket.socket, settings: Settings
+) -> None:
+    """Loads, then opens what is not open yet, then follows what changes."""
     try:
         await catalog.sync()
     except NotReady as error:
         _log.error("%s; waiting for it", error.message)
+    if http is not None:
+        await http.start()
     reserved.close()
     try:
         port = await rpc.start()
@@ -98,22 +124,17 @@ async def _keep_in_step(catalog: Catalog, rpc: GrpcServer, reserved: socket.sock
     await catalog.watch(settings.poll_seconds)
 
 
+async def _report(worker: Worker, core: Core) -> None:
+    """Tells the other workers what they say of this one on /readyz and /metrics."""
+    said = False
+    while True:
+        core.metrics.refresh()
+        if not said and not core.catalog.trouble:
+            said = True
+            worker.say_ready()
+        await asyncio.sleep(_REPORT)
+
+
 def _listing(catalog: Catalog) -> str:
     models = catalog.available()
     return ", ".join(f"{name} {versions}" for name, versions in models.items()) or "what the upstream has"
-
-
-def _bind(host: str, port: int, flag: str) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        what = f"another with {flag}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "another --host"
-        raise StartError(f"cannot use {_address(host, port)}: {error.strerror}; choose {what}") from error
-    return sock
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -45,6 +45,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
         self._registry = self._page = CollectorRegistry()
         self._shared = shared
+        values.ValueClass = values.MutexValue  # whatever the environment says
         if shared is not None:
             os.environ[_FOLDER] = str(shared.folder)
             values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +29,11 @@ class Predictor:
         metrics: Metrics,
         max_in_flight: int,
         tracing: current.Tracing | None = None,
+        awaited: Callable[[], str] = str,
     ) -> None:
+        """`awaited` says which other processes have to be ready too, and are not yet."""
         self._catalog, self._router, self._metrics = catalog, router, metrics
-        self._max_in_flight, self._tracing = max_in_flight, tracing
+        self._max_in_flight, self._tracing, self._awaited = max_in_flight, tracing, awaited
         self._failures = FailureLog()
         self._in_flight = 0
         self._draining = False
@@ -105,7 +107,7 @@ class Predictor:
     @property
     def trouble(self) -> str:
         """Why no new traffic should come here; empty where it should."""
-        return "shutting down" if self._draining else self._catalog.trouble
+        return "shutting down" if self._draining else self._catalog.trouble or self._awaited()
 
     def drain(self) -> None:
         """Readiness goes; requests are still answered until the edges close."""

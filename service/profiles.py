@@ -1,11 +1,14 @@
 """What was measured on this machine, kept on disk so that it is measured once."""
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +16,16 @@ from typing import Literal, Self
 
 from service.manifest import Profile
 
+SHARE = "IMAGE_MODEL_SERVER_CORES"
+"""An environment variable that a worker process is started with."""
+
 _log = logging.getLogger(__name__)
 
 
 def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Processors this process may use: its share of them where several workers divide them up."""
+    allowed = len(os.sched_getaffinity(0))
+    return min(allowed, int(os.environ.get(SHARE, allowed)))
 
 
 def machine() -> str:
@@ -69,6 +76,21 @@ class ProfileStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("%s cannot be used (%s: %s); measuring again", path, type(error).__name__, error)
             return None
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Measurements of several processes would slow each other down: waits until no other one's is under way."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        except OSError:  # nothing can be kept here, and `write` will say so
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # and the lock with it
 
     def write(self, model: Path, profile: Profile) -> None:
         try:

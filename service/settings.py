@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         None,
         description="YAML file of aliases, splits, labels, shadows, fallbacks, limits and ensembles: docs/routing.md",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="processes that share the ports and the cores; limits such as --max-in-flight are each one's",
+    )
     keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
     poll_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")
     max_batch_rows: int = Field(32, ge=1, description="rows that requests may share in one batch")

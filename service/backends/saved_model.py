@@ -17,6 +17,7 @@ import numpy as np
 
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
+from service.profiles import cores
 from service.wire import signatures
 from service.wire.signatures import SERVE_TAG
 from service.wire.stubs import config_pb2
@@ -34,7 +35,8 @@ class SavedModelRunner:
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
 
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
         try:
             with self._session.graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))

@@ -20,14 +20,16 @@ SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.Mode
 class GrpcServer:
     """Listens once started. Health says SERVING from then until `drain`."""
 
-    def __init__(self, predictor: Predictor, access: Access, address: str, max_message_bytes: int) -> None:
+    def __init__(
+        self, predictor: Predictor, access: Access, address: str, max_message_bytes: int, *, shared: bool
+    ) -> None:
         self._address = address
         self._server = grpc.aio.server(
             interceptors=[Observing(access)],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # two servers on one port must be an error, not a lottery
+                ("grpc.so_reuseport", int(shared)),  # a lottery among workers; a stranger there must be an error
             ],
         )
         self._health = health.HealthServicer()
