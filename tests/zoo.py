@@ -28,6 +28,8 @@ def write(repository: Path) -> None:
     a_scalar          x float32 -> y, always 2.5
     no_inputs         -> y, always 2.5
     a_default         x and b float32, b 7 where it is left out -> x and b
+    classify          inputs string -> classes and scores, always [[a, b]] and [[0.25, 0.75]]
+    regress_badly     inputs string -> outputs, which are strings too
     """
     model = _Model()
     a, s = model.input("a", "float32", (-1, 2)), model.input("s", "string", (-1,))
@@ -41,6 +43,9 @@ def write(repository: Path) -> None:
     model.signature("a_scalar", {"x": x}, {"y": scalar})
     model.signature("no_inputs", {}, {"y": scalar})
     model.signature("a_default", {"x": x, "b": b}, {"x": x, "b": b}, {"b": np.asarray(7, np.float32)})
+    classes, scores = model.constant("classes", [[b"a", b"b"]], "string"), model.constant("scores", [[0.25, 0.75]])
+    model.signature("classify", {"inputs": s}, {"classes": classes, "scores": scores})
+    model.signature("regress_badly", {"inputs": s}, {"outputs": s})
     folder = repository / NAME / str(VERSION)
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(model.proto.SerializeToString())
@@ -63,12 +68,12 @@ class _Model:
         fetched.attr["T"].type = codec.dtype_number(dtype)
         return f"{name}:0", f"{name}_out:0", dtype, shape
 
-    def constant(self, name: str, value: Any) -> tuple[str, str, str, Shape]:
-        array = np.asarray(value, np.float32)
+    def constant(self, name: str, value: Any, dtype: str = "float32") -> tuple[str, str, str, Shape]:
+        array = np.asarray(value, object if dtype == "string" else dtype)
         node = self._meta.graph_def.node.add(name=name, op="Const")
-        node.attr["dtype"].type = codec.dtype_number("float32")
+        node.attr["dtype"].type = codec.dtype_number(dtype)
         node.attr["value"].tensor.CopyFrom(codec.to_proto(array))
-        return "", f"{name}:0", "float32", array.shape
+        return "", f"{name}:0", dtype, array.shape
 
     def signature(
         self,

@@ -1,16 +1,13 @@
-"""TensorFlow Serving's REST API: /v1/models/M[/versions/N|/labels/L], its /metadata, and POST to its :predict.
+"""TensorFlow Serving's REST API: /v1/models/M[/versions/N|/labels/L], its /metadata, and POST to its :predict,
+:classify and :regress.
 
 Paths, codes and shapes are TensorFlow Serving's own, also where they differ from the rest of this server:
 errors are {"error": "..."}, a path that does not match is a 400, and a query string belongs to the path.
 """
 
-import asyncio
 import json
 import logging
 import re
-import zlib
-from collections.abc import Callable
-from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
@@ -18,22 +15,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from service.errors import Code, InvalidInput, NotFound, Overloaded, ServiceError, TooLarge
-from service.manifest import Manifest
-from service.messages import ModelRef, PredictRequest
+from service.errors import Code, InvalidInput, NotFound, Overloaded, ServiceError
+from service.messages import ModelRef
 from service.predictor import Predictor
 from service.rest import calls, errors
-from service.wire import json_to_tensors, model_info, tensors_to_json
+from service.rest.tfserving_verbs import VERBS, Body, Verb
+from service.wire import model_info
 
 STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
 _ROOT = "/v1/"
 _JSON = "application/json"
-_LARGE_BODY = 2**18  # bytes past which reading JSON leaves the event loop to the others,
-_LARGE_ANSWER = 2**13  # and numbers past which writing it does
 _LARGEST_VERSION = 2**63 - 1
 
 _WHICH = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -80,9 +73,9 @@ class TensorFlowServing(BaseRoute):
         ref = ModelRef(_decoded(name), int(digits or 0) if version else None, _decoded(label) if label else None)
         if method == "GET":
             return await (self._metadata(ref) if what == "metadata" else self._status(ref))
-        if what != "predict":
-            raise InvalidInput(f"Malformed request: {method} {target}; POST to :predict, in lower case")
-        return await self._predict(request, ref)
+        if what not in VERBS:
+            raise InvalidInput(f"Malformed request: {method} {target}; :{what.lower()} is written in lower case")
+        return await self._ask(request, ref, VERBS[what])
 
     async def _status(self, ref: ModelRef) -> Response:
         return _json(model_info.status_json(await self._predictor.statuses(ref.name, ref.version)))
@@ -90,47 +83,14 @@ class TensorFlowServing(BaseRoute):
     async def _metadata(self, ref: ModelRef) -> Response:
         return _json(model_info.metadata_json(await self._predictor.describe(ref)))
 
-    async def _predict(self, request: Request, ref: ModelRef) -> Response:
-        body = _Body(request, self._max_body_bytes)
+    async def _ask(self, request: Request, ref: ModelRef, verb: Verb) -> Response:
+        body = Body(request, self._max_body_bytes, verb)
         try:
             result = await calls.predict(self._predictor, calls.of(ref, request), request, body.read)
         except NotFound:
-            await body.document()  # where that is no JSON either, TensorFlow Serving says so first
+            await body.check()  # TensorFlow Serving reads bodies before it looks for their models
             raise
-        write = tensors_to_json.predictions if await body.by_rows() else tensors_to_json.columns
-        size = sum(array.size for array in result.outputs.values())
-        return _json(await _aside(size > _LARGE_ANSWER, lambda: write(result.outputs)))
-
-
-class _Body:
-    """One request's body, taken off the wire when it is first asked for."""
-
-    def __init__(self, request: Request, limit: int) -> None:
-        self._request, self._limit = request, limit
-        self._document: json_to_tensors.Document | None = None
-        self._large = False
-
-    async def document(self) -> json_to_tensors.Document:
-        """Raises InvalidInput or TooLarge."""
-        if self._document is None:
-            body = await calls.body(self._request)
-            zipped = self._request.headers.get("content-encoding", "").strip().lower() == "gzip"
-            self._large = zipped or len(body) > _LARGE_BODY
-            self._document = await _aside(
-                self._large, lambda: json_to_tensors.parse(_unzipped(body, self._limit) if zipped else body)
-            )
-        return self._document
-
-    async def read(self, manifest: Manifest) -> PredictRequest:
-        document = await self.document()
-        name = json_to_tensors.signature_name(document)
-        signature = manifest.signature(name)
-        return PredictRequest(
-            await _aside(self._large, lambda: json_to_tensors.tensors(document, signature)), signature=name
-        )
-
-    async def by_rows(self) -> bool:
-        return json_to_tensors.INSTANCES in await self.document()
+        return _json(await body.answer(result.outputs))
 
 
 def is_ours(scope: Scope) -> bool:
@@ -162,22 +122,3 @@ def _target(scope: Scope) -> str:
 
 def _decoded(part: str) -> str:
     return unquote_to_bytes(part.encode("latin-1")).decode(errors="replace")
-
-
-def _unzipped(body: bytes, limit: int) -> bytes:
-    """Raises TooLarge before more than `limit` bytes are made of it."""
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = unzip.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidInput(f"the body is not gzip, as its Content-Encoding says: {error}") from error
-    if len(plain) > limit:
-        raise TooLarge(f"the body is larger than {limit:,} bytes once unpacked; send less", max_body_bytes=limit)
-    if not unzip.eof:
-        raise InvalidInput("the gzip body breaks off; send all of it")
-    return plain
-
-
-async def _aside(large: bool, work: Callable[[], _T]) -> _T:
-    """In a thread where it takes long."""
-    return await asyncio.to_thread(work) if large else work()

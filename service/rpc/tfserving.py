@@ -6,17 +6,25 @@ import grpc.aio
 
 from service.errors import InvalidInput, ServiceError, Unsupported
 from service.manifest import Manifest
-from service.messages import ModelRef, PredictRequest
+from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
 from service.rpc import calls, errors
-from service.wire import codec, model_info, signatures
-from service.wire.stubs import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
+from service.wire import codec, examples, model_info, signatures
+from service.wire.stubs import (
+    classification_pb2,
+    inference_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # generated
-    """Predict and GetModelMetadata. Classify, Regress and MultiInference answer UNIMPLEMENTED."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
@@ -29,14 +37,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             result = await calls.predict(self._predictor, _ref(request), context, read)
         except ServiceError as error:
             await errors.abort(context, error)
-        reply = predict_pb2.PredictResponse()
-        spec = reply.model_spec
-        # The name that was asked for, the version that answered, the signature that an empty name meant.
-        spec.name, spec.version.value, spec.signature_name = (
-            request.model_spec.name,
-            result.ref.version,
-            result.signature,
-        )
+        reply = predict_pb2.PredictResponse(model_spec=_answered(request.model_spec, result))
         for alias, array in result.outputs.items():
             reply.outputs[alias].CopyFrom(codec.to_proto(array))
         return reply
@@ -52,13 +53,46 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             await errors.abort(context, error)
 
     async def Classify(self, request: Any, context: Context) -> Any:
-        await errors.abort(context, _NOT_HERE)
+        try:
+            answer = await self._infer(request, request.input, examples.CLASSIFY, context)
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return classification_pb2.ClassificationResponse(
+            model_spec=answer.model_spec, result=answer.classification_result
+        )
 
     async def Regress(self, request: Any, context: Context) -> Any:
-        await errors.abort(context, _NOT_HERE)
+        try:
+            answer = await self._infer(request, request.input, examples.REGRESS, context)
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
     async def MultiInference(self, request: Any, context: Context) -> Any:
-        await errors.abort(context, _NOT_HERE)
+        """Every task is asked of the version that the first one found."""
+        try:
+            answers: list[Any] = []
+            for task in _tasks(request):
+                if answers:
+                    task.model_spec.version.CopyFrom(answers[0].model_spec.version)
+                answers.append(await self._infer(task, request.input, task.method_name, context))
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return inference_pb2.MultiInferenceResponse(results=answers)
+
+    async def _infer(self, task: Any, sent: Any, method: str, context: Context) -> Any:
+        """An InferenceResult. Raises ServiceError."""
+
+        async def read(manifest: Manifest) -> PredictRequest:
+            return examples.question(manifest, task.model_spec.signature_name, method, examples.from_input(sent))
+
+        result = await self._predictor.predict(calls.of(_ref(task), context), read)
+        answer = inference_pb2.InferenceResult(model_spec=_answered(task.model_spec, result))
+        if method == examples.CLASSIFY:
+            answer.classification_result.CopyFrom(examples.Classes.of(result.outputs).to_proto())
+        else:
+            answer.regression_result.CopyFrom(examples.regressions_proto(examples.regressions(result.outputs)))
+        return answer
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # generated
@@ -78,7 +112,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         await errors.abort(context, _NO_CONFIG)
 
 
-_NOT_HERE = Unsupported("this server answers Predict; ask the same signature with it, its Examples serialized")
 _NO_CONFIG = Unsupported("models come from the folder of --repository: add or remove versions there")
 
 
@@ -117,3 +150,27 @@ def _ref(request: Any) -> ModelRef:
     if spec.HasField("version_label"):
         return ModelRef(spec.name, label=spec.version_label)
     return ModelRef(spec.name, spec.version.value if spec.HasField("version") else None)
+
+
+def _answered(asked: Any, result: PredictResult) -> Any:
+    """The ModelSpec of a reply: the name asked for, the version that answered, the signature an empty name meant."""
+    spec = model_pb2.ModelSpec(name=asked.name, signature_name=result.signature)
+    spec.version.value = result.ref.version
+    return spec
+
+
+def _tasks(request: Any) -> list[Any]:
+    """Those of a MultiInference. Raises InvalidInput, or Unsupported for a method that takes no Examples."""
+    tasks = list(request.tasks)
+    if not tasks:
+        raise InvalidInput("the request has no tasks; send at least one")
+    if len({task.model_spec.name for task in tasks}) > 1:
+        raise InvalidInput("all tasks of one request ask the same model")
+    names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in tasks]
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"each task asks another signature, got {names}")
+    for task in tasks:
+        if task.method_name not in (examples.CLASSIFY, examples.REGRESS):
+            known = f"{examples.CLASSIFY!r} and {examples.REGRESS!r}"
+            raise Unsupported(f"method {task.method_name!r} is none that takes Examples; {known} are")
+    return tasks

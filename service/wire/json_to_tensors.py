@@ -161,7 +161,7 @@ def _bad(alias: str, shape: list[int], index: int, first: int, what: str) -> Inv
 
 def _filled(alias: str, flat: list[Any], dtype: str) -> Array:
     if dtype == STRING:
-        return strings([_bytes(alias, value) for value in flat])
+        return strings([raw(f"input {alias!r}", value) for value in flat])
     try:
         with np.errstate(over="ignore"):  # a double that no float holds is infinite
             return np.array(flat, dtype)
@@ -169,17 +169,16 @@ def _filled(alias: str, flat: list[Any], dtype: str) -> Array:
         raise InvalidInput(f"input {alias!r}: a number does not fit {dtype}", input=alias) from error
 
 
-def _bytes(alias: str, value: str | dict[str, Any]) -> bytes:
+def raw(where: str, value: str | dict[str, Any]) -> bytes:
+    """Of text or {"b64": "..."}. Raises InvalidInput, which begins with `where`."""
     try:
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
         if not _is_b64(value):
-            raise InvalidInput(
-                f"input {alias!r}: strings are text or an object with b64 alone, not with {sorted(value)}"
-            )
+            raise InvalidInput(f"{where}: strings are text or an object with b64 alone, not with {sorted(value)}")
         text = "".join(value["b64"].split()).rstrip("=")
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"input {alias!r}: the text holds half a surrogate pair", input=alias) from error
+        raise InvalidInput(f"{where}: the text holds half a surrogate pair") from error
     except (binascii.Error, ValueError) as error:
-        raise InvalidInput(f"input {alias!r}: b64 is not base64 ({error})", input=alias) from error
+        raise InvalidInput(f"{where}: b64 is not base64 ({error})") from error

@@ -30,9 +30,11 @@ def _bare_tensorflow() -> Iterator[None]:
 
 
 with _bare_tensorflow():
+    from tensorflow.core.example import example_pb2
     from tensorflow.core.framework import tensor_pb2, types_pb2
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
+        classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
         inference_pb2,
@@ -42,10 +44,13 @@ with _bare_tensorflow():
         predict_pb2,
         prediction_log_pb2,
         prediction_service_pb2_grpc,
+        regression_pb2,
     )
 
 __all__ = [
+    "classification_pb2",
     "config_pb2",
+    "example_pb2",
     "get_model_metadata_pb2",
     "get_model_status_pb2",
     "inference_pb2",
@@ -56,6 +61,7 @@ __all__ = [
     "predict_pb2",
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
+    "regression_pb2",
     "saved_model_pb2",
     "tensor_pb2",
     "types_pb2",

@@ -50,6 +50,19 @@ def columns(outputs: Tensors) -> bytes:
     return _encode(f'{{\n{_INDENT}"outputs": {body}\n}}')
 
 
+def classifications(labels: Array, scores: Array) -> bytes:
+    """A list of [label, score] a row. Both are [N, C], bytes and floats."""
+    names = _texts("", labels)
+    pairs = [f"[{name}, {score}]" for name, score in zip(names, numbers(np.ravel(scores)), strict=True)]
+    rows = _nested(pairs, labels.shape[1:], len(labels))
+    return _encode(f'{{\n{_INDENT}"results": [{", ".join(rows)}\n{_INDENT}]\n}}')
+
+
+def regressions(values: Array) -> bytes:
+    """A number a row. `values` is [N]."""
+    return _encode(f'{{\n{_INDENT}"results": [{", ".join(numbers(values))}]\n}}')
+
+
 def _rows(outputs: Tensors) -> int:
     sizes = {alias: array.shape[0] if array.ndim else None for alias, array in outputs.items()}
     for alias, size in sizes.items():
