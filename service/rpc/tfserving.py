@@ -69,13 +69,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
     async def MultiInference(self, request: Any, context: Context) -> Any:
-        """Every task is asked of the version that the first one found."""
+        """One task after the other; each answer names its version."""
         try:
-            answers: list[Any] = []
-            for task in _tasks(request):
-                if answers:
-                    task.model_spec.version.CopyFrom(answers[0].model_spec.version)
-                answers.append(await self._infer(task, request.input, task.method_name, context))
+            answers = [await self._infer(task, request.input, task.method_name, context) for task in _tasks(request)]
         except ServiceError as error:
             await errors.abort(context, error)
         return inference_pb2.MultiInferenceResponse(results=answers)
@@ -86,7 +82,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         async def read(manifest: Manifest) -> PredictRequest:
             return examples.question(manifest, task.model_spec.signature_name, method, examples.from_input(sent))
 
-        result = await self._predictor.predict(calls.of(_ref(task), context), read)
+        result = await calls.predict(self._predictor, _ref(task), context, read)
         answer = inference_pb2.InferenceResult(model_spec=_answered(task.model_spec, result))
         if method == examples.CLASSIFY:
             answer.classification_result.CopyFrom(examples.Classes.of(result.outputs).to_proto())
