@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from service.catalog import Catalog
+from service.errors import Unloaded
 from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Timings
 from service.preparation import Preparation, complete
@@ -51,6 +52,16 @@ class Answering:
     async def answer(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
         """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. Raises ServiceError."""
         await self._catalog.look_for(ref.name)
+        try:
+            return await self._once(ref, question, deadline)
+        except Unloaded:
+            if ref.version is not None:
+                raise
+        # An upstream replaced the version between two looks: who asked for the newest one gets that which is now.
+        await self._catalog.look_again(ref.name)
+        return await self._once(ref, question, deadline)
+
+    async def _once(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
         with self._catalog.lease(ref) as servable:
             question.resolved = servable.ref
             return await self._ask(servable, await question.request(servable.manifest), deadline)

@@ -50,7 +50,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         return Batcher(loaded.runner, policy, settings.max_queued_rows, lambda rows: metrics.batch(ref, rows))
 
     embedded = settings.backend is BackendName.embedded
-    catalog = Catalog(_backend(settings), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
+    catalog = Catalog(_backend(settings, metrics), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics)
@@ -63,13 +63,26 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing, routes)
 
 
-def _backend(settings: Settings) -> Backend:
+def _backend(settings: Settings, metrics: Metrics) -> Backend:
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         return EmbeddedBackend(repository, ProfileStore.at(settings.cache))
-    from service.backends.tf_serving import TFServingBackend
+    from service.backends.tf_serving import TFServingBackend, Upstreams
+    from service.backends.upstream import targets
 
-    return TFServingBackend(settings.target, repository if settings.repository.is_dir() else None)
+    upstreams = Upstreams(
+        targets.parse(settings.target),
+        connections=settings.target_connections,
+        patience=settings.target_patience_seconds,
+        hedge_after=settings.hedge_after_ms / 1000 or None,
+        tls_ca=settings.target_tls_ca,
+    )
+    try:
+        backend = TFServingBackend(upstreams, repository if settings.repository.is_dir() else None)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+    metrics.replicas.follow(backend.reports)
+    return backend
 
 
 def _tracing(settings: Settings) -> Tracing | None:

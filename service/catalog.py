@@ -101,10 +101,14 @@ class Catalog:
         if name in self._asked or (name in self._models and self._models[name].servables):
             return
         if await self._backend.ask(name):
-            await self._look()
-            if name in self._following:
-                await asyncio.wait([self._following[name]])
+            await self.look_again(name)
         self._asked.add(name)
+
+    async def look_again(self, name: str) -> None:
+        """A look between two looks, until what it found of this model is loaded. Raises NotReady like `sync`."""
+        await self._look()
+        if name in self._following:
+            await asyncio.wait([self._following[name]])
 
     def lease(self, ref: ModelRef) -> AbstractContextManager[Servable]:
         """The version `ref` means, held loaded for as long as the context lasts.

@@ -8,6 +8,7 @@
     ├── Unsupported    well formed, and nothing this server does
     ├── Overloaded     the queue is full
     ├── NotReady       loading, draining, upstream unreachable
+    │   └── Unloaded   the version went away after it was found: whoever asked for none gets another
     ├── DeadlineExceeded
     ├── Cancelled      the client went away: nobody reads this one
     └── BackendFailed  the model itself failed
@@ -73,6 +74,10 @@ class Overloaded(ServiceError):
 
 class NotReady(ServiceError):
     code = Code.NOT_READY
+
+
+class Unloaded(NotReady):
+    """Its code is NotReady's: only who may try another version tells them apart."""
 
 
 class DeadlineExceeded(ServiceError):

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from service import footprint
 from service.current import OK, Current
 from service.messages import ModelRef, PredictResult
+from service.replica_metrics import ReplicaMetrics
 from service.route_metrics import RouteMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
@@ -53,6 +54,7 @@ class Metrics:
             MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]
         self._page.register(_Process(shared.parent if shared else None))
         self.routes = RouteMetrics(self._registry)
+        self.replicas = ReplicaMetrics(self._registry, self._gauge)
         self._requests = Counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
@@ -160,9 +162,10 @@ class Metrics:
         self._states.labels(ref.name, str(ref.version), state).set(1)
 
     def refresh(self) -> None:
-        """Looks at the queues. A page does so itself; with several workers the others' pages want to know too."""
+        """Looks at queues and replicas. A page does so itself; with several workers the others' want to know too."""
         for ref, queued_rows in self._queues.items():
             self._queue_rows.labels(ref.name, str(ref.version)).set(queued_rows())
+        self.replicas.refresh()
 
     def page(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""

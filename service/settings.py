@@ -4,9 +4,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, FilePath, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.backends.upstream import targets
 from service.logs import LogFormat
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -39,7 +40,24 @@ class Settings(BaseSettings):
     backend: BackendName = Field(
         BackendName.embedded, description="embedded runs the models in this process; tfserving asks --target"
     )
-    target: str = Field("", description="host:port of a TensorFlow Serving gRPC server, for --backend tfserving")
+    target: str = Field(
+        "",
+        description="for --backend tfserving: host:port or unix:/path of each TensorFlow Serving, separated by commas; "
+        "a name with several addresses is several, and is looked up again every 3 seconds",
+    )
+    target_connections: int = Field(2, ge=1, description="connections to each of them, opened as they are needed")
+    target_patience_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="seconds without an answer after which another of them is asked; once it is known how long a model "
+        "takes, eight times that",
+    )
+    target_tls_ca: FilePath | None = Field(
+        None, description="file of certificates to trust: speaks TLS to --target; without it nothing is encrypted"
+    )
+    hedge_after_ms: float = Field(
+        0.0, ge=0, description="milliseconds without an answer after which another is asked as well; 0 never does"
+    )
     host: str = Field("0.0.0.0", description="address both servers listen on")
     http_port: Port = Field(8000, description="HTTP port; 0 takes any free one")
     grpc_port: Port = Field(8500, description="gRPC port; 0 takes any free one")
@@ -87,4 +105,9 @@ class Settings(BaseSettings):
     def _target_with_tfserving(self) -> "Settings":
         if (self.backend is BackendName.tfserving) != bool(self.target):
             raise ValueError("--backend tfserving and --target host:port go together")
+        if self.target:
+            try:
+                targets.parse(self.target)
+            except ValueError as error:
+                raise ValueError(f"--target {error}") from error
         return self

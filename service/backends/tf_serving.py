@@ -1,102 +1,143 @@
-"""Models hosted by a server that speaks PredictionService: TensorFlow Serving, or this very service."""
+"""Models hosted by servers that speak PredictionService: replicas of TensorFlow Serving, or of this very service."""
 
 import asyncio
+import ssl
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
 from service import current, errors
 from service.backends.base import Found, Loaded
+from service.backends.upstream import targets
+from service.backends.upstream.balancing import State
+from service.backends.upstream.calling import Caller, Expected, Question
+from service.backends.upstream.connection import CallFailed, Status
+from service.backends.upstream.replicas import Replicas
+from service.backends.upstream.survey import Survey
+from service.backends.upstream.targets import Resolve
 from service.manifest import Manifest
 from service.messages import Tensors, is_model_name
+from service.replica_metrics import ReplicaReport
 from service.repository import Repository
 from service.wire import codec, signatures
-from service.wire.stubs import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from service.wire.stubs import get_model_metadata_pb2, predict_pb2
 
-_ERRORS: dict[grpc.StatusCode, type[errors.ServiceError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.InvalidInput,
-    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidInput,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
-    grpc.StatusCode.UNAVAILABLE: errors.NotReady,
-    grpc.StatusCode.NOT_FOUND: errors.NotReady,  # the catalog had it: it was unloaded upstream meanwhile
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+_METADATA_TIMEOUT = 5.0  # seconds: metadata cost an upstream nothing
+_SLOTS = 4  # batches under way at each replica: one computes, others are on their way or wait there
+
+_ERRORS: dict[Status, type[errors.ServiceError]] = {
+    Status.INVALID_ARGUMENT: errors.InvalidInput,
+    Status.FAILED_PRECONDITION: errors.InvalidInput,
+    Status.OUT_OF_RANGE: errors.InvalidInput,
+    Status.RESOURCE_EXHAUSTED: errors.Overloaded,
+    Status.UNAVAILABLE: errors.NotReady,
+    Status.NOT_FOUND: errors.Unloaded,  # the catalog had it
+    Status.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
-_STATUS_TIMEOUT = 5.0  # seconds: status and metadata cost an upstream nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Who they are and how to treat them. `targets` as `targets.parse` gives them, `patience` and `hedge_after`
+    (None: never) in seconds as `Caller` takes them; `tls_ca` holds the certificates to trust, None speaks plain HTTP/2.
+    """
+
+    targets: Sequence[targets.Target]
+    connections: int = 2
+    patience: float = 10.0
+    hedge_after: float | None = None
+    tls_ca: Path | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """Raises ValueError where the certificates cannot be read."""
+        if self.tls_ca is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.tls_ca)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ValueError(f"--target-tls-ca {self.tls_ca} cannot be read as certificates ({why})") from error
+        context.set_alpn_protocols(["h2"])
+        return context
 
 
 class UpstreamRunner:
-    """One version on the upstream. Several batches travel at once: the upstream has its own queue."""
+    """One version, on whichever replicas have it at the moment."""
 
-    slots = 8
+    def __init__(self, caller: Caller, name: str, version: int) -> None:
+        self._caller, self._name, self._version = caller, name, version
+        self._expected: dict[tuple[str, int], Expected] = defaultdict(Expected)
+        """By signature and rows (to a power of two): what takes equally long."""
 
-    def __init__(self, stub: Any, target: str, name: str, version: int) -> None:
-        self._stub, self._target, self._name, self._version = stub, target, name, version
+    @property
+    def slots(self) -> int:
+        return _SLOTS * max(1, len(self._caller.replicas.having(self._name, self._version)))
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         request = predict_pb2.PredictRequest(output_filter=outputs)
         request.model_spec.name = self._name
         request.model_spec.version.value = self._version
         request.model_spec.signature_name = signature
+        rows = 0
         for alias, array in inputs.items():
-            request.inputs[alias].CopyFrom(codec.to_request_proto(array))
+            codec.fill_request_proto(request.inputs[alias], array)
+            rows = len(array) if array.ndim else 1
+        message, expected = request.SerializeToString(), self._expected[signature, rows.bit_length()]
+        with current.upstream(str(self._caller.replicas)) as metadata:
+            question = Question(self._name, self._version, _PREDICT, message, metadata)
+            try:
+                data = await self._caller.call(question, timeout, expected)
+            except CallFailed as failure:
+                raise _error(failure) from failure
         try:
-            with current.upstream(self._target) as metadata:
-                reply = await self._stub.Predict(request, timeout=timeout, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            kind = _ERRORS.get(error.code(), errors.BackendFailed)
-            raise kind(f"{self._target} answered {error.code().name}: {error.details()}") from error
-        try:
+            reply = predict_pb2.PredictResponse.FromString(data)
             return {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
-        except errors.InvalidInput as error:  # its output, not our client's input
-            raise errors.BackendFailed(f"{self._target} answered with a tensor that cannot be read: {error}") from error
+        except (errors.InvalidInput, DecodeError) as error:  # its output, not our client's input
+            raise errors.BackendFailed(f"an upstream answered with a tensor that cannot be read: {error}") from error
 
     async def close(self) -> None:
-        """The channel is the backend's; a version owns nothing on this side."""
+        """Connections are the backend's; a version owns nothing on this side."""
 
 
 class TFServingBackend:
-    """Versions are the upstream's AVAILABLE ones. It cannot list its models: a name is looked for once a
-    client asks, or from the start where `repository` has a folder of that name, whose manifests (labels,
+    """Versions are those that a healthy replica has AVAILABLE. Upstreams cannot list their models: a name is looked for
+    once a client asks, or from the start where `repository` has a folder of that name, whose manifests (labels,
     preprocessing) then also let the service decode images itself.
     """
 
-    def __init__(self, target: str, repository: Repository | None = None) -> None:
-        self._target, self._repository = target, repository
-        self._channel = grpc.aio.insecure_channel(
-            target,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # A peer that vanished without a word is noticed, with requests under way, within 20 s.
-                ("grpc.keepalive_time_ms", 15_000),
-                ("grpc.keepalive_timeout_ms", 5_000),
-            ],
-        )
-        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._names: set[str] = set()
+    def __init__(
+        self, upstreams: Upstreams, repository: Repository | None = None, resolve: Resolve = targets.resolve
+    ) -> None:
+        """Raises ValueError where `tls_ca` cannot be read."""
+        self._repository = repository
+        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.context(), resolve)
+        self._survey = Survey(self._replicas)
+        self._caller = Caller(self._replicas, upstreams.patience, upstreams.hedge_after)
 
     async def find(self) -> Found:
-        names = self._names | await self._local_names()
-        found = {name: await self._available(name) for name in sorted(names)}
-        if not found:
-            await self._available("")  # nothing known yet: only learn whether somebody answers
-        # What the upstream no longer has is asked for anew by the next client, not for ever.
-        self._names -= {name for name, versions in found.items() if not versions}
-        return {name: versions for name, versions in found.items() if versions}
+        await self._survey.start()
+        self._survey.names |= await self._local_names()
+        # With nothing known yet: only learn whether somebody answers.
+        await self._ask(sorted(self._survey.names) or [""])
+        found = {name: dict.fromkeys(found, "") for name, found in self._survey.found().items() if found and name}
+        # What the upstreams no longer have is asked for anew by the next client, not for ever.
+        self._survey.names &= found.keys()
+        return found
 
     async def ask(self, name: str) -> bool:
-        if not is_model_name(name) or not await self._available(name):
+        if not is_model_name(name):
             return False
-        self._names.add(name)
+        await self._survey.start()
+        await self._ask([name])
+        if not self._survey.found().get(name):
+            return False
+        self._survey.names.add(name)
         return True
 
     async def _local_names(self) -> set[str]:
@@ -107,27 +148,23 @@ class TFServingBackend:
         except errors.NotReady:  # a hint gone missing is no reason to stop following the upstream
             return set()
 
-    async def _available(self, name: str) -> dict[int, str]:
-        """The upstream's AVAILABLE versions of a model. Raises NotReady where the upstream does not answer."""
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = name
+    async def _ask(self, names: Sequence[str]) -> None:
+        """Raises NotReady where no replica answers."""
         try:
-            reply = await self._models.GetModelStatus(request, timeout=_STATUS_TIMEOUT)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise self._unreachable(error) from error
-            return {}  # NOT_FOUND, or trouble with this one name, which must not stop the others
-        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        return {int(status.version): "" for status in reply.model_version_status if status.state == available}
+            await self._survey.ask(names)
+        except CallFailed as failure:
+            raise self._unreachable(failure) from failure
 
-    def _unreachable(self, error: grpc.aio.AioRpcError) -> errors.NotReady:
+    def _unreachable(self, failure: CallFailed) -> errors.NotReady:
+        peer = failure.peer or str(self._replicas)
         return errors.NotReady(
-            f"the upstream {self._target} answered {error.code().name} ({error.details()}); "
-            "is it up, and is --target right?"
+            f"the upstream {peer} answered {failure.status.name} ({failure.details}); is it up, and is --target right?"
         )
 
     async def load(self, name: str, version: int) -> Loaded:
-        runner = UpstreamRunner(self._predict, self._target, name, version)
+        runner = UpstreamRunner(self._caller, name, version)
+        if not self._replicas.having(name, version):
+            await self.ask(name)
         manifest = await asyncio.to_thread(self._own_manifest, name, version)
         if manifest is None:
             definitions = await self._definitions(name, version)
@@ -148,13 +185,33 @@ class TFServingBackend:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = name
         request.model_spec.version.value = version
+        question = Question(name, version, _METADATA, request.SerializeToString())
         try:
-            reply = await self._predict.GetModelMetadata(request, timeout=_STATUS_TIMEOUT)
-        except grpc.aio.AioRpcError as error:  # a passing fault: the next look tries again
-            raise self._unreachable(error) from error
+            data = await self._caller.call(question, _METADATA_TIMEOUT, Expected())
+        except CallFailed as failure:  # a passing fault: the next look tries again
+            raise self._unreachable(failure) from failure
+        reply = get_model_metadata_pb2.GetModelMetadataResponse.FromString(data)
         definitions = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(definitions)
         return dict(definitions.signature_def)
 
+    def reports(self) -> list[ReplicaReport]:
+        """How each replica does, for the metrics."""
+        return [
+            ReplicaReport(
+                replica.name,
+                replica.standing.state is State.HEALTHY,
+                replica.standing.outstanding,
+                replica.standing.latency,
+                **asdict(replica.tally),
+            )
+            for replica in self._replicas
+        ]
+
     async def close(self) -> None:
-        await self._channel.close()
+        await self._survey.close()
+
+
+def _error(failure: CallFailed) -> errors.ServiceError:
+    kind = _ERRORS.get(failure.status, errors.BackendFailed)
+    return kind(f"{failure.peer or 'the upstream'} answered {failure.status.name}: {failure.details}")

@@ -126,12 +126,19 @@ def to_proto(array: Array) -> TensorProto:
 
 def to_request_proto(array: Array) -> TensorProto:
     """The array packed in `tensor_content`: what a client sends, one copy for any size."""
+    proto = tensor_pb2.TensorProto()
+    fill_request_proto(proto, array)
+    return proto
+
+
+def fill_request_proto(proto: TensorProto, array: Array) -> None:
+    """`to_request_proto` into a message that is there already: large tensors are not copied once more."""
     if array.dtype == object:
-        return to_proto(array)
-    proto = tensor_pb2.TensorProto(dtype=_TYPES[array.dtype.name], tensor_content=np.ascontiguousarray(array).tobytes())
+        proto.CopyFrom(to_proto(array))
+        return
+    proto.dtype, proto.tensor_content = _TYPES[array.dtype.name], array.tobytes()
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    return proto
 
 
 def _bytes(value: Any) -> bytes:

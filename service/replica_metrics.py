@@ -1,0 +1,72 @@
+"""The Prometheus series of upstream replicas, read from the replicas' own figures whenever somebody scrapes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+Labels = ("replica",)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """One replica now; the last four count since it is known. `latency` in seconds, None before any answer."""
+
+    replica: str
+    healthy: bool
+    outstanding: int
+    latency: float | None
+    attempts: int = 0
+    failures: int = 0
+    retries: int = 0
+    hedges: int = 0
+
+
+class ReplicaMetrics:
+    """Names, labels and units are the public interface of dashboards: add, do not rename."""
+
+    def __init__(self, registry: CollectorRegistry, gauge: Callable[..., Gauge]) -> None:
+        self._outstanding = gauge(
+            "model_server_upstream_outstanding", "Requests under way at this replica, status calls too.", "replica"
+        )
+        self._ejected = gauge(
+            "model_server_upstream_ejected",
+            "1 while this replica gets no requests, or one on trial; with several workers, for how many of them.",
+            "replica",
+        )
+        self._latency = Gauge(
+            "model_server_upstream_latency_seconds",
+            "What this replica's answers take of late, on average; with several workers, what the slowest one sees.",
+            Labels,
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._counters = {
+            name: Counter(f"model_server_upstream_{name}", says, Labels, registry=registry)
+            for name, says in (
+                ("attempts", "Requests sent to this replica, retries and hedges too."),
+                ("failures", "Attempts that this replica failed."),
+                ("retries", "Attempts at this replica because another had failed, or not answered in time."),
+                ("hedges", "Attempts at this replica while another was still working on the request."),
+            )
+        }
+        self._reports: Callable[[], Sequence[ReplicaReport]] = list
+        self._last: dict[str, ReplicaReport] = {}
+
+    def follow(self, reports: Callable[[], Sequence[ReplicaReport]]) -> None:
+        self._reports = reports
+
+    def refresh(self) -> None:
+        now = {report.replica: report for report in self._reports()}
+        for name, report in now.items():
+            self._outstanding.labels(name).set(report.outstanding)
+            self._ejected.labels(name).set(not report.healthy)
+            self._latency.labels(name).set(report.latency or 0.0)
+            last = self._last.get(name)
+            for counted, counter in self._counters.items():
+                more = getattr(report, counted) - (getattr(last, counted) if last else 0)
+                counter.labels(name).inc(max(more, 0))  # one that went and came back counts from zero again
+        for name in self._last.keys() - now.keys():  # with several workers a series in a file stays
+            for gauge in (self._outstanding, self._ejected, self._latency):
+                gauge.labels(name).set(0)
+        self._last = now
