@@ -131,6 +131,10 @@ class Catalog:
             if model.servables
         }
 
+    def index(self) -> Mapping[str, list[Status]]:
+        """Model name -> every version ever seen of it, newest first."""
+        return {name: self.statuses(name) for name in sorted(self._models)}
+
     async def close(self) -> None:
         """Stops loading, drains and unloads everything."""
         for task in self._following.values():

@@ -100,6 +100,10 @@ class Predictor:
         """Model name -> versions that answer, newest first."""
         return self._catalog.available()
 
+    def index(self) -> Mapping[str, list[Status]]:
+        """Model name -> every version ever seen of it, newest first."""
+        return self._catalog.index()
+
     async def routes(self) -> Mapping[str, Any]:
         """The routes in force and what is wrong with their file, as JSON."""
         return await report(self._router.file, self._manifest)

@@ -9,7 +9,7 @@ from service.access import Access
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.predictor import Predictor
-from service.rest import errors, health, predict, routes
+from service.rest import errors, health, oip, predict, routes
 from service.rest.middleware import RequestGuard
 from service.rest.tfserving import TensorFlowServing
 
@@ -20,6 +20,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, max_body_
         title="image-model-server", description="Image classifiers over HTTP.", redoc_url=None
     )
     app.include_router(predict.router(predictor), tags=["predict"])
+    app.include_router(oip.router(predictor), tags=["open inference protocol"])
     app.include_router(health.router(predictor, metrics), tags=["operate"])
     app.include_router(routes.router(predictor), tags=["operate"])
     app.router.routes.append(TensorFlowServing(predictor, max_body_bytes))

@@ -69,6 +69,11 @@ async def predict(predictor: Predictor, call: Call, request: Request, read: Read
             await asyncio.wait((task,))
 
 
+def server_timing(result: PredictResult) -> str:
+    """The header Server-Timing: milliseconds of each stage."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in result.timings.stages().items())
+
+
 async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
     await arrived.wait()
     while (await request.receive())["type"] != "http.disconnect":

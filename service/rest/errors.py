@@ -1,8 +1,11 @@
 """How each error code reads in HTTP: one table, one shape.
 
 {"error": {"code": "INVALID_INPUT", "message": "...", "request_id": "...", "detail": {...}}}
+
+Below /v2 it is the Open Inference Protocol's: {"error": "..."}.
 """
 
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -45,7 +48,21 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorReply, 
 """For routes: how their errors look in the OpenAPI description."""
 
 
+class OipErrorReply(BaseModel):
+    """Every error of the Open Inference Protocol."""
+
+    error: str
+
+
+DOCUMENTED_OIP: dict[int | str, dict[str, Any]] = {
+    "default": {"model": OipErrorReply, "description": "What went wrong"}
+}
+_OIP = re.compile("/v2(/|$)")
+
+
 def body(request: Request, code: str, message: str, detail: Any = None) -> dict[str, Any]:
+    if _OIP.match(request.url.path):
+        return {"error": message}
     error = {"code": code, "message": message, "request_id": request.scope.get(REQUEST_ID, "")}
     return {"error": error | ({"detail": dict(detail)} if detail else {})}
 

@@ -110,6 +110,11 @@ def _b64(row: int, text: Any) -> bytes:
 def _array(alias: str, values: list[Any], dtype: str) -> Array:
     if dtype == STRING:
         return strings([_text(alias, row, value) for row, value in enumerate(values)])
+    return numbers(alias, values, dtype)
+
+
+def numbers(alias: str, values: list[Any], dtype: str) -> Array:
+    """A JSON list, nested or flat, as `dtype`. Raises InvalidInput where it is ragged or holds anything else."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -117,10 +122,12 @@ def _array(alias: str, values: list[Any], dtype: str) -> Array:
             f"input {alias!r}: the lists are ragged; every row needs the same shape", input=alias
         ) from error
     wanted = np.dtype(dtype)
+    if not array.size:
+        return array.astype(wanted)
     kinds = "b" if wanted.kind == "b" else "iu" if wanted.kind in "iu" else "iuf"
     if array.dtype.kind not in kinds:
         raise InvalidInput(f"input {alias!r} takes {dtype}, got {_given(array)}", input=alias)
-    if wanted.kind in "iu" and array.size:
+    if wanted.kind in "iu":
         low, high = np.iinfo(wanted).min, np.iinfo(wanted).max
         if int(array.min()) < low or int(array.max()) > high:
             raise InvalidInput(f"input {alias!r} takes {dtype}, {low} to {high}", input=alias)

@@ -72,7 +72,7 @@ def router(predictor: Predictor) -> APIRouter:
         return Response(
             json.dumps(_render(result, top), allow_nan=False),
             media_type="application/json",
-            headers={"Server-Timing": _server_timing(result)},
+            headers={"Server-Timing": calls.server_timing(result)},
         )
 
     return routes
@@ -124,7 +124,3 @@ def _plain(array: Array) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _server_timing(result: PredictResult) -> str:
-    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in result.timings.stages().items())

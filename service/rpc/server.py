@@ -1,4 +1,4 @@
-"""The gRPC server: TensorFlow Serving's services and grpc.health.v1 on one port."""
+"""The gRPC server: TensorFlow Serving's services, the Open Inference Protocol's and grpc.health.v1 on one port."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from grpc_health.v1.health import aio as health
 
 from service.access import Access
 from service.predictor import Predictor
+from service.rpc import oip
 from service.rpc.observing import Observing
 from service.rpc.tfserving import ModelService, PredictionService
-from service.wire.stubs import model_service_pb2_grpc, prediction_service_pb2_grpc
+from service.wire.stubs import model_service_pb2_grpc, oip_pb2_grpc, prediction_service_pb2_grpc
 
 _POLL = 0.1  # seconds
-SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", oip.SERVICE)
 
 
 class GrpcServer:
@@ -35,6 +36,7 @@ class GrpcServer:
         self._health = health.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)
+        oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(oip.InferenceService(predictor), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def start(self) -> int:

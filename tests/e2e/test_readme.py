@@ -36,7 +36,7 @@ def folder(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def test_there_are_examples_of_every_kind() -> None:
-    assert {kind for kind, _ in EXAMPLES} == {"bash", "python"} and len(EXAMPLES) >= 5
+    assert {kind for kind, _ in EXAMPLES} == {"bash", "python"} and len(EXAMPLES) >= 6
 
 
 @pytest.mark.parametrize(("kind", "code"), EXAMPLES, ids=[f"{kind} {n}" for n, (kind, _) in enumerate(EXAMPLES, 1)])

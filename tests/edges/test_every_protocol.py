@@ -10,6 +10,9 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc
+import tritonclient.http
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from service.errors import Code
 from service.messages import Array, strings
@@ -155,12 +158,47 @@ def ask_grpc(service: Service, case: Case) -> Outcome:
     return Outcome(None, "", reply.model_spec.version.value, answers)
 
 
+def ask_oip(kind: Any, address: str, case: Case) -> Outcome:
+    """Open Inference Protocol, with Triton's clients: `kind` is the module of one of them."""
+    array = strings(case.inputs) if isinstance(case.inputs, list) else case.inputs
+    tensor = kind.InferInput(case.alias, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    with kind.InferenceServerClient(address) as client:
+        try:
+            result = client.infer(
+                case.model,
+                [tensor],
+                model_version="" if case.version is None else str(case.version),
+                parameters={"signature_name": case.signature} if case.signature else None,
+            )
+        except InferenceServerException as error:
+            said = str(error.status())
+            codes = [code for code, status in rest.STATUS.items() if str(status) == said]
+            codes += [code for code, status in rpc.STATUS.items() if str(status) == said]
+            return Outcome(case.code if case.code in codes else codes[0], str(error.message()))
+    probabilities = result.as_numpy("probabilities")
+    answers = result.as_numpy("y").tolist() if probabilities is None else [str(row.argmax()) for row in probabilities]
+    reply = result.get_response()
+    version = reply["model_version"] if isinstance(reply, dict) else reply.model_version
+    return Outcome(None, "", int(version), answers)
+
+
+def ask_oip_http(service: Service, case: Case) -> Outcome:
+    return ask_oip(tritonclient.http, f"127.0.0.1:{service.http_port}", case)
+
+
+def ask_oip_grpc(service: Service, case: Case) -> Outcome:
+    return ask_oip(tritonclient.grpc, f"127.0.0.1:{service.grpc_port}", case)
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=name, marks=case.marks) for name, case in CASES.items()])
 def test_every_protocol_gives_the_same_outcome(service: Service, case: Case) -> None:
     asks: dict[str, Callable[[Service, Case], Outcome]] = {
         "http": ask_http,
         "grpc": ask_grpc,
         "TensorFlow Serving's REST": ask_tensorflow_servings_rest,
+        "Open Inference Protocol over HTTP": ask_oip_http,
+        "Open Inference Protocol over gRPC": ask_oip_grpc,
     }
     outcomes = {name: ask(service, case) for name, ask in asks.items()}
     for name, outcome in outcomes.items():

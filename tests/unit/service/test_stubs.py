@@ -29,3 +29,12 @@ def test_a_later_tensorflow_is_whole_and_shares_the_messages() -> None:
 def test_stubs_after_tensorflow_leave_it_alone() -> None:
     kept = python("import tensorflow as tf; from service.wire import stubs; import tensorflow; print(tensorflow is tf)")
     assert kept == "True"
+
+
+def test_a_later_tritonclient_is_whole_and_shares_the_messages() -> None:
+    shared = python(
+        "import sys; from service.wire.stubs import oip_pb2; print('tritonclient' in sys.modules); "
+        "import tritonclient.grpc, tritonclient.http; from tritonclient.grpc import service_pb2; "
+        "print(service_pb2 is oip_pb2, tritonclient.grpc.InferInput('x', [1], 'FP32').shape())"
+    )
+    assert shared.split("\n") == ["False", "True [1]"]
