@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from service import guards
 from service.access import Access
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
@@ -10,6 +11,7 @@ from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.current import Tracing
+from service.gate import Gate
 from service.messages import ModelRef
 from service.metrics import Metrics, Shared
 from service.policy import SizeAndDelay
@@ -17,11 +19,13 @@ from service.ports import StartError
 from service.predictor import Predictor
 from service.preparation import Limits, Preparation
 from service.profiles import ProfileStore, cores
+from service.reloading import ReloadError, Reloading
 from service.repository import Repository
 from service.routing.file import RoutesFile
 from service.routing.router import Router
 from service.routing.yaml_lines import RoutesError
 from service.settings import BackendName, Settings
+from service.tls import Certificates
 from service.worker import Worker
 
 _OTLP = "http/protobuf"
@@ -38,10 +42,13 @@ class Core:
     access: Access
     tracing: Tracing | None
     routes: RoutesFile
+    gate: Gate
+    tls: Certificates | None
+    rotations: tuple[Reloading, ...]
 
 
 def build(settings: Settings, worker: Worker | None = None) -> Core:
-    """Needs a running event loop; loads nothing yet. Raises StartError."""
+    """Needs a running event loop; loads no model yet. Raises StartError."""
     metrics = Metrics(Shared(worker.number, worker.folder, worker.parent) if worker else None)
     policy = SizeAndDelay(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
 
@@ -50,7 +57,16 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         return Batcher(loaded.runner, policy, settings.max_queued_rows, lambda rows: metrics.batch(ref, rows))
 
     embedded = settings.backend is BackendName.embedded
-    catalog = Catalog(_backend(settings, metrics), batcher, metrics, keep=settings.keep_versions, needs_models=embedded)
+    gate = Gate(metrics)
+    tls, rotations = _guards(settings, gate, metrics)
+    catalog = Catalog(
+        _backend(settings, metrics),
+        batcher,
+        metrics,
+        keep=settings.keep_versions,
+        needs_models=embedded,
+        shows=gate.shows,
+    )
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics)
@@ -59,8 +75,23 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     router = Router(Answering(catalog, preparation), routes, metrics)
     tracing = _tracing(settings)
     awaited = worker.awaited if worker else str
-    predictor = Predictor(catalog, router, metrics, settings.max_in_flight, tracing, awaited)
-    return Core(catalog, preparation, predictor, metrics, Access(metrics, settings.access_log), tracing, routes)
+    predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, tracing, awaited)
+    access = Access(metrics, settings.access_log)
+    return Core(catalog, preparation, predictor, metrics, access, tracing, routes, gate, tls, rotations)
+
+
+def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certificates | None, tuple[Reloading, ...]]:
+    tls: Certificates | None = None
+    rotations = []
+    try:
+        if settings.api_keys is not None:
+            rotations.append(guards.key_file(settings.api_keys, gate, metrics))
+        if (certificate := settings.tls_cert) is not None and (key := settings.tls_key) is not None:
+            tls, rotation = guards.certificate_files(certificate, key, settings.tls_client_ca, metrics)
+            rotations.append(rotation)
+    except ReloadError as error:
+        raise StartError(str(error)) from error
+    return tls, tuple(rotations)
 
 
 def _backend(settings: Settings, metrics: Metrics) -> Backend:

@@ -39,10 +39,18 @@ class Catalog:
     """Owns the loaded versions: the `keep` newest ones of every model the backend finds."""
 
     def __init__(
-        self, backend: Backend, batcher: Callable[[Loaded], Batcher], metrics: Metrics, *, keep: int, needs_models: bool
+        self,
+        backend: Backend,
+        batcher: Callable[[Loaded], Batcher],
+        metrics: Metrics,
+        *,
+        keep: int,
+        needs_models: bool,
+        shows: Callable[[str], bool] = lambda name: True,
     ) -> None:
+        """`shows` tells which models' names whoever asks may read in an error."""
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
-        self._keep, self._needs_models = keep, needs_models
+        self._keep, self._needs_models, self._shows = keep, needs_models, shows
         self._models: dict[str, _Model] = {}
         self._asked: set[str] = set()
         self._looking = asyncio.Lock()
@@ -151,8 +159,8 @@ class Catalog:
             if self.trouble:
                 raise NotReady(self.trouble)
             if ref.label is not None:
-                models = sorted(self.available())
-                raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {models}")
+                known = self._names()
+                raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {known}")
             raise self._unknown(ref)
         if ref.label is not None:
             return self._labelled(model, ref)
@@ -184,8 +192,11 @@ class Catalog:
         return model.servables[by_label[ref.label]]
 
     def _unknown(self, ref: ModelRef) -> NotFound:
-        models = sorted(self.available())
+        models = self._names()
         return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {models}", models=models)
+
+    def _names(self) -> list[str]:
+        return [name for name in self.available() if self._shows(name)]
 
     async def _look(self) -> None:
         async with self._looking:

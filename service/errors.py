@@ -4,8 +4,12 @@
     ├── NotFound       no such model or version
     │   └── UnknownSignature  the version is there, the signature is not
     ├── InvalidInput   wrong dtype, shape or name; malformed; undecodable image
-    ├── TooLarge       body, pixels
+    ├── TooLarge       body, also once decompressed; pixels
     ├── Unsupported    well formed, and nothing this server does
+    ├── UnsupportedEncoding  a compression that is not read here
+    ├── Unauthenticated  no API key, or one that is not valid
+    ├── Forbidden      a valid key, for other models
+    ├── RateLimited    this key's own limit
     ├── Overloaded     the queue is full
     ├── NotReady       loading, draining, upstream unreachable
     │   └── Unloaded   the version went away after it was found: whoever asked for none gets another
@@ -27,6 +31,10 @@ class Code(StrEnum):
     INVALID_INPUT = "INVALID_INPUT"
     TOO_LARGE = "TOO_LARGE"
     UNSUPPORTED = "UNSUPPORTED"
+    UNSUPPORTED_ENCODING = "UNSUPPORTED_ENCODING"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    RATE_LIMITED = "RATE_LIMITED"
     OVERLOADED = "OVERLOADED"
     NOT_READY = "NOT_READY"
     DEADLINE = "DEADLINE"
@@ -37,10 +45,12 @@ class Code(StrEnum):
 class ServiceError(Exception):
     """Base of every error a caller may see: `message` says what happened and what to do next.
 
-    `detail` holds JSON-able facts for programs (the row, the limit, what is available).
+    `detail` holds JSON-able facts for programs (the row, the limit, what is available). `retry_after` is in how many
+    seconds the same request may fare better, None where nobody can say.
     """
 
     code: ClassVar[Code]
+    retry_after: float | None = None
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)
@@ -68,8 +78,29 @@ class Unsupported(ServiceError):
     code = Code.UNSUPPORTED
 
 
+class UnsupportedEncoding(ServiceError):
+    code = Code.UNSUPPORTED_ENCODING
+
+
+class Unauthenticated(ServiceError):
+    code = Code.UNAUTHENTICATED
+
+
+class Forbidden(ServiceError):
+    code = Code.FORBIDDEN
+
+
+class RateLimited(ServiceError):
+    code = Code.RATE_LIMITED
+
+    def __init__(self, message: str, retry_after: float, **detail: Any) -> None:
+        super().__init__(message, retry_after_seconds=round(retry_after, 3), **detail)
+        self.retry_after = retry_after
+
+
 class Overloaded(ServiceError):
     code = Code.OVERLOADED
+    retry_after = 1.0
 
 
 class NotReady(ServiceError):

@@ -15,8 +15,10 @@ from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
 from service.ports import StartError
-from service.rest.app import create_app
+from service.rest.app import HttpGuards, create_app
+from service.rest.connections import ConnectionLimits
 from service.rest.server import HttpServer
+from service.rpc.security import GrpcLimits
 from service.rpc.server import GrpcServer
 from service.settings import Settings
 from service.worker import Worker
@@ -65,10 +67,12 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     reserved = bind(settings.host, settings.grpc_port, "--grpc-port")
     grpc_port = reserved.getsockname()[1]
     core = build(settings, worker)
-    app = create_app(core.predictor, core.metrics, core.access, settings.max_body_bytes)
-    http = HttpServer(app, listener, _GRACE)
-    address = ports.address(settings.host, grpc_port)
-    rpc = GrpcServer(core.predictor, core.access, address, settings.max_body_bytes, shared=worker is not None)
+    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
+    refused = core.metrics.refused_connection
+    http = HttpServer(app, listener, _GRACE, _connection_limits(settings), refused, core.tls)
+    address, limits = ports.address(settings.host, grpc_port), _grpc_limits(settings)
+    rpc = GrpcServer(core.predictor, core.access, core.gate, address, limits, core.tls, shared=worker is not None)
+    rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
@@ -90,6 +94,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
     await asyncio.gather(http.stop(), rpc.stop(_GRACE, lambda: core.predictor.in_flight))
+    for rotation in rotating:
+        rotation.cancel()
     if reporting is not None:
         reporting.cancel()
     core.preparation.close()
@@ -133,6 +139,32 @@ async def _report(worker: Worker, core: Core) -> None:
             said = True
             worker.say_ready()
         await asyncio.sleep(_REPORT)
+
+
+def _http_guards(settings: Settings) -> HttpGuards:
+    return HttpGuards(
+        settings.max_body_bytes, settings.body_seconds, settings.cors_origins, open_metrics=settings.open_metrics
+    )
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_header_bytes,
+        settings.max_headers,
+        settings.header_seconds,
+        settings.body_seconds,
+    )
+
+
+def _grpc_limits(settings: Settings) -> GrpcLimits:
+    return GrpcLimits(
+        settings.max_body_bytes,
+        settings.max_header_bytes,
+        settings.grpc_max_streams,
+        settings.max_connections,
+        settings.header_seconds,
+    )
 
 
 def _listing(catalog: Catalog) -> str:

@@ -11,6 +11,7 @@ from service.answering import Question, Read
 from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
 from service.failures import FailureLog
+from service.gate import Gate
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictResult
 from service.metrics import Metrics
@@ -27,12 +28,13 @@ class Predictor:
         catalog: Catalog,
         router: Router,
         metrics: Metrics,
+        gate: Gate,
         max_in_flight: int,
         tracing: current.Tracing | None = None,
         awaited: Callable[[], str] = str,
     ) -> None:
         """`awaited` says which other processes have to be ready too, and are not yet."""
-        self._catalog, self._router, self._metrics = catalog, router, metrics
+        self._catalog, self._router, self._metrics, self._gate = catalog, router, metrics, gate
         self._max_in_flight, self._tracing, self._awaited = max_in_flight, tracing, awaited
         self._failures = FailureLog()
         self._in_flight = 0
@@ -53,7 +55,9 @@ class Predictor:
         self._metrics.started()
         self._in_flight += 1
         try:
+            self._gate.authorise(call.ref.name)
             self._admit()
+            self._gate.charge()
             async with asyncio.timeout(None if call.deadline is None else call.deadline - started):
                 result = await self._router.answer(call, question)
         except BaseException as error:
@@ -77,14 +81,19 @@ class Predictor:
         return result
 
     async def describe(self, ref: ModelRef) -> Manifest:
-        """What the version that `ref` means says of itself, under the name asked for. Raises NotFound or NotReady."""
+        """What the version that `ref` means says of itself, under the name asked for.
+
+        Raises NotFound or NotReady, Unauthenticated or Forbidden.
+        """
+        self._gate.authorise(ref.name)
         return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
 
     async def statuses(self, name: str, version: int | None = None) -> list[Status]:
         """Every version ever seen of a model (of the one a route leads to), newest first, or the one asked for.
 
-        Raises NotFound.
+        Raises NotFound, Unauthenticated or Forbidden.
         """
+        self._gate.authorise(name)
         name = self._router.stands_for(ModelRef(name)).name
         await self._catalog.look_for(name)
         statuses = self._catalog.statuses(name)
@@ -97,15 +106,16 @@ class Predictor:
         return found
 
     def available(self) -> Mapping[str, list[int]]:
-        """Model name -> versions that answer, newest first."""
-        return self._catalog.available()
+        """Model name -> versions that answer, newest first: of the models that whoever asks may know of."""
+        return {name: versions for name, versions in self._catalog.available().items() if self._gate.shows(name)}
 
     def index(self) -> Mapping[str, list[Status]]:
         """Model name -> every version ever seen of it, newest first."""
         return self._catalog.index()
 
     async def routes(self) -> Mapping[str, Any]:
-        """The routes in force and what is wrong with their file, as JSON."""
+        """The routes in force and what is wrong with their file, as JSON. Raises Unauthenticated or Forbidden."""
+        self._gate.authorise_all()
         return await report(self._router.file, self._manifest)
 
     @property

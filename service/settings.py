@@ -1,16 +1,18 @@
 """Every knob of the service, each a command-line flag and an environment variable."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, FilePath, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FilePath, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.backends.upstream import targets
 from service.logs import LogFormat
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
 
 
 class BackendName(StrEnum):
@@ -83,6 +85,32 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
     max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")
+    api_keys: Path | None = Field(
+        None, description="YAML file of API keys; without one everything is open (`python -m service.keys` makes keys)"
+    )
+    open_metrics: bool = Field(True, description="/metrics needs no key where the rest does")
+    tls_cert: Path | None = Field(
+        None, description="PEM certificate with its chain, for HTTPS and for gRPC over TLS; read again when it changes"
+    )
+    tls_key: Path | None = Field(None, description="its private key, without a passphrase")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM certificates of the authorities whose client certificates are let in, and no others"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins whose pages may ask from a browser, such as https://app.example.com; * for all"
+    )
+    max_connections: int = Field(4096, ge=1, description="open HTTP connections; past it new ones are refused (503)")
+    max_header_bytes: int = Field(
+        32 * 2**10, ge=1024, description="largest request line and headers (431), and largest gRPC metadata"
+    )
+    max_headers: int = Field(100, ge=1, description="most headers of one HTTP request (431)")
+    header_seconds: float = Field(
+        10.0, gt=0, description="seconds in which the headers of an HTTP request have to arrive (408)"
+    )
+    body_seconds: float = Field(
+        20.0, gt=0, description="seconds in which the body of an HTTP request has to arrive, and its answer to be taken"
+    )
+    grpc_max_streams: int = Field(1024, ge=1, description="calls that one gRPC connection may have under way")
     cache: Path = Field(
         Path("~/.cache/image-model-server"),
         description="folder for what was measured of the models on this machine; it may be lost at any time",
@@ -110,4 +138,28 @@ class Settings(BaseSettings):
                 targets.parse(self.target)
             except ValueError as error:
                 raise ValueError(f"--target {error}") from error
+        return self
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, given: object) -> object:
+        parts = [given] if isinstance(given, str) else given
+        if not isinstance(parts, list | tuple):
+            return given
+        return tuple(origin.strip().rstrip("/") for part in parts for origin in str(part).split(",") if origin.strip())
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example.com or http://host:3000")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_files_together(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         return self

@@ -6,7 +6,7 @@ import time
 from starlette.requests import ClientDisconnect, Request
 
 from service.answering import Read
-from service.errors import Cancelled, DeadlineExceeded, InvalidInput
+from service.errors import Cancelled, InvalidInput
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
@@ -14,8 +14,6 @@ from service.rest import errors
 
 DEADLINE = "x-request-deadline-ms"
 ROUTING_KEY = "x-routing-key"
-
-_SLOWEST_BODY = 20.0  # seconds: shorter than the grace that requests under way get at shutdown
 
 
 def of(ref: ModelRef, request: Request) -> Call:
@@ -30,14 +28,11 @@ def of(ref: ModelRef, request: Request) -> Call:
 
 
 async def body(request: Request) -> bytes:
-    """Raises Cancelled where the client goes away while it sends, DeadlineExceeded where it takes too long."""
+    """Raises Cancelled where the client goes away while it sends, and what the middleware says of its body."""
     try:
-        async with asyncio.timeout(_SLOWEST_BODY):
-            return await request.body()
+        return await request.body()
     except ClientDisconnect as error:
         raise Cancelled("the client went away while it sent its request") from error
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not arrive within {_SLOWEST_BODY:.0f} s") from error
 
 
 async def predict(predictor: Predictor, call: Call, request: Request, read: Read) -> PredictResult:

@@ -5,6 +5,7 @@
 Below /v2 it is the Open Inference Protocol's: {"error": "..."}.
 """
 
+import math
 import re
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from service.current import REQUEST_ID as REQUEST_ID  # where the edge's own files look for it
-from service.errors import Code, Overloaded, ServiceError
+from service.errors import Code, ServiceError, Unauthenticated
 
 STATUS: dict[Code, int] = {
     Code.NOT_FOUND: 404,
@@ -22,6 +23,10 @@ STATUS: dict[Code, int] = {
     Code.INVALID_INPUT: 400,
     Code.TOO_LARGE: 413,
     Code.UNSUPPORTED: 501,
+    Code.UNSUPPORTED_ENCODING: 415,
+    Code.UNAUTHENTICATED: 401,
+    Code.FORBIDDEN: 403,
+    Code.RATE_LIMITED: 429,
     Code.OVERLOADED: 429,
     Code.NOT_READY: 503,
     Code.DEADLINE: 504,
@@ -67,10 +72,19 @@ def body(request: Request, code: str, message: str, detail: Any = None) -> dict[
     return {"error": error | ({"detail": dict(detail)} if detail else {})}
 
 
+def headers(error: ServiceError) -> dict[str, str]:
+    """What an answer that says `error` has beside its body, in every API's shape."""
+    if isinstance(error, Unauthenticated):
+        invalid = ', error="invalid_token"' if error.detail.get("invalid") else ""
+        return {"WWW-Authenticate": f'Bearer realm="models"{invalid}'}
+    if error.retry_after is not None:
+        return {"Retry-After": str(math.ceil(error.retry_after))}
+    return {}
+
+
 async def service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    headers = {"Retry-After": "1"} if isinstance(error, Overloaded) else None
-    return JSONResponse(body(request, error.code, error.message, error.detail), STATUS[error.code], headers)
+    return JSONResponse(body(request, error.code, error.message, error.detail), STATUS[error.code], headers(error))
 
 
 async def http_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,5 +1,6 @@
-"""Around every HTTP request: an id, a bound on the body, an account of it, and a polite good-bye while draining."""
+"""Around every HTTP request: an id, bounds on the body, an account of it, and a polite good-bye while draining."""
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
@@ -8,15 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import current
 from service.access import Access
 from service.current import REQUEST_ID
-from service.errors import TooLarge
+from service.errors import DeadlineExceeded, TooLarge
 from service.rest.errors import SERVED_BY
 
 
 class RequestGuard:
     """Pure ASGI: no task, no queue, no copy of the body on the way."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, draining: Callable[[], bool], access: Access) -> None:
-        self._app, self._limit, self._draining, self._access = app, max_body_bytes, draining, access
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, body_seconds: float, draining: Callable[[], bool], access: Access
+    ) -> None:
+        self._app, self._limit, self._seconds = app, max_body_bytes, body_seconds
+        self._draining, self._access = draining, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,11 +34,23 @@ class RequestGuard:
         scope[REQUEST_ID] = request.request_id
         declared = headers.get(b"content-length", b"")
         status, sent = 500, 0
+        deadline: float | None = None  # none before the route reads, and none once the body is there
+        arrived = late = False
 
         async def bounded_receive() -> Message:
+            nonlocal deadline, arrived, late
             if declared.isdigit() and int(declared) > self._limit:
                 raise self._too_large()
-            message = await receive()
+            if arrived:
+                return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + self._seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                late = True
+                raise DeadlineExceeded(f"the body did not arrive within {self._seconds:g} s") from error
+            arrived = not message.get("more_body", False)
             request.received += len(message.get("body", b""))
             if request.received > self._limit:
                 raise self._too_large()
@@ -48,7 +64,7 @@ class RequestGuard:
                 answer[REQUEST_ID] = scope[REQUEST_ID]
                 if served_by := scope.get(SERVED_BY):
                     answer[SERVED_BY] = served_by
-                if self._draining():  # clients reconnect elsewhere instead of meeting a closed socket
+                if late or self._draining():  # clients reconnect elsewhere instead of meeting a closed socket
                     answer["connection"] = "close"
             else:
                 sent += len(message.get("body", b""))

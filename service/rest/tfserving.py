@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from service.errors import Code, InvalidInput, NotFound, Overloaded, ServiceError
+from service.errors import Code, InvalidInput, NotFound, ServiceError
 from service.messages import ModelRef
 from service.predictor import Predictor
 from service.rest import calls, errors
@@ -37,8 +37,8 @@ _LOOKED_AT = re.compile(rf"/v1/models(?:/([^/:]+))?{_WHICH}(?:/(metadata))?", re
 class TensorFlowServing(BaseRoute):
     """Everything below /v1/, matched on the target as the client wrote it."""
 
-    def __init__(self, predictor: Predictor, max_body_bytes: int) -> None:
-        self._predictor, self._max_body_bytes = predictor, max_body_bytes
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         ours = scope["type"] == "http" and is_ours(scope)
@@ -84,7 +84,7 @@ class TensorFlowServing(BaseRoute):
         return _json(model_info.metadata_json(await self._predictor.describe(ref)))
 
     async def _ask(self, request: Request, ref: ModelRef, verb: Verb) -> Response:
-        body = Body(request, self._max_body_bytes, verb)
+        body = Body(request, verb)
         try:
             result = await calls.predict(self._predictor, calls.of(ref, request), request, body.read)
         except NotFound:
@@ -101,8 +101,7 @@ def is_ours(scope: Scope) -> bool:
 def refusal(error: ServiceError) -> Response:
     """An error as TensorFlow Serving's clients know it."""
     answer = _error(error.message, STATUS[error.code])
-    if isinstance(error, Overloaded):
-        answer.headers["Retry-After"] = "1"
+    answer.headers.update(errors.headers(error))
     return answer
 
 

@@ -1,14 +1,12 @@
 """What TensorFlow Serving's REST API is asked and answers: the bodies of :predict, :classify and :regress."""
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.requests import Request
 
-from service.errors import InvalidInput, TooLarge
 from service.manifest import Manifest
 from service.messages import PredictRequest, Tensors
 from service.rest import calls
@@ -65,10 +63,10 @@ VERBS = {
 
 
 class Body:
-    """One request's body, taken off the wire when it is first needed. `limit` bounds its bytes once unpacked."""
+    """One request's body, taken off the wire when it is first needed."""
 
-    def __init__(self, request: Request, limit: int, verb: Verb) -> None:
-        self._request, self._limit, self._verb = request, limit, verb
+    def __init__(self, request: Request, verb: Verb) -> None:
+        self._request, self._verb = request, verb
         self._document: Document | None = None
         self._large = False
 
@@ -90,26 +88,9 @@ class Body:
     async def _parsed(self) -> Document:
         if self._document is None:
             body = await calls.body(self._request)
-            zipped = self._request.headers.get("content-encoding", "").strip().lower() == "gzip"
-            self._large = zipped or len(body) > _LARGE_BODY
-            self._document = await _aside(
-                self._large, lambda: json_to_tensors.parse(_unzipped(body, self._limit) if zipped else body)
-            )
+            self._large = len(body) > _LARGE_BODY
+            self._document = await _aside(self._large, lambda: json_to_tensors.parse(body))
         return self._document
-
-
-def _unzipped(body: bytes, limit: int) -> bytes:
-    """Raises TooLarge before more than `limit` bytes are made of it."""
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = unzip.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidInput(f"the body is not gzip, as its Content-Encoding says: {error}") from error
-    if len(plain) > limit:
-        raise TooLarge(f"the body is larger than {limit:,} bytes once unpacked; send less", max_body_bytes=limit)
-    if not unzip.eof:
-        raise InvalidInput("the gzip body breaks off; send all of it")
-    return plain
 
 
 async def _aside(large: bool, work: Callable[[], _T]) -> _T:

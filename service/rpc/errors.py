@@ -1,5 +1,6 @@
 """How each error code reads in gRPC: one table."""
 
+import math
 from typing import NoReturn
 
 import grpc
@@ -13,6 +14,10 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.INVALID_INPUT: grpc.StatusCode.INVALID_ARGUMENT,
     Code.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     Code.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
+    Code.UNSUPPORTED_ENCODING: grpc.StatusCode.UNIMPLEMENTED,
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Code.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    Code.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.NOT_READY: grpc.StatusCode.UNAVAILABLE,
     Code.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -21,10 +26,18 @@ STATUS: dict[Code, grpc.StatusCode] = {
 }
 _LONGEST = 1024  # bytes, as in TensorFlow Serving: gRPC carries messages in headers, whose size peers bound
 _CUT = "...TRUNCATED"
+_PUSHBACK = "grpc-retry-pushback-ms"
+
+
+def trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
+    """When to ask again: in seconds, as HTTP says it, and in the milliseconds that gRPC's own retries obey."""
+    if error.retry_after is None:
+        return ()
+    return ("retry-after", str(math.ceil(error.retry_after))), (_PUSHBACK, str(math.ceil(error.retry_after * 1000)))
 
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> NoReturn:
     message = error.message.encode(errors="replace")
     cut = message[:_LONGEST].decode(errors="ignore")
-    await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut)
+    await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, trailers(error))
     raise AssertionError("abort always raises")

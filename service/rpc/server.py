@@ -8,10 +8,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from service.access import Access
+from service.gate import Gate
 from service.predictor import Predictor
-from service.rpc import oip
+from service.rpc import oip, security
+from service.rpc.keys import KeyCheck
 from service.rpc.observing import Observing
+from service.rpc.security import GrpcLimits
 from service.rpc.tfserving import ModelService, PredictionService
+from service.tls import Certificates
 from service.wire.stubs import model_service_pb2_grpc, oip_pb2_grpc, prediction_service_pb2_grpc
 
 _POLL = 0.1  # seconds
@@ -22,14 +26,22 @@ class GrpcServer:
     """Listens once started. Health says SERVING from then until `drain`."""
 
     def __init__(
-        self, predictor: Predictor, access: Access, address: str, max_message_bytes: int, *, shared: bool
+        self,
+        predictor: Predictor,
+        access: Access,
+        gate: Gate,
+        address: str,
+        limits: GrpcLimits,
+        tls: Certificates | None = None,
+        *,
+        shared: bool,
     ) -> None:
-        self._address = address
+        self._address, self._tls = address, tls
+        observing = Observing(access)
         self._server = grpc.aio.server(
-            interceptors=[Observing(access)],
+            interceptors=[KeyCheck(gate), observing] if gate.needs_keys else [observing],
             options=[
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
+                *limits.options(),
                 ("grpc.so_reuseport", int(shared)),  # a lottery among workers; a stranger there must be an error
             ],
         )
@@ -42,7 +54,10 @@ class GrpcServer:
     async def start(self) -> int:
         """The port it listens on. Raises OSError where it cannot."""
         try:
-            port = self._server.add_insecure_port(self._address)
+            if self._tls is None:
+                port = self._server.add_insecure_port(self._address)
+            else:
+                port = self._server.add_secure_port(self._address, security.credentials(self._tls))
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}") from error
         await self._server.start()

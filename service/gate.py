@@ -1,0 +1,141 @@
+"""Who may ask what, and how often: API keys, the models they open, and each key's rate.
+
+An edge tells the gate who asks (`identify`), once for every request, whatever its route. `Predictor` asks it whether
+that one may (`authorise`) and may now (`charge`). Nobody told, while keys are needed, means nobody may: an edge that
+forgets answers UNAUTHENTICATED and never a prediction.
+"""
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from service.errors import Forbidden, RateLimited, Unauthenticated
+from service.keys import ApiKey, KeyRing
+from service.metrics import Metrics
+
+AUTHORIZATION = "authorization"
+API_KEY = "x-api-key"
+
+_HOW = "send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'"
+_asking: ContextVar[bytes] = ContextVar("asking")
+"""The digest of the key that the request at hand came with; b"" for none."""
+
+
+class Gate:
+    """Owns the keys in force and their buckets. Open, without keys, it lets everybody do everything."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._ring: KeyRing | None = None
+        self._buckets: dict[bytes, _Bucket] = {}
+
+    def replace(self, ring: KeyRing) -> None:
+        """From now on these keys and no others. Those whose rate stays keep what is in their buckets."""
+        buckets = {}
+        for key in ring.keys:
+            if key.rate is not None:
+                kept = self._buckets.get(key.digest)
+                fits = kept is not None and (kept.rate, kept.size) == (key.rate, key.burst)
+                buckets[key.digest] = kept if kept is not None and fits else _Bucket(key.rate, key.burst)
+        self._ring, self._buckets = ring, buckets
+
+    @property
+    def needs_keys(self) -> bool:
+        return self._ring is not None
+
+    def identify(self, headers: Mapping[str, str], protocol: str, needed: bool = True) -> None:
+        """Says who asks in this request's context, from its headers or metadata (lower-case names).
+
+        Raises Unauthenticated, unless `needed` is False, for a request without a valid key.
+        """
+        _asking.set(b"")
+        if self._ring is None:
+            return
+        try:
+            secret = _presented(headers)
+            if not secret:
+                raise Unauthenticated(f"this server needs an API key; {_HOW}")
+            key = self._ring.find(secret.encode("utf-8", "surrogateescape"))
+            _asking.set(_valid(key).digest)
+        except Unauthenticated:
+            if needed:
+                self._metrics.unauthenticated(protocol)
+                raise
+
+    def authorise(self, model: str) -> None:
+        """Raises Unauthenticated, or Forbidden where the key that asks does not open `model` (a name as asked for)."""
+        key = self._key()
+        if key is not None and not key.opens(model):
+            raise Forbidden(
+                f"the key {key.name!r} does not open model {model!r:.140}; it opens {list(key.models)}",
+                key=key.name,
+                models=list(key.models),
+            )
+
+    def authorise_all(self) -> None:
+        """For what tells of every model. Raises Unauthenticated or Forbidden."""
+        key = self._key()
+        if key is not None and "*" not in key.models:
+            raise Forbidden(f"the key {key.name!r} does not open every model, which this page tells of", key=key.name)
+
+    def charge(self) -> None:
+        """One prediction, taken from the bucket of the key that asks. Raises RateLimited."""
+        key = self._key()
+        if key is None:
+            return
+        bucket = self._buckets.get(key.digest)
+        wait = bucket.take(time.monotonic()) if bucket is not None else 0.0
+        self._metrics.asked(key.name, limited=wait > 0)
+        if wait > 0:
+            raise RateLimited(
+                f"the key {key.name!r} may ask {key.rate:g} predictions a second; ask again in {wait:.3g} s",
+                retry_after=wait,
+                key=key.name,
+            )
+
+    def shows(self, model: str) -> bool:
+        """Whether whoever asks may know that this model is here."""
+        if self._ring is None:
+            return True
+        key = self._ring.by_digest(_asking.get(b""))
+        return key is not None and not _expired(key) and key.opens(model)
+
+    def _key(self) -> ApiKey | None:
+        """The key that asks, looked up again: it may have gone during a stream. None where none is needed."""
+        return None if self._ring is None else _valid(self._ring.by_digest(_asking.get(b"")))
+
+
+class _Bucket:
+    """Holds up to `size` tokens, refilled with `rate` a second."""
+
+    def __init__(self, rate: float, size: float) -> None:
+        self.rate, self.size = rate, size
+        self._tokens, self._at = size, time.monotonic()
+
+    def take(self, now: float) -> float:
+        """0.0 and one token less, or the seconds until there will be one."""
+        self._tokens = min(self.size, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        if self._tokens >= 1 - 1e-9:  # who waited as long as told is not refused for a rounding error
+            self._tokens = max(0.0, self._tokens - 1)
+            return 0.0
+        return (1 - self._tokens) / self.rate
+
+
+def _presented(headers: Mapping[str, str]) -> str:
+    scheme, _, credentials = headers.get(AUTHORIZATION, "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else headers.get(API_KEY, "").strip()
+
+
+def _valid(key: ApiKey | None) -> ApiKey:
+    if key is None:
+        raise Unauthenticated(f"the API key is not one of those in force here; {_HOW}", invalid=True)
+    if _expired(key):
+        moment = datetime.fromtimestamp(key.expires or 0, UTC)
+        raise Unauthenticated(f"the API key {key.name!r} expired at {moment:%Y-%m-%d %H:%M} UTC", invalid=True)
+    return key
+
+
+def _expired(key: ApiKey) -> bool:
+    return key.expires is not None and time.time() >= key.expires

@@ -1,0 +1,42 @@
+"""Keys and certificates: from the files that settings name to what is in force, and kept so."""
+
+import ssl
+from pathlib import Path
+
+from service import keys
+from service.gate import Gate
+from service.metrics import Metrics
+from service.reloading import Contents, ReloadError, Reloading
+from service.tls import Certificates, TlsError
+
+
+def key_file(path: Path, gate: Gate, metrics: Metrics) -> Reloading:
+    """The gate with the file's keys. Raises ReloadError."""
+
+    def apply(contents: Contents) -> None:
+        try:
+            gate.replace(keys.parse(contents[0]))
+        except keys.KeysError as error:
+            raise ReloadError(f"{path}: {error}") from error
+
+    reloading = Reloading("API keys", (path,), apply, metrics)
+    reloading.load()
+    return reloading
+
+
+def certificate_files(
+    certificate: Path, key: Path, client_ca: Path | None, metrics: Metrics
+) -> tuple[Certificates, Reloading]:
+    """Raises ReloadError."""
+    certificates = Certificates(ssl.PROTOCOL_TLS_SERVER)
+
+    def apply(contents: Contents) -> None:
+        try:
+            certificates.renew(*contents)
+        except TlsError as error:
+            raise ReloadError(str(error)) from error
+
+    paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
+    reloading = Reloading("certificates", paths, apply, metrics)
+    reloading.load()
+    return certificates, reloading

@@ -1,0 +1,173 @@
+"""Bounds on an HTTP connection, below any request: how many, how long, how large a head.
+
+A timer a request would cost more than reading its head. Connections note when they began to wait for their client, and
+one task (`sweep`) looks at all of them twice a second.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import Code
+from service.rest.errors import REQUEST_ID
+
+_INTERVAL = 0.5  # seconds between looks
+KEEP_ALIVE = 75  # seconds: longer than load balancers keep idle connections, so that they close first
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    connections: int
+    header_bytes: int
+    headers: int
+    header_seconds: float
+    body_seconds: float
+
+
+class Config(uvicorn.Config):
+    """uvicorn's, and what its protocol here needs. `refused` is told a reason for each connection that is ended."""
+
+    limits: ConnectionLimits
+    refused: Callable[[str], None]
+
+
+class _Waits(Enum):
+    """What a connection waits for from its client."""
+
+    REQUEST = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class _RefusedError(Exception):
+    """Ends the parsing of a request that has been answered already."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    config: Config
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._limits = self.config.limits
+        self._waits, self._since = _Waits.REQUEST, time.monotonic()
+        self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
+        self._stuck: float | None = None  # since when the client does not take its answer
+        self._served = False
+        if len(self.connections) > self._limits.connections:
+            self._refuse(503, Code.OVERLOADED, "too many connections are open; connect again later", "too_many")
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > self._limits.header_bytes and not self.transport.is_closing():
+            self._head_too_large()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._waits, self._since = _Waits.HEAD, time.monotonic()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.headers:  # trailers are counted too
+            self._refuse(
+                431,
+                Code.TOO_LARGE,
+                f"a request has at most {self._limits.headers} headers here (--max-headers)",
+                "too_many_headers",
+            )
+            raise _RefusedError
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.header_bytes:
+            self._head_too_large()
+            raise _RefusedError
+        self._unread = 0
+        self._waits, self._since, self._served = _Waits.BODY, time.monotonic(), True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        self._waits, self._since = _Waits.REQUEST, time.monotonic()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._waits is _Waits.REQUEST:
+            self._since = time.monotonic()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        self._stuck = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Where the parser gave up."""
+        if not self.transport.is_closing():
+            self._refuse(400, Code.INVALID_INPUT, "this is no HTTP/1.1 request", "malformed")
+
+    def sweep(self, now: float) -> None:
+        """Ends the connection where its client has taken too long."""
+        if self.transport.is_closing():
+            if self._stuck is not None and now - self._stuck > self._limits.body_seconds:
+                self.transport.abort()
+            return
+        if self._stuck is not None and now - self._stuck > self._limits.body_seconds:
+            self.config.refused("answer_not_taken")
+            self.transport.abort()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            return  # the client waits for us; how long a body may take is the application's to say
+        elif self._waits is _Waits.HEAD and now - self._since > self._limits.header_seconds:
+            seconds = self._limits.header_seconds
+            self._refuse(408, Code.DEADLINE, f"the headers did not arrive within {seconds:g} s", "slow_headers")
+        elif self._waits is _Waits.BODY and now - self._since > self._limits.body_seconds:
+            self.config.refused("slow_body")  # it has had its answer
+            self.transport.abort()
+        elif self._waits is _Waits.REQUEST:
+            allowed = KEEP_ALIVE if self._served else self._limits.header_seconds
+            if now - self._since > allowed:
+                self.transport.close()
+
+    def _head_too_large(self) -> None:
+        limit = self._limits.header_bytes
+        says = f"the request line and headers have more than {limit:,} bytes (--max-header-bytes)"
+        self._refuse(431, Code.TOO_LARGE, says, "large_headers")
+
+    def _refuse(self, status: int, code: Code, message: str, reason: str) -> None:
+        """Before there is a request that the application could answer."""
+        identifier = uuid.uuid4().hex
+        body = json.dumps({"error": {"code": code, "message": message, "request_id": identifier}})
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n{REQUEST_ID}: {identifier}\r\nconnection: close\r\n\r\n"
+        )
+        self.config.refused(reason)
+        self.transport.write(head.encode() + body.encode())
+        self.transport.close()
+
+
+async def sweep(connections: Iterable[object]) -> None:
+    """Until cancelled."""
+    while True:
+        await asyncio.sleep(_INTERVAL)
+        now = time.monotonic()
+        for connection in tuple(connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.sweep(now)

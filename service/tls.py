@@ -1,0 +1,85 @@
+"""TLS for both edges: a certificate, its key, and whose clients' certificates are trusted."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+_MISFITS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
+
+class TlsError(Exception):
+    """Why these files cannot be used together, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """PEM bytes: the certificate with its chain, its private key, and the authorities whose clients are let in (None:
+    any client is). `context` is made of them and has been tried.
+    """
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+    context: ssl.SSLContext
+
+
+class Certificates(ssl.SSLContext):
+    """A context that hands each new connection to the identity in force (`renew` first): an SSLContext itself cannot
+    forget an authority, and is left broken by a key that does not fit.
+    """
+
+    identity: Identity
+
+    def renew(self, certificate: bytes, key: bytes, client_ca: bytes | None = None) -> None:
+        """Raises TlsError, and then nothing has changed."""
+        self.identity = identity(certificate, key, client_ca)
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        return self.identity.context.wrap_bio(*arguments, **named)
+
+
+def identity(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Identity:
+    """Raises TlsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        with _file(certificate) as certificate_path, _file(key) as key_path:
+            context.load_cert_chain(certificate_path, key_path, password=_no_password)
+    except ssl.SSLError as error:
+        raise TlsError(_why(certificate, key, error)) from error
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(cadata=client_ca.decode("ascii"))
+        except (ssl.SSLError, UnicodeDecodeError) as error:
+            raise TlsError("--tls-client-ca holds no certificate in PEM form") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return Identity(certificate, key, client_ca, context)
+
+
+def _why(certificate: bytes, key: bytes, error: ssl.SSLError) -> str:
+    if error.reason in _MISFITS:
+        return "--tls-key does not belong to the certificate in --tls-cert"
+    if b"-----BEGIN CERTIFICATE-----" not in certificate:
+        return "--tls-cert holds no certificate in PEM form"
+    if b"PRIVATE KEY-----" not in key:
+        return "--tls-key holds no private key in PEM form"
+    return f"--tls-cert and --tls-key cannot be used: {error.reason or error}"
+
+
+def _no_password() -> str:
+    raise TlsError("--tls-key is encrypted; give it without a passphrase (`openssl pkey -in KEY -out PLAIN`)")
+
+
+@contextmanager
+def _file(content: bytes) -> Iterator[str]:
+    """A path with this content, in memory only: OpenSSL gets what was read, not what lies on disk by now."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,283 @@
+"""API keys on both edges, with real keys in a real file that changes under traffic."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service import keys
+from service.messages import strings
+from service.wire import codec
+from service.wire.stubs import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from tests.serving import Service, running
+
+CODES = {
+    200: grpc.StatusCode.OK,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service with keys: `file` says which, `all_models`, `cats_only` and `slow` are three of them."""
+
+    service: Service
+    file: Path
+    digit: bytes
+    all_models: str
+    cats_only: str
+    slow: str
+
+    def ask_http(self, key: str | None, model: str = "lenet5") -> httpx.Response:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx.post(f"{self.service.url}/predict/{model}", content=self.digit, headers=headers, timeout=30)
+
+    def ask_grpc(self, key: str | None, model: str = "lenet5") -> tuple[grpc.StatusCode, Any]:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([self.digit])))
+        metadata = () if key is None else (("x-api-key", key),)
+        with self.service.channel() as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            try:
+                return grpc.StatusCode.OK, stub.Predict(request, metadata=metadata, timeout=30)
+            except grpc.RpcError as error:
+                return error.code(), error
+
+    def outcomes(self, key: str | None, model: str = "lenet5") -> set[grpc.StatusCode]:
+        return {CODES[self.ask_http(key, model).status_code], self.ask_grpc(key, model)[0]}
+
+    def metric(self, series: str) -> float:
+        page = httpx.get(f"{self.service.url}/metrics").text
+        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", page, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+@pytest.fixture(scope="module")
+def guarded(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    file = tmp_path_factory.mktemp("keys") / "keys.yaml"
+    made = [keys.make("all"), keys.make("cats", ["cats*"]), keys.make("slow", rate=0.5, burst=3)]
+    file.write_text("".join(entry for _, entry in made))
+    digit = (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+    with running("--repository", lenet5_repository, "--api-keys", file) as service:
+        service.wait_ready()
+        yield Guarded(service, file, digit, *(secret for secret, _ in made))
+        assert service.stop() == 0
+
+
+def test_a_valid_key_is_answered_on_both_edges(guarded: Guarded) -> None:
+    assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
+    assert guarded.ask_http(guarded.all_models).json()["predictions"][0]["label"] == "7"
+    reply = httpx.post(
+        f"{guarded.service.url}/predict/lenet5", content=guarded.digit, headers={"X-API-Key": guarded.all_models}
+    )
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("key", [None, "ims_wrong", "x" * 2000])
+def test_a_missing_or_wrong_key_is_told_how_to_send_one(guarded: Guarded, key: str | None) -> None:
+    before = guarded.metric('model_server_unauthenticated_total{protocol="http"}')
+    reply = guarded.ask_http(key)
+    assert reply.status_code == 401 and reply.headers["www-authenticate"].startswith("Bearer")
+    error = reply.json()["error"]
+    assert error["code"] == "UNAUTHENTICATED" and "Authorization: Bearer KEY" in error["message"]
+    assert error["request_id"] == reply.headers["x-request-id"]
+    assert guarded.metric('model_server_unauthenticated_total{protocol="http"}') == before + 1
+    code, failure = guarded.ask_grpc(key)
+    assert code is grpc.StatusCode.UNAUTHENTICATED and "Authorization: Bearer KEY" in failure.details()
+
+
+def test_a_key_for_other_models_is_forbidden_whether_they_exist_or_not(guarded: Guarded) -> None:
+    assert guarded.outcomes(guarded.cats_only) == {grpc.StatusCode.PERMISSION_DENIED}
+    assert guarded.outcomes(guarded.cats_only, "no-such-model") == {grpc.StatusCode.PERMISSION_DENIED}
+    reply = guarded.ask_http(guarded.cats_only)
+    assert reply.json()["error"]["code"] == "FORBIDDEN" and "cats*" in reply.json()["error"]["message"]
+    refused = 'model_server_requests_total{code="FORBIDDEN",model="",protocol="http",version=""}'
+    assert guarded.metric(refused) >= 1
+
+
+def test_a_key_is_told_of_its_own_models_only(guarded: Guarded) -> None:
+    def listed(key: str) -> dict[str, Any]:
+        reply = httpx.get(f"{guarded.service.url}/models", headers={"x-api-key": key})
+        return dict(reply.json()["models"])
+
+    assert listed(guarded.all_models) == {"lenet5": [1]} and listed(guarded.cats_only) == {}
+    missing = guarded.ask_http(guarded.cats_only, "cats-v9")
+    assert missing.status_code == 404 and "lenet5" not in missing.text
+    assert "lenet5" in guarded.ask_http(guarded.all_models, "cats-v9").text
+
+
+def test_what_tells_of_every_model_needs_a_key_for_all(guarded: Guarded) -> None:
+    def routes(key: str) -> int:
+        return httpx.get(f"{guarded.service.url}/routes", headers={"x-api-key": key}).status_code
+
+    assert (routes(""), routes(guarded.cats_only), routes(guarded.all_models)) == (401, 403, 200)
+
+
+def test_tensorflow_servings_clients_are_refused_in_their_own_shape(guarded: Guarded) -> None:
+    refused = httpx.post(f"{guarded.service.url}/v1/models/lenet5:predict", json={"instances": []})
+    assert refused.status_code == 401 and list(refused.json()) == ["error"]
+    assert "X-API-Key" in refused.json()["error"] and refused.headers["www-authenticate"].startswith("Bearer")
+    status = f"{guarded.service.url}/v1/models/lenet5"
+    assert httpx.get(status, headers={"x-api-key": guarded.cats_only}).status_code == 403
+    assert httpx.get(status, headers={"x-api-key": guarded.all_models}).status_code == 200
+
+
+def test_reading_about_a_model_needs_a_key_too(guarded: Guarded) -> None:
+    def described(key: str) -> int:
+        return httpx.get(f"{guarded.service.url}/models/lenet5", headers={"x-api-key": key}).status_code
+
+    assert (described(""), described(guarded.cats_only), described(guarded.all_models)) == (401, 403, 200)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "lenet5"
+    with guarded.service.channel() as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        assert stub.GetModelStatus(request, metadata=(("authorization", f"Bearer {guarded.all_models}"),), timeout=30)
+        for metadata, code in (((), "UNAUTHENTICATED"), ((("x-api-key", guarded.cats_only),), "PERMISSION_DENIED")):
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.GetModelStatus(request, metadata=metadata, timeout=30)
+            assert refused.value.code().name == code
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"])
+def test_operators_pages_stay_open(guarded: Guarded, path: str) -> None:
+    assert httpx.get(guarded.service.url + path).status_code == 200
+
+
+def test_open_pages_name_no_models_and_docs_take_a_key(guarded: Guarded) -> None:
+    assert httpx.get(f"{guarded.service.url}/readyz").json() == {"status": "ready", "models": {}}
+    described = httpx.get(f"{guarded.service.url}/openapi.json").json()
+    assert described["security"] == [{"API key": []}]  # the page's "Authorize" button
+    assert described["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/models", "/models/", "/metrics/", "//healthz", "/healthz/../models", "/v1/models/lenet5", "/v2"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
+def test_every_other_route_is_closed_those_that_do_not_exist_too(guarded: Guarded, method: str, path: str) -> None:
+    with httpx.Client() as client:  # as it stands: httpx would resolve the dots
+        reply = client.send(httpx.Request(method, httpx.URL(guarded.service.url).copy_with(raw_path=path.encode())))
+    assert reply.status_code == 401
+
+
+def test_unknown_methods_of_grpc_are_closed_and_health_is_open(guarded: Guarded) -> None:
+    with guarded.service.channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        call: Any = channel.unary_unary("/no.such.Service/Method")
+        for metadata, code in (((), "UNAUTHENTICATED"), ((("x-api-key", guarded.all_models),), "UNIMPLEMENTED")):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", metadata=metadata, timeout=30)
+            assert refused.value.code().name == code
+
+
+def test_a_refusal_comes_before_the_body_is_read(guarded: Guarded) -> None:
+    with guarded.service.channel() as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff" * 30_000_000, timeout=30)  # type: ignore[arg-type]
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    with socket.create_connection(("127.0.0.1", guarded.service.http_port), timeout=10) as wire:
+        wire.sendall(b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
+        assert wire.recv(100).startswith(b"HTTP/1.1 401")  # of the body there is nothing yet
+
+
+def test_a_rate_is_kept_and_says_when_to_ask_again(guarded: Guarded) -> None:
+    """3 at once, then one in two seconds, whatever the protocol."""
+    first = [guarded.ask_http(guarded.slow).status_code, guarded.ask_grpc(guarded.slow)[0].name]
+    assert first == [200, "OK"]
+    assert guarded.ask_http(guarded.slow).status_code == 200
+    reply = guarded.ask_http(guarded.slow)
+    assert reply.status_code == 429 and reply.json()["error"]["code"] == "RATE_LIMITED"
+    assert reply.headers["retry-after"] in ("1", "2")
+    code, failure = guarded.ask_grpc(guarded.slow)
+    trailers = dict(failure.trailing_metadata())
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and trailers["retry-after"] in ("1", "2")
+    pushback = int(trailers["grpc-retry-pushback-ms"])
+    assert 0 < pushback <= 2000
+    time.sleep(pushback / 1000)
+    assert guarded.ask_http(guarded.slow).status_code == 200, "the wait was honest"
+    assert guarded.metric('model_server_key_predictions_total{key="slow",outcome="rate_limited"}') >= 2
+    assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}, "others are not slowed"
+
+
+def test_keys_are_rotated_under_traffic_without_losing_a_request(guarded: Guarded) -> None:
+    before = guarded.file.read_text()
+    secret, entry = keys.make("next")
+    stop, lost = threading.Event(), list[str]()
+
+    def traffic() -> None:
+        while not stop.is_set():
+            if (outcomes := guarded.outcomes(guarded.all_models)) != {grpc.StatusCode.OK}:
+                lost.append(str(outcomes))
+
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    try:
+        assert guarded.ask_http(secret).status_code == 401
+        guarded.file.write_text(before + entry)
+        guarded.service.wait_until(lambda: guarded.ask_http(secret).status_code == 200, 10)
+        assert guarded.ask_grpc(secret)[0] is grpc.StatusCode.OK
+        guarded.file.write_text(before)
+        removed = time.monotonic()
+        guarded.service.wait_until(lambda: guarded.ask_http(secret).status_code == 401, 10)
+        assert time.monotonic() - removed < 3, "two looks half a second apart, and a busy machine"
+        assert guarded.ask_grpc(secret)[0] is grpc.StatusCode.UNAUTHENTICATED
+    finally:
+        stop.set()
+        thread.join()
+    assert not lost
+
+
+@pytest.mark.parametrize("broken", ["- [", "", "- {name: a}", None])
+def test_a_bad_new_file_changes_nothing_and_is_told(guarded: Guarded, broken: str | None) -> None:
+    before = guarded.file.read_text()
+    refused = 'model_server_files_refused{what="API keys"}'
+    said = guarded.service.log().count("the earlier API keys stay in force")
+    assert guarded.metric(refused) == 0
+    try:
+        if broken is None:
+            guarded.file.unlink()
+        else:
+            guarded.file.write_text(broken)
+        guarded.service.wait_until(lambda: guarded.metric(refused) == 1, 10)
+        assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
+        assert guarded.outcomes(None) == {grpc.StatusCode.UNAUTHENTICATED}
+        time.sleep(1.2)  # several looks
+        assert guarded.service.log().count("the earlier API keys stay in force") == said + 1, "once, not at every look"
+    finally:
+        guarded.file.write_text(before)
+    guarded.service.wait_until(lambda: guarded.metric(refused) == 0, 10)
+    assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
+
+
+def test_keys_are_in_no_log(guarded: Guarded) -> None:
+    guarded.ask_http("ims_not-to-be-logged")
+    assert "ims_" not in guarded.service.log()
+
+
+def test_metrics_may_need_a_key(lenet5_repository: Path, tmp_path: Path) -> None:
+    secret, entry = keys.make("prometheus", ["nothing"])
+    (tmp_path / "keys.yaml").write_text(entry)
+    arguments = ("--repository", lenet5_repository, "--api-keys", tmp_path / "keys.yaml", "--no-open-metrics")
+    with running(*arguments) as service:
+        service.wait_ready()
+        assert httpx.get(f"{service.url}/metrics").status_code == 401
+        assert httpx.get(f"{service.url}/metrics", headers={"authorization": f"Bearer {secret}"}).status_code == 200
