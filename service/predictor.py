@@ -47,6 +47,8 @@ class Predictor:
         Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
+        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name)) is not None:
+            call = replace(call, deadline=started + slo)
         question = Question(read)
         request = current.get()
         request.protocol = call.protocol

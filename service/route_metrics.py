@@ -61,13 +61,14 @@ class RouteMetrics:
         )
         self._valid = Gauge(
             "model_server_routes_valid",
-            "1 while the file of routes on disk is in force, 0 while it cannot be used and the last good one is.",
+            "1 while what is on disk is in force, 0 while that cannot be used and the last good file is.",
             registry=registry,
-            multiprocess_mode="min",
+            multiprocess_mode="livemin",
         )
+        self._valid.set(1)
         self._reloads = Counter(
             "model_server_routes_reloads",
-            "Files of routes read: taken over, or refused.",
+            "Files of routes read: taken, or refused.",
             ("outcome",),
             registry=registry,
         )
@@ -96,4 +97,4 @@ class RouteMetrics:
 
     def file(self, *, ok: bool) -> None:
         self._valid.set(ok)
-        self._reloads.labels("taken over" if ok else "refused").inc()
+        self._reloads.labels("taken" if ok else "refused").inc()

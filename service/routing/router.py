@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from service.answering import Answering, Question
 from service.current import OK
-from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError, TooLarge
+from service.errors import Code, DeadlineExceeded, InvalidInput, NotFound, Overloaded, ServiceError, TooLarge
 from service.failures import FailureLog
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictRequest, PredictResult
@@ -53,7 +53,7 @@ class Router:
         plan = self.file.routes.plan(call.ref, call.key, self._chance)
         errand = _Errand(question, call.deadline)
         if isinstance(plan, ModelRef):
-            return await self._answering.answer(plan, question, call.deadline)
+            return await self._unrouted(plan, errand)
         try:
             result = await self._follow(plan, errand)
         except InvalidInput as error:
@@ -64,6 +64,19 @@ class Router:
                 f"{call.ref.name!r} has no version label {call.ref.label!r}; labels here: {known}", labels=known
             ) from error
         return replace(result, ref=ModelRef(call.ref.name, result.ref.version))
+
+    async def _unrouted(self, ref: ModelRef, errand: _Errand) -> PredictResult:
+        try:
+            return await self._take(ref, errand)
+        except NotFound as error:
+            names = sorted(self.file.routes.by_name)
+            if not names or "models" not in error.detail:
+                raise
+            raise NotFound(f"{error.message}; routes here: {names}", **error.detail, routes=names) from error
+
+    def latency_slo(self, name: str) -> float | None:
+        """Seconds that a call for `name` may take where it brings no deadline; None where no route says."""
+        return self.file.routes.latency_slo(name)
 
     def stands_for(self, ref: ModelRef) -> ModelRef:
         """The version that describes what `ref` names. Raises NotFound or InvalidInput."""

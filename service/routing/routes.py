@@ -153,6 +153,13 @@ class Routes:
             return set()
         return {*route.labels, *(self.labels_of(route.alias_of) if route.alias_of != name else ())}
 
+    def latency_slo(self, name: str) -> float | None:
+        """Seconds that a call for `name` may take where it brings no deadline: the route's own, or its target's."""
+        route = self.by_name.get(name)
+        if route is None or route.latency_slo is not None or route.alias_of in ("", name):
+            return None if route is None else route.latency_slo
+        return self.latency_slo(route.alias_of)
+
     def _plan(self, route: Route, key: str, chance: random.Random) -> Plan:
         def step(target: ModelRef) -> ModelRef | Plan:
             return self._step(route, target, key, chance)

@@ -46,6 +46,7 @@ routes:
       members:
         - {target: lenet5/1, weight: 3}
         - mobilenet_v3_small
+  hasty: {target: lenet5/1, latency_slo_ms: 2}
   small: {target: lenet5/1, max_rows: 2}
 """
 
@@ -195,6 +196,19 @@ def test_a_shadows_agreement_can_be_scraped(service: Service, digits: list[bytes
     assert sample(service, "model_server_shadow_difference_sum", route="itself", statistic="max") == 0
 
 
+def test_an_unknown_name_is_told_the_routes_too(service: Service, digits: list[bytes]) -> None:
+    reply = post(service, "digitz", digits[0])
+    assert reply.status_code == 404 and "'digits'" in reply.json()["error"]["message"]
+
+
+def test_a_routes_deadline_is_that_of_a_client_without_one(service: Service, digits: list[bytes]) -> None:
+    files = [("image", ("7.png", digits[0], "image/png"))] * 400
+    late = httpx.post(f"{service.url}/predict/hasty", files=files, timeout=30)
+    assert late.status_code == 504 and late.json()["error"]["code"] == "DEADLINE"
+    patient = {"x-request-deadline-ms": "30000"}
+    assert httpx.post(f"{service.url}/predict/hasty", files=files, headers=patient, timeout=30).status_code == 200
+
+
 def test_limits_of_a_route(service: Service, digits: list[bytes]) -> None:
     assert len(predict(service, "small", digits[:2])[0].outputs["probabilities"].float_val) == 20
     with pytest.raises(grpc.RpcError, match="takes 2 rows"):
@@ -213,7 +227,8 @@ def test_names_a_client_invents_are_no_labels_of_series(service: Service, digits
     httpx.post(f"{service.url}/predict/digits", params={"label": "invented"}, content=digits[0])
     httpx.post(f"{service.url}/predict/digits", params={"version": "4242"}, content=digits[0])
     page = httpx.get(f"{service.url}/metrics").text
-    assert "invented" not in page and "4242" not in page
+    said = {value for labels in re.findall(r"{(.*)}", page) for value in re.findall(r'="([^"]*)"', labels)}
+    assert "as asked" in said and not any("invented" in value or "4242" in value for value in said)
 
 
 def sample(service: Service, name: str, **labels: str) -> float:

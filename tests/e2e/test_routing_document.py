@@ -9,7 +9,8 @@ from service.route_metrics import RouteMetrics
 from service.routing.schema import parse
 from tests.serving import running
 
-TEXT = (Path(__file__).parents[2] / "docs" / "routing.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "routing.md").read_text()
 
 
 def block(marker: str, kind: str) -> str:
@@ -54,6 +55,11 @@ def test_every_key_of_a_file_is_explained() -> None:
         "max_rows",
     ):
         assert f"`{name}`" in TEXT
+
+
+def test_the_readmes_file_is_one_too() -> None:
+    (example,) = re.findall(r"```yaml\n(routes:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert set(parse(example).by_name) == {"digits", "lenet5"}
 
 
 def test_every_series_that_is_named_exists() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +99,12 @@ async def ask(router: Router, name: str, rows: int = 1, deadline: float | None =
     return await router.answer(call, question(rows))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 def cats(result: PredictResult) -> list[float]:
     return [round(float(row[0]), 4) for row in result.outputs["probabilities"]]
 
@@ -159,14 +165,14 @@ async def test_where_all_fail_the_client_learns_what_gives_most_hope(world: Worl
 
 async def test_nothing_more_is_asked_once_the_deadline_is_past(world: World) -> None:
     async def slow_failure(signature: str, inputs: Tensors) -> Tensors:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(1.2)
         raise RuntimeError("broken")
 
     world.add("m", slow_failure)
     spare = world.add("spare", says(0.8))
     router = await world.router("routes: {a: {target: m, fallback: [spare]}}")
     with pytest.raises(BackendFailed):
-        await ask(router, "a", deadline=0.02)
+        await ask(router, "a", deadline=1.0)
     assert spare.calls == []
 
 
@@ -190,18 +196,18 @@ async def test_a_routes_own_limits(world: World) -> None:
     world.add("m", hangs)
     world.add("spare", says(0.8))
     router = await world.router(
-        "routes: {a: {target: m, max_in_flight: 1, max_rows: 2, latency_slo_ms: 200},"
+        "routes: {a: {target: m, max_in_flight: 1, max_rows: 2, latency_slo_ms: 1500},"
         " b: {target: a, fallback: [spare]}}"
     )
     started = time.monotonic()
     first = asyncio.create_task(ask(router, "a"))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.01)
     with pytest.raises(Overloaded, match="route 'a' has 1 requests"):
         await ask(router, "a")
     assert (await ask(router, "b")).served_by == (ModelRef("spare", 1),), "a full route has a substitute too"
     with pytest.raises(TimeoutError):
         await first
-    assert 0.15 < time.monotonic() - started < 5
+    assert 1.4 < time.monotonic() - started < 15
     with pytest.raises(TooLarge, match="route 'a' takes 2 rows in one request, got 3"):
         await ask(router, "a", rows=3)
     assert world.value('model_server_route_calls_total{code="OVERLOADED",route="a",target=""}') == 2
@@ -256,17 +262,13 @@ async def test_a_member_that_hangs_is_done_without_in_time(world: World) -> None
     world.add("m", says(0.9))
     stuck = world.add("stuck", hangs)
     router = await world.router("routes: {some: {ensemble: {members: [m, stuck], quorum: 1}}}")
-    assert cats(await ask(router, "some", deadline=0.5)) == [0.9]
-    await asyncio.sleep(0.05)
-    assert stuck.running == 0, "what nobody waits for is cancelled"
+    assert cats(await ask(router, "some", deadline=3)) == [0.9]
+    await until(lambda: stuck.running == 0)  # what nobody waits for is cancelled
 
 
 async def shadowed(world: World, outcome: str, target: str = "trial", at_least: int = 1) -> None:
     series = f'model_server_shadow_calls_total{{outcome="{outcome}",route="a",target="{target}"}}'
-    give_up = time.monotonic() + 10
-    while world.value(series) < at_least:
-        assert time.monotonic() < give_up, world.metrics.page()[0].decode()
-        await asyncio.sleep(0.01)
+    await until(lambda: world.value(series) >= at_least)
 
 
 async def test_a_shadow_is_compared_and_its_answer_goes_nowhere(world: World) -> None:
@@ -291,11 +293,13 @@ async def test_a_shadow_is_compared_and_its_answer_goes_nowhere(world: World) ->
 async def test_a_shadow_never_delays_nor_fails_the_answer_and_is_bounded(world: World) -> None:
     world.add("m", says(0.9))
     stuck = world.add("trial", hangs)
-    router = await world.router("routes: {a: {target: m, shadow: {target: trial, max_in_flight: 2, deadline_ms: 300}}}")
+    router = await world.router(
+        "routes: {a: {target: m, shadow: {target: trial, max_in_flight: 2, deadline_ms: 2000}}}"
+    )
     started = time.monotonic()
     for _ in range(5):
         await ask(router, "a")
-    assert time.monotonic() - started < 0.3, "nobody waits for a shadow"
+    assert time.monotonic() - started < 2, "nobody waits for a shadow"
     await shadowed(world, "dropped", at_least=3)
     await shadowed(world, "failed", at_least=2)
     assert stuck.running == 0
@@ -332,8 +336,7 @@ async def test_shadows_end_at_once_when_asked(world: World) -> None:
     stuck = world.add("trial", hangs)
     router = await world.router("routes: {a: {target: m, shadow: {target: trial, deadline_ms: 60000}}}")
     await ask(router, "a")
-    while not stuck.running:
-        await asyncio.sleep(0.005)
+    await until(lambda: stuck.running == 1)
     router.end_shadows()
     await ask(router, "a")
     await asyncio.wait_for(world.catalog.close(), 5)
@@ -344,16 +347,13 @@ async def test_a_cancelled_call_leaves_every_member_and_its_place(world: World) 
     runners = [world.add(name, hangs) for name in ("x", "y")]
     router = await world.router("routes: {both: {ensemble: {members: [x, y]}, max_in_flight: 1}}")
     task = asyncio.create_task(ask(router, "both"))
-    while not all(runner.running for runner in runners):
-        await asyncio.sleep(0.005)
+    await until(lambda: all(runner.running for runner in runners))
     task.cancel()
     await asyncio.wait([task])
-    await asyncio.sleep(0.02)
-    assert not any(runner.running for runner in runners)
+    await until(lambda: not any(runner.running for runner in runners))
     again = asyncio.create_task(ask(router, "both"))
-    while not all(runner.running for runner in runners):
-        assert not again.done()
-        await asyncio.sleep(0.005)
+    await until(lambda: again.done() or all(runner.running for runner in runners))
+    assert not again.done(), "its place is free again"
     again.cancel()
 
 

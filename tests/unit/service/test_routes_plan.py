@@ -157,6 +157,11 @@ def test_an_ensemble_asks_every_member_even_one_behind_a_split() -> None:
     assert first == ModelRef("a") and isinstance(second, Plan) and str(second.steps[0]) in ("b", "c")
 
 
+def test_a_routes_deadline_is_its_own_or_its_targets() -> None:
+    routes = parse("routes: {a: b, b: {target: c, latency_slo_ms: 50}, c: {latency_slo_ms: 70}, d: {split: [b, c]}}")
+    assert [routes.latency_slo(name) for name in "abcde"] == [0.05, 0.05, 0.07, None, None]
+
+
 def test_what_describes_a_route_is_what_answers_most() -> None:
     routes = parse(LABELLED)
     assert routes.stands_for(ModelRef("digits")) == ModelRef("lenet5", 1)
