@@ -3,16 +3,21 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from service.catalog import Catalog
+from service.coalescing import Coalescing, identity
 from service.errors import Unloaded
 from service.manifest import Manifest
-from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Timings
+from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors, Timings
 from service.preparation import Preparation, complete
 from service.servable import Servable
 
 Read = Callable[[Manifest], Awaitable[PredictRequest]]
 """How an edge turns its wire format into a request, once it is known which version will answer."""
+
+Computed = tuple[Tensors, Timings]
+"""A model's outputs, and what they took."""
 
 
 class Question:
@@ -46,8 +51,16 @@ class Question:
 class Answering:
     """Asks one version and nothing else: no retries, no routes."""
 
-    def __init__(self, catalog: Catalog, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        preparation: Preparation,
+        coalescing: Coalescing[Computed] | None = None,
+        coalesced: Callable[[ModelRef], object] = lambda ref: None,
+    ) -> None:
+        """`coalesced` is told of each call that was answered by an identical one's run."""
         self._catalog, self._preparation = catalog, preparation
+        self._coalescing, self._coalesced = coalescing, coalesced
 
     async def answer(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
         """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. Raises ServiceError."""
@@ -68,11 +81,28 @@ class Answering:
 
     async def _ask(self, servable: Servable, request: PredictRequest, deadline: float | None) -> PredictResult:
         manifest = servable.manifest
-        run = await self._preparation.prepare(manifest, request)
+        if self._coalescing is None:
+            outputs, timings = await self._compute(servable, request, deadline)
+        else:
+            outputs, timings = await self._share(self._coalescing, servable, request, deadline)
+        outputs = complete(manifest, request, outputs)
+        signature = request.signature or DEFAULT_SIGNATURE
+        return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
+
+    async def _compute(self, servable: Servable, request: PredictRequest, deadline: float | None) -> Computed:
+        run = await self._preparation.prepare(servable.manifest, request)
         answer = await servable.batcher.submit(
             run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline
         )
-        timings = Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
-        outputs = complete(manifest, request, answer.outputs)
-        signature = request.signature or DEFAULT_SIGNATURE
-        return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
+        return answer.outputs, Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
+
+    async def _share(
+        self, coalescing: Coalescing[Computed], servable: Servable, request: PredictRequest, deadline: float | None
+    ) -> Computed:
+        began = time.monotonic()
+        key = id(servable), identity(request)  # a version that replaced another under its number is not the same
+        computed, joined = await coalescing.share(key, deadline, partial(self._compute, servable, request, deadline))
+        if not joined:
+            return computed
+        self._coalesced(servable.ref)
+        return computed[0], Timings(queue=time.monotonic() - began)  # it only waited

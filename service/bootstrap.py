@@ -10,6 +10,7 @@ from service.backends.base import Backend, Loaded
 from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher
 from service.catalog import Catalog
+from service.coalescing import Coalescing
 from service.current import Tracing
 from service.gate import Gate
 from service.messages import ModelRef
@@ -72,7 +73,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         routes = RoutesFile(settings.routes, metrics)
     except RoutesError as error:
         raise StartError(str(error)) from error
-    router = Router(Answering(catalog, preparation), routes, metrics)
+    answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)
+    router = Router(answering, routes, metrics)
     tracing = _tracing(settings)
     awaited = worker.awaited if worker else str
     predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, tracing, awaited)

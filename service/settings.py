@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     max_batch_delay_ms: float = Field(
         0.0, ge=0, description="milliseconds a request may wait for company while a slot is free"
     )
+    coalesce: bool = Field(
+        False, description="requests for the same image of the same model share one computation while it is under way"
+    )
     max_queued_rows: int = Field(
         1024, ge=1, description="rows that may wait for one version (past it 429), and most rows of one request (413)"
     )
