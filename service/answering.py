@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from service.batching import Ticket
 from service.catalog import Catalog
 from service.coalescing import Coalescing, identity
 from service.errors import Unloaded
@@ -77,9 +78,14 @@ class Answering:
     async def _once(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
         with self._catalog.lease(ref) as servable:
             question.resolved = servable.ref
-            return await self._ask(servable, await question.request(servable.manifest), deadline)
+            # Refused here, a request has cost next to nothing: its body is not parsed and its image not decoded.
+            with servable.batcher.admit(deadline, self._preparation.ahead) as ticket:
+                request = await question.request(servable.manifest)
+                return await self._ask(servable, request, deadline, ticket)
 
-    async def _ask(self, servable: Servable, request: PredictRequest, deadline: float | None) -> PredictResult:
+    async def _ask(
+        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket
+    ) -> PredictResult:
         manifest = servable.manifest
         if self._coalescing is None:
             outputs, timings = await self._compute(servable, request, deadline)
@@ -92,7 +98,7 @@ class Answering:
     async def _compute(self, servable: Servable, request: PredictRequest, deadline: float | None) -> Computed:
         run = await self._preparation.prepare(servable.manifest, request)
         answer = await servable.batcher.submit(
-            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline
+            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline, ticket=ticket
         )
         return answer.outputs, Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
 

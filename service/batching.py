@@ -1,85 +1,110 @@
 """Requests that wait together run together: one queue a (signature, inputs, dtypes, trailing shapes).
 
-    submit ──> queue ──(policy: when?)──> batch ──> Runner.run ──> rows go back to their callers
+    admit ──> submit ──> queue ──(policy: when? places: whose turn?)──> batch ──> Runner.run ──> rows go back
 
-A request is never split and never shares a batch with another shape. Every caller is settled exactly
-once: by its rows, by an error, or by its own cancellation, after which it takes no place in a batch.
+What cannot be finished by its deadline is refused at the door, as far as can be foreseen, and sorted out before
+dispatch where it could not. A request is never split and never shares a batch with another shape. Every caller is
+settled exactly once: by its rows, by an error, or by its own cancellation, after which it takes no place in a batch.
 """
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Hashable
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from service.backends.base import Runner
-from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, Overloaded, ServiceError
-from service.messages import Tensors
-from service.policy import Policy, Waiting
-
-_MOST_BYTES = 16 * 2**20  # of several requests' inputs in one batch: upstreams bound a message's size
+from service.costs import Cost
+from service.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
+from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.forecast import Margin, best_batch, largest_batch
+from service.messages import DEFAULT_SIGNATURE, Tensors
+from service.policy import Policy
+from service.queueing import Answer, Arrivals, Entry, Queue
+from service.sharing import Places
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A caller's rows and the seconds it waited and computed."""
+class Bounds:
+    """Of what waits for one version; past them `submit` raises Overloaded at once."""
 
-    outputs: Tensors
-    queue: float
-    compute: float
-
-
-@dataclass(eq=False, slots=True)
-class _Entry:
-    inputs: Tensors
     rows: int
-    deadline: float | None
-    since: float
-    future: "asyncio.Future[Answer]"
-    context: Context = field(default_factory=copy_context)
-
-    @property
-    def size(self) -> int:
-        return sum(array.nbytes for array in self.inputs.values())
-
-    def fail(self, error: ServiceError) -> None:
-        if not self.future.done():
-            # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
-            own = type(error)(error.message, **error.detail)
-            own.__cause__ = error.__cause__ or error
-            self.future.set_exception(own)
+    bytes: int
 
 
 @dataclass(eq=False, slots=True)
-class _Queue:
-    key: Hashable
-    signature: str
-    outputs: tuple[str, ...]
-    shared: bool
-    entries: deque[_Entry] = field(default_factory=deque)
-    rows: int = 0
+class Ticket:
+    """A request that was let in: it counts as one row until its body has been read and it reaches the queue."""
+
+    since: float
+    promised: float
+    coming: int = 1
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    entries: list[Entry]
+    until: float
 
 
 class Batcher:
     """Owns the queues and the slots of one loaded version.
 
-    `observe(rows)` is told the size of every batch that goes to the runner. `max_queued_rows` bounds
-    what waits; past it `submit` raises Overloaded at once.
+    `cost` says what a signature's batches take; requests are expected for the `usual` one until they have been read.
+    `places` are shared with other versions; a run takes `cores` of them.
     """
 
     def __init__(
-        self, runner: Runner, policy: Policy, max_queued_rows: int, observe: Callable[[int], None] = lambda rows: None
+        self,
+        runner: Runner,
+        policy: Policy,
+        bounds: Bounds,
+        cost: Callable[[str], Cost],
+        *,
+        usual: str = DEFAULT_SIGNATURE,
+        places: Places | None = None,
+        cores: int = 1,
+        events: Events | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runner, self._policy, self._max_queued_rows, self._observe = runner, policy, max_queued_rows, observe
+        self._runner, self._policy, self._bounds, self._cost = runner, policy, bounds, cost
+        self._events: Events = events or Nobody()
+        self._clock = clock
+        self._dispatch = Dispatch(runner, self._events, clock)
         self._loop = asyncio.get_running_loop()
-        self._queues: dict[Hashable, _Queue] = {}
-        self._running: dict[asyncio.Task[None], list[_Entry]] = {}
+        self._party = (places or Places(runner.slots * cores)).party(self._pump, cores)
+        self._queues: dict[Hashable, Queue] = {}
+        self._costs: dict[str, Cost] = {usual: cost(usual)}
+        self._usual = usual
+        self._running: dict[asyncio.Task[None], _Run] = {}
+        self._arrivals, self._margin = Arrivals(), Margin()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self.queued_rows = 0
+        self._coming_rows = self.queued_rows = self._queued_bytes = 0
+
+    @contextmanager
+    def admit(self, deadline: float | None, ahead: float = 0.0) -> Iterator[Ticket]:
+        """Lets a request in whose rows will be submitted soon, after `ahead` seconds of decoding, or raises Overloaded
+        where it is not expected to be finished by its deadline. An idle model always tries.
+        """
+        now = self._clock()
+        self._arrivals.came(1, now)
+        seconds = self._expected(1, deadline, ahead)
+        if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
+            late = now + seconds + self._margin.seconds - deadline
+            if late > 0:
+                raise Overloaded(
+                    f"an answer would take about {1000 * seconds:.0f} ms and the deadline is in "
+                    f"{1000 * (deadline - now):.0f} ms; ask again later, or with a longer deadline",
+                    retry_after_ms=round(1000 * late, 1),
+                )
+        ticket = Ticket(now, seconds)
+        self._coming_rows += ticket.coming
+        try:
+            yield ticket
+        finally:
+            self._coming_rows -= ticket.coming
 
     async def submit(
         self,
@@ -89,51 +114,94 @@ class Batcher:
         *,
         shared: bool = True,
         deadline: float | None = None,
+        ticket: Ticket | None = None,
     ) -> Answer:
         """The rows of `inputs` through the model. `shared` says that dim 0 counts rows, so that other
-        requests may join the batch; else the request runs alone. `deadline` is a `time.monotonic()`.
+        requests may join the batch; else the request runs alone. `deadline` is a reading of the clock.
 
         Raises Overloaded, NotReady (draining), DeadlineExceeded, or what the runner raises.
         """
         if self._draining:
             raise NotReady("this version is being unloaded; ask again for the newest one")
         rows = len(next(iter(inputs.values()))) if shared else 1
-        # A request larger than the whole queue still runs, when nothing else waits.
-        if self.queued_rows and self.queued_rows + rows > self._max_queued_rows:
-            raise Overloaded(f"{self.queued_rows} rows wait for this model already; ask again later")
+        now = self._clock()
+        entry = Entry(inputs, rows, deadline, now, self._loop.create_future())
+        self._check_bounds(entry)
+        if ticket is not None:
+            self._coming_rows -= ticket.coming
+            ticket.coming = 0
+        else:
+            self._arrivals.came(rows, now)
         queue = self._queue(signature, inputs, outputs, shared)
-        entry = _Entry(inputs, rows, deadline, time.monotonic(), self._loop.create_future())
-        queue.entries.append(entry)
-        queue.rows += rows
+        queue.add(entry)
         self.queued_rows += rows
+        self._queued_bytes += entry.size
         self._pump()
         try:
             return await entry.future
         except asyncio.CancelledError:
             if entry in queue.entries:
-                queue.entries.remove(entry)
+                queue.remove(entry)
+                self._events.dropped(CANCELLED, entry.rows)
                 self._count_out(queue, entry)
+                if not self._queues:
+                    self._party.give_up()
             self._stop_unread()
             raise
+        finally:
+            now = self._clock()
+            if ticket is not None and deadline is not None and (now >= deadline or _answered(entry)):
+                self._margin.observe(ticket.promised, now - ticket.since, deadline - ticket.since)
 
     async def drain(self) -> None:
         """Returns when everything submitted so far is settled; from now on `submit` is refused."""
         self._draining = True
         self._pump()
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._running or self._queues:
+            await asyncio.wait(self._running or [self._loop.create_task(asyncio.sleep(0.01))])
+
+    def _check_bounds(self, entry: Entry) -> None:
+        # A request larger than the whole queue still runs, when nothing else waits.
+        if not self.queued_rows:
+            return
+        over = self.queued_rows + entry.rows > self._bounds.rows
+        if over or self._queued_bytes + entry.size > self._bounds.bytes:
+            what = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
+            soon = self._expected(entry.rows, None, 0.0)
+            raise Overloaded(
+                f"{what} wait for this model already; ask again later", retry_after_ms=round(1000 * soon, 1)
+            )
+
+    def _expected(self, rows: int, deadline: float | None, ahead: float) -> float:
+        """Seconds until `rows` that come now are through, after `ahead` seconds of decoding."""
+        now, cost, slots = self._clock(), self._costs[self._usual], self._runner.slots
+        free = max(0.0, min(run.until for run in self._running.values()) - now) if self._busy else 0.0
+        most = min(self._policy.max_rows, cost.enough)
+        allowed = float("inf") if deadline is None else deadline - now
+        thrifty = best_batch(cost, most, allowed, self._arrivals.rate(now), slots)
+        batch = max(thrifty, most if deadline is None else largest_batch(cost, most, allowed, slots))
+        waves, company = divmod(self.queued_rows + self._coming_rows, batch)
+        # Where more come than can be served, those are too late that would keep a batch smaller than it has to be.
+        own = max(cost.seconds(company + rows), cost.seconds(thrifty))
+        return max(ahead, free + waves * cost.seconds(batch) / slots) + own
+
+    @property
+    def _busy(self) -> bool:
+        return len(self._running) >= self._runner.slots
 
     def _stop_unread(self) -> None:
         """Cancels the batches that nobody waits for any more: an upstream may hang for ever."""
-        for task, batch in self._running.items():
-            if all(entry.future.done() for entry in batch):
+        for task, run in self._running.items():
+            if all(entry.future.done() for entry in run.entries):
                 task.cancel()
 
-    def _queue(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], shared: bool) -> _Queue:
+    def _queue(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], shared: bool) -> Queue:
         shapes = tuple((alias, array.dtype.str, array.shape[1:]) for alias, array in sorted(inputs.items()))
         key = (signature, outputs, shared, shapes)
+        if signature not in self._costs:
+            self._costs[signature] = self._cost(signature)
         if key not in self._queues:
-            self._queues[key] = _Queue(key, signature, outputs, shared)
+            self._queues[key] = Queue(key, signature, outputs, shared, self._costs[signature])
         return self._queues[key]
 
     def _pump(self) -> None:
@@ -141,95 +209,49 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queues and len(self._running) < self._runner.slots:
-            queue = min(self._queues.values(), key=self._due)
-            if (wait := self._due(queue) - time.monotonic()) > 0:
-                self._timer = self._loop.call_later(wait, self._pump)
-                return
-            if batch := self._take(queue):
-                task = self._loop.create_task(self._run(queue, batch), context=batch[0].context)
-                self._running[task] = batch
-                task.add_done_callback(self._finished)
-
-    def _due(self, queue: _Queue) -> float:
-        oldest = queue.entries[0].since
-        if self._draining or not queue.shared:  # there is no company to wait for
-            return oldest
-        return self._policy.dispatch_at(Waiting(queue.rows, oldest))
-
-    def _take(self, queue: _Queue) -> list[_Entry]:
-        """Pops the head of the queue, up to `max_rows` and a bound in bytes; dead entries are dropped on the way."""
-        batch: list[_Entry] = []
-        rows, size, limit = 0, 0, self._policy.max_rows if queue.shared else 1
-        while queue.entries:
-            entry = queue.entries[0]
-            if batch and (rows + entry.rows > limit or size + entry.size > _MOST_BYTES):
+        while self._queues and not self._busy:
+            now = self._clock()
+            due, queue = min(
+                ((self._due(queue, now), queue) for queue in self._queues.values()), key=lambda one: one[0]
+            )
+            if due > now:
+                self._timer = self._loop.call_later(due - now, self._pump)
                 break
-            queue.entries.popleft()
-            self._count_out(queue, entry)
-            if entry.deadline is not None and entry.deadline <= time.monotonic():
-                entry.fail(DeadlineExceeded("the deadline passed while the request waited for the model"))
-            elif not entry.future.done():
-                batch.append(entry)
-                rows, size = rows + entry.rows, size + entry.size
-        return batch
+            most = min(self._policy.max_rows, queue.cost.enough) if queue.shared else 1
+            if not self._party.enter(queue.cost.seconds(min(most, queue.rows))):
+                return  # in line: the one who leaves calls
+            batch = queue.take(now, most, partial(self._drop, queue))
+            for entry in batch:
+                self._count_out(queue, entry)
+            if not batch:
+                self._party.leave()
+                continue
+            task = self._loop.create_task(self._dispatch.run(queue, batch), context=batch[0].context)
+            self._running[task] = _Run(batch, now + queue.cost.seconds(sum(entry.rows for entry in batch)))
+            task.add_done_callback(self._finished)
+        self._party.give_up()
 
-    def _count_out(self, queue: _Queue, entry: _Entry) -> None:
-        queue.rows -= entry.rows
+    def _due(self, queue: Queue, now: float) -> float:
+        if self._draining or not queue.shared:  # there is no company to wait for
+            return queue.entries[0].since
+        return self._policy.dispatch_at(queue.waiting(self._policy.max_rows, self._arrivals.gap(now)))
+
+    def _drop(self, queue: Queue, entry: Entry) -> None:
+        self._count_out(queue, entry)
+        self._events.dropped(EXPIRED, entry.rows)
+        entry.fail(DeadlineExceeded("the deadline passed, or would have, while the request waited for the model"))
+
+    def _count_out(self, queue: Queue, entry: Entry) -> None:
         self.queued_rows -= entry.rows
+        self._queued_bytes -= entry.size
         if not queue.entries:
             self._queues.pop(queue.key, None)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
+        self._party.leave()
         self._pump()
 
-    async def _run(self, queue: _Queue, batch: list[_Entry]) -> None:
-        try:
-            await self._compute(queue, batch)
-        except InvalidInput as error:
-            if len(batch) == 1:
-                batch[0].fail(error)
-            else:  # one caller's input is to blame, and nobody knows whose: each answers for its own
-                for entry in batch:
-                    if not entry.future.done():
-                        await self._run(queue, [entry])
-        except ServiceError as error:
-            for entry in batch:
-                entry.fail(error)
-        except Exception as error:
-            failed = BackendFailed(f"the model failed: {error}")
-            failed.__cause__ = error
-            for entry in batch:
-                entry.fail(failed)
 
-    async def _compute(self, queue: _Queue, batch: list[_Entry]) -> None:
-        started = time.monotonic()
-        inputs = batch[0].inputs
-        if len(batch) > 1:
-            inputs = {alias: np.concatenate([entry.inputs[alias] for entry in batch]) for alias in inputs}
-        self._observe(sum(entry.rows for entry in batch))
-        outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _longest(batch, started))
-        compute = time.monotonic() - started
-        for entry, rows in zip(batch, _split(outputs, [entry.rows for entry in batch]), strict=True):
-            if not entry.future.done():
-                entry.future.set_result(Answer(rows, started - entry.since, compute))
-
-
-def _longest(batch: list[_Entry], now: float) -> float | None:
-    """Seconds until the last of the batch's deadlines: nobody's earlier one may fail the others."""
-    deadlines = [entry.deadline for entry in batch]
-    return None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None) - now
-
-
-def _split(outputs: Tensors, rows: list[int]) -> list[Tensors]:
-    if len(rows) == 1:
-        return [outputs]
-    ends = np.cumsum(rows)
-    for alias, array in outputs.items():
-        if array.ndim == 0 or len(array) != ends[-1]:
-            raise BackendFailed(f"output {alias!r} has shape {list(array.shape)} for a batch of {ends[-1]} rows")
-    return [
-        {alias: array[end - size : end] for alias, array in outputs.items()}
-        for end, size in zip(ends, rows, strict=True)
-    ]
+def _answered(entry: Entry) -> bool:
+    return entry.future.done() and not entry.future.cancelled()

@@ -8,14 +8,15 @@ from service.access import Access
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
 from service.backends.embedded import EmbeddedBackend
-from service.batching import Batcher
+from service.batching import Batcher, Bounds
 from service.catalog import Catalog
 from service.coalescing import Coalescing
+from service.costs import cost
 from service.current import Tracing
 from service.gate import Gate
-from service.messages import ModelRef
+from service.messages import DEFAULT_SIGNATURE, ModelRef
 from service.metrics import Metrics, Shared
-from service.policy import SizeAndDelay
+from service.policy import ByDeadline
 from service.ports import StartError
 from service.predictor import Predictor
 from service.preparation import Limits, Preparation
@@ -26,6 +27,7 @@ from service.routing.file import RoutesFile
 from service.routing.router import Router
 from service.routing.yaml_lines import RoutesError
 from service.settings import BackendName, Settings
+from service.sharing import Places
 from service.tls import Certificates
 from service.worker import Worker
 
@@ -51,13 +53,26 @@ class Core:
 def build(settings: Settings, worker: Worker | None = None) -> Core:
     """Needs a running event loop; loads no model yet. Raises StartError."""
     metrics = Metrics(Shared(worker.number, worker.folder, worker.parent) if worker else None)
-    policy = SizeAndDelay(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
+    embedded = settings.backend is BackendName.embedded
+    policy = ByDeadline(settings.max_batch_rows, settings.max_batch_delay_ms / 1000)
+    waiting = settings.max_queued_mb * 10**6
+    places = Places(cores())
 
     def batcher(loaded: Loaded) -> Batcher:
-        ref = ModelRef(loaded.manifest.name, loaded.manifest.version)
-        return Batcher(loaded.runner, policy, settings.max_queued_rows, lambda rows: metrics.batch(ref, rows))
+        manifest, slots = loaded.manifest, loaded.runner.slots
+        # An upstream's models share an upstream's cores, and take there what nobody has measured yet.
+        profile = manifest.profile if embedded else None
+        return Batcher(
+            loaded.runner,
+            policy,
+            Bounds(settings.max_queued_rows, waiting),
+            lambda signature: cost(profile.milliseconds.get(signature) if profile else None),
+            usual=recipe.image_signature if (recipe := manifest.preprocessing) else DEFAULT_SIGNATURE,
+            places=places if embedded else Places(slots),
+            cores=max(1, cores() // slots) if embedded else 1,
+            events=metrics.batches(ModelRef(manifest.name, manifest.version)),
+        )
 
-    embedded = settings.backend is BackendName.embedded
     gate = Gate(metrics)
     tls, rotations = _guards(settings, gate, metrics)
     catalog = Catalog(
@@ -68,7 +83,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         needs_models=embedded,
         shows=gate.shows,
     )
-    preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels), threads=cores())
+    preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics)
     except RoutesError as error:
@@ -77,7 +92,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     router = Router(answering, routes, metrics)
     tracing = _tracing(settings)
     awaited = worker.awaited if worker else str
-    predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, tracing, awaited)
+    slo = settings.latency_slo_ms / 1000 or None
+    predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
     access = Access(metrics, settings.access_log)
     return Core(catalog, preparation, predictor, metrics, access, tracing, routes, gate, tls, rotations)
 

@@ -99,8 +99,13 @@ class RateLimited(ServiceError):
 
 
 class Overloaded(ServiceError):
+    """`retry_after_ms` among its details, where somebody could tell."""
+
     code = Code.OVERLOADED
-    retry_after = 1.0
+
+    def __init__(self, message: str, **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.retry_after = detail.get("retry_after_ms", 1000) / 1000
 
 
 class NotReady(ServiceError):

@@ -90,6 +90,18 @@ class Metrics:
             buckets=_ROWS,
             registry=self._registry,
         )
+        self._dead_rows = Counter(
+            "model_server_dead_rows",
+            "Rows that went to the model although their caller was gone or their deadline past.",
+            ("model", "version"),
+            registry=self._registry,
+        )
+        self._dropped_rows = Counter(
+            "model_server_dropped_rows",
+            "Rows that left the queue without going to the model: expired (or about to), or cancelled by their caller.",
+            ("model", "version", "reason"),
+            registry=self._registry,
+        )
         self._coalesced = Counter(
             "model_server_coalesced_requests",
             "Predict calls that were answered by the run of an identical one under way.",
@@ -170,8 +182,14 @@ class Metrics:
         self._reloads.labels(what, "in_force" if in_force else "refused").inc()
         self._files_refused.labels(what).set(not in_force)
 
-    def batch(self, ref: ModelRef, rows: int) -> None:
-        self._batch_rows.labels(ref.name, str(ref.version)).observe(rows)
+    def batches(self, ref: ModelRef) -> "Batches":
+        """What one version's batcher tells of its rows."""
+        model, number = ref.name, str(ref.version)
+        return Batches(
+            self._batch_rows.labels(model, number),
+            self._dead_rows.labels(model, number),
+            {reason: self._dropped_rows.labels(model, number, reason) for reason in ("expired", "cancelled")},
+        )
 
     def coalesced(self, ref: ModelRef) -> None:
         self._coalesced.labels(ref.name, str(ref.version)).inc()
@@ -225,6 +243,21 @@ class Metrics:
                 self._response_bytes.labels(model, number, protocol),
             )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    rows: Histogram
+    dead: Counter
+    drops: dict[str, Counter]
+
+    def batch(self, rows: int, dead: int) -> None:
+        self.rows.observe(rows)
+        if dead:
+            self.dead.inc(dead)
+
+    def dropped(self, reason: str, rows: int) -> None:
+        self.drops[reason].inc(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ from service.servable import Status
 
 
 class Predictor:
-    """Owns the count of requests under way, and whether new ones should come at all."""
+    """Owns the count of requests under way, and whether new ones should come at all.
+
+    `latency_slo` is the deadline, in seconds from its arrival, of a call that brings none on a route that sets none.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class Predictor:
         metrics: Metrics,
         gate: Gate,
         max_in_flight: int,
+        latency_slo: float | None = None,
         tracing: current.Tracing | None = None,
         awaited: Callable[[], str] = str,
     ) -> None:
         """`awaited` says which other processes have to be ready too, and are not yet."""
         self._catalog, self._router, self._metrics, self._gate = catalog, router, metrics, gate
-        self._max_in_flight, self._tracing, self._awaited = max_in_flight, tracing, awaited
+        self._max_in_flight, self._latency_slo = max_in_flight, latency_slo
+        self._tracing, self._awaited = tracing, awaited
         self._failures = FailureLog()
         self._in_flight = 0
         self._draining = False
@@ -47,7 +52,7 @@ class Predictor:
         Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
-        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name)) is not None:
+        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
             call = replace(call, deadline=started + slo)
         question = Question(read)
         request = current.get()

@@ -1,25 +1,33 @@
-"""From what a caller asks to what a model is run on: names resolved, images decoded, arrays checked."""
+"""From what a caller asks to what a model is run on: names resolved, images decoded, arrays checked.
+
+Models take turns at the decoding threads, so that one with a thousand images waiting does not hold up another's one.
+"""
 
 import asyncio
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from service import images
-from service.errors import InvalidInput, ServiceError, TooLarge
+from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.messages import DEFAULT_SIGNATURE, PredictRequest, Tensors, strings
 from service.resizing import Pixels
+from service.sharing import Places, Turns
+
+_NEWEST = 0.05  # weight of the newest image in what one takes
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_rows` bounds one request, `max_pixels` one image before it is decoded."""
+    """`max_rows` bounds one request, `max_pixels` one image before it is decoded, `max_bytes` all that wait for it."""
 
     max_rows: int
     max_pixels: int
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +47,19 @@ class Preparation:
     def __init__(self, limits: Limits, threads: int) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._places = Places(threads)
+        self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(self._places))
+        self._bytes = 0
+        self._image = 0.0  # seconds that one takes, lately
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that an image which comes now is expected to wait and take."""
+        waiting = sum(map(len, self._turns.values()))
+        return self._image * (1 + waiting / self._places.places)
 
     async def prepare(self, manifest: Manifest, request: PredictRequest) -> Prepared:
         """Raises UnknownSignature, InvalidInput or TooLarge."""
@@ -83,19 +101,37 @@ class Preparation:
         ((alias, encoded),) = inputs.items()
         signature.inputs[alias].check(alias, encoded)
         self._check_rows(alias, len(encoded))
-        pixels = await asyncio.gather(*(self._decode_one(recipe, row, data) for row, data in enumerate(encoded)))
+        size = sum(map(len, encoded))
+        if self._bytes and self._bytes + size > self._limits.max_bytes:
+            soon = round(1000 * self.ahead, 1)
+            raise Overloaded(
+                f"{self._bytes / 1e6:.0f} MB of images wait to be decoded; ask again later", retry_after_ms=soon
+            )
+        self._bytes += size
+        turns = self._turns[manifest.name]
+        try:
+            pixels = await asyncio.gather(
+                *(self._decode_one(turns, recipe, row, data) for row, data in enumerate(encoded))
+            )
+        finally:
+            self._bytes -= size
         target = manifest.signature(recipe.image_signature).only_input
         assert target is not None  # our exports have exactly one
         return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
 
-    async def _decode_one(self, recipe: Preprocessing, row: int, data: bytes) -> Pixels:
+    async def _decode_one(self, turns: Turns, recipe: Preprocessing, row: int, data: bytes) -> Pixels:
         loop = asyncio.get_running_loop()
+        await turns.take(self._image)
+        began = time.monotonic()
         try:
             return await loop.run_in_executor(
                 self._threads, images.decode, data, recipe.height, recipe.width, self._limits.max_pixels
             )
         except ServiceError as error:
             raise type(error)(error.message, row=row, **error.detail) from error
+        finally:
+            turns.leave()
+            self._image += _NEWEST * (time.monotonic() - began - self._image)
 
 
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:

@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     max_queued_rows: int = Field(
         1024, ge=1, description="rows that may wait for one version (past it 429), and most rows of one request (413)"
     )
+    max_queued_mb: int = Field(
+        512, ge=1, description="megabytes that may wait for one version, or to be decoded; past it 429"
+    )
+    latency_slo_ms: float = Field(
+        0.0,
+        ge=0,
+        description="deadline of requests that come without one, in milliseconds (0: none); what is not expected to be "
+        "answered by its deadline is refused at once (429)",
+    )
     max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
     max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")

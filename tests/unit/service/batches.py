@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from service.backends.fake import FakeRunner
-from service.batching import Batcher
+from service.backends.base import Runner
+from service.batching import Batcher, Bounds
+from service.costs import Cost, Learned
 from service.messages import Tensors
 from service.policy import Policy, SizeAndDelay
+from service.sharing import Places
 
 EAGER = SizeAndDelay(max_rows=8)
 
@@ -14,5 +16,15 @@ def rows(*values: float, width: int = 2) -> Tensors:
     return {"x": np.repeat(np.asarray(values, np.float32)[:, None], width, axis=1)}
 
 
-def batcher(runner: FakeRunner, policy: Policy = EAGER, max_queued_rows: int = 10_000) -> Batcher:
-    return Batcher(runner, policy, max_queued_rows)
+def batcher(
+    runner: Runner,
+    policy: Policy = EAGER,
+    max_queued_rows: int = 10_000,
+    *,
+    max_bytes: int = 2**30,
+    cost: Cost | None = None,
+    places: Places | None = None,
+) -> Batcher:
+    return Batcher(
+        runner, policy, Bounds(max_queued_rows, max_bytes), lambda signature: cost or Learned(), places=places
+    )

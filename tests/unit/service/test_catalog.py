@@ -7,20 +7,19 @@ import pytest
 
 from service.backends.base import Golden, Loaded
 from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
-from service.batching import Batcher
 from service.catalog import Catalog
 from service.errors import NotFound, NotReady
 from service.manifest import Manifest
 from service.messages import ModelRef
 from service.metrics import Metrics
-from service.policy import SizeAndDelay
 from service.servable import State
+from tests.unit.service.batches import batcher
 
 
 def catalog(backend: FakeBackend, keep: int = 2) -> Catalog:
     return Catalog(
         backend,
-        lambda loaded: Batcher(loaded.runner, SizeAndDelay(8), 100),
+        lambda loaded: batcher(loaded.runner, max_queued_rows=100),
         Metrics(),
         keep=keep,
         needs_models=True,

@@ -12,16 +12,15 @@ import pytest
 
 from service.answering import Answering, Question
 from service.backends.fake import Compute, FakeBackend, FakeRunner
-from service.batching import Batcher
 from service.catalog import Catalog
 from service.errors import BackendFailed, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, TooLarge
 from service.manifest import Manifest, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Tensors
 from service.metrics import Metrics
-from service.policy import SizeAndDelay
 from service.preparation import Limits, Preparation
 from service.routing.file import RoutesFile
 from service.routing.router import Router
+from tests.unit.service.batches import batcher
 
 SIGNATURES = {
     DEFAULT_SIGNATURE: Signature(
@@ -80,9 +79,9 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     backend, metrics = FakeBackend(), Metrics()
     catalog = Catalog(
-        backend, lambda loaded: Batcher(loaded.runner, SizeAndDelay(8, 0.0), 64), metrics, keep=3, needs_models=True
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=64), metrics, keep=3, needs_models=True
     )
-    preparation = Preparation(Limits(64, 10_000), threads=1)
+    preparation = Preparation(Limits(64, 10_000, 2**20), threads=1)
     yield World(backend, catalog, metrics, tmp_path, preparation)
     preparation.close()
 
@@ -302,7 +301,8 @@ async def test_a_shadow_never_delays_nor_fails_the_answer_and_is_bounded(world: 
     assert time.monotonic() - started < 2, "nobody waits for a shadow"
     await shadowed(world, "dropped", at_least=3)
     await shadowed(world, "failed", at_least=2)
-    assert stuck.running == 0
+    while stuck.running:  # its batch is cancelled a moment after its caller
+        await asyncio.sleep(0.01)
     await ask(router, "a")
     await shadowed(world, "failed", at_least=3)
 

@@ -1,0 +1,85 @@
+"""What a batch takes: the measured profile, corrected by every batch since; or learned from nothing.
+
+Both answer `seconds(rows)` and are told what batches really took. They are optimistic where they do not know:
+a cost too high would never be tried, and so never be corrected.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+_WEIGHT = 0.1  # of the newest batch
+_NEARLY = 0.985  # of the highest rate: enough
+_LEAST, _MOST = 0.25, 20.0  # times the profile: beyond it something else than the machine's load is the matter
+
+
+class Cost(Protocol):
+    """Of one signature's batches."""
+
+    @property
+    def enough(self) -> int:
+        """Rows past which a larger batch gains next to nothing, and only makes its first rows wait for its last."""
+        ...
+
+    def seconds(self, rows: int) -> float: ...
+
+    def observe(self, rows: int, seconds: float) -> None: ...
+
+
+def cost(milliseconds: Mapping[int, float] | None) -> Cost:
+    """`milliseconds` is a signature's part of a Profile; None where nobody has measured it on this machine."""
+    return Profiled(milliseconds) if milliseconds else Learned()
+
+
+class Profiled:
+    """The profile's shape, times how much slower (or faster) the machine is just now than when it was measured."""
+
+    def __init__(self, milliseconds: Mapping[int, float]) -> None:
+        self._rows = np.array(sorted(milliseconds), float)
+        self._seconds = np.array([milliseconds[int(rows)] / 1000 for rows in self._rows])
+        self._known: list[float] = [0.0]
+        self._factor = 1.0
+        rates = self._rows / self._seconds
+        self.enough = int(self._rows[np.flatnonzero(rates >= _NEARLY * rates.max())[0]])
+
+    def seconds(self, rows: int) -> float:
+        return self._measured(rows) * self._factor
+
+    def observe(self, rows: int, seconds: float) -> None:
+        now = min(max(seconds / self._measured(rows), _LEAST), _MOST)
+        self._factor += _WEIGHT * (now - self._factor)
+
+    def _measured(self, rows: int) -> float:
+        while len(self._known) <= rows:
+            self._known.append(self._interpolated(len(self._known)))
+        return self._known[rows]
+
+    def _interpolated(self, rows: int) -> float:
+        largest = self._rows[-1]
+        if rows <= largest:
+            return float(np.interp(rows, self._rows, self._seconds))
+        return float(self._seconds[-1] * rows / largest)
+
+
+class Learned:
+    """`a + b * rows`, fitted by least squares to the batches seen, the latest ones counting most."""
+
+    enough = 2**31
+
+    def __init__(self) -> None:
+        self._moments = np.zeros(5)  # of 1, rows, seconds, rows^2, rows * seconds
+        self._fixed, self._a_row = 0.0, 0.0
+
+    def seconds(self, rows: int) -> float:
+        return self._fixed + self._a_row * rows
+
+    def observe(self, rows: int, seconds: float) -> None:
+        seen = np.array([1.0, rows, seconds, rows * rows, rows * seconds])
+        weight = _WEIGHT if self._moments[0] else 1.0
+        self._moments += weight * (seen - self._moments)
+        _, n, s, nn, ns = self._moments.tolist()
+        spread = nn - n * n
+        # One size only tells nothing of the others: then the cost is taken as fixed.
+        self._a_row = max(0.0, min((ns - n * s) / spread, s / n)) if spread > 0.01 else 0.0
+        self._fixed = s - self._a_row * n

@@ -1,0 +1,103 @@
+"""One batch through the model: rows in, rows out, every caller settled."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from service.backends.base import Runner
+from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, ServiceError
+from service.messages import Tensors
+from service.queueing import Answer, Entry, Queue
+
+EXPIRED, CANCELLED = "expired", "cancelled"
+
+
+class Events(Protocol):
+    """Who wants to know: batches that go to the model, and rows that leave the queue without."""
+
+    def batch(self, rows: int, dead: int) -> None:
+        """`dead` of the rows were nobody's any more when they went."""
+        ...
+
+    def dropped(self, reason: str, rows: int) -> None: ...
+
+
+class Nobody:
+    def batch(self, rows: int, dead: int) -> None: ...
+    def dropped(self, reason: str, rows: int) -> None: ...
+
+
+class Dispatch:
+    """Runs batches, and tells their queue what they cost."""
+
+    def __init__(self, runner: Runner, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runner, self._events, self._clock = runner, events, clock
+
+    async def run(self, queue: Queue, batch: list[Entry]) -> None:
+        """Returns when all of them are settled; raises nothing but cancellation."""
+        try:
+            await self._compute(queue, batch)
+        except InvalidInput as error:
+            if len(batch) == 1:
+                batch[0].fail(error)
+            else:  # one caller's input is to blame, and nobody knows whose: each answers for its own
+                for entry in batch:
+                    if not entry.future.done():
+                        await self.run(queue, [entry])
+        except ServiceError as error:
+            for entry in batch:
+                entry.fail(error)
+        except Exception as error:
+            failed = BackendFailed(f"the model failed: {error}")
+            failed.__cause__ = error
+            for entry in batch:
+                entry.fail(failed)
+
+    async def _compute(self, queue: Queue, batch: list[Entry]) -> None:
+        started = self._clock()
+        self._sort_out(batch, started)
+        if not batch:
+            return
+        inputs = batch[0].inputs
+        if len(batch) > 1:
+            inputs = {alias: np.concatenate([entry.inputs[alias] for entry in batch]) for alias in inputs}
+        rows = sum(entry.rows for entry in batch)
+        self._events.batch(rows, sum(entry.rows for entry in batch if _dead(entry, started)))
+        outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _longest(batch, started))
+        compute = self._clock() - started
+        queue.cost.observe(rows, compute)
+        for entry, part in zip(batch, _split(outputs, [entry.rows for entry in batch]), strict=True):
+            if not entry.future.done():
+                entry.future.set_result(Answer(part, started - entry.since, compute))
+
+    def _sort_out(self, batch: list[Entry], now: float) -> None:
+        """The loop may have been busy since the batch was taken from its queue, and a client may have left."""
+        for entry in [entry for entry in batch if _dead(entry, now)]:
+            batch.remove(entry)
+            self._events.dropped(CANCELLED if entry.future.done() else EXPIRED, entry.rows)
+            entry.fail(DeadlineExceeded("the deadline passed before the model could start"))
+
+
+def _dead(entry: Entry, now: float) -> bool:
+    return entry.future.done() or (entry.deadline is not None and entry.deadline <= now)
+
+
+def _longest(batch: list[Entry], now: float) -> float | None:
+    """Seconds until the last of the batch's deadlines: nobody's earlier one may fail the others."""
+    deadlines = [entry.deadline for entry in batch]
+    return None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None) - now
+
+
+def _split(outputs: Tensors, rows: list[int]) -> list[Tensors]:
+    if len(rows) == 1:
+        return [outputs]
+    ends = np.cumsum(rows)
+    for alias, array in outputs.items():
+        if array.ndim == 0 or len(array) != ends[-1]:
+            raise BackendFailed(f"output {alias!r} has shape {list(array.shape)} for a batch of {ends[-1]} rows")
+    return [
+        {alias: array[end - size : end] for alias, array in outputs.items()}
+        for end, size in zip(ends, rows, strict=True)
+    ]

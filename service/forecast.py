@@ -1,0 +1,97 @@
+"""What a batcher may promise: the batches it should count on, and how far off its promises were."""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import islice, takewhile
+from math import inf
+
+from service.costs import Cost
+
+_LATE = 0.01  # of those let in may be late
+_STEP = 0.1  # of what was allowed, by which one late request moves the margin
+_CLOSE = 0.5  # of what was allowed: a promise below it was never at risk and says nothing
+
+
+Slack = tuple[int, float]
+"""A waiting request's rows, and the seconds until its deadline."""
+
+
+class Margin:
+    """Seconds to add to a prediction so that one in a hundred of those let in on it is late.
+
+    A quantile followed without keeping anything: who is late raises it by much, who is in time lowers it by a 99th of
+    that (Robbins and Monro, 1951).
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def observe(self, promised: float, took: float, allowed: float) -> None:
+        """All in seconds from the request's arrival."""
+        if promised + self.seconds < _CLOSE * allowed:
+            return
+        step = _STEP * allowed
+        self.seconds = max(0.0, self.seconds + step * ((1 - _LATE) if took > allowed else -_LATE))
+
+
+def best_batch(cost: Cost, most: int, allowed: float, rate: float, slots: int) -> int:
+    """The batch size that answers most requests in time when they come at `rate` a second, each with `allowed` seconds.
+
+    A slot takes batches back to back. In one, only those can be in time that came at most `allowed` less the batch's
+    own time before it starts: larger batches do more a second, and leave fewer who can wait for them.
+    """
+    best, most_served = 1, 0.0
+    for size in _sizes(most):
+        cycle = cost.seconds(size) / slots
+        window = min(cycle, allowed - cycle * slots)
+        served = min(size, rate * window) / cycle if cycle > 0 else size
+        if served > most_served * 1.001:
+            best, most_served = size, served
+    return best
+
+
+def largest_batch(cost: Cost, most: int, allowed: float, slots: int) -> int:
+    """The largest batch that still leaves a slot's round as much time for waiting."""
+    return max((size for size in _sizes(most) if cost.seconds(size) * (1 + 1 / slots) <= allowed), default=1)
+
+
+def sacrificed(slack: Sequence[Slack], cost: Cost, most: int) -> int:
+    """How many requests at the head of a queue to give up, because the small batch that they are still in time for
+    would make more of those behind them late (Nexus' early drop: Shen et al., SOSP 2019). `slack` is oldest first.
+    """
+    if _fitting(slack, 0, 0.0, cost, most) >= min(len(slack), most):
+        return 0
+    dated = sum(1 for _ in takewhile(lambda one: one[1] < inf, slack))  # nobody else's place is for sale
+    most_given_up = min(dated, len(slack) - 1)
+    candidates = [0, *(1 << power for power in range(most.bit_length()) if 1 << power <= most_given_up)]
+    return max(candidates, key=lambda given_up: _throughput(slack, given_up, cost, most))
+
+
+def _throughput(slack: Sequence[Slack], first: int, cost: Cost, most: int) -> float:
+    """Requests in time a second over the next two batches, where those before `first` are given up."""
+    now, served = 0.0, 0
+    for _ in range(2):
+        count = _fitting(slack, first, now, cost, most)
+        now += cost.seconds(sum(rows for rows, _ in slack[first : first + count]))
+        served, first = served + count, first + max(1, count)
+    return served / now if now else 0.0
+
+
+def _fitting(slack: Sequence[Slack], first: int, now: float, cost: Cost, most: int) -> int:
+    """How many from `first` on make a batch that starts at `now` and is in time for all of them."""
+    size, until, count = 0, inf, 0
+    for rows, left in islice(slack, first, None):
+        size, until = size + rows, min(until, left)
+        if (count and size > most) or now + cost.seconds(size) > until:
+            break
+        count += 1
+    return count
+
+
+@cache
+def _sizes(most: int) -> tuple[int, ...]:
+    """1 .. `most`, a quarter apart: what lies between is no better by more than that."""
+    sizes = [1]
+    while sizes[-1] < most:
+        sizes.append(min(most, sizes[-1] + max(1, sizes[-1] // 4)))
+    return tuple(sizes)

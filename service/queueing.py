@@ -1,0 +1,138 @@
+"""What waits for one version: entries, and the queues of those that may share a batch."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+
+from service.costs import Cost
+from service.errors import ServiceError
+from service.forecast import sacrificed
+from service.messages import Tensors
+from service.policy import Waiting
+
+_MOST_BYTES = 16 * 2**20  # of several requests' inputs in one batch: upstreams bound a message's size
+_FOREVER = float("inf")
+_NEWEST = 0.02  # weight of the newest arrival in the expected gap
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A caller's rows and the seconds it waited and computed."""
+
+    outputs: Tensors
+    queue: float
+    compute: float
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One caller's rows."""
+
+    inputs: Tensors
+    rows: int
+    deadline: float | None
+    since: float
+    future: "asyncio.Future[Answer]"
+    context: Context = field(default_factory=copy_context)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.size = sum(array.nbytes for array in self.inputs.values())
+
+    def fail(self, error: ServiceError) -> None:
+        if not self.future.done():
+            # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
+            own = type(error)(error.message, **error.detail)
+            own.__cause__ = error.__cause__ or error
+            self.future.set_exception(own)
+
+
+@dataclass(eq=False, slots=True)
+class Queue:
+    """Entries of one signature, outputs, dtypes and trailing shape, in the order they came."""
+
+    key: Hashable
+    signature: str
+    outputs: tuple[str, ...]
+    shared: bool
+    cost: Cost
+    entries: deque[Entry] = field(default_factory=deque)
+    rows: int = 0
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.rows += entry.rows
+
+    def remove(self, entry: Entry) -> None:
+        self.entries.remove(entry)
+        self.rows -= entry.rows
+
+    def waiting(self, max_rows: int, gap: float) -> Waiting:
+        """What a policy may know; of entries past the first `max_rows` it needs to know nothing."""
+        head = [entry for entry, _ in zip(self.entries, range(max_rows), strict=False)]
+        deadlines = [entry.deadline for entry in head if entry.deadline is not None]
+        return Waiting(
+            rows=self.rows,
+            oldest=head[0].since,
+            newest=self.entries[-1].since,
+            deadline=min(deadlines, default=None),
+            undated=next((entry.since for entry in head if entry.deadline is None), None),
+            gap=gap,
+            cost=self.cost.seconds,
+        )
+
+    def _slack(self, now: float, max_rows: int) -> list[tuple[int, float]]:
+        """(rows, seconds left) of the entries that the next batches will be made of."""
+        head = [entry for entry, _ in zip(self.entries, range(2 * max_rows), strict=False)]
+        return [(entry.rows, _FOREVER if entry.deadline is None else entry.deadline - now) for entry in head]
+
+    def take(self, now: float, max_rows: int, drop: Callable[[Entry], None]) -> list[Entry]:
+        """Pops the next batch: as many as fit `max_rows`, a bound in bytes, and everybody's deadline.
+
+        `drop` is handed those that cannot be in time any more; what is predicted to be late goes only where
+        somebody else waits for its place, since predictions may be wrong.
+        """
+        for _ in range(sacrificed(self._slack(now, max_rows), self.cost, max_rows)):
+            entry = self.entries.popleft()
+            self.rows -= entry.rows
+            drop(entry)
+        batch: list[Entry] = []
+        rows = size = 0
+        until = _FOREVER
+        while self.entries:
+            entry = self.entries[0]
+            due = _FOREVER if entry.deadline is None else entry.deadline
+            late = due <= now or (self.rows > entry.rows and now + self.cost.seconds(entry.rows) > due)
+            if not late and batch:
+                too_many = rows + entry.rows > max_rows or size + entry.size > _MOST_BYTES
+                if too_many or now + self.cost.seconds(rows + entry.rows) > min(until, due):
+                    break
+            self.entries.popleft()
+            self.rows -= entry.rows
+            if late:
+                drop(entry)
+            else:
+                batch.append(entry)
+                rows, size, until = rows + entry.rows, size + entry.size, min(until, due)
+        return batch
+
+
+class Arrivals:
+    """How long the next row is expected to take to come, in seconds."""
+
+    def __init__(self) -> None:
+        self._gap, self._last = float("inf"), float("-inf")
+
+    def came(self, rows: int, now: float) -> None:
+        gap = (now - self._last) / rows
+        self._gap = gap if self._gap == float("inf") else self._gap + _NEWEST * (gap - self._gap)
+        self._last = now
+
+    def gap(self, now: float) -> float:
+        return max(self._gap, now - self._last)
+
+    def rate(self, now: float) -> float:
+        """Rows a second."""
+        return 1 / max(self._gap, 1e-6)

@@ -1,0 +1,56 @@
+"""What a batcher promises: how large its batches, how wide its margin, whom it gives up."""
+
+import random
+from math import inf
+
+from service.costs import Profiled
+from service.forecast import Margin, best_batch, largest_batch, sacrificed
+
+GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
+
+
+def test_the_margin_finds_the_hundredth_that_is_late() -> None:
+    chance, margin = random.Random(0), Margin()
+    late = 0
+    for number in range(60_000):
+        took = 0.08 + chance.expovariate(1 / 0.01)
+        allowed = 0.08 + margin.seconds  # whoever is let in was promised that much
+        margin.observe(0.08, took, allowed)
+        late += number >= 30_000 and took > allowed
+    assert 0.005 < late / 30_000 < 0.02
+
+
+def test_promises_that_were_never_at_risk_teach_nothing() -> None:
+    margin = Margin()
+    margin.observe(0.08, 0.2, 0.1)
+    wide = margin.seconds
+    for _ in range(1000):
+        margin.observe(0.001, 0.001, 10.0)
+    assert margin.seconds == wide > 0
+
+
+def test_few_arrivals_call_for_small_batches_and_many_for_large_ones() -> None:
+    assert best_batch(GPU, 64, 0.05, rate=100, slots=1) <= 4
+    assert best_batch(GPU, 64, 0.05, rate=10_000, slots=1) == 64
+
+
+def test_a_tight_deadline_calls_for_batches_that_leave_time_to_wait() -> None:
+    assert largest_batch(GPU, 64, 0.05, slots=1) == 64
+    size = largest_batch(GPU, 64, 0.03, slots=1)
+    assert size < 64 and 2 * GPU.seconds(size) <= 0.03
+    assert largest_batch(GPU, 64, 0.001, slots=1) == 1
+
+
+def test_an_old_head_is_given_up_where_it_would_make_the_others_late() -> None:
+    """Two requests are in time only for a batch of three (5.6 ms); the sixty behind them for one of 60 (17 ms)."""
+    slack = [(1, 0.0057)] * 2 + [(1, 0.018)] * 60
+    assert sacrificed(slack, GPU, 64) == 2
+    assert sacrificed([(1, 0.0057)] * 2, GPU, 64) == 0, "there is nobody behind them"
+    assert sacrificed([(1, 0.0057)] * 2 + [(1, 1.0)] * 60, GPU, 64) in (0, 2), "all are in time either way"
+    assert sacrificed([(1, 0.05)] * 62, GPU, 64) == 0
+
+
+def test_only_who_has_a_deadline_is_ever_given_up() -> None:
+    slack = [(1, inf), *[(1, 0.0057)] * 2, *[(1, 0.018)] * 60]
+    assert sacrificed(slack, GPU, 64) == 0
+    assert sacrificed([(100, inf), *[(1, inf)] * 60], GPU, 64) == 0, "larger than any batch, and yet it runs"
