@@ -88,14 +88,16 @@ class Answering:
     ) -> PredictResult:
         manifest = servable.manifest
         if self._coalescing is None:
-            outputs, timings = await self._compute(servable, request, deadline)
+            outputs, timings = await self._compute(servable, request, deadline, ticket)
         else:
             outputs, timings = await self._share(self._coalescing, servable, request, deadline)
         outputs = complete(manifest, request, outputs)
         signature = request.signature or DEFAULT_SIGNATURE
         return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
 
-    async def _compute(self, servable: Servable, request: PredictRequest, deadline: float | None) -> Computed:
+    async def _compute(
+        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket | None = None
+    ) -> Computed:
         run = await self._preparation.prepare(servable.manifest, request)
         answer = await servable.batcher.submit(
             run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline, ticket=ticket
