@@ -95,7 +95,7 @@ class TensorFlowServing(BaseRoute):
 
 def is_ours(scope: Scope) -> bool:
     """Whether a request is answered here, and so refused in this API's shape too."""
-    return str(scope["path"])[: len(_ROOT)].lower() == _ROOT
+    return _target(scope)[: len(_ROOT)].lower() == _ROOT
 
 
 def refusal(error: ServiceError) -> Response:

@@ -148,7 +148,8 @@ def _array(alias: str, value: Any, dtype: str, first: int) -> Array:
         index = next(index for index, item in enumerate(flat) if type(item) not in wanted)
         deeper = " deeper than the others" if isinstance(flat[index], list) else ""
         given = f"{_NAMES[type(flat[index])]}{deeper} at level {first + len(shape)}"
-        raise _bad(alias, shape, index, first, f"{given}; it takes {dtype}")
+        takes = 'string: text or {"b64": "..."}' if dtype == STRING else dtype
+        raise _bad(alias, shape, index, first, f"{given}; it takes {takes}")
     return _filled(alias, flat, dtype).reshape(shape)
 
 

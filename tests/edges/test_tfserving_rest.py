@@ -165,6 +165,12 @@ def test_paths_that_lead_somewhere(client: httpx.Client) -> None:
         assert client.get(path).json() == status, path
 
 
+def test_what_only_resembles_it_is_not_it(client: httpx.Client) -> None:
+    for path in ("/v1", "/v1%2Fmodels/lenet5", "/v10/models"):
+        reply = client.get(path)
+        assert reply.status_code == 404 and reply.json()["error"]["code"] == "NOT_FOUND", path
+
+
 def test_a_version_past_int64_has_nothing_to_say(client: httpx.Client) -> None:
     for number in (str(2**63), "9" * 5000):
         for reply in (

@@ -1,6 +1,7 @@
 """TensorFlow Serving's JSON bodies, both forms, and each way to get them wrong."""
 
 import base64
+import contextlib
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from service.errors import InvalidInput, Unsupported
 from service.manifest import Signature, TensorSpec
 from service.messages import Array, Tensors
-from service.wire import json_to_tensors
+from service.wire import examples, json_to_tensors
 
 NAMES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool"]
 
@@ -121,6 +122,7 @@ def test_bad_bodies_say_where(body: str, says: str) -> None:
         ("300", "uint8", "does not fit"),
         ("-1", "uint64", "does not fit"),
         ("9223372036854775808", "int64", "does not fit"),
+        ("1" + "0" * 400, "float32", "does not fit"),
         ('"1"', "float32", "text"),
         ("1", "string", "whole number"),
         ('{"b64": "!"}', "string", "not base64"),
@@ -149,3 +151,30 @@ def test_types_json_does_not_carry(dtype: str) -> None:
         read('{"inputs": [1]}', takes(x=dtype))
     with pytest.raises(InvalidInput, match=dtype):
         read('{"instances": [1]}', takes(x=dtype))
+
+
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["x", "y", "b64", ""]) | st.text(), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.sampled_from(["instances", "inputs", "examples", "context"]),
+    _ANY_JSON,
+    st.sampled_from([*NAMES, "string", "float16"]),
+)
+def test_no_json_is_more_than_a_bad_request(key: str, value: object, dtype: str) -> None:
+    document = json_to_tensors.parse(json.dumps({"examples": [{}], key: value}).encode())
+    for signature in (takes(x=dtype), takes(x=dtype, y="int32")):
+        try:
+            arrays = json_to_tensors.tensors(document, signature)
+        except (InvalidInput, Unsupported):
+            continue
+        assert set(arrays) == set(signature.inputs)
+    with contextlib.suppress(InvalidInput):
+        assert all(isinstance(example, bytes) for example in examples.from_json(document))
