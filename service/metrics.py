@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from service import footprint
+from service import about, footprint
 from service.current import OK, Current
 from service.messages import ModelRef, PredictResult
 from service.replica_metrics import ReplicaMetrics
@@ -274,7 +274,7 @@ class _Process(Collector):
     def __init__(self, parent: int | None) -> None:
         self._parent = parent
         engines = {name.replace("-", "_"): _installed(name) for name in _ENGINES}
-        self._build = {"version": _installed("image-model-server"), "python": platform.python_version(), **engines}
+        self._build = {"version": about.version(), "python": platform.python_version(), **engines}
 
     def collect(self) -> Iterable[Metric]:
         yield InfoMetricFamily("model_server_build", "What is running here.", self._build)

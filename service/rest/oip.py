@@ -19,7 +19,7 @@ from service.rest.oip_messages import Asked
 from service.wire import oip
 
 JSON_LENGTH = "inference-header-content-length"
-_LARGE_JSON = 2**18  # bytes past which parsing leaves the event loop to the others
+_LARGE, _LARGE_JSON = 2**20, 2**18  # bytes past which reading leaves the event loop to the others
 _LARGE_REPLY = 2**16  # bytes past which compressing does
 _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _MODEL = "/v2/models/{model}"
@@ -91,7 +91,7 @@ def router(predictor: Predictor) -> APIRouter:
         async def read(manifest: Manifest) -> PredictRequest:
             nonlocal asked
             body, length = await calls.body(request), _json_length(request)
-            if (len(body) if length is None else length) > _LARGE_JSON:
+            if len(body) > _LARGE or (len(body) if length is None else length) > _LARGE_JSON:
                 question, asked = await asyncio.to_thread(oip_messages.read, body, length, manifest)
             else:
                 question, asked = oip_messages.read(body, length, manifest)

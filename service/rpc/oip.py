@@ -1,5 +1,6 @@
 """Open Inference Protocol v2 ("KServe v2") over gRPC: inference.GRPCInferenceService, for its clients and Triton's."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.wire import oip, oip_tensors
 from service.wire.stubs import oip_pb2, oip_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
+_LARGE = 2**20  # bytes past which reading leaves the event loop to the others
 SERVICE = "inference.GRPCInferenceService"
 
 
@@ -71,6 +73,8 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         async def read(manifest: Manifest) -> PredictRequest:
             nonlocal outputs
             outputs = tuple(oip.output(tensor.name, _parameters(tensor)) for tensor in request.outputs)
+            if sum(map(len, request.raw_input_contents)) > _LARGE:
+                return await asyncio.to_thread(_read, request, outputs, manifest)
             return _read(request, outputs, manifest)
 
         try:

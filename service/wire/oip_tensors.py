@@ -5,7 +5,7 @@ Raw tensors are little-endian and row-major; each element of a BYTES tensor stan
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memor
     """No copy where the bytes lie as NumPy needs them. Raises InvalidInput, naming the tensor."""
     numpy_name = dtype(name, datatype)
     if numpy_name == STRING:
-        return shaped(name, strings(list(_split(name, data))), shape)
+        return shaped(name, strings(_split(name, bytes(data))), shape)
     if len(data) != (size := _count(name, shape) * np.dtype(numpy_name).itemsize):
         raise InvalidInput(
             f"input {name!r}: {datatype} of shape {list(shape)} is {size:,} bytes, got {len(data):,}", input=name
@@ -113,18 +113,20 @@ def _count(name: str, shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def _split(name: str, data: bytes | memoryview) -> Iterator[bytes]:
-    position, end = 0, len(data)
-    while position < end:
+def _split(name: str, data: bytes) -> list[bytes]:
+    values: list[bytes] = []
+    position, end, length_at = 0, len(data), _LENGTH.unpack_from
+    while position + _LENGTH.size <= end:
         start = position + _LENGTH.size
-        position = start + _LENGTH.unpack_from(data, position)[0] if start <= end else end + 1
-        if position > end:
-            raise InvalidInput(
-                f"input {name!r}: each BYTES element stands behind its length, 4 bytes little-endian; "
-                f"the last one breaks off after {end:,} bytes",
-                input=name,
-            )
-        yield bytes(data[start:position])
+        position = start + length_at(data, position)[0]
+        values.append(data[start:position])
+    if position != end:
+        raise InvalidInput(
+            f"input {name!r}: each BYTES element stands behind its length, 4 bytes little-endian; "
+            f"the last one breaks off after {end:,} bytes",
+            input=name,
+        )
+    return values
 
 
 def _bytes(value: Any) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from service.messages import Array, strings
@@ -75,6 +76,13 @@ def test_health_and_metadata(ask: Any) -> None:
     ]
     assert refused(lambda: ask.get_model_metadata("nobody"))[0] == "NOT_FOUND"
     assert refused(lambda: ask.get_model_metadata(""))[0] == "INVALID_ARGUMENT"
+
+
+def test_the_health_service_knows_it(service: Service) -> None:
+    with service.channel() as channel:
+        request = health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService")
+        reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_the_repositorys_index(ask: Any, stub: Any) -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from tests.images import encode, photo
 from tests.serving import Service
 from tests.testdata import needs_testdata
 
+BINARY_SIZE = "binary_data_size"
 PIXELS = photo()[:28, :28][np.newaxis]
 
 
@@ -393,3 +395,22 @@ def test_the_documentation_has_it(client: httpx.Client) -> None:
     infer = paths["/v2/models/{model}/infer"]["post"]
     assert set(infer["responses"]) == {"200", "default"}
     assert not any("sharedmemory" in path for path in paths), "what is not served is not documented either"
+
+
+def test_millions_of_empty_texts_stop_nobody_else(client: httpx.Client) -> None:
+    """Eight million elements of nothing but their lengths take seconds to take apart; the others go on meanwhile."""
+    count = 8_000_000
+    text = inputs(
+        {"name": "image_bytes", "shape": [count], "datatype": "BYTES", "parameters": {BINARY_SIZE: 4 * count}}
+    )
+    headers = {"inference-header-content-length": str(len(text))}
+    with ThreadPoolExecutor(1) as background:
+        body = text + bytes(4 * count)
+        refused = background.submit(client.post, "/v2/models/lenet5/infer", content=body, headers=headers)
+        waits: list[float] = []
+        while not refused.done():
+            began = time.monotonic()
+            assert client.get("/v2/health/live").status_code == 200
+            waits.append(time.monotonic() - began)
+    assert refused.result().status_code == 413 and "1024" in refused.result().json()["error"]
+    assert len(waits) > 5 and max(waits) < sum(waits) / 2, waits

@@ -3,6 +3,7 @@
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,3 +46,30 @@ def test_a_service_that_drains_answers_and_is_not_ready(lenet5_repository: Path,
                 assert client.is_server_live() and not client.is_server_ready() and not client.is_model_ready("lenet5")
                 image = kind.InferInput("image_bytes", [1], "BYTES").set_data_from_numpy(strings([samples["7"]]))
                 assert np.argmax(client.infer("lenet5", [image]).as_numpy("probabilities")) == 7
+
+
+def test_routes_are_models_too(lenet5_repository: Path, tmp_path: Path, samples: dict[str, bytes]) -> None:
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("routes:\n  digits: lenet5\n  careful: {ensemble: {members: [lenet5, lenet5/1]}}\n")
+    with running("--repository", lenet5_repository, "--routes", routes) as service:
+        service.wait_ready()
+        addresses = {tritonclient.http: service.http_port, tritonclient.grpc: service.grpc_port}
+        for kind, port in addresses.items():
+            image = kind.InferInput("image_bytes", [1], "BYTES").set_data_from_numpy(strings([samples["7"]]))
+            with kind.InferenceServerClient(f"127.0.0.1:{port}") as client:
+                for name in ("digits", "careful"):
+                    assert client.is_model_ready(name)
+                    assert fields(client.get_model_metadata(name))[:2] == (name, ["1"])
+                    best = [kind.InferRequestedOutput("probabilities", class_count=1)]
+                    result = client.infer(name, [image], outputs=best)
+                    assert result.as_numpy("probabilities")[0, 0].endswith(b":7:7")
+                    assert fields(result.get_response())[2:] == (name, "1")
+
+
+def fields(message: Any) -> tuple[Any, ...]:
+    """Name and versions of metadata, name and version of a reply: JSON's or protobuf's."""
+
+    def get(key: str) -> Any:
+        return message.get(key) if isinstance(message, dict) else getattr(message, key, None)
+
+    return get("name"), list(get("versions") or ()), get("model_name"), get("model_version")
