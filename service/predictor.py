@@ -117,8 +117,8 @@ class Predictor:
         return {name: versions for name, versions in self._catalog.available().items() if self._gate.shows(name)}
 
     def index(self) -> Mapping[str, list[Status]]:
-        """Model name -> every version ever seen of it, newest first."""
-        return self._catalog.index()
+        """Model name -> every version ever seen, newest first: of the models that whoever asks may know of."""
+        return {name: statuses for name, statuses in self._catalog.index().items() if self._gate.shows(name)}
 
     async def routes(self) -> Mapping[str, Any]:
         """The routes in force and what is wrong with their file, as JSON. Raises Unauthenticated or Forbidden."""

@@ -1,7 +1,8 @@
 """Open Inference Protocol v2 ("KServe v2") over gRPC: inference.GRPCInferenceService, for its clients and Triton's."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
@@ -17,6 +18,7 @@ from service.wire.stubs import oip_pb2, oip_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _LARGE = 2**20  # bytes past which reading leaves the event loop to the others
+_FIRST_OF_STREAM = 2.0  # seconds
 SERVICE = "inference.GRPCInferenceService"
 
 
@@ -91,10 +93,16 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             await errors.abort(context, error)
         return reply
 
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
+        # A client that still writes its first request when the call ends may learn no more than that it could not.
+        with suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(_FIRST_OF_STREAM):
+                await anext(aiter(requests))
+        await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
+
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
         return oip_pb2.RepositoryIndexResponse(models=oip.index(self._predictor.index(), request.ready))
 
-    ModelStreamInfer = _absent("streams are not served here; call ModelInfer once a request")
     RepositoryModelLoad = RepositoryModelUnload = _absent(oip.NO_LOADING)
     ModelConfig = _absent(oip.NO_CONFIGURATION)
     ModelStatistics = _absent(oip.NO_STATISTICS)

@@ -12,7 +12,10 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.utils import InferenceServerException
 
 from service import keys
 from service.messages import strings
@@ -281,3 +284,19 @@ def test_metrics_may_need_a_key(lenet5_repository: Path, tmp_path: Path) -> None
         service.wait_ready()
         assert httpx.get(f"{service.url}/metrics").status_code == 401
         assert httpx.get(f"{service.url}/metrics", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", [tritonclient.http, tritonclient.grpc])
+def test_tritons_clients_send_keys_as_headers(guarded: Guarded, kind: Any) -> None:
+    port = guarded.service.http_port if kind is tritonclient.http else guarded.service.grpc_port
+    image = kind.InferInput("image_bytes", [1], "BYTES").set_data_from_numpy(strings([guarded.digit]))
+    with kind.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        assert client.is_server_live() and client.is_server_ready(), "without a key"
+        for key, refusal in ((None, "401|UNAUTHENTICATED"), (guarded.cats_only, "403|PERMISSION_DENIED")):
+            headers = {} if key is None else {"x-api-key": key}
+            with pytest.raises(InferenceServerException, match=refusal):
+                client.infer("lenet5", [image], headers=headers)
+        headers = {"authorization": f"Bearer {guarded.all_models}"}
+        assert client.infer("lenet5", [image], headers=headers).as_numpy("probabilities").argmax() == 7
+        assert "lenet5" in str(client.get_model_repository_index(headers=headers))
+        assert "lenet5" not in str(client.get_model_repository_index(headers={"x-api-key": guarded.cats_only}))

@@ -183,9 +183,12 @@ async def test_the_asynchronous_client(service: Service, samples: dict[str, byte
                 pass
 
 
-def test_streams_say_that_they_are_not_served(ask: Any, samples: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("writes", [True, False])
+def test_streams_say_that_they_are_not_served(ask: Any, samples: dict[str, bytes], writes: bool) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     ask.start_stream(lambda result, error: answers.put((result, error)))
+    if writes:
+        ask.async_stream_infer("lenet5", images(samples["7"]))
     _, error = answers.get(timeout=30)
     assert "UNIMPLEMENTED" in str(error) and "call ModelInfer" in str(error)
     ask.stop_stream(cancel_requests=True)

@@ -189,6 +189,17 @@ def test_classes_instead_of_numbers(ask: Any, samples: dict[str, bytes]) -> None
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_requests_may_be_compressed(ask: Any, samples: dict[str, bytes], coding: str) -> None:
+    sent = images(samples["7"], samples["3"])
+    assert digits(ask.infer("lenet5", sent, request_compression_algorithm=coding)) == ["7", "3"]
+    pixels = [tensor("image", PIXELS, "UINT8", False)]
+    both = {"request_compression_algorithm": coding, "response_compression_algorithm": coding}
+    assert ask.infer("lenet5", pixels, **both).as_numpy("probabilities").shape == (1, 10)
+    behind = ask.async_infer("lenet5", sent, **both).get_result()
+    assert digits(behind) == ["7", "3"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_replies_are_compressed_for_those_who_ask(
     service: Service, ask: Any, samples: dict[str, bytes], coding: str
 ) -> None:
@@ -218,8 +229,8 @@ async def test_the_asynchronous_client(service: Service, samples: dict[str, byte
         assert (await ask.get_model_metadata("lenet5"))["versions"] == ["1"]
         assert (await ask.get_model_repository_index())[-1]["state"] == "READY"
         for coding in (None, "gzip", "deflate"):
-            result = await ask.infer("lenet5", images(samples["3"]), "1", response_compression_algorithm=coding)
-            assert digits(result) == ["3"]
+            both = {"request_compression_algorithm": coding, "response_compression_algorithm": coding}
+            assert digits(await ask.infer("lenet5", images(samples["3"]), "1", **both)) == ["3"]
         with pytest.raises(InferenceServerException, match="404"):
             await ask.infer("nobody", images(samples["3"]))
 
@@ -357,6 +368,7 @@ def test_every_error_below_v2_has_the_protocols_shape(client: httpx.Client, samp
         405: client.get("/v2/models/lenet5/infer"),
         400: sent("lenet5", **{"x-request-deadline-ms": "soon"}),
         413: client.post("/v2/models/lenet5/infer", content=b"\xff" * 40_000_000),
+        415: sent("lenet5", **{"content-encoding": "br"}),
         504: sent("lenet5", **{"x-request-deadline-ms": "0.001"}),
     }
     for status, reply in replies.items():
