@@ -85,7 +85,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     )
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
     try:
-        routes = RoutesFile(settings.routes, metrics)
+        routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
     except RoutesError as error:
         raise StartError(str(error)) from error
     answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)

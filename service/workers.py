@@ -20,6 +20,8 @@ from pathlib import Path
 from service import logs, metrics, ports
 from service.ports import StartError
 from service.profiles import SHARE, cores
+from service.routing.file import load
+from service.routing.yaml_lines import RoutesError
 from service.settings import Settings
 from service.worker import Worker, all_ready_file, ready_file
 
@@ -36,8 +38,10 @@ def supervise(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
     try:
+        if settings.routes is not None:  # said once, not by every worker
+            load(settings.routes)
         return asyncio.run(_Supervisor(settings, folder).run())
-    except StartError as error:
+    except (StartError, RoutesError) as error:
         print(f"python -m service: {error}", file=sys.stderr)
         return 1
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 from service.metrics import Metrics
@@ -12,21 +13,39 @@ from service.routing.yaml_lines import RoutesError
 _log = logging.getLogger(__name__)
 
 
-class RoutesFile:
-    """Owns the routes in force. `path` None means that there are none, and every name is a model's."""
+def load(path: Path) -> Routes:
+    """Raises RoutesError, one line that names the file."""
+    return _parse(path, _read(path))
 
-    def __init__(self, path: Path | None, metrics: Metrics) -> None:
-        """Raises RoutesError, one line that names the file, where it cannot be used."""
-        self.path, self._metrics = path, metrics
+
+class RoutesFile:
+    """Owns the routes in force. `path` None means that there are none, and every name is a model's.
+
+    `kept` holds a copy of what is in force: a worker that is started again while the file is broken goes on with it.
+    """
+
+    def __init__(self, path: Path | None, metrics: Metrics, kept: Path | None = None) -> None:
+        """Raises RoutesError where the file cannot be used, and there is no copy."""
+        self.path, self._metrics, self._kept = path, metrics, kept
         self.routes = Routes()
         self.error = ""
         """What is wrong with the file on disk, where it is not what is in force."""
         self._taken: bytes = b""
-        self._seen: bytes | None = b""
-        if path is not None:
-            self._taken = self._seen = self._read()
-            self.routes = self._parse(self._taken)
+        self._seen: bytes | None = None
+        if path is None:
+            return
+        try:
+            content = _read(path)
+            routes = _parse(path, content)
+        except RoutesError as error:
+            if kept is None or not kept.exists():
+                raise
+            content = _read(kept)
+            routes = _parse(kept, content)
+            self._refuse(str(error))
+        else:
             metrics.routes.file(ok=True)
+        self._take(routes, content)
 
     async def watch(self, interval: float) -> None:
         """Looks every `interval` seconds until cancelled."""
@@ -44,7 +63,7 @@ class RoutesFile:
         if self.path is None:
             return
         try:
-            content = await asyncio.to_thread(self._read)
+            content = await asyncio.to_thread(_read, self.path)
         except RoutesError as error:
             self._seen = None
             self._refuse(str(error))
@@ -57,11 +76,11 @@ class RoutesFile:
                 self._accept("the routes in force are those of %s again")
             return
         try:
-            routes = self._parse(content)
+            routes = _parse(self.path, content)
         except RoutesError as error:
             self._refuse(str(error))
             return
-        self.routes, self._taken = routes, content
+        self._take(routes, content)
         self._accept("routes taken over from %s: " + (", ".join(sorted(routes.by_name)) or "none"))
 
     def _accept(self, message: str) -> None:
@@ -75,17 +94,25 @@ class RoutesFile:
             self._metrics.routes.file(ok=False)
             _log.error("%s; the routes in force stay", error)
 
-    def _read(self) -> bytes:
-        assert self.path is not None
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise RoutesError(f"{self.path} cannot be read: {error.strerror}") from error
+    def _take(self, routes: Routes, content: bytes) -> None:
+        self.routes, self._taken = routes, content
+        if self._kept is not None:  # whole or not at all: another worker may be reading it
+            staged = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
+            staged.write_bytes(content)
+            staged.replace(self._kept)
 
-    def _parse(self, content: bytes) -> Routes:
-        try:
-            return schema.parse(content.decode())
-        except UnicodeDecodeError as error:
-            raise RoutesError(f"{self.path}: not UTF-8 ({error.reason})") from error
-        except RoutesError as error:
-            raise RoutesError(f"{self.path}: {error}") from error
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RoutesError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _parse(path: Path, content: bytes) -> Routes:
+    try:
+        return schema.parse(content.decode())
+    except UnicodeDecodeError as error:
+        raise RoutesError(f"{path}: not UTF-8 ({error.reason})") from error
+    except RoutesError as error:
+        raise RoutesError(f"{path}: {error}") from error

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -332,6 +333,7 @@ def test_a_file_written_slowly_is_never_half_applied(repository: Path, digits: l
         assert post(service, "r19", digits[0]).headers["x-served-by"] == "lenet5/2"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -340,20 +342,43 @@ def test_a_file_written_slowly_is_never_half_applied(repository: Path, digits: l
         ("routes: {a: b, b: a}\n", "a -> b -> a"),
     ],
 )
-def test_a_bad_file_at_the_start_is_one_line_and_exit_code_1(tmp_path: Path, content: str | None, says: str) -> None:
+def test_a_bad_file_at_the_start_is_one_line_and_exit_code_1(
+    tmp_path: Path, content: str | None, says: str, workers: int
+) -> None:
     path = tmp_path / "routes.yaml"
     if content is not None:
         path.write_text(content)
     done = subprocess.run(
-        [sys.executable, "-m", "service", "--routes", str(path), "--http-port", "0", "--grpc-port", "0"],
+        [sys.executable, "-m", "service", "--routes", str(path), "--workers", str(workers)],
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ,
+        env={**os.environ, "SERVICE_HTTP_PORT": "0", "SERVICE_GRPC_PORT": "0"},
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("python -m service: ") and str(path) in line and says in line
+
+
+def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_the_routes_in_force(
+    repository: Path, digits: list[bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_text("routes: {a: lenet5/1}")
+    with running("--repository", repository, "--routes", path, "--workers", 2) as service:
+        service.wait_until(lambda: "all 2 workers are ready" in service.log())
+        path.write_text("routes: {a: ")
+        for pid in children(service.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        service.wait_until(lambda: service.log().count("gRPC on port") >= 4)
+        reply = post(service, "a", digits[0])
+        assert reply.status_code == 200 and reply.headers["x-served-by"] == "lenet5/1"
+        assert str(path) in httpx.get(f"{service.url}/routes").json()["error"]
+        assert service.stop() == 0
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_only_routes_hides_the_models(repository: Path, digits: list[bytes], tmp_path: Path) -> None:

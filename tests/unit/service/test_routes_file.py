@@ -73,6 +73,22 @@ async def test_what_is_wrong_changes_nothing_and_is_said_once(tmp_path: Path, ca
     assert len(caplog.records) == 4, caplog.messages
 
 
+async def test_a_worker_started_again_goes_on_with_what_was_in_force(tmp_path: Path) -> None:
+    path, kept = tmp_path / "routes.yaml", tmp_path / "kept"
+    path.write_text(GOOD)
+    first = RoutesFile(path, Metrics(), kept)
+    path.write_text("routes: {a: m/2}")
+    await looks(first)
+    path.write_text("routes: {a: ")
+    metrics = Metrics()
+    again = RoutesFile(path, metrics, kept)
+    assert target(again) == ModelRef("m", 2) and str(path) in again.error and not valid(metrics)
+    path.write_text("routes: {a: m/3}")
+    await looks(again)
+    assert target(again) == ModelRef("m", 3) and not again.error and valid(metrics)
+    assert RoutesFile(path, Metrics(), kept).routes == again.routes
+
+
 async def test_no_file_means_no_routes() -> None:
     file = RoutesFile(None, Metrics())
     await file.look()
