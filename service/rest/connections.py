@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import Code
 from service.rest.errors import REQUEST_ID
@@ -61,8 +62,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
+        self._running: RequestResponseCycle | None = None
         if len(self.connections) > self._limits.connections:
             self._refuse(503, Code.OVERLOADED, "too many connections are open; connect again later", "too_many")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells the request that it parsed last; where requests are pipelined, another one is running."""
+        if (running := self._running) is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
