@@ -16,6 +16,8 @@ from service.resizing import Pixels, resized
 _MARGIN = 1.5
 _JPEG = b"\xff\xd8\xff"
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP")  # what the graph's DecodeImage reads too
+_MOST_SCANS = 100  # progressive files have some ten; each costs a pass over the picture, however few bytes it has
+_SEQUENTIAL, _SCAN = (0xC0, 0xC1, 0xC9), 0xDA
 
 
 def decode(data: bytes, height: int, width: int, max_pixels: int) -> Pixels:
@@ -31,6 +33,8 @@ def decode(data: bytes, height: int, width: int, max_pixels: int) -> Pixels:
     try:
         rows, columns, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         _check_pixels(columns, rows, max_pixels)
+        if (scans := _scans(data)) > _MOST_SCANS:
+            raise TooLarge(f"the JPEG has {scans} scans; the limit is {_MOST_SCANS}, so save it again", scans=scans)
         if colorspace in ("CMYK", "YCCK"):
             return resized(_other(data, max_pixels), height, width)
         factor = _reduction(rows, columns, height, width)
@@ -48,6 +52,23 @@ def decode(data: bytes, height: int, width: int, max_pixels: int) -> Pixels:
         raise InvalidInput(f"the JPEG cannot be decoded, is the file whole? ({error})") from error
     # A last row or column that the reduction filled up must not shift all the others.
     return resized(pixels, height, width, covered=(rows / factor, columns / factor))
+
+
+def _scans(data: bytes) -> int:
+    """How often a JPEG's decoder may go over the picture. Once for a sequential file whose first scan has all of its
+    components, which most are: only its headers are looked at.
+    """
+    at, components = 2, 0
+    while at + 10 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _SEQUENTIAL:
+            components = data[at + 9]
+        if marker == _SCAN and data[at + 4] == components:
+            return 1
+        if marker == _SCAN:
+            break
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return data.count(b"\xff\xda")
 
 
 def _reduction(rows: int, columns: int, height: int, width: int) -> int:

@@ -1,7 +1,14 @@
 """Decoding beside the graph: the same pixels, and clear errors for everything that is no image."""
 
+import gc
 import io
+import re
+import struct
+import time
+import zlib
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,3 +128,87 @@ def test_any_damage_is_an_error_or_an_image_never_a_crash() -> None:
                 data[position] = chance.integers(0, 256)
             with suppress(InvalidInput, TooLarge):
                 assert images.decode(bytes(data), 32, 32, LIMIT).shape == (32, 32, 3)
+
+
+def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8, kind: int = 0) -> bytes:
+    """A gray picture of zeros, one bit a pixel, with these chunks ahead of it."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, kind, 0, 0, 0)
+    rows = zlib.compress(bytes(height * (1 + -(-width // 8))), 9)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def growth(work: Callable[[], object]) -> int:
+    """By how many bytes this process rose at most meanwhile."""
+
+    def highest() -> int:
+        return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = highest()
+    work()
+    return highest() - before
+
+
+EXPLODES = zlib.compress(bytes(400_000_000), 9)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param((b"iCCP", b"profile\0\0" + EXPLODES), id="colour profile"),
+        pytest.param((b"zTXt", b"Comment\0\0" + EXPLODES), id="text"),
+        pytest.param((b"iTXt", b"Comment\0\1\0en\0\0" + EXPLODES), id="international text"),
+    ],
+)
+def test_what_lies_beside_the_pixels_does_not_explode(chunk: tuple[bytes, bytes]) -> None:
+    """400 MB of it in 400 kB."""
+
+    def decode() -> None:
+        with suppress(InvalidInput):
+            images.decode(png(chunk), 32, 32, LIMIT)
+
+    assert growth(decode) < 50 * 2**20
+
+
+def test_a_png_that_explodes_is_refused_by_its_header() -> None:
+    bomb = png(width=30_000, height=30_000)  # 900 million pixels: no lie, they are all there
+    assert len(bomb) < 200_000
+
+    def decode() -> None:
+        with pytest.raises(TooLarge, match="too large"):
+            images.decode(bomb, 32, 32, LIMIT)
+
+    assert growth(decode) < 10 * 2**20
+
+
+def test_a_gif_frame_larger_than_its_screen_is_refused() -> None:
+    data = bytearray(encode(PHOTO.convert("P"), "GIF"))
+    data[6:10] = struct.pack("<HH", 1, 1)  # the screen
+    frame = data.index(b"\x2c\0\0\0\0")
+    data[frame + 5 : frame + 9] = struct.pack("<HH", 60_000, 60_000)
+    with pytest.raises(TooLarge):
+        images.decode(bytes(data), 32, 32, LIMIT)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
+    """Each costs 50 bytes and a pass over all of the picture: 200 kB would take half a minute."""
+    whole = encode(PHOTO.convert("L").resize((6000, 6000)), "JPEG", progressive=True, quality=5)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    started = time.monotonic()
+    for thumbnail in (b"", b"\xff\xe1" + struct.pack(">H", len(JPEG[:60_000]) + 2) + JPEG[:60_000]):
+        bomb = b"\xff\xd8" + thumbnail + whole[2:-2] + last * 1000 + b"\xff\xd9"
+        with pytest.raises(TooLarge, match="scans"):
+            images.decode(bomb, 32, 32, LIMIT)
+    assert time.monotonic() - started < 5
+
+
+def test_scans_of_usual_files_are_few() -> None:
+    assert images._scans(JPEG) == 1
+    assert 5 < images._scans(encode(PHOTO, "JPEG", progressive=True)) < 20
+    assert images._scans(b"\xff\xd8\xff") == images._scans(b"\xff\xd8\xff\xda") - 1 == 0
