@@ -73,7 +73,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
             events=metrics.batches(ModelRef(manifest.name, manifest.version)),
         )
 
-    gate = Gate(metrics)
+    gate = Gate(metrics, worker.folder if worker else None)
     tls, rotations = _guards(settings, gate, metrics)
     catalog = Catalog(
         _backend(settings, metrics),

@@ -9,7 +9,9 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 
+from service.buckets import Bucket, OwnBucket, SharedBucket
 from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.keys import ApiKey, KeyRing
 from service.metrics import Metrics
@@ -23,22 +25,21 @@ _asking: ContextVar[bytes] = ContextVar("asking")
 
 
 class Gate:
-    """Owns the keys in force and their buckets. Open, without keys, it lets everybody do everything."""
+    """Owns the keys in force and their buckets. Open, without keys, it lets everybody do everything.
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    Buckets are files in `shared` where other processes count the same requests.
+    """
+
+    def __init__(self, metrics: Metrics, shared: Path | None = None) -> None:
+        self._metrics, self._shared = metrics, shared
         self._ring: KeyRing | None = None
-        self._buckets: dict[bytes, _Bucket] = {}
+        self._buckets: dict[ApiKey, Bucket] = {}
 
     def replace(self, ring: KeyRing) -> None:
-        """From now on these keys and no others. Those whose rate stays keep what is in their buckets."""
-        buckets = {}
-        for key in ring.keys:
-            if key.rate is not None:
-                kept = self._buckets.get(key.digest)
-                fits = kept is not None and (kept.rate, kept.size) == (key.rate, key.burst)
-                buckets[key.digest] = kept if kept is not None and fits else _Bucket(key.rate, key.burst)
-        self._ring, self._buckets = ring, buckets
+        """From now on these keys and no others. Entries that stay as they were keep what is in their buckets."""
+        limited = [key for key in ring.keys if key.rate is not None]
+        self._buckets = {key: self._buckets.get(key) or self._bucket(key) for key in limited}
+        self._ring = ring
 
     @property
     def needs_keys(self) -> bool:
@@ -84,8 +85,8 @@ class Gate:
         key = self._key()
         if key is None:
             return
-        bucket = self._buckets.get(key.digest)
-        wait = bucket.take(time.monotonic()) if bucket is not None else 0.0
+        bucket = self._buckets.get(key)
+        wait = bucket.take() if bucket is not None else 0.0
         self._metrics.asked(key.name, limited=wait > 0)
         if wait > 0:
             raise RateLimited(
@@ -101,26 +102,16 @@ class Gate:
         key = self._ring.by_digest(_asking.get(b""))
         return key is not None and not _expired(key) and key.opens(model)
 
+    def _bucket(self, key: ApiKey) -> Bucket:
+        assert key.rate is not None
+        if self._shared is None:
+            return OwnBucket(key.rate, key.burst)
+        path = self._shared / f"{key.digest.hex()}-{key.rate:g}-{key.burst:g}.bucket"
+        return SharedBucket(path, key.rate, key.burst)
+
     def _key(self) -> ApiKey | None:
         """The key that asks, looked up again: it may have gone during a stream. None where none is needed."""
         return None if self._ring is None else _valid(self._ring.by_digest(_asking.get(b"")))
-
-
-class _Bucket:
-    """Holds up to `size` tokens, refilled with `rate` a second."""
-
-    def __init__(self, rate: float, size: float) -> None:
-        self.rate, self.size = rate, size
-        self._tokens, self._at = size, time.monotonic()
-
-    def take(self, now: float) -> float:
-        """0.0 and one token less, or the seconds until there will be one."""
-        self._tokens = min(self.size, self._tokens + (now - self._at) * self.rate)
-        self._at = now
-        if self._tokens >= 1 - 1e-9:  # who waited as long as told is not refused for a rounding error
-            self._tokens = max(0.0, self._tokens - 1)
-            return 0.0
-        return (1 - self._tokens) / self.rate
 
 
 def _presented(headers: Mapping[str, str]) -> str:

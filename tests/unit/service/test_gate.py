@@ -1,7 +1,10 @@
 """Who may ask what, and how often."""
 
 import asyncio
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +130,24 @@ def test_a_bucket_outlives_a_new_file_unless_its_rate_changes() -> None:
         ask(gate, x_api_key=secret)
     gate.replace(keys.parse(entry.replace("burst: 2", "burst: 3").encode()))
     ask(gate, x_api_key=secret)
+
+
+def test_processes_share_a_bucket(tmp_path: Path) -> None:
+    """Two of them, asking as fast as they can, get together what one would."""
+    script = """if True:
+        import sys, time
+        from pathlib import Path
+        from service.buckets import SharedBucket
+        bucket, taken, end = SharedBucket(Path(sys.argv[1]), 20, 10), 0, time.monotonic() + 1.5
+        while time.monotonic() < end:
+            taken += bucket.take() == 0
+        print(taken)
+    """
+    arguments = [sys.executable, "-c", script, str(tmp_path / "bucket")]
+    started = time.monotonic()
+    processes = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    taken = sum(int(process.communicate(timeout=60)[0]) for process in processes)
+    assert 10 + 20 * 1.3 < taken <= 10 + 20 * (time.monotonic() - started) + 1
 
 
 def test_keys_do_not_share_a_bucket() -> None:
