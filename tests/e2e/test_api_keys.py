@@ -300,3 +300,19 @@ def test_tritons_clients_send_keys_as_headers(guarded: Guarded, kind: Any) -> No
         assert client.infer("lenet5", [image], headers=headers).as_numpy("probabilities").argmax() == 7
         assert "lenet5" in str(client.get_model_repository_index(headers=headers))
         assert "lenet5" not in str(client.get_model_repository_index(headers={"x-api-key": guarded.cats_only}))
+
+
+def test_a_rate_is_one_rate_however_many_workers_answer(lenet5_repository: Path, tmp_path: Path) -> None:
+    """Each request over a connection of its own, so that both workers get some."""
+    secret, entry = keys.make("a", rate=1, burst=10)
+    (tmp_path / "keys.yaml").write_text(entry)
+    digit = (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+    arguments = ("--repository", lenet5_repository, "--api-keys", tmp_path / "keys.yaml", "--workers", 2)
+    with running(*arguments) as service:
+        service.wait_ready()
+        started = time.monotonic()
+        ask = {"url": f"{service.url}/predict/lenet5", "headers": {"x-api-key": secret}, "timeout": 30}
+        codes = [httpx.post(content=digit, **ask).status_code for _ in range(40)]  # type: ignore[arg-type]
+        most = 10 + (time.monotonic() - started) + 1
+        assert set(codes) == {200, 429} and 10 <= codes.count(200) <= most
+        assert service.stop() == 0
