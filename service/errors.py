@@ -20,6 +20,7 @@
 Each edge owns one table from `Code` to its protocol (`rest/errors.py`, `rpc/errors.py`).
 """
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -94,7 +95,7 @@ class RateLimited(ServiceError):
     code = Code.RATE_LIMITED
 
     def __init__(self, message: str, retry_after: float, **detail: Any) -> None:
-        super().__init__(message, retry_after_seconds=round(retry_after, 3), **detail)
+        super().__init__(message, retry_after_ms=math.ceil(retry_after * 1000), **detail)
         self.retry_after = retry_after
 
 

@@ -78,7 +78,7 @@ def headers(error: ServiceError) -> dict[str, str]:
         invalid = ', error="invalid_token"' if error.detail.get("invalid") else ""
         return {"WWW-Authenticate": f'Bearer realm="models"{invalid}'}
     if error.retry_after is not None:
-        return {"Retry-After": str(math.ceil(error.retry_after))}
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return {}
 
 
