@@ -33,10 +33,8 @@ def trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
     """When to ask again: in seconds, as HTTP says it, and in the milliseconds that gRPC's own retries obey."""
     if error.retry_after is None:
         return ()
-    return ("retry-after", str(max(1, math.ceil(error.retry_after)))), (
-        _PUSHBACK,
-        str(math.ceil(error.retry_after * 1000)),
-    )
+    seconds = error.retry_after
+    return ("retry-after", str(max(1, math.ceil(seconds)))), (_PUSHBACK, str(math.ceil(seconds * 1000)))
 
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> NoReturn:
