@@ -60,6 +60,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     stop = _Stop()
     if worker is not None:
         worker.on_orphaned(stop.on_orphaned)
+    ports.make_room(settings.max_connections)
     bind = ports.own if worker is None else ports.borrow
     listener = bind(settings.host, settings.http_port, "--http-port")
     # gRPC binds and listens in one step, and an open port means ready to TensorFlow Serving's clients:

@@ -1,6 +1,7 @@
 """Whose port it is: ours alone, or that of our own workers and nobody else."""
 
 import errno
+import resource
 import socket
 
 
@@ -32,6 +33,16 @@ def borrow(host: str, port: int, flag: str) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     _bind(sock, host, port, flag)
     return sock
+
+
+def make_room(connections: int) -> None:
+    """Raises this process's limit of open files for so many connections on each edge, as far as it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def address(host: str, port: int) -> str:

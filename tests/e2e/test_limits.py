@@ -3,13 +3,14 @@
 import gzip
 import json
 import re
+import resource
 import socket
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,22 @@ def test_too_many_connections_are_refused_and_the_others_go_on(service: Service)
             wire.close()
     service.wait_until(lambda: httpx.get(f"{service.url}/healthz").status_code == 200, 10)
     assert refused(service, "too_many") >= 1
+
+
+def test_the_limit_of_open_files_is_raised_to_the_limit_of_connections(lenet5_repository: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))  # what the service inherits
+    try:
+        starting = running("--repository", lenet5_repository, "--max-connections", 400)
+        service = starting.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with ExitStack() as stack:
+        stack.push(starting)
+        service.wait_ready()
+        for _ in range(300):
+            stack.enter_context(connect(service))
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
 
 
 # Compressed bodies
