@@ -70,13 +70,13 @@ def router(predictor: Predictor) -> APIRouter:
     async def metadata(model: str, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
         manifest = await predictor.describe(oip.model(model, version))
-        inputs, outputs = oip.described(manifest)
+        _, signature = oip.shown(manifest)
         return {
             "name": manifest.name,
             "versions": oip.versions(await predictor.statuses(manifest.name)),
             "platform": oip.PLATFORM,
-            "inputs": oip.metadata(inputs),
-            "outputs": oip.metadata(outputs),
+            "inputs": oip.metadata(signature.inputs),
+            "outputs": oip.metadata(signature.outputs),
         }
 
     @routes.post(_MODEL + "/infer", response_model=None)

@@ -11,6 +11,7 @@ timeouts) are for schedulers that this service does not have: they are not read.
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,18 +106,18 @@ def only_ready(body: bytes) -> bool:
 
 def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
     """A body without JSON: one BYTES element, or all of one tensor whose shape has one unknown size at most."""
-    inputs, _ = oip.described(manifest)
-    if len(inputs) != 1:
-        raise InvalidInput(f"bytes alone are for models of one input; this one takes {sorted(inputs)}")
-    ((name, spec),) = inputs.items()
+    name, signature = oip.shown(manifest)
+    if (alias := signature.only_input) is None:
+        raise InvalidInput(f"bytes alone are for models of one input; this one takes {sorted(signature.inputs)}")
+    spec = signature.inputs[alias]
     if spec.dtype == STRING:
-        return PredictRequest({name: strings([body])})
-    shape = spec.shape or ()
-    known = int(np.prod([size for size in shape if size is not None])) * np.dtype(spec.dtype).itemsize
-    if spec.shape is None or shape.count(None) > 1 or known == 0:
-        raise InvalidInput(f"bytes alone do not tell the shape of input {name!r}; send JSON before them")
-    sizes = [len(body) // known if size is None else size for size in shape]
-    return PredictRequest({name: oip_tensors.from_raw(name, oip_tensors.datatype(spec.dtype), sizes, body)})
+        return PredictRequest({alias: strings([body])}, name)
+    datatype, shape = oip_tensors.datatype(spec.dtype), spec.shape
+    row = math.prod(size for size in shape or () if size is not None) * oip_tensors.item_bytes(alias, datatype)
+    if shape is None or shape.count(None) > 1 or not row:
+        raise InvalidInput(f"bytes alone do not tell the shape of input {alias!r}; send JSON before them")
+    sizes = [len(body) // row if size is None else size for size in shape]
+    return PredictRequest({alias: oip_tensors.from_raw(alias, datatype, sizes, body)}, name)
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

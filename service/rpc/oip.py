@@ -58,15 +58,15 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         try:
             manifest = await self._predictor.describe(_ref(request.name, request.version))
             statuses = await self._predictor.statuses(manifest.name)
-            inputs, outputs = oip.described(manifest)
+            _, signature = oip.shown(manifest)
         except ServiceError as error:
             await errors.abort(context, error)
         return oip_pb2.ModelMetadataResponse(
             name=manifest.name,
             versions=oip.versions(statuses),
             platform=oip.PLATFORM,
-            inputs=oip.metadata(inputs),
-            outputs=oip.metadata(outputs),
+            inputs=oip.metadata(signature.inputs),
+            outputs=oip.metadata(signature.outputs),
         )
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:

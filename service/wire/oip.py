@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidInput, Unsupported
-from service.manifest import STRING, Manifest, TensorSpec
+from service.manifest import STRING, Manifest, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, strings
 from service.wire import oip_tensors, signatures
 from service.wire.model_info import VersionStatus
@@ -82,22 +82,21 @@ def signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collectio
     raise InvalidInput(f"no signature takes the inputs {sorted(sent)}; what they take: {known}")
 
 
-def described(manifest: Manifest) -> tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]:
-    """The inputs and outputs to show: the default signature's, or the first one's where a model has no default."""
+def shown(manifest: Manifest) -> tuple[str, Signature]:
+    """The signature that metadata show: the default one, or the first where a model has no default."""
     name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in manifest.signatures else min(manifest.signatures, default="")
-    shown = manifest.signature(name)
-    return shown.inputs, shown.outputs
+    return name, manifest.signature(name)
 
 
 def metadata(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
     """Name, datatype and shape of each: -1 for any size, [-1] where not even the rank is known."""
     return [
-        {"name": name, "datatype": oip_tensors.datatype(spec.dtype), "shape": _shown(spec)}
+        {"name": name, "datatype": oip_tensors.datatype(spec.dtype), "shape": _shape(spec)}
         for name, spec in specs.items()
     ]
 
 
-def _shown(spec: TensorSpec) -> list[int]:
+def _shape(spec: TensorSpec) -> list[int]:
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
 
 

@@ -52,6 +52,11 @@ def dtype(name: str, datatype: str) -> str:
     return _TYPES[datatype][0]
 
 
+def item_bytes(name: str, datatype: str) -> int:
+    """Of a number, raw. Raises InvalidInput as `dtype` does."""
+    return np.dtype(dtype(name, datatype)).itemsize
+
+
 def shaped(name: str, array: Array, shape: Sequence[int]) -> Array:
     """Raises InvalidInput, naming the tensor, where the values are too many or too few for the shape."""
     if array.size != (count := _count(name, shape)):
@@ -67,7 +72,7 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memor
     numpy_name = dtype(name, datatype)
     if numpy_name == STRING:
         return shaped(name, strings(_split(name, bytes(data))), shape)
-    if len(data) != (size := _count(name, shape) * np.dtype(numpy_name).itemsize):
+    if len(data) != (size := _count(name, shape) * item_bytes(name, datatype)):
         raise InvalidInput(
             f"input {name!r}: {datatype} of shape {list(shape)} is {size:,} bytes, got {len(data):,}", input=name
         )

@@ -275,6 +275,8 @@ def test_numbers_alone_fill_the_one_unknown_size(client: httpx.Client) -> None:
             "/v2/models/half_plus_two/infer", content=body, headers={"inference-header-content-length": "0"}
         )
 
+    none = client.post(f"/v2/models/{zoo.NAME}/infer", content=b"", headers={"inference-header-content-length": "0"})
+    assert none.status_code == 400 and "['a', 's']" in none.json()["error"]
     (output,) = sent(np.asarray([2, 4, 6], np.float32).tobytes()).json()["outputs"]
     assert output["data"] == [3, 4, 5] and output["shape"] == [3, 1]
     assert "8 bytes, got 9" in sent(b"\0" * 9).json()["error"]

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor
 
 from service.errors import BackendFailed, InvalidInput
+from service.manifest import Manifest, Signature, TensorSpec
 from service.messages import Array, strings
 from service.wire import oip, oip_tensors
 from service.wire.stubs import oip_pb2
@@ -133,3 +134,13 @@ def test_classes_are_ranked_and_named() -> None:
     assert best.tolist() == [[b"0.500000:1:dog", b"0.250000:0:cat"], [b"1.000000:0:cat", b"0.000000:1:dog"]]
     assert oip.classified(scores[0], ["too", "few"], 9).tolist() == [b"0.500000:1", b"0.250000:0", b"0.250000:2"]
     assert oip.classified(np.asarray([[3, 200]], np.uint8), [], 1).tolist() == [[b"200.000000:1"]]
+
+
+def test_a_model_without_a_default_signature_shows_its_first() -> None:
+    takes = Signature({"x": TensorSpec("float32", None)}, {})
+    manifest = Manifest("m", 1, {"b": takes, "a": takes})
+    assert oip.shown(manifest)[0] == "a"
+    assert oip.metadata(takes.inputs) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
+    assert oip.signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
+    with pytest.raises(InvalidInput, match="several signatures"):
+        oip.signature(manifest, {}, ["x"])
