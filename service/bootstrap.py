@@ -89,7 +89,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     except RoutesError as error:
         raise StartError(str(error)) from error
     answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)
-    router = Router(answering, routes, metrics)
+    router = Router(answering, routes, metrics, gate.shows)
     tracing = _tracing(settings)
     awaited = worker.awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None

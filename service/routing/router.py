@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -36,10 +36,19 @@ class _Errand:
 
 
 class Router:
-    """Owns how many calls are under way on each route."""
+    """Owns how many calls are under way on each route.
 
-    def __init__(self, answering: Answering, file: RoutesFile, metrics: Metrics) -> None:
-        self._answering, self.file, self._metrics = answering, file, metrics.routes
+    `shows` tells which names whoever asks may read in an error.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        file: RoutesFile,
+        metrics: Metrics,
+        shows: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self._answering, self.file, self._metrics, self._shows = answering, file, metrics.routes, shows
         self._under_way: Counter[str] = Counter()
         self._failures = FailureLog()
         self._shadows = Shadows(self._take_shadow, metrics.routes)
@@ -50,28 +59,34 @@ class Router:
 
         Raises ServiceError, and TimeoutError where a route's own deadline ends it.
         """
-        plan = self.file.routes.plan(call.ref, call.key, self._chance)
+        routes = self.file.routes
+        try:
+            plan = routes.plan(call.ref, call.key, self._chance)
+        except NotFound as error:
+            self._tell(error)
+            raise
         errand = _Errand(question, call.deadline)
         if isinstance(plan, ModelRef):
-            return await self._unrouted(plan, errand)
+            try:
+                return await self._take(plan, errand)
+            except NotFound as error:
+                self._tell(error)
+                raise
         try:
             result = await self._follow(plan, errand)
         except InvalidInput as error:
             if call.ref.label is None or "labels" not in error.detail:
                 raise
-            known = sorted({*self.file.routes.labels_of(call.ref.name), *error.detail["labels"]})
+            known = sorted({*routes.labels_of(call.ref.name), *error.detail["labels"]})
             raise InvalidInput(
                 f"{call.ref.name!r} has no version label {call.ref.label!r}; labels here: {known}", labels=known
             ) from error
         return replace(result, ref=ModelRef(call.ref.name, result.ref.version))
 
-    async def _unrouted(self, ref: ModelRef, errand: _Errand) -> PredictResult:
-        try:
-            return await self._take(ref, errand)
-        except NotFound as error:
-            names = sorted(self.file.routes.by_name)
-            if not names or "models" not in error.detail:
-                raise
+    def _tell(self, error: NotFound) -> None:
+        """Raises it with the routes there are, where it is the name that nobody knows."""
+        names = [name for name in sorted(self.file.routes.by_name) if self._shows(name)]
+        if "models" in error.detail and names:
             raise NotFound(f"{error.message}; routes here: {names}", **error.detail, routes=names) from error
 
     def latency_slo(self, name: str) -> float | None:

@@ -120,10 +120,7 @@ class Routes:
         route = self.by_name.get(ref.name)
         if route is None:
             if self.only_routes:
-                raise NotFound(
-                    f"Servable not found: {ref.as_servable()}; routes here: {sorted(self.by_name)}",
-                    routes=sorted(self.by_name),
-                )
+                raise NotFound(f"Servable not found: {ref.as_servable()}; only routes are served here", models=[])
             return ref
         if ref.version is not None or ref.label is not None:  # exactly that one: no split, no substitute, no shadow
             return self._exactly(route, ref)

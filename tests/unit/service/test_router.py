@@ -357,6 +357,19 @@ async def test_a_cancelled_call_leaves_every_member_and_its_place(world: World) 
     again.cancel()
 
 
+async def test_an_unknown_name_is_told_the_routes_that_the_asker_may_know(world: World) -> None:
+    world.add("m", says(0.9))
+    for only, more in (("false", "models here"), ("true", "only routes")):
+        router = await world.router(f"{{only_routes: {only}, routes: {{cats: m, dogs: m}}}}")
+        with pytest.raises(NotFound, match=rf"Latest\(x\).*{more}.*routes here: \['cats', 'dogs'\]"):
+            await ask(router, "x")
+        answering = Answering(world.catalog, world.preparation)
+        shy = Router(answering, router.file, world.metrics, shows=lambda name: name == "cats")
+        with pytest.raises(NotFound, match="cats") as refused:
+            await ask(shy, "x")
+        assert "dogs" not in str(refused.value) and "dogs" not in str(refused.value.detail)
+
+
 async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(world: World) -> None:
     world.add("m", says(0.9))
     loaded = world.backend.versions["m", 1]
