@@ -6,10 +6,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check bench bench-gateway lock clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
 	@$(BIN)/python -c "import sys; from service.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
@@ -24,6 +24,9 @@ check: .venv/installed ## ruff, mypy --strict, import contracts
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m loadtest.bench
+
+bench-gateway: .venv/installed ## what the gateway adds to a call to its upstream; writes docs/gateway.md
+	@$(BIN)/python -m loadtest.gateway_overhead
 
 lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt

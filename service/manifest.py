@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from service.errors import InvalidInput, UnknownSignature
-from service.messages import DEFAULT_SIGNATURE, Array
+from service.messages import DEFAULT_SIGNATURE, Array, dtype_of
 
 MANIFEST = Path("assets.extra", "manifest.json")
 LABELS = Path("assets", "labels.txt")
@@ -45,7 +45,7 @@ class TensorSpec:
         return bool(self.shape) and self.shape is not None and self.shape[0] is None
 
     def check_dtype(self, name: str, array: Array) -> None:
-        given = STRING if array.dtype == object else array.dtype.name
+        given = dtype_of(array.dtype)
         if given != self.dtype:
             raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,12 @@ class PredictResult:
     def answered_by(self) -> ModelRef:
         """Whom to count it for: the one version, or an ensemble's name without any."""
         return self.served_by[0] if len(self.served_by) == 1 else ModelRef(self.ref.name)
+
+
+@cache
+def dtype_of(dtype: "np.dtype[Any]") -> str:
+    """A dtype's name as signatures have it, "string" for bytes and text; NumPy works its `name` out anew each time."""
+    return "string" if dtype.kind in "OSU" else dtype.name
 
 
 def strings(values: list[bytes]) -> Array:

@@ -89,7 +89,7 @@ class UpstreamRunner:
             codec.fill_request_proto(request.inputs[alias], array)
             rows = len(array) if array.ndim else 1
         message, expected = request.SerializeToString(), self._expected[signature, rows.bit_length()]
-        with current.upstream(str(self._caller.replicas)) as metadata:
+        with current.upstream(self._caller.replicas.name) as metadata:
             question = Question(self._name, self._version, _PREDICT, message, metadata)
             try:
                 data = await self._caller.call(question, timeout, expected)
@@ -156,7 +156,7 @@ class TFServingBackend:
             raise self._unreachable(failure) from failure
 
     def _unreachable(self, failure: CallFailed) -> errors.NotReady:
-        peer = failure.peer or str(self._replicas)
+        peer = failure.peer or self._replicas.name
         return errors.NotReady(
             f"the upstream {peer} answered {failure.status.name} ({failure.details}); is it up, and is --target right?"
         )
@@ -214,4 +214,6 @@ class TFServingBackend:
 
 def _error(failure: CallFailed) -> errors.ServiceError:
     kind = _ERRORS.get(failure.status, errors.BackendFailed)
-    return kind(f"{failure.peer or 'the upstream'} answered {failure.status.name}: {failure.details}")
+    if not failure.peer:
+        return kind(f"upstream: {failure.details}")
+    return kind(f"{failure.peer} answered {failure.status.name}: {failure.details}")

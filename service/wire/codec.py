@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import InvalidInput
-from service.messages import Array, strings
+from service.messages import Array, dtype_of, strings
 from service.wire.stubs import tensor_pb2, types_pb2
 
 TensorProto = Any
@@ -56,8 +56,8 @@ def to_array(name: str, proto: TensorProto) -> Array:
     """
     if proto.dtype not in _FIELDS:
         raise InvalidInput(f"input {name!r}: dtype {dtype_name(proto.dtype)} is not supported", input=name)
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise InvalidInput(f"input {name!r}: the tensor's shape must be fully known, got {list(shape)}", input=name)
     try:
         return _unpack(name, proto, shape)
@@ -85,12 +85,12 @@ def _unpack(name: str, proto: TensorProto, shape: tuple[int, ...]) -> Array:
     if len(values) > count or (not values and count) or (len(values) < count and count > _MOST_REPEATED):
         raise InvalidInput(f"input {name!r}: shape {list(shape)} holds {count} values, got {len(values)}", input=name)
     array = _from_values(name, numpy_name, values)
+    if len(array) == count:
+        return array.reshape(shape)
     if len(array) == 1:
         # One value for all of them takes no memory until somebody computes with it.
         return np.broadcast_to(array.reshape((1,) * len(shape)), shape)
-    if len(array) < count:
-        array = np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))])
-    return array.reshape(shape)
+    return np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))]).reshape(shape)
 
 
 def _from_values(name: str, numpy_name: str, values: Any) -> Array:
@@ -109,7 +109,7 @@ def _from_values(name: str, numpy_name: str, values: Any) -> Array:
 
 def to_proto(array: Array) -> TensorProto:
     """The array in its typed `*_val` field. Raises TypeError for dtypes TensorFlow has no wire type for."""
-    name = "string" if array.dtype.kind in "OSU" else array.dtype.name
+    name = dtype_of(array.dtype)
     if name not in _TYPES:
         raise TypeError(f"dtype {name} cannot travel as a TensorProto")
     number = _TYPES[name]
@@ -136,7 +136,7 @@ def fill_request_proto(proto: TensorProto, array: Array) -> None:
     if array.dtype == object:
         proto.CopyFrom(to_proto(array))
         return
-    proto.dtype, proto.tensor_content = _TYPES[array.dtype.name], array.tobytes()
+    proto.dtype, proto.tensor_content = _TYPES[dtype_of(array.dtype)], array.tobytes()
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
 

@@ -16,6 +16,8 @@ _RESERVE = 100.0  # extra attempts at once: as many as die with a replica
 _LEAST_PATIENCE = 0.5  # seconds
 _TOO_LONG = 8.0  # times the slowest answer of late
 _NEWEST, _FADING = 0.1, 0.99  # of the average and of the slowest, by answers
+_GAVE_UP = {Status.CANCELLED, Status.DEADLINE_EXCEEDED}  # how servers end a call whose deadline has passed
+_NEAR = 0.05  # seconds: they are told it a little before we look
 _TURNED_AWAY = 4  # times a request may meet a connection that is just closing
 
 # Another replica may do better. The rest are verdicts on the request, which would be the same anywhere.
@@ -165,8 +167,7 @@ class _Request:
         """Nobody has answered, and it is time for something. Raises CallFailed at the deadline."""
         now = time.monotonic()
         if self._deadline is not None and now >= self._deadline:
-            asked = ", ".join(replica.name for replica in self._asked)
-            raise CallFailed(Status.DEADLINE_EXCEEDED, f"{asked} did not answer in time")
+            raise self._too_late()
         if self._hedge_at is not None and now >= self._hedge_at:
             self._hedge_at = None
             another = self._next()
@@ -178,6 +179,10 @@ class _Request:
             if another is not None and self._caller.budget.spend():
                 self._give_up()
                 self._ask(another, retry=True)
+
+    def _too_late(self) -> CallFailed:
+        asked = ", ".join(sorted(replica.name for replica in self._asked))
+        return CallFailed(Status.DEADLINE_EXCEEDED, f"{asked} did not answer in time")
 
     def _again(self) -> bool:
         """Asks another replica, where there is one and the budget allows; what cost nobody anything is free."""
@@ -197,6 +202,9 @@ class _Request:
             self._failure = error
             error.peer = replica.name
             replica.tally.failures += 1
+            if error.status in _GAVE_UP and self._deadline is not None and time.monotonic() > self._deadline - _NEAR:
+                standing.abandoned(attempt, patience=self._patience, spare=self._caller.replicas.spare)
+                raise self._too_late() from error
             if error.status is Status.NOT_FOUND:
                 replica.lose(self._question.name, self._question.version)
                 standing.released(attempt)

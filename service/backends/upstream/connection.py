@@ -372,8 +372,9 @@ def _answer(stream: _Stream, trailers: Mapping[str, str]) -> bytes:
 
 def _grpc_timeout(seconds: float) -> str:
     """At most eight digits and a unit."""
-    micros = max(1, int(seconds * 1e6))
-    return f"{micros}u" if micros < 10**8 else f"{min(micros // 1000, 10**8 - 1)}m"
+    if seconds < 100:
+        return f"{max(1, int(seconds * 1e6))}u"
+    return f"{min(int(seconds), 10**8 - 1)}S"
 
 
 async def connect(

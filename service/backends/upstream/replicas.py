@@ -108,6 +108,7 @@ class Replicas:
         resolve: Resolve = targets.resolve,
     ) -> None:
         self._targets, self._resolve = wanted, resolve
+        self.name = ", ".join(map(str, wanted))
         self._make = partial(Replica, connections=connections, tls=tls)
         self._by_address: dict[Address, Replica] = {}
         self._told: dict[Target, list[Address]] = {}
@@ -118,9 +119,6 @@ class Replicas:
 
     def __len__(self) -> int:
         return len(self._by_address)
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self._targets))
 
     @property
     def trouble(self) -> str:
