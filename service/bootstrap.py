@@ -1,6 +1,7 @@
 """The composition root: the only file that names concrete classes."""
 
 import os
+import sys
 from dataclasses import dataclass
 
 from service import guards
@@ -68,7 +69,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
             Bounds(settings.max_queued_rows, waiting),
             lambda signature: cost(profile.milliseconds.get(signature) if profile else None),
             usual=recipe.image_signature if (recipe := manifest.preprocessing) else DEFAULT_SIGNATURE,
-            places=places if embedded else Places(slots),
+            # Upstreams bound themselves, by slots that come and go with the replicas.
+            places=places if embedded else Places(sys.maxsize),
             cores=max(1, cores() // slots) if embedded else 1,
             events=metrics.batches(ModelRef(manifest.name, manifest.version)),
         )

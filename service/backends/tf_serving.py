@@ -156,10 +156,11 @@ class TFServingBackend:
             raise self._unreachable(failure) from failure
 
     def _unreachable(self, failure: CallFailed) -> errors.NotReady:
-        peer = failure.peer or self._replicas.name
-        return errors.NotReady(
-            f"the upstream {peer} answered {failure.status.name} ({failure.details}); is it up, and is --target right?"
-        )
+        if failure.lost or not failure.peer:
+            said = f"nobody answers at {failure.peer or self._replicas.name} ({failure.details})"
+        else:
+            said = f"the upstream {failure.peer} answered {failure.status.name} ({failure.details})"
+        return errors.NotReady(f"{said}; is it up, and is --target right?")
 
     async def load(self, name: str, version: int) -> Loaded:
         runner = UpstreamRunner(self._caller, name, version)
