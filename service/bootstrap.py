@@ -8,7 +8,6 @@ from service import guards
 from service.access import Access
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
-from service.backends.embedded import EmbeddedBackend
 from service.batching import Batcher, Bounds
 from service.catalog import Catalog
 from service.coalescing import Coalescing
@@ -117,6 +116,8 @@ def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certifica
 def _backend(settings: Settings, metrics: Metrics) -> Backend:
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
+        from service.backends.embedded import EmbeddedBackend
+
         return EmbeddedBackend(repository, ProfileStore.at(settings.cache))
     from service.backends.tf_serving import TFServingBackend, Upstreams
     from service.backends.upstream import targets

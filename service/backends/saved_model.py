@@ -20,7 +20,6 @@ from service.messages import Array, Tensors
 from service.profiles import cores
 from service.wire import signatures
 from service.wire.signatures import SERVE_TAG
-from service.wire.stubs import config_pb2
 
 
 class SavedModelRunner:
@@ -32,6 +31,7 @@ class SavedModelRunner:
         """Raises ValueError, naming the folder, where TensorFlow cannot load it."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
+        from tensorflow.core.protobuf import config_pb2
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
 
@@ -44,6 +44,7 @@ class SavedModelRunner:
             self._session.close()
             raise ValueError(f"TensorFlow cannot load {folder}: {error}") from error
         self._definitions = dict(meta_graph.signature_def)
+        self._options = config_pb2.CallableOptions
         self._invalid = (tf.errors.InvalidArgumentError, TypeError, ValueError)
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="tensorflow")
@@ -71,7 +72,7 @@ class SavedModelRunner:
             definition = self._definitions[signature]
             # Unlike `make_callable`, the options' way leaves shapes to the graph, as TensorFlow Serving
             # does (upstream's own tests send [1] where [-1, 1] is declared), and costs less a call.
-            options = config_pb2.CallableOptions()
+            options = self._options()
             options.feed.extend(definition.inputs[alias].name for alias in inputs)
             options.fetch.extend(definition.outputs[alias].name for alias in outputs)
             self._callables[key] = self._session._make_callable_from_options(options)

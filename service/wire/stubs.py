@@ -40,7 +40,7 @@ def _stand_in(name: str) -> ModuleType:
 with _bare("tensorflow"):
     from tensorflow.core.example import example_pb2
     from tensorflow.core.framework import tensor_pb2, types_pb2
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -61,7 +61,6 @@ with _bare("tritonclient", "tritonclient.grpc"):
 
 __all__ = [
     "classification_pb2",
-    "config_pb2",
     "example_pb2",
     "get_model_metadata_pb2",
     "get_model_status_pb2",
