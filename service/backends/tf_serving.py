@@ -15,7 +15,7 @@ from service.backends.base import Found, Loaded
 from service.backends.upstream import targets
 from service.backends.upstream.balancing import State
 from service.backends.upstream.calling import Caller, Expected, Question
-from service.backends.upstream.connection import CallFailed, Status
+from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.replicas import Replicas
 from service.backends.upstream.survey import Survey
 from service.backends.upstream.targets import Resolve

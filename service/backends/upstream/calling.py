@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.backends.upstream import balancing
 from service.backends.upstream.balancing import Attempt
-from service.backends.upstream.connection import CallFailed, Status
+from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.replicas import Replica, Replicas
 from service.current import Metadata
 
@@ -221,6 +221,9 @@ class _Request:
                 standing.answered(attempt)
                 raise
             return None
+        except BaseException:
+            standing.released(attempt)
+            raise
         self._expected.learn(standing.answered(attempt))
         return answer
 

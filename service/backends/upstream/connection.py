@@ -6,60 +6,16 @@ whether a failed call can have reached the peer at all.
 """
 
 import asyncio
-import socket
-import ssl
 from collections import deque
 from collections.abc import Mapping
-from enum import IntEnum
-from functools import lru_cache, partial
+from functools import partial
 from typing import cast
-from urllib.parse import unquote
 
-from service.backends.upstream import frames
+from service.backends.upstream import calls, frames
+from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.frames import Kind, ProtocolError, Setting
+from service.backends.upstream.reading import Reader
 from service.current import Metadata
-
-_HEADER_BYTES = 2**16  # of one header block: more is no gRPC
-_GONE_AFTER = 20  # seconds of silence from a peer's kernel until it counts as gone
-_LAST_STREAM = 2**31 - 1
-
-
-class Status(IntEnum):
-    """gRPC's status codes."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
-
-_HTTP = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 404: Status.UNIMPLEMENTED} | dict.fromkeys(
-    (429, 502, 503, 504), Status.UNAVAILABLE
-)
-
-
-class CallFailed(Exception):
-    """Why a call has no answer. `unsent`: the peer has certainly not worked on it. `lost`: there was no connection, or
-    it broke.
-    """
-
-    def __init__(self, status: Status, details: str, *, unsent: bool = False, lost: bool = False) -> None:
-        super().__init__(f"{status.name}: {details}")
-        self.status, self.details, self.unsent, self.lost = status, details, unsent, lost
-        self.peer = ""  # whoever has several says which
 
 
 class _Stream:
@@ -71,12 +27,6 @@ class _Stream:
         self.number = self.window = 0
         self.body: list[bytes] = []
         self.headers: Mapping[str, str] = {}
-
-
-@lru_cache(maxsize=64)
-def _head(scheme: str, authority: str, path: str) -> bytes:
-    pseudo = [(":method", "POST"), (":scheme", scheme), (":path", path), (":authority", authority)]
-    return frames.header_block([*pseudo, ("te", "trailers"), ("content-type", "application/grpc")])
 
 
 class Connection(asyncio.Protocol):
@@ -94,8 +44,7 @@ class Connection(asyncio.Protocol):
         self._first_window = self._window = frames.DEFAULT_WINDOW
         self._frame_size = frames.LARGEST_FRAME
         self._unacknowledged = 0
-        self._rest = b""
-        self._block: tuple[int, int, bytes] | None = None  # a header block of several frames: stream, flags, so far
+        self._reader = Reader()
         self._leaving = False
 
     @property
@@ -115,11 +64,7 @@ class Connection(asyncio.Protocol):
         `timeout` (seconds) only tells the peer when to give up.
         """
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        head = _head(self._scheme, self._authority, path)
-        if timeout is not None:
-            head += frames.header_block([("grpc-timeout", _grpc_timeout(timeout)), *metadata])
-        elif metadata:
-            head += frames.header_block(metadata)
+        head = calls.request_headers(self._scheme, self._authority, path, timeout, metadata)
         stream = _Stream(answer, head, frames.message(message))
         answer.add_done_callback(partial(self._settled, stream))
         if not self.usable:
@@ -138,7 +83,7 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream: _Stream) -> None:
         stream.number, self._next = self._next, self._next + 2
-        if self._next > _LAST_STREAM:  # after three days of 4,000 calls a second
+        if self._next > frames.LAST_STREAM:  # after three days of 4,000 calls a second
             self._leaving = True
         stream.window = self._first_window
         self._streams[stream.number] = stream
@@ -211,22 +156,11 @@ class Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        data = self._rest + data if self._rest else data
-        position, end, head = 0, len(data), frames.HEAD
         try:
-            while end - position >= head.size:
-                high, low, kind, flags, number = head.unpack_from(data, position)
-                stop = position + head.size + (high << 8 | low)
-                if stop - position > frames.LARGEST_FRAME + head.size:
-                    raise ProtocolError("a frame larger than we allow")
-                if stop > end:
-                    break
-                self._on_frame(kind, flags, number & _LAST_STREAM, data[position + head.size : stop])
-                position = stop
+            for kind, flags, number, payload in self._reader.feed(data):
+                self._on_frame(kind, flags, number, payload)
         except ProtocolError as error:
             self._lose(f"the peer broke the protocol: {error}")
-            return
-        self._rest = data[position:]
 
     def _lose(self, reason: str) -> None:
         self._leaving = True
@@ -244,16 +178,10 @@ class Connection(asyncio.Protocol):
     # Frames.
 
     def _on_frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if self._block is not None and kind != Kind.CONTINUATION:
-            raise ProtocolError("a header block was interrupted")
         if kind == Kind.DATA:
             self._on_data(flags, number, payload)
         elif kind == Kind.HEADERS:
-            self._on_block(number, flags, frames.unpadded(flags, payload, headers=True), flags)
-        elif kind == Kind.CONTINUATION:
-            if self._block is None or self._block[0] != number:
-                raise ProtocolError("a CONTINUATION of nothing")
-            self._on_block(number, self._block[1], self._block[2] + payload, flags)
+            self._on_headers(flags, number, payload)
         elif kind == Kind.WINDOW_UPDATE:
             self._on_window(number, frames.uint32(payload))
         elif kind == Kind.SETTINGS:
@@ -265,7 +193,7 @@ class Connection(asyncio.Protocol):
         elif kind == Kind.RST_STREAM:
             self._on_reset(number, frames.uint32(payload))
         elif kind == Kind.GOAWAY:
-            self._on_goaway(frames.uint32(payload) & _LAST_STREAM)
+            self._on_goaway(frames.uint32(payload) & frames.LAST_STREAM)
         elif kind == Kind.PUSH_PROMISE:
             raise ProtocolError("a push, which we forbade")
 
@@ -276,17 +204,11 @@ class Connection(asyncio.Protocol):
             self._write([frames.window_update(0, self._unacknowledged)])
             self._unacknowledged = 0
         if (stream := self._streams.get(number)) is not None:
-            stream.body.append(frames.unpadded(flags, payload, headers=False) if flags & frames.PADDED else payload)
+            stream.body.append(frames.unpadded(flags, payload) if flags & frames.PADDED else payload)
             if flags & frames.END_STREAM:
                 self._finish(stream, {})
 
-    def _on_block(self, number: int, flags: int, block: bytes, last_flags: int) -> None:
-        if len(block) > _HEADER_BYTES:
-            raise ProtocolError("headers without end")
-        if not last_flags & frames.END_HEADERS:
-            self._block = (number, flags, block)
-            return
-        self._block = None
+    def _on_headers(self, flags: int, number: int, block: bytes) -> None:
         headers = frames.read_header_block(block)
         if (stream := self._streams.get(number)) is None:
             return
@@ -303,7 +225,7 @@ class Connection(asyncio.Protocol):
         if stream.answer.done():
             return
         try:
-            stream.answer.set_result(_answer(stream, trailers))
+            stream.answer.set_result(calls.read_answer(stream.headers, stream.body, trailers))
         except CallFailed as error:
             stream.answer.set_exception(error)
 
@@ -350,53 +272,3 @@ class Connection(asyncio.Protocol):
             self._end(stream)
         if not self._streams and self._transport is not None:
             self._transport.close()
-
-
-def _answer(stream: _Stream, trailers: Mapping[str, str]) -> bytes:
-    """Raises CallFailed."""
-    http = trailers.get(":status") or stream.headers.get(":status", "")
-    status = trailers.get("grpc-status")
-    if status is None:
-        code = _HTTP.get(int(http), Status.UNKNOWN) if http.isdigit() else Status.UNKNOWN
-        raise CallFailed(code, f"an answer that is not gRPC (HTTP status {http or 'missing'})")
-    if status != "0":
-        known = status.isdigit() and int(status) <= max(Status)
-        raise CallFailed(
-            Status(int(status)) if known else Status.UNKNOWN, unquote(trailers.get("grpc-message", "")) or "no reason"
-        )
-    try:
-        return frames.read_message(stream.body[0] if len(stream.body) == 1 else b"".join(stream.body))
-    except ProtocolError as error:
-        raise CallFailed(Status.INTERNAL, str(error)) from error
-
-
-def _grpc_timeout(seconds: float) -> str:
-    """At most eight digits and a unit."""
-    if seconds < 100:
-        return f"{max(1, int(seconds * 1e6))}u"
-    return f"{min(int(seconds), 10**8 - 1)}S"
-
-
-async def connect(
-    address: tuple[str, int] | str, authority: str, tls: ssl.SSLContext | None, host: str | None
-) -> Connection:
-    """To (host, port) or a socket's path. `host` is whom a certificate must name. Raises OSError (TLS's errors too)."""
-    loop = asyncio.get_running_loop()
-    connection = Connection("https" if tls else "http", authority)
-    name = host if tls else None
-    if isinstance(address, str):
-        await loop.create_unix_connection(lambda: connection, address, ssl=tls, server_hostname=name)
-        return connection
-    transport, _ = await loop.create_connection(lambda: connection, *address, ssl=tls, server_hostname=name)
-    sock = transport.get_extra_info("socket")
-    for level, option, value in (
-        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _GONE_AFTER // 2),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _GONE_AFTER // 4),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 2),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _GONE_AFTER * 1000),
-    ):
-        if hasattr(socket, option):  # some are Linux's own
-            sock.setsockopt(level, getattr(socket, option), value)
-    return connection

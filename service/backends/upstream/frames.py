@@ -37,7 +37,7 @@ REFUSED_STREAM, CANCEL = 7, 8  # of the error codes, those that mean something t
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LARGEST_FRAME = 2**14  # what a peer may send us: the protocol's default, which we do not raise
-LARGEST_WINDOW = 2**31 - 1
+LARGEST_WINDOW = LAST_STREAM = 2**31 - 1
 DEFAULT_WINDOW = 2**16 - 1
 
 HEAD = struct.Struct(">HBBBI")
@@ -80,14 +80,14 @@ def reset(stream: int, code: int) -> bytes:
     return frame(Kind.RST_STREAM, 0, stream, _UINT32.pack(code))
 
 
-def unpadded(flags: int, payload: bytes, *, headers: bool) -> bytes:
-    """The payload without padding and (of HEADERS) priority."""
+def unpadded(flags: int, payload: bytes) -> bytes:
+    """The payload of DATA or HEADERS without padding, and without the priority that HEADERS may have."""
     start, end = 0, len(payload)
     if flags & PADDED:
         if not payload:
             raise ProtocolError("a padded frame without its length")
         start, end = 1, end - payload[0]
-    if headers and flags & PRIORITY:
+    if flags & PRIORITY:
         start += 5
     if start > end:
         raise ProtocolError("more padding than frame")

@@ -11,7 +11,9 @@ from functools import partial
 
 from service.backends.upstream import balancing, targets
 from service.backends.upstream.balancing import Standing
-from service.backends.upstream.connection import CallFailed, Connection, Status, connect
+from service.backends.upstream.calls import CallFailed, Status
+from service.backends.upstream.connecting import connect
+from service.backends.upstream.connection import Connection
 from service.backends.upstream.targets import Address, Resolve, Target
 from service.current import Metadata
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from service.backends.upstream.balancing import State
-from service.backends.upstream.connection import CallFailed, Status
+from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.replicas import Replica, Replicas
 from service.wire.stubs import get_model_status_pb2
 
