@@ -23,7 +23,7 @@ _UNKNOWN = 0.5  # of the usual: what a replica is taken to need that nobody has 
 _NEWEST = 0.05  # share of the newest answer in an average, at least
 _IN_A_ROW = 3  # failures that eject
 _SAMPLES, _FAILED_SHARE = 20.0, 0.5  # recent answers, and the share of failures among them that ejects
-_SLOWER, _SLOW, _ANSWERS = 5.0, 0.05, 10.0  # times the others' median, seconds at least, answers that prove it
+_SLOWER, _SLOW, _ANSWERS = 5.0, 0.05, 5.0  # times the others' median, seconds at least, answers that prove it
 _FIRST_EJECTION, _LONGEST_EJECTION = 1.0, 30.0  # seconds
 _FORGIVEN = 60.0  # seconds of health after which the next ejection is a first one again
 

@@ -202,21 +202,14 @@ async def test_a_cancelled_request_is_cancelled_upstream() -> None:
         assert report(backend, server).outstanding == 0 and report(backend, server).healthy
 
 
-async def test_a_slow_replica_is_ejected_for_being_slow() -> None:
+async def test_a_slow_replica_gets_little() -> None:
     snail, *others = servers = Scripted(slow(0.3)), Scripted(), Scripted()
     async with serving(*servers), backend_of(*servers) as backend:
         runner = await runner_of(backend)
-        stop = False
-
-        async def client() -> None:
-            while not stop:
-                assert (await predict(runner, X)).tolist() == Y
-
-        clients = [asyncio.create_task(client()) for _ in range(12)]
-        await until(lambda: not report(backend, snail).healthy, 60)
-        stop = True
-        await asyncio.gather(*clients)
-        assert all(report(backend, server).healthy for server in others)
+        for _ in range(60):
+            answers = await asyncio.gather(*(predict(runner, X) for _ in range(12)))
+            assert all(answer.tolist() == Y for answer in answers)
+        assert 0 < snail.answered < 0.1 * sum(server.answered for server in others)
 
 
 async def test_requests_go_only_where_their_version_is() -> None:
