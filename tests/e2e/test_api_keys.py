@@ -302,6 +302,22 @@ def test_tritons_clients_send_keys_as_headers(guarded: Guarded, kind: Any) -> No
         assert "lenet5" not in str(client.get_model_repository_index(headers={"x-api-key": guarded.cats_only}))
 
 
+def test_routes_are_shown_to_keys_that_open_them(lenet5_repository: Path, tmp_path: Path) -> None:
+    made = [keys.make("all"), keys.make("cats", ["cats*"])]
+    (tmp_path / "keys.yaml").write_text("".join(entry for _, entry in made))
+    (tmp_path / "routes.yaml").write_text("routes:\n  cats-live: {target: lenet5}\n  secret-plan: {target: lenet5}\n")
+    arguments = ("--api-keys", tmp_path / "keys.yaml", "--routes", tmp_path / "routes.yaml")
+    with running("--repository", lenet5_repository, *arguments) as service:
+        service.wait_ready()
+
+        def told(key: str, name: str) -> str:
+            return httpx.post(f"{service.url}/predict/{name}", content=b"x", headers={"x-api-key": key}).text
+
+        assert "cats-live" in told(made[1][0], "cats-none") and "secret-plan" not in told(made[1][0], "cats-none")
+        assert "secret-plan" in told(made[0][0], "cats-none")
+        assert "FORBIDDEN" in told(made[1][0], "lenet5"), "a route's name opens the route, not the model behind it"
+
+
 def test_a_rate_is_one_rate_however_many_workers_answer(lenet5_repository: Path, tmp_path: Path) -> None:
     """Each request over a connection of its own, so that both workers get some."""
     secret, entry = keys.make("a", rate=1, burst=10)
