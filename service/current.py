@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.errors import ServiceError
@@ -20,6 +20,7 @@ OK = "OK"
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_SAMPLED = tuple("13579bdf")  # last digit of a traceparent's flags
 _LONGEST_STATE = 512  # characters, as W3C has it
 
 Metadata = tuple[tuple[str, str], ...]
@@ -44,7 +45,7 @@ class Span(Protocol):
 
 class Tracing(Protocol):
     def begin(self, request: "Current") -> None:
-        """Gives the request a span, which its `traceparent` names from now on."""
+        """Gives the request a span."""
         ...
 
     def close(self) -> None:
@@ -56,18 +57,24 @@ class Tracing(Protocol):
 class Current:
     """`ref` is the version that answers, once known; `answered` when its answer was there (`time.monotonic()`).
 
-    `traceparent` is the client's, or our own span's while traces are on.
+    `client` is the client's `traceparent`.
     """
 
     protocol: str
     request_id: str = ""
-    traceparent: str = ""
+    client: str = ""
     tracestate: str = ""
     began: float = field(default_factory=time.monotonic)
     received: int = 0
     ref: ModelRef | None = None
     answered: float | None = None
     span: Span | None = None
+    asked: bool = False
+
+    @property
+    def traceparent(self) -> str:
+        """Our own span's while traces are on, else the client's."""
+        return self.span.traceparent if self.span is not None else self.client
 
     @property
     def trace_id(self) -> str:
@@ -76,7 +83,8 @@ class Current:
     @property
     def exemplar(self) -> str:
         """The trace's id where it will be found at the collector."""
-        return self.trace_id if self.span is not None and int(self.traceparent[53:55], 16) & 1 else ""
+        traceparent = self.traceparent if self.span is not None else ""
+        return traceparent[3:35] if traceparent.endswith(_SAMPLED) else ""
 
 
 _current: ContextVar[Current | None] = ContextVar("current", default=None)
@@ -91,6 +99,16 @@ def enter(protocol: str, request_id: str, traceparent: str, tracestate: str) -> 
     made = Current(protocol, request_id, traceparent, tracestate[:_LONGEST_STATE] if traceparent else "")
     _current.set(made)
     return made
+
+
+def ask(protocol: str) -> Current:
+    """The request under way, about to be answered; one of its own where this is not the first question in it."""
+    request = get()
+    if request.asked:
+        request = replace(request, began=time.monotonic(), ref=None, answered=None, span=None)
+        _current.set(request)
+    request.protocol, request.asked = protocol, True
+    return request
 
 
 def get() -> Current:

@@ -55,8 +55,7 @@ class Predictor:
         if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
             call = replace(call, deadline=started + slo)
         question = Question(read)
-        request = current.get()
-        request.protocol = call.protocol
+        request = current.ask(call.protocol)
         if self._tracing is not None:
             self._tracing.begin(request)
         self._metrics.started()

@@ -40,11 +40,10 @@ class OtlpTracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, request: Current) -> None:
-        carrier = {TRACEPARENT: request.traceparent, TRACESTATE: request.tracestate}
-        parent = self._propagator.extract(carrier) if request.traceparent else None
+        carrier = {TRACEPARENT: request.client, TRACESTATE: request.tracestate}
+        parent = self._propagator.extract(carrier) if request.client else None
         span = self._tracer.start_span("predict", parent, trace.SpanKind.SERVER)
         request.span = _Server(self._tracer, span, request)
-        request.traceparent = request.span.traceparent
 
     def close(self) -> None:
         # A thread of its own: the SDK's shutdown waits for an export under way for longer than we will.

@@ -32,9 +32,9 @@ class Observing(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Found:
         handler = await continuation(handler_call_details)
-        if handler is None or not iscoroutinefunction(handler.unary_unary):
-            return handler
         method = handler_call_details.method
+        if handler is None or not iscoroutinefunction(handler.unary_unary):
+            return self._refused(method, handler)
         known, wrapped = self._wrapped.get(method, (None, handler))
         if known is not handler:
             wrapped = self._observed(method, handler)
@@ -51,10 +51,8 @@ class Observing(grpc.aio.ServerInterceptor):
             return parse(data)
 
         async def answer(message: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            metadata = dict(context.invocation_metadata() or ())
-            request = current.enter("grpc", *(_text(metadata.get(name)) for name in _HEADERS))
+            request = _entered(context)
             request.received = _received.get()
-            context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
             try:
                 return await behaviour(message, context)
             except BaseException as error:
@@ -67,6 +65,29 @@ class Observing(grpc.aio.ServerInterceptor):
             return data
 
         return grpc.unary_unary_rpc_method_handler(answer, deserialize, serialize)
+
+    def _refused(self, method: str, handler: _Found) -> _Found:
+        """An interceptor's refusal comes as a stream that only fails; real streams are left alone."""
+        if handler is None or not iscoroutinefunction(handler.stream_stream):
+            return handler
+        behaviour = handler.stream_stream
+
+        async def refuse(messages: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            request = _entered(context)
+            try:
+                await behaviour(messages, context)
+            except BaseException as error:
+                self._access.finished(request, method, _status(context, error), 0)
+                raise
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _entered(context: "grpc.aio.ServicerContext[Any, Any]") -> current.Current:
+    metadata = dict(context.invocation_metadata() or ())
+    request = current.enter("grpc", *(_text(metadata.get(name)) for name in _HEADERS))
+    context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
+    return request
 
 
 def _status(context: "grpc.aio.ServicerContext[Any, Any]", error: BaseException) -> str:

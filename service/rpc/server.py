@@ -37,9 +37,8 @@ class GrpcServer:
         shared: bool,
     ) -> None:
         self._address, self._tls = address, tls
-        observing = Observing(access)
         self._server = grpc.aio.server(
-            interceptors=[KeyCheck(gate), observing] if gate.needs_keys else [observing],
+            interceptors=[Observing(access), *([KeyCheck(gate)] if gate.needs_keys else [])],
             options=[
                 *limits.options(),
                 ("grpc.so_reuseport", int(shared)),  # a lottery among workers; a stranger there must be an error

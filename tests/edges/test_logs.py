@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from service import current, logs
+from service import current, keys, logs
 from service.messages import ModelRef, strings
 from service.wire import codec
 from service.wire.stubs import get_model_status_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
@@ -124,6 +124,27 @@ def test_an_id_is_made_where_none_will_do(talking: Service, samples: dict[str, b
     assert GENERATED.fullmatch(trailing(call)["x-request-id"])
 
 
+def test_who_is_turned_away_is_logged_without_the_key(
+    lenet5_repository: Path, samples: dict[str, bytes], tmp_path: Path
+) -> None:
+    secret, entry = keys.make("somebody")
+    (tmp_path / "keys.yaml").write_text(entry)
+    arguments = ("--repository", lenet5_repository, "--api-keys", tmp_path / "keys.yaml")
+    with running(*arguments, "--log-format", "json", "--access-log") as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        with service.channel() as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as refused:
+                metadata = (("x-request-id", "grpc-3"), ("x-api-key", "sesame"))
+                stub.Predict(predict(samples), timeout=30, metadata=metadata)
+            stub.Predict(predict(samples), timeout=30, metadata=(("x-request-id", "grpc-4"), ("x-api-key", secret)))
+        assert trailing(refused.value)["x-request-id"] == "grpc-3"
+        assert event(service, "grpc-3")["status"] == "UNAUTHENTICATED" and event(service, "grpc-4")["status"] == "OK"
+        httpx.get(f"{service.url}/models", headers={"x-request-id": "http-4", "authorization": f"Bearer {secret}x"})
+        assert event(service, "http-4")["status"] == "401"
+        assert "sesame" not in service.log() and secret not in service.log()
+
+
 def test_without_the_flag_there_is_no_access_log(service: Service, samples: dict[str, bytes]) -> None:
     assert httpx.post(f"{service.url}/predict/lenet5", content=samples["7"]).status_code == 200
     assert "service.access" not in service.log() and " INFO    service: HTTP on port" in service.log()
@@ -140,6 +161,14 @@ def test_a_stack_stays_in_its_line() -> None:
     said = json.loads(line)
     assert "\n" not in line and said["message"] == "it failed\nhere" and "ValueError: two\nlines" in said["stack"]
     assert (said["request_id"], said["trace_id"], said["model"], said["worker"]) == ("id-1", TRACE, "lenet5/3", 1)
+
+
+def test_questions_in_one_request_are_told_apart() -> None:
+    """A MultiInference asks several times; its request id and its client's trace are everybody's."""
+    request = current.enter("grpc", "id-1", TRACEPARENT, "")
+    first, second = current.ask("grpc"), current.ask("grpc")
+    assert first is request and second is not request and current.get() is second
+    assert (second.request_id, second.trace_id) == ("id-1", TRACE)
 
 
 @pytest.mark.parametrize(
