@@ -5,28 +5,23 @@ scraped adds up all of them, and one that is started again counts on where its p
 """
 
 import os
-import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
-from service import about, footprint
 from service.current import OK, Current
 from service.messages import ModelRef, PredictResult
+from service.process_metrics import ProcessMetrics
 from service.replica_metrics import ReplicaMetrics
 from service.route_metrics import RouteMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
-_ENGINES = ("ai-edge-litert", "tensorflow", "grpcio", "fastapi")
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -52,7 +47,7 @@ class Metrics:
             values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]
             self._page = CollectorRegistry()
             MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]
-        self._page.register(_Process(shared.parent if shared else None))
+        self._page.register(ProcessMetrics(shared.parent if shared else None))
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
         self._requests = Counter(
@@ -268,37 +263,9 @@ class _Answers:
     response_bytes: Histogram
 
 
-class _Process(Collector):
-    """What this process takes, or (`parent` of several workers) the whole family; and what it is made of."""
-
-    def __init__(self, parent: int | None) -> None:
-        self._parent = parent
-        engines = {name.replace("-", "_"): _installed(name) for name in _ENGINES}
-        self._build = {"version": about.version(), "python": platform.python_version(), **engines}
-
-    def collect(self) -> Iterable[Metric]:
-        yield InfoMetricFamily("model_server_build", "What is running here.", self._build)
-        try:
-            now = footprint.of(self._parent)
-        except OSError:  # no /proc
-            return
-        yield CounterMetricFamily("process_cpu_seconds", "Processor time, of all workers.", now.cpu_seconds)
-        yield GaugeMetricFamily("process_resident_memory_bytes", "Memory in RAM, of all workers.", now.resident_bytes)
-        yield GaugeMetricFamily("process_open_fds", "Open files and sockets, of all workers.", now.open_files)
-        yield GaugeMetricFamily("process_max_fds", "Most open files and sockets of one process.", now.most_files)
-        yield GaugeMetricFamily("process_start_time_seconds", "When the service was started, Unix time.", now.started)
-
-
 def forget(worker: int, folder: Path) -> None:
     """What a worker that died said of its present is no longer true; what it counted stays."""
     mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _labels(ref: ModelRef) -> tuple[str, str]:

@@ -137,9 +137,15 @@ class Settings(BaseSettings):
     access_log: bool = Field(False, description="a line in the log for every request, without its body")
     otlp_endpoint: str = Field(
         "",
-        pattern="^(https?://.+)?$",
         description="http://host:4318 of an OpenTelemetry collector, for traces; OTEL_EXPORTER_OTLP_ENDPOINT too",
     )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if value and not _ORIGIN.match(value):
+            raise ValueError(f"is a collector's URL, such as http://collector:4318, not {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _target_with_tfserving(self) -> "Settings":
