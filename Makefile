@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-gateway lock clean
+.PHONY: help serve test check bench bench-gateway simulation overload lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -21,6 +21,12 @@ test: .venv/installed ## the test suite
 
 check: .venv/installed ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+simulation: .venv/installed ## the batcher against latency profiles in virtual time; writes docs/batching.md
+	@$(BIN)/python -m loadtest.simulation
+
+overload: .venv/installed ## five times what resnet50 can do, for a minute; writes docs/overload.md (after make bench)
+	@$(BIN)/python -m loadtest.overload build/bench/resnet50/repository resnet50
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m loadtest.bench
@@ -37,6 +43,6 @@ clean: ## .venv and caches, not the models
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,tracing,dev]' \
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,loadtest,tracing,dev]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@

@@ -35,10 +35,10 @@ class ServerProcess:
         self.ready_seconds = 0.0
 
     @classmethod
-    def service(cls, repository: Path, model: str, patience: float = _START_SECONDS) -> Self:
-        """This service with the models of `repository`, asked for `model`."""
+    def service(cls, repository: Path, model: str, *arguments: str, patience: float = _START_SECONDS) -> Self:
+        """This service with the models of `repository`, asked for `model`; `arguments` are flags of its own."""
         command = [sys.executable, "-m", "service", "--repository", str(repository), "--host", "127.0.0.1"]
-        command += ["--http-port", "0", "--grpc-port", "0", "--drain-seconds", "0"]
+        command += ["--http-port", "0", "--grpc-port", "0", "--drain-seconds", "0", *arguments]
         return cls(command, r"HTTP on port (\d+)", "/readyz", f"/predict/{model}", patience=patience)
 
     @classmethod

@@ -13,6 +13,7 @@ local file = io.open("{body}", "rb")
 wrk.body = file:read("*all")
 file:close()
 wrk.headers["Content-Type"] = "image/jpeg"
+wrk.headers["X-Request-Deadline-Ms"] = "{deadline:.0f}"
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format('\\n{{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "errors": %d}}\\n',
@@ -22,13 +23,14 @@ end
 """
 
 
-def measure(url: str, body: Path, connections: int, seconds: float) -> Measurement:
+def measure(url: str, body: Path, connections: int, seconds: float, deadline: float = 60.0) -> Measurement:
     """Closed loop: each connection sends its next request when the last was answered.
 
+    A service of ours is given `deadline` seconds for each, and so refuses none.
     Raises RuntimeError where any request failed: errors must never count as fast answers.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_SCRIPT.format(body=body))
+        script.write(_SCRIPT.format(body=body, deadline=1000 * deadline))
         script.flush()
         length = f"{max(1, round(seconds))}s"
         # A slow server is no failed one: wrk gives up on answers after two seconds unless told.

@@ -92,10 +92,11 @@ class Batcher:
         self._arrivals.came(1, now)
         seconds = self._expected(1, deadline, ahead)
         if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
-            late = now + seconds + self._margin.seconds - deadline
+            surely = seconds + self._margin.seconds(now)
+            late = now + surely - deadline
             if late > 0:
                 raise Overloaded(
-                    f"an answer would take about {1000 * seconds:.0f} ms and the deadline is in "
+                    f"an answer would take up to {1000 * surely:.0f} ms and the deadline is in "
                     f"{1000 * (deadline - now):.0f} ms; ask again later, or with a longer deadline",
                     retry_after_ms=round(1000 * late, 1),
                 )
@@ -150,8 +151,8 @@ class Batcher:
             raise
         finally:
             now = self._clock()
-            if ticket is not None and deadline is not None and (now >= deadline or _answered(entry)):
-                self._margin.observe(ticket.promised, now - ticket.since, deadline - ticket.since)
+            if ticket is not None and deadline is not None and now >= deadline:
+                self._margin.late(ticket.promised, now - ticket.since, deadline - ticket.since, now)
 
     async def drain(self) -> None:
         """Returns when everything submitted so far is settled; from now on `submit` is refused."""
@@ -251,7 +252,3 @@ class Batcher:
         del self._running[task]
         self._party.leave()
         self._pump()
-
-
-def _answered(entry: Entry) -> bool:
-    return entry.future.done() and not entry.future.cancelled()

@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 
 _WEIGHT = 0.1  # of the newest batch
+_CAUTION = 3.0  # a batch that takes longer than expected makes its requests late, one that is sooner harms nobody
+_HICCUP = 1.5  # times what was expected, at most, is believed of one batch
 _NEARLY = 0.985  # of the highest rate: enough
 _LEAST, _MOST = 0.25, 20.0  # times the profile: beyond it something else than the machine's load is the matter
 
@@ -47,8 +49,9 @@ class Profiled:
         return self._measured(rows) * self._factor
 
     def observe(self, rows: int, seconds: float) -> None:
-        now = min(max(seconds / self._measured(rows), _LEAST), _MOST)
-        self._factor += _WEIGHT * (now - self._factor)
+        now = min(max(seconds / self._measured(rows), _LEAST), _MOST, _HICCUP * self._factor)
+        weight = _WEIGHT if now > self._factor else _WEIGHT / _CAUTION
+        self._factor += weight * (now - self._factor)
 
     def _measured(self, rows: int) -> float:
         while len(self._known) <= rows:

@@ -7,9 +7,10 @@ from math import inf
 
 from service.costs import Cost
 
-_LATE = 0.01  # of those let in may be late
-_STEP = 0.1  # of what was allowed, by which one late request moves the margin
-_CLOSE = 0.5  # of what was allowed: a promise below it was never at risk and says nothing
+_HALF_LIFE = 10.0  # times what was allowed, in which a margin that nobody needed shrinks to half
+_MOST = (
+    0.25  # of what was allowed: past it something else is wrong, and a service that refuses everybody learns nothing
+)
 
 
 Slack = tuple[int, float]
@@ -17,21 +18,22 @@ Slack = tuple[int, float]
 
 
 class Margin:
-    """Seconds to add to a prediction so that one in a hundred of those let in on it is late.
+    """Seconds to add to a prediction, so that next to none of those let in on it are late.
 
-    A quantile followed without keeping anything: who is late raises it by much, who is in time lowers it by a 99th of
-    that (Robbins and Monro, 1951).
+    It is the largest error that made a request late, and is forgotten with time: the requests of one batch are late
+    together, and by the same error.
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._seconds, self._since, self._half_life = 0.0, 0.0, 1.0
 
-    def observe(self, promised: float, took: float, allowed: float) -> None:
-        """All in seconds from the request's arrival."""
-        if promised + self.seconds < _CLOSE * allowed:
-            return
-        step = _STEP * allowed
-        self.seconds = max(0.0, self.seconds + step * ((1 - _LATE) if took > allowed else -_LATE))
+    def seconds(self, now: float) -> float:
+        return float(self._seconds * 0.5 ** ((now - self._since) / self._half_life))
+
+    def late(self, promised: float, took: float, allowed: float, now: float) -> None:
+        """A request that was promised an answer within `promised` seconds took `took`, more than it was `allowed`."""
+        needed = min(took - promised, _MOST * allowed)
+        self._seconds, self._since, self._half_life = max(needed, self.seconds(now)), now, _HALF_LIFE * allowed
 
 
 def best_batch(cost: Cost, most: int, allowed: float, rate: float, slots: int) -> int:

@@ -4,8 +4,6 @@ import numpy as np
 
 from service.messages import Array
 
-DAY = 60.0  # seconds that stand for a day
-
 
 def poisson(rate: float, seconds: float, chance: np.random.Generator) -> Array:
     """Independent users: exponential gaps."""
@@ -19,10 +17,10 @@ def bursts(rate: float, seconds: float, chance: np.random.Generator, cv: float =
 
 
 def diurnal(rate: float, seconds: float, chance: np.random.Generator) -> Array:
-    """Poisson with a rate that swings between 0.2 and 1.8 times the mean once a `DAY` (by thinning)."""
+    """Poisson with a rate that swings between 0.2 and 1.8 times the mean, two days in all (by thinning)."""
     peak = 1.8 * rate
     times = poisson(peak, seconds, chance)
-    now = rate * (1 - 0.8 * np.cos(2 * np.pi * times / DAY))
+    now = rate * (1 - 0.8 * np.cos(4 * np.pi * times / seconds))
     return np.asarray(times[chance.random(len(times)) < now / peak])
 
 

@@ -5,8 +5,8 @@ Each returns the number of requests that were answered within `slo` seconds of t
 
 import asyncio
 import heapq
+import random
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,10 @@ class Machine:
     def most(self) -> int:
         return max(self.milliseconds)
 
+    @property
+    def enough(self) -> int:
+        return Profiled(self.milliseconds).enough
+
     def seconds(self) -> list[float]:
         """By rows, from 0 to `most`."""
         cost = Profiled(self.milliseconds)
@@ -57,7 +61,7 @@ class _SimulatedRunner:
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         rows = len(inputs["x"])
-        await asyncio.sleep(self._seconds[rows] * (1 + self._jitter * self._chance.exponential()))
+        await asyncio.sleep(self._seconds[rows] * self._chance.uniform(1 - self._jitter, 1 + self._jitter))
         return {"y": inputs["x"]}
 
     async def close(self) -> None: ...
@@ -100,12 +104,14 @@ def batcher(
     return answered
 
 
-def fixed_timeout(machine: Machine, arrivals: Array, slo: float, max_rows: int, timeout: float, batches: int) -> int:
+def fixed_timeout(
+    machine: Machine, arrivals: Array, slo: float, max_rows: int, timeout: float, batches: int, jitter: float = 0.0
+) -> int:
     """TensorFlow Serving's shared batch scheduler: a batch goes when it is full or its oldest request has waited
     `timeout` seconds; `batches` of `max_rows` may wait, past that requests are refused; a batch is dropped
     only where all of it has expired.
     """
-    seconds, most = machine.seconds(), max_rows * batches
+    seconds, most, chance = machine.seconds(), max_rows * batches, random.Random(0)
     free = [0.0] * machine.slots
     queue: deque[float] = deque()
     times = arrivals.tolist()
@@ -126,7 +132,7 @@ def fixed_timeout(machine: Machine, arrivals: Array, slo: float, max_rows: int, 
         batch = [queue.popleft() for _ in range(min(max_rows, len(queue)))]
         if batch[-1] + slo <= start:
             continue
-        end = start + seconds[len(batch)]
+        end = start + seconds[len(batch)] * chance.uniform(1 - jitter, 1 + jitter)
         heapq.heapreplace(free, end)
         answered += sum(end <= came + slo for came in batch)
     return answered
@@ -154,6 +160,3 @@ def best(machine: Machine, arrivals: Array, slo: float) -> int:
             np.minimum(part, end, out=part)
         past.append(earliest)
     return int(np.flatnonzero(np.isfinite(past[-1]))[-1])
-
-
-Serve = Callable[[Machine, Array, float], int]

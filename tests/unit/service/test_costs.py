@@ -17,7 +17,7 @@ def test_a_slower_machine_makes_all_sizes_dearer_and_recovers() -> None:
     for _ in range(100):
         profiled.observe(1, 0.020)
     assert profiled.seconds(8) == pytest.approx(0.080, rel=0.01)
-    for _ in range(100):
+    for _ in range(200):
         profiled.observe(8, 0.040)
     assert profiled.seconds(1) == pytest.approx(0.010, rel=0.01)
 

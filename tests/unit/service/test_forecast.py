@@ -1,7 +1,8 @@
 """What a batcher promises: how large its batches, how wide its margin, whom it gives up."""
 
-import random
 from math import inf
+
+import pytest
 
 from service.costs import Profiled
 from service.forecast import Margin, best_batch, largest_batch, sacrificed
@@ -9,24 +10,20 @@ from service.forecast import Margin, best_batch, largest_batch, sacrificed
 GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
 
 
-def test_the_margin_finds_the_hundredth_that_is_late() -> None:
-    chance, margin = random.Random(0), Margin()
-    late = 0
-    for number in range(60_000):
-        took = 0.08 + chance.expovariate(1 / 0.01)
-        allowed = 0.08 + margin.seconds  # whoever is let in was promised that much
-        margin.observe(0.08, took, allowed)
-        late += number >= 30_000 and took > allowed
-    assert 0.005 < late / 30_000 < 0.02
-
-
-def test_promises_that_were_never_at_risk_teach_nothing() -> None:
+def test_the_margin_is_what_the_latest_would_have_needed() -> None:
     margin = Margin()
-    margin.observe(0.08, 0.2, 0.1)
-    wide = margin.seconds
-    for _ in range(1000):
-        margin.observe(0.001, 0.001, 10.0)
-    assert margin.seconds == wide > 0
+    assert margin.seconds(0.0) == 0.0
+    margin.late(promised=0.085, took=0.105, allowed=0.100, now=10.0)
+    assert margin.seconds(10.0) == pytest.approx(0.020)
+    margin.late(promised=0.090, took=0.101, allowed=0.100, now=10.0)
+    assert margin.seconds(10.0) == pytest.approx(0.020), "a smaller error changes nothing"
+
+
+def test_the_margin_is_forgotten_and_never_shuts_the_door() -> None:
+    margin = Margin()
+    margin.late(promised=0.010, took=9.0, allowed=0.100, now=0.0)
+    assert margin.seconds(0.0) == pytest.approx(0.025)
+    assert margin.seconds(20.0) < 0.001
 
 
 def test_few_arrivals_call_for_small_batches_and_many_for_large_ones() -> None:

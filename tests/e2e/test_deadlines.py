@@ -1,0 +1,102 @@
+"""Deadlines, impatient clients and overload, over real sockets."""
+
+import asyncio
+import random
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+
+from loadtest.open_loop import OpenLoop, Outcome
+from tests.images import encode, photo
+from tests.serving import Service, running
+
+
+def value(service: Service, series: str) -> float:
+    page = httpx.get(f"{service.url}/metrics").text
+    return sum(float(found) for found in re.findall(rf"^{series}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE))
+
+
+def test_what_cannot_be_in_time_is_refused_and_the_rest_is_answered(demo_repository: Path) -> None:
+    """Sixty-four at once, each with 60 ms: more than can be done."""
+    image = encode(photo(), "JPEG")
+
+    async def clients(service: Service) -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+            headers = {"X-Request-Deadline-Ms": "60"}
+            return await asyncio.gather(
+                *(client.post("/predict/mobilenet_v3_small", content=image, headers=headers) for _ in range(640))
+            )
+
+    with running("--repository", demo_repository) as service:
+        service.wait_ready()
+        replies = asyncio.run(clients(service))
+        codes = Counter(reply.status_code for reply in replies)
+        assert set(codes) <= {200, 429, 504} and codes[429] > 0, codes
+        for reply in replies:
+            if reply.status_code == 429:
+                assert int(reply.headers["retry-after"]) >= 1
+                assert reply.json()["error"]["detail"]["retry_after_ms"] > 0
+        assert value(service, "model_server_dead_rows_total") == 0
+        calm = httpx.post(f"{service.url}/predict/mobilenet_v3_small", content=image)
+        assert calm.status_code == 200, "who sets no deadline waits as long as it takes"
+        assert service.stop() == 0
+
+
+def test_a_slo_is_everybodys_deadline(demo_repository: Path) -> None:
+    """An open loop past capacity: what is answered is answered in time, and afterwards everything is."""
+    image = encode(photo(), "JPEG")
+
+    async def load(service: Service, rate: float, seconds: float) -> list[Outcome]:
+        client = OpenLoop(f"{service.url}/predict/mobilenet_v3_small", image)
+        outcomes = await client.run([count / rate for count in range(int(rate * seconds))])
+        await client.close()
+        return outcomes
+
+    with running("--repository", demo_repository, "--latency-slo-ms", 1000) as service:
+        service.wait_ready()
+        hard = asyncio.run(load(service, 1500, 3))
+        codes = Counter(outcome.status for outcome in hard)
+        assert set(codes) <= {200, 429, 504} and codes[200] > 100, codes
+        time.sleep(2)
+        calm = asyncio.run(load(service, 10, 2))
+        assert {outcome.status for outcome in calm} == {200}
+
+
+def test_clients_that_leave_cost_no_computing(demo_repository: Path) -> None:
+    """Three in ten close their connection at a random moment: none of their rows is dead when it goes to the model."""
+    chance, image = random.Random(3), encode(photo(), "JPEG")
+    request = b"POST /predict/mobilenet_v3_small HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(image),
+        image,
+    )
+
+    async def client(port: int, places: asyncio.Semaphore) -> str:
+        async with places:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            await writer.drain()
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random() * 0.1)
+                writer.transport.abort()
+                return "left"
+            status = (await reader.readline()).split()[1].decode()
+            writer.close()
+            return status
+
+    async def clients(port: int) -> Counter[str]:
+        places = asyncio.Semaphore(64)
+        return Counter(await asyncio.gather(*(client(port, places) for _ in range(1000))))
+
+    with running("--repository", demo_repository) as service:
+        service.wait_ready()
+        before = value(service, "model_server_batch_rows_sum")
+        seen = asyncio.run(clients(service.http_port))
+        assert set(seen) == {"left", "200"} and seen["left"] > 200
+        service.wait_until(lambda: value(service, "model_server_requests_in_flight") == 0)
+        assert value(service, "model_server_dead_rows_total") == 0
+        assert value(service, "model_server_batch_rows_sum") - before < 1000, "some had left before their turn"
+        assert service.stop() == 0
