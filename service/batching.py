@@ -88,10 +88,10 @@ class Batcher:
         """Lets a request in whose rows will be submitted soon, after `ahead` seconds of decoding, or raises Overloaded
         where it is not expected to be finished by its deadline. An idle model always tries.
         """
-        now = self._clock()
+        now, seconds = self._clock(), 0.0
         self._arrivals.came(1, now)
-        seconds = self._expected(1, deadline, ahead)
         if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
+            seconds = self._expected(1, deadline, ahead)
             surely = seconds + self._margin.seconds(now)
             late = now + surely - deadline
             if late > 0:

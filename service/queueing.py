@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import islice
 
 from service.costs import Cost
 from service.errors import ServiceError
@@ -71,21 +72,18 @@ class Queue:
 
     def waiting(self, max_rows: int, gap: float) -> Waiting:
         """What a policy may know; of entries past the first `max_rows` it needs to know nothing."""
-        head = [entry for entry, _ in zip(self.entries, range(max_rows), strict=False)]
-        deadlines = [entry.deadline for entry in head if entry.deadline is not None]
-        return Waiting(
-            rows=self.rows,
-            oldest=head[0].since,
-            newest=self.entries[-1].since,
-            deadline=min(deadlines, default=None),
-            undated=next((entry.since for entry in head if entry.deadline is None), None),
-            gap=gap,
-            cost=self.cost.seconds,
-        )
+        deadline = undated = None
+        for entry in islice(self.entries, max_rows):
+            if entry.deadline is None:
+                undated = undated or entry.since
+            elif deadline is None or entry.deadline < deadline:
+                deadline = entry.deadline
+        oldest, newest = self.entries[0].since, self.entries[-1].since
+        return Waiting(self.rows, oldest, newest, deadline, undated, gap, self.cost.seconds)
 
     def _slack(self, now: float, max_rows: int) -> list[tuple[int, float]]:
         """(rows, seconds left) of the entries that the next batches will be made of."""
-        head = [entry for entry, _ in zip(self.entries, range(2 * max_rows), strict=False)]
+        head = islice(self.entries, 2 * max_rows)
         return [(entry.rows, _FOREVER if entry.deadline is None else entry.deadline - now) for entry in head]
 
     def take(self, now: float, max_rows: int, drop: Callable[[Entry], None]) -> list[Entry]:

@@ -36,7 +36,8 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     app: FastAPI = FastAPIOffline(
         title="image-model-server", description="Image classifiers over HTTP.", redoc_url=None
     )
-    app.include_router(predict.router(predictor), tags=["predict"])
+    app.router.routes.append(predict.route(predictor))
+    app.include_router(predict.described(), tags=["predict"])
     app.include_router(oip.router(predictor), tags=["open inference protocol"])
     app.include_router(health.router(predictor, metrics), tags=["operate"])
     app.include_router(routes.router(predictor), tags=["operate"])

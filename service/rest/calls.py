@@ -48,20 +48,20 @@ async def predict(predictor: Predictor, call: Call, request: Request, read: Read
         finally:
             arrived.set()
 
-    task = asyncio.ensure_future(predictor.predict(call, read_whole))
-    gone = asyncio.ensure_future(_disconnected(request, arrived))
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    watch = asyncio.ensure_future(_disconnected(request, arrived))
+    watch.add_done_callback(lambda watch: None if watch.cancelled() else waiting.cancel())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("the client went away")
-        result = task.result()
-        request.scope[errors.SERVED_BY] = ", ".join(map(str, result.served_by))  # a header, for every protocol
-        return result
+        result = await predictor.predict(call, read_whole)
+    except asyncio.CancelledError:
+        if watch.done() and waiting.uncancel() == 0:  # by us, and by nobody else
+            raise Cancelled("the client went away") from None
+        raise
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+        watch.cancel()
+    request.scope[errors.SERVED_BY] = ", ".join(map(str, result.served_by))  # a header, for every protocol
+    return result
 
 
 def server_timing(result: PredictResult) -> str:

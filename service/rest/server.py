@@ -60,6 +60,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             timeout_keep_alive=connections.KEEP_ALIVE,
             timeout_graceful_shutdown=int(grace),
         )
