@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench bench-gateway simulation overload lock clean
+.PHONY: help serve test test-slow check bench bench-gateway simulation overload lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ serve: .venv/installed ## export two demo models where there are none, then serv
 
 test: .venv/installed ## the test suite
 	@$(BIN)/python -m pytest
+
+test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
+	@$(BIN)/python -m pytest -m slow
 
 check: .venv/installed ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -22,7 +22,8 @@ from service.profiles import cores
 
 REPORT = Path("docs/benchmarks.md")
 CACHE = Path("build/bench")
-SERVED = ("mobilenet_v3_small", "resnet50")
+SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
+"""Network -> workers of the service: one a core where Python's share of a request counts, as the README says."""
 CONCURRENCIES = (1, 8, 32)
 
 # Untrained: how fast a network is does not depend on what it has learnt, and its accuracy means nothing.
@@ -64,6 +65,7 @@ class Comparison:
     plain_mb: float
     ours_mb: float
     ready_seconds: float
+    workers: int
 
 
 def main() -> int:
@@ -126,17 +128,21 @@ def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comp
     with ExitStack() as running:
         print(f"{network.name}: starting both servers ...", flush=True)
         plain = running.enter_context(ServerProcess.plain(network.stock))
-        ours = running.enter_context(ServerProcess.service(network.repository, network.name))
+        ours = running.enter_context(
+            ServerProcess.service(network.repository, network.name, "--workers", str(SERVED[network.name]))
+        )
         taken: dict[tuple[str, int], list[Measurement]] = {}
         inside: list[Measurement] = []
         for server in (plain, ours):
             wrk.measure(server.url, photo, max(CONCURRENCIES), _WARM_UP_SECONDS)
+            server.settle()
         for turn in range(rounds):
             for concurrency in CONCURRENCIES:
                 for server in (plain, ours):
                     print(f"round {turn + 1}/{rounds}: {server.url}, concurrency {concurrency} ...", flush=True)
                     measured = wrk.measure(server.url, photo, concurrency, seconds)
                     taken.setdefault((server.url, concurrency), []).append(measured)
+                    server.settle()
             print(f"round {turn + 1}/{rounds}: decoding and model in process ...", flush=True)
             inside.append(engines.measure(engines.LITERT, network.version, photo, cores(), seconds))
         return Comparison(
@@ -147,6 +153,7 @@ def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comp
             plain_mb=plain.memory_mb(),
             ours_mb=ours.memory_mb(),
             ready_seconds=ours.ready_seconds,
+            workers=SERVED[network.name],
         )
 
 

@@ -101,7 +101,8 @@ def _comparison(one: "Comparison") -> Iterator[str]:
         "",
         f"A 640x427 JPEG of {machine.photo_bytes():,} bytes a request. The plain app (`loadtest/plain_app.py`) calls",
         f"the stock SavedModel for each, in two uvicorn workers: {one.plain_mb:.0f} MB after the load. This service",
-        f"runs what `--quantize` published: {one.ours_mb:.0f} MB, ready {one.ready_seconds:.2f} s after its start.",
+        f"runs what `--quantize` published, with `--workers {one.workers}`: {one.ours_mb:.0f} MB after the load, ready "
+        f"{one.ready_seconds:.2f} s after its start.",
         f"Decoding and LiteRT alone, in process on every core, do {one.in_process:.0f} images/s.",
         "",
         markdown(("server", "concurrency", "requests/s", "p50 ms", "p99 ms"), rows),

@@ -14,6 +14,9 @@ from typing import Self
 
 _START_SECONDS = 120.0
 _WORKERS = 2
+_SETTLE_SECONDS = 30.0
+_LOOK = 0.2  # seconds between two looks
+_IDLE = 0.1  # of a core
 
 
 class ServerProcess:
@@ -76,6 +79,21 @@ class ServerProcess:
         self._process.terminate()
         self._process.wait(60)
         self._log.close()
+
+    def settle(self) -> None:
+        """Returns when it computes no more: a plain server goes on with what a load's end has left it."""
+        until = time.monotonic() + _SETTLE_SECONDS
+        before = -1.0
+        while (now := self._cpu_seconds()) - before > _IDLE * _LOOK and time.monotonic() < until:
+            before = now
+            time.sleep(_LOOK)
+
+    def _cpu_seconds(self) -> float:
+        ticks = 0
+        for pid in _family(self._process.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self) -> float:
         """Memory of its processes now, in MB; what several share is counted once (PSS)."""

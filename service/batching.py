@@ -24,6 +24,8 @@ from service.policy import Policy
 from service.queueing import Answer, Arrivals, Entry, Queue
 from service.sharing import Places
 
+_RENDERING = 0.04  # of what is allowed goes to what no batcher sees: writing the answer, and the way to the client
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -93,7 +95,7 @@ class Batcher:
         if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
             seconds = self._expected(1, deadline, ahead)
             surely = seconds + self._margin.seconds(now)
-            late = now + surely - deadline
+            late = surely - (deadline - now) * (1 - _RENDERING)
             if late > 0:
                 raise Overloaded(
                     f"an answer would take up to {1000 * surely:.0f} ms and the deadline is in "

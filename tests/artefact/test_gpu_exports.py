@@ -16,6 +16,8 @@ from export.progress import Progress
 from export.quantize import half, saved_model
 from service.manifest import GOLDEN, SAVED_MODEL, Manifest
 
+pytestmark = pytest.mark.slow
+
 HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
 
 

@@ -21,6 +21,8 @@ from service.manifest import GOLDEN, SAVED_MODEL
 from tests.exporting import export
 from tests.images import photo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:

@@ -25,6 +25,8 @@ from tests.exporting import export
 from tests.images import encode, photo
 from tests.serving import running
 
+pytestmark = pytest.mark.slow
+
 SIZE = 48
 LOOKS = [
     (0, 1),
