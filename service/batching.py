@@ -13,12 +13,13 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from service.backends.base import Runner
 from service.costs import Cost
 from service.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
 from service.errors import DeadlineExceeded, NotReady, Overloaded
-from service.forecast import Margin, best_batch, largest_batch
+from service.forecast import Margin, until_done
 from service.messages import DEFAULT_SIGNATURE, Tensors
 from service.policy import Policy
 from service.queueing import Answer, Arrivals, Entry, Queue
@@ -177,16 +178,18 @@ class Batcher:
 
     def _expected(self, rows: int, deadline: float | None, ahead: float) -> float:
         """Seconds until `rows` that come now are through, after `ahead` seconds of decoding."""
-        now, cost, slots = self._clock(), self._costs[self._usual], self._runner.slots
+        now, cost = self._clock(), self._costs[self._usual]
         free = max(0.0, min(run.until for run in self._running.values()) - now) if self._busy else 0.0
-        most = min(self._policy.max_rows, cost.enough)
-        allowed = float("inf") if deadline is None else deadline - now
-        thrifty = best_batch(cost, most, allowed, self._arrivals.rate(now), slots)
-        batch = max(thrifty, most if deadline is None else largest_batch(cost, most, allowed, slots))
-        waves, company = divmod(self.queued_rows + self._coming_rows, batch)
-        # Where more come than can be served, those are too late that would keep a batch smaller than it has to be.
-        own = max(cost.seconds(company + rows), cost.seconds(thrifty))
-        return max(ahead, free + waves * cost.seconds(batch) / slots) + own
+        return until_done(
+            cost,
+            rows,
+            before=self.queued_rows + self._coming_rows,
+            free=max(ahead, free),
+            most=min(self._policy.max_rows, cost.enough),
+            allowed=inf if deadline is None else deadline - now,
+            rate=self._arrivals.rate(now),
+            slots=self._runner.slots,
+        )
 
     @property
     def _busy(self) -> bool:

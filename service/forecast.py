@@ -7,6 +7,7 @@ from math import inf
 
 from service.costs import Cost
 
+_SWAMPED = 2.2  # times what can be done; from there on the simulation pays for it
 _HALF_LIFE = 10.0  # times what was allowed, in which a margin that nobody needed shrinks to half
 _MOST = (
     0.25  # of what was allowed: past it something else is wrong, and a service that refuses everybody learns nothing
@@ -34,6 +35,23 @@ class Margin:
         """A request that was promised an answer within `promised` seconds took `took`, more than it was `allowed`."""
         needed = min(took - promised, _MOST * allowed)
         self._seconds, self._since, self._half_life = max(needed, self.seconds(now)), now, _HALF_LIFE * allowed
+
+
+def until_done(
+    cost: Cost, rows: int, *, before: int, free: float, most: int, allowed: float, rate: float, slots: int
+) -> float:
+    """Seconds until `rows` that come now are through: `before` rows are ahead of them, batches go up to `most`, and the
+    first of `slots` free in `free` seconds. They come at `rate` a second, and each has `allowed` seconds.
+    """
+    usual = most if allowed == inf else largest_batch(cost, most, allowed, slots)
+    thrifty = best_batch(cost, most, allowed, rate, slots)
+    batch = max(thrifty, usual)
+    waves, company = divmod(before, batch)
+    own = cost.seconds(company + rows)
+    if rate * cost.seconds(usual) > _SWAMPED * slots * usual:
+        # So many come that those are too late already that would keep a batch smaller than it has to be.
+        own = max(own, cost.seconds(thrifty))
+    return free + waves * cost.seconds(batch) / slots + own
 
 
 def best_batch(cost: Cost, most: int, allowed: float, rate: float, slots: int) -> int:

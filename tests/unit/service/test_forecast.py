@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from service.costs import Profiled
-from service.forecast import Margin, best_batch, largest_batch, sacrificed
+from service.costs import Learned, Profiled
+from service.forecast import Margin, best_batch, largest_batch, sacrificed, until_done
 
 GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
 
@@ -51,3 +51,20 @@ def test_only_who_has_a_deadline_is_ever_given_up() -> None:
     slack = [(1, inf), *[(1, 0.0057)] * 2, *[(1, 0.018)] * 60]
     assert sacrificed(slack, GPU, 64) == 0
     assert sacrificed([(100, inf), *[(1, inf)] * 60], GPU, 64) == 0, "larger than any batch, and yet it runs"
+
+
+def test_what_is_ahead_is_waited_for_in_batches() -> None:
+    slow = Profiled({1: 10.0, 2: 20.0, 4: 40.0})
+    assert until_done(slow, 1, before=0, free=0.0, most=1, allowed=inf, rate=1, slots=1) == pytest.approx(0.010)
+    assert until_done(slow, 1, before=6, free=0.005, most=1, allowed=inf, rate=1, slots=2) == pytest.approx(0.045)
+    assert until_done(slow, 2, before=5, free=0.0, most=4, allowed=inf, rate=1, slots=1) == pytest.approx(0.070)
+
+
+def test_a_flood_is_let_in_only_where_it_fills_its_batch() -> None:
+    calm = until_done(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=100, slots=1)
+    flood = until_done(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=20_000, slots=1)
+    assert calm == pytest.approx(GPU.seconds(1)) and flood == pytest.approx(GPU.seconds(64))
+
+
+def test_an_unknown_cost_promises_everything() -> None:
+    assert until_done(Learned(), 1, before=100, free=0.0, most=8, allowed=0.01, rate=1000, slots=1) == 0.0
