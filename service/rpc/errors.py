@@ -1,5 +1,6 @@
 """How each error code reads in gRPC: one table."""
 
+import asyncio
 import math
 from typing import NoReturn
 
@@ -40,5 +41,10 @@ def trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> NoReturn:
     message = error.message.encode(errors="replace")
     cut = message[:_LONGEST].decode(errors="ignore")
-    await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, trailers(error))
+    try:
+        await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, trailers(error))
+    except (
+        grpc.aio.InternalError
+    ) as gone:  # the client has left: nobody can be told, and grpc would log it as our fault
+        raise asyncio.CancelledError from gone
     raise AssertionError("abort always raises")
