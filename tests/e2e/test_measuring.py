@@ -11,6 +11,8 @@ from loadtest.measurement import Measurement
 from loadtest.server_process import ServerProcess
 from service.manifest import TFLITE
 
+pytestmark = pytest.mark.slow
+
 needs_wrk = pytest.mark.skipif(
     shutil.which("wrk") is None, reason="the load generator wrk is not here: apt-get install wrk"
 )

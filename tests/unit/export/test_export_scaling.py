@@ -14,6 +14,8 @@ from export.architectures.applications import Builder
 from export.architectures.architecture import Architecture
 from export.pixels import to_tensor
 
+pytestmark = pytest.mark.slow
+
 ROWS = [row for row in ARCHITECTURES.values() if isinstance(row.build, Builder)]
 IMAGENET_MEAN, IMAGENET_DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
