@@ -90,13 +90,13 @@ class Answering:
         if self._coalescing is None:
             outputs, timings = await self._compute(servable, request, deadline, ticket)
         else:
-            outputs, timings = await self._share(self._coalescing, servable, request, deadline)
+            outputs, timings = await self._share(self._coalescing, servable, request, deadline, ticket)
         outputs = complete(manifest, request, outputs)
         signature = request.signature or DEFAULT_SIGNATURE
         return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
 
     async def _compute(
-        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket | None = None
+        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket
     ) -> Computed:
         run = await self._preparation.prepare(servable.manifest, request)
         answer = await servable.batcher.submit(
@@ -105,11 +105,19 @@ class Answering:
         return answer.outputs, Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
 
     async def _share(
-        self, coalescing: Coalescing[Computed], servable: Servable, request: PredictRequest, deadline: float | None
+        self,
+        coalescing: Coalescing[Computed],
+        servable: Servable,
+        request: PredictRequest,
+        deadline: float | None,
+        ticket: Ticket,
     ) -> Computed:
         began = time.monotonic()
         key = id(servable), identity(request)  # a version that replaced another under its number is not the same
-        computed, joined = await coalescing.share(key, deadline, partial(self._compute, servable, request, deadline))
+        if coalescing.under_way(key):
+            servable.batcher.arrived(ticket)
+        run = partial(self._compute, servable, request, deadline, ticket)
+        computed, joined = await coalescing.share(key, deadline, run)
         if not joined:
             return computed
         self._coalesced(servable.ref)

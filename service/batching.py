@@ -42,6 +42,7 @@ class Ticket:
 
     since: float
     promised: float
+    """Seconds, from `since`, in which it was expected to be answered."""
     coming: int = 1
 
 
@@ -108,7 +109,12 @@ class Batcher:
         try:
             yield ticket
         finally:
-            self._coming_rows -= ticket.coming
+            self.arrived(ticket)
+
+    def arrived(self, ticket: Ticket) -> None:
+        """What was let in on `ticket` is not expected any more: it is in a queue, or needs no run of its own."""
+        self._coming_rows -= ticket.coming
+        ticket.coming = 0
 
     async def submit(
         self,
@@ -132,8 +138,7 @@ class Batcher:
         entry = Entry(inputs, rows, deadline, now, self._loop.create_future())
         self._check_bounds(entry)
         if ticket is not None:
-            self._coming_rows -= ticket.coming
-            ticket.coming = 0
+            self.arrived(ticket)
         else:
             self._arrivals.came(rows, now)
         queue = self._queue(signature, inputs, outputs, shared)
@@ -187,7 +192,7 @@ class Batcher:
             free=max(ahead, free),
             most=min(self._policy.max_rows, cost.enough),
             allowed=inf if deadline is None else deadline - now,
-            rate=self._arrivals.rate(now),
+            rate=self._arrivals.rate,
             slots=self._runner.slots,
         )
 

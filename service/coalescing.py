@@ -34,6 +34,9 @@ class Coalescing(Generic[T]):
     def __len__(self) -> int:
         return len(self._runs)
 
+    def under_way(self, key: Hashable) -> bool:
+        return key in self._runs
+
     async def share(
         self, key: Hashable, deadline: float | None, run: Callable[[], Coroutine[Any, Any, T]]
     ) -> tuple[T, bool]:

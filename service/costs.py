@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 _WEIGHT = 0.1  # of the newest batch
-_HANDING_OVER = 0.3  # ms to bring a batch to a thread and back, measured under load; the model's profile is without it
+_HANDING_OVER = 0.3  # ms, roughly, to bring a batch to a thread and back under load: a profile is without it
 _CAUTION = 3.0  # a batch that takes longer than expected makes its requests late, one that is sooner harms nobody
 _HICCUP = 1.5  # times what was expected, at most, is believed of one batch
 _NEARLY = 0.985  # of the highest rate: enough

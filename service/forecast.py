@@ -7,12 +7,9 @@ from math import inf
 
 from service.costs import Cost
 
-_SWAMPED = 2.2  # times what can be done; from there on the simulation pays for it
+_SWAMPED = 2.2  # times what can be done; found by simulating with 0.8 to 3
 _HALF_LIFE = 10.0  # times what was allowed, in which a margin that nobody needed shrinks to half
-_MOST = (
-    0.25  # of what was allowed: past it something else is wrong, and a service that refuses everybody learns nothing
-)
-
+_MOST = 0.25  # of what was allowed: a service that refuses everybody learns nothing
 
 Slack = tuple[int, float]
 """A waiting request's rows, and the seconds until its deadline."""

@@ -44,9 +44,9 @@ class Metrics:
         values.ValueClass = values.MutexValue  # whatever the environment says
         if shared is not None:
             os.environ[_FOLDER] = str(shared.folder)
-            values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]
+            values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]  # as all of its multiprocess part
             self._page = CollectorRegistry()
-            MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]
+            MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
         self._page.register(ProcessMetrics(shared.parent if shared else None))
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
@@ -265,7 +265,7 @@ class _Answers:
 
 def forget(worker: int, folder: Path) -> None:
     """What a worker that died said of its present is no longer true; what it counted stays."""
-    mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]
+    mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]  # as above
 
 
 def _labels(ref: ModelRef) -> tuple[str, str]:

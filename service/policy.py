@@ -36,9 +36,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SizeAndDelay:
-    """A batch goes when it is full or its oldest request has waited `max_delay` seconds.
+    """A batch goes when it is full or its oldest request has waited `max_delay` seconds, whatever its deadlines.
 
-    With no delay, requests batch only while every slot is busy: no request ever waits for company.
+    With no delay, requests batch only while every slot is busy: what the simulation calls eager. The service itself
+    uses `ByDeadline`, which is the same for requests without a deadline.
     """
 
     max_rows: int

@@ -109,12 +109,13 @@ class Preparation:
             )
         self._bytes += size
         turns = self._turns[manifest.name]
+        rows = [asyncio.ensure_future(self._decode_one(turns, recipe, row, data)) for row, data in enumerate(encoded)]
         try:
-            pixels = await asyncio.gather(
-                *(self._decode_one(turns, recipe, row, data) for row, data in enumerate(encoded))
-            )
+            pixels = await asyncio.gather(*rows)
         finally:
             self._bytes -= size
+            for task in rows:  # one bad image fails the request: nobody waits for the others
+                task.cancel()
         target = manifest.signature(recipe.image_signature).only_input
         assert target is not None  # our exports have exactly one
         return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
@@ -123,15 +124,15 @@ class Preparation:
         loop = asyncio.get_running_loop()
         await turns.take(self._image)
         began = time.monotonic()
+        work = self._threads.submit(images.decode, data, recipe.height, recipe.width, self._limits.max_pixels)
+        # A thread cannot be stopped: where its caller has left, the place is free when it is done all the same.
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(turns.leave))
         try:
-            return await loop.run_in_executor(
-                self._threads, images.decode, data, recipe.height, recipe.width, self._limits.max_pixels
-            )
+            pixels = await asyncio.wrap_future(work)
         except ServiceError as error:
             raise type(error)(error.message, row=row, **error.detail) from error
-        finally:
-            turns.leave()
-            self._image += _NEWEST * (time.monotonic() - began - self._image)
+        self._image += _NEWEST * (time.monotonic() - began - self._image)
+        return pixels
 
 
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:

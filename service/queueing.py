@@ -6,15 +6,15 @@ from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 
 from service.costs import Cost
 from service.errors import ServiceError
-from service.forecast import sacrificed
+from service.forecast import Slack, sacrificed
 from service.messages import Tensors
 from service.policy import Waiting
 
 _MOST_BYTES = 16 * 2**20  # of several requests' inputs in one batch: upstreams bound a message's size
-_FOREVER = float("inf")
 _NEWEST = 0.02  # weight of the newest arrival in the expected gap
 
 
@@ -81,10 +81,10 @@ class Queue:
         oldest, newest = self.entries[0].since, self.entries[-1].since
         return Waiting(self.rows, oldest, newest, deadline, undated, gap, self.cost.seconds)
 
-    def _slack(self, now: float, max_rows: int) -> list[tuple[int, float]]:
-        """(rows, seconds left) of the entries that the next batches will be made of."""
+    def _slack(self, now: float, max_rows: int) -> list[Slack]:
+        """Of the entries that the next two batches will be made of."""
         head = islice(self.entries, 2 * max_rows)
-        return [(entry.rows, _FOREVER if entry.deadline is None else entry.deadline - now) for entry in head]
+        return [(entry.rows, inf if entry.deadline is None else entry.deadline - now) for entry in head]
 
     def take(self, now: float, max_rows: int, drop: Callable[[Entry], None]) -> list[Entry]:
         """Pops the next batch: as many as fit `max_rows`, a bound in bytes, and everybody's deadline.
@@ -98,10 +98,10 @@ class Queue:
             drop(entry)
         batch: list[Entry] = []
         rows = size = 0
-        until = _FOREVER
+        until = inf
         while self.entries:
             entry = self.entries[0]
-            due = _FOREVER if entry.deadline is None else entry.deadline
+            due = inf if entry.deadline is None else entry.deadline
             late = due <= now or (self.rows > entry.rows and now + self.cost.seconds(entry.rows) > due)
             if not late and batch:
                 too_many = rows + entry.rows > max_rows or size + entry.size > _MOST_BYTES
@@ -118,19 +118,21 @@ class Queue:
 
 
 class Arrivals:
-    """How long the next row is expected to take to come, in seconds."""
+    """How fast rows come lately."""
 
     def __init__(self) -> None:
-        self._gap, self._last = float("inf"), float("-inf")
+        self._gap, self._last = inf, -inf
 
     def came(self, rows: int, now: float) -> None:
         gap = (now - self._last) / rows
-        self._gap = gap if self._gap == float("inf") else self._gap + _NEWEST * (gap - self._gap)
+        self._gap = gap if self._gap == inf else self._gap + _NEWEST * (gap - self._gap)
         self._last = now
 
     def gap(self, now: float) -> float:
+        """Seconds until the next one is expected; at least as long as nobody has come by now."""
         return max(self._gap, now - self._last)
 
-    def rate(self, now: float) -> float:
+    @property
+    def rate(self) -> float:
         """Rows a second."""
         return 1 / max(self._gap, 1e-6)

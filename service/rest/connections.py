@@ -55,7 +55,7 @@ class _RefusedError(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     config: Config
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
         self._limits = self.config.limits
         self._waits, self._since = _Waits.REQUEST, time.monotonic()

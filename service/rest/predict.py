@@ -60,8 +60,8 @@ _ANSWER: dict[str, Any] = {
 
 
 def route(predictor: Predictor) -> Route:
-    """What answers. Starlette's own: finding and checking four strings by FastAPI takes as long as decoding a small
-    image.
+    """What answers. Starlette's own: FastAPI's search for four strings was a quarter of all that ran on the event loop
+    for a small image (cProfile).
     """
 
     async def answer(request: Request) -> Response:

@@ -195,7 +195,7 @@ def test_unknown_methods_of_grpc_are_closed_and_health_is_open(guarded: Guarded)
 
 def test_a_refusal_comes_before_the_body_is_read(guarded: Guarded) -> None:
     with guarded.service.channel() as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff" * 30_000_000, timeout=30)  # type: ignore[arg-type]
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff" * 30_000_000, timeout=30)  # type: ignore[arg-type]  # bytes, which grpc takes as they are
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     with socket.create_connection(("127.0.0.1", guarded.service.http_port), timeout=10) as wire:
         wire.sendall(b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
@@ -328,7 +328,7 @@ def test_a_rate_is_one_rate_however_many_workers_answer(lenet5_repository: Path,
         service.wait_ready()
         started = time.monotonic()
         ask = {"url": f"{service.url}/predict/lenet5", "headers": {"x-api-key": secret}, "timeout": 30}
-        codes = [httpx.post(content=digit, **ask).status_code for _ in range(40)]  # type: ignore[arg-type]
+        codes = [httpx.post(content=digit, **ask).status_code for _ in range(40)]  # type: ignore[arg-type]  # a mapping
         most = 10 + (time.monotonic() - started) + 1
         assert set(codes) == {200, 429} and 10 <= codes.count(200) <= most
         assert service.stop() == 0

@@ -276,7 +276,7 @@ def test_edits_under_traffic_are_whole_or_not_at_all(repository: Path, digits: l
             ("routes:\n  a: {target: lenet5/1, weight: 3}\n", "routes.a.weight: unknown key"),
         ):
             path.write_text(broken)
-            service.wait_until(lambda says=says: says in (page()["error"] or ""), 20)  # type: ignore[misc]
+            service.wait_until(lambda says=says: says in (page()["error"] or ""), 20)  # type: ignore[misc]  # a lambda with a default
             assert set(page()["routes"]) == {"a", "b2"}
             assert "model_server_routes_valid 0.0" in httpx.get(f"{service.url}/metrics").text
         path.unlink()

@@ -1,0 +1,98 @@
+"""Decoding threads: what nobody waits for is not decoded, and a thread that still works is not free."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from service import images
+from service.errors import InvalidInput, Overloaded
+from service.manifest import Manifest, Preprocessing, Signature, TensorSpec
+from service.messages import PredictRequest, strings
+from service.preparation import Limits, Preparation
+from tests.images import encode, photo
+
+MANIFEST = Manifest(
+    "m",
+    1,
+    {
+        "serving_default": Signature({"bytes": TensorSpec("string", (None,))}, {"y": TensorSpec("float32", (None, 2))}),
+        "image": Signature({"image": TensorSpec("uint8", (None, 8, 8, 3))}, {"y": TensorSpec("float32", (None, 2))}),
+    },
+    preprocessing=Preprocessing(8, 8),
+    checked=True,
+)
+IMAGE = encode(photo())
+
+
+def request(*encoded: bytes) -> PredictRequest:
+    return PredictRequest({"": strings(list(encoded))})
+
+
+@pytest.fixture
+def preparation() -> Iterator[Preparation]:
+    preparation = Preparation(Limits(1000, 10_000_000, 10 * len(IMAGE)), threads=1)
+    yield preparation
+    preparation.close()
+
+
+async def test_images_come_out_in_their_order(preparation: Preparation) -> None:
+    dark, light = (encode(np.full((9, 9, 3), value, np.uint8)) for value in (10, 200))
+    run = await preparation.prepare(MANIFEST, request(dark, light, dark))
+    assert run.signature == "image" and run.inputs["image"].shape == (3, 8, 8, 3)
+    assert run.inputs["image"][:, 0, 0, 0].tolist() == [10, 200, 10]
+
+
+async def test_one_bad_image_spares_the_others_the_decoding(
+    preparation: Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    real = images.decode
+
+    def counting(data: bytes, *limits: int) -> object:
+        decoded.append(len(data))
+        return real(data, *limits)
+
+    monkeypatch.setattr(images, "decode", counting)
+    with pytest.raises(InvalidInput) as refused:
+        await preparation.prepare(MANIFEST, request(b"no image", *[IMAGE] * 9))
+    assert refused.value.detail["row"] == 0
+    await preparation.prepare(MANIFEST, request(IMAGE))  # after whatever was under way
+    assert len(decoded) <= 3, "the bad one, at most one that had begun, and the last"
+
+
+async def test_a_thread_that_still_works_for_nobody_is_not_free(
+    preparation: Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    at_once: list[int] = []
+    real = images.decode
+
+    def stuck(data: bytes, *limits: int) -> object:
+        at_once.append(len(at_once))
+        began.set()
+        go_on.wait(10)
+        return real(data, *limits)
+
+    monkeypatch.setattr(images, "decode", stuck)
+    left = asyncio.create_task(preparation.prepare(MANIFEST, request(IMAGE)))
+    await asyncio.to_thread(began.wait, 10)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    others = [asyncio.create_task(preparation.prepare(MANIFEST, request(IMAGE))) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    assert len(at_once) == 1 and not any(other.done() for other in others)
+    go_on.set()
+    await asyncio.wait_for(asyncio.gather(*others), 10)
+
+
+async def test_what_waits_to_be_decoded_is_bounded_in_bytes(preparation: Preparation) -> None:
+    full = asyncio.create_task(preparation.prepare(MANIFEST, request(*[IMAGE] * 10)))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="wait to be decoded"):
+        await preparation.prepare(MANIFEST, request(IMAGE))
+    await full
+    await preparation.prepare(MANIFEST, request(IMAGE))
