@@ -71,7 +71,8 @@ class Point:
     latencies: Latencies
     """From the intended start of each request that succeeded."""
     requests: int
-    """Intended within `seconds`: answers, errors, and those never answered."""
+    """Intended within `seconds`: answers, errors, and those never answered. In multi_stream each is eight images,
+    answered when all of them are."""
     offered: float | None = None
     concurrency: int | None = None
     errors: dict[str, int] = field(default_factory=dict)
@@ -86,6 +87,10 @@ class Point:
     server_memory_mb: float | None = None
     generator_cpu_share: float | None = None
     """Of one core, at worst: near 1, the generator was the limit."""
+    generator_late_ms: float | None = None
+    """What 99 % of the starts were late at most by the generator's own doing; latencies contain it."""
+    verdict: str | None = None
+    """LoadGen's own: VALID, or INVALID and what it says of why. It judges by MLPerf's rules, `invalid` by ours."""
 
     @property
     def throughput(self) -> float:
