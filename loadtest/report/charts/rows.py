@@ -1,0 +1,200 @@
+"""Charts with a row an architecture: its highest rate, where its time goes, its batches, memory and processor time."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from loadtest.report import wording
+from loadtest.report.charts.canvas import Canvas, colour
+from loadtest.report.charts.chart import Chart, is_narrow
+from loadtest.report.charts.labels import CHARACTER
+from loadtest.report.charts.scales import Linear, Log
+from loadtest.report.findings import Finding
+from loadtest.results import Capacity, Point
+
+_ROW, _HEAD, _FOOT = 22.0, 26.0, 40.0
+_SIZE = 12.0
+_BATCHES = ((1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, 10**9))
+_STAGES = ("read", "decode", "queue", "batch", "compute", "transport")
+"""In the order in which they happen; others follow."""
+
+
+def capacity(found: Sequence[Finding]) -> Chart | None:
+    """None where no search for the highest rate was made."""
+    shown = [(one, one.capacity) for one in found if one.capacity is not None]
+    if not shown:
+        return None
+    slos = ", ".join(sorted({f"{each.slo_ms:g} ms" for _, each in shown}))
+    words = f"The highest rate whose p99 stayed within {slos}, with its 95 % confidence interval."
+
+    def draw(width: float) -> Canvas:
+        left, right = _margin([one.name for one, _ in shown], width), width - (92 if is_narrow(width) else 150)
+        bottom = _HEAD + _ROW * len(shown)
+        canvas = Canvas(width, bottom + _FOOT)
+        ends = [max(edge, each.rate / 10) for _, each in shown for edge in (each.low, each.rate, each.high) if edge > 0]
+        scale = Log.around(ends or [1.0], left, right, 1.3)
+        canvas.across(scale, _HEAD - 8, bottom, [wording.tick(each) for each in scale.ticks()])
+        canvas.text(((left + right) / 2, bottom + 33), "requests/s", "axis", "middle")
+        for row, (one, each) in enumerate(shown):
+            y = _HEAD + _ROW * (row + 0.5)
+            _name(canvas, one, left, y)
+            title = f"{one.name}: {_rate(each)}, {each.samples:,} requests"
+            canvas.line(
+                (scale(max(each.low, scale.low)), y), (scale(each.high), y), f"interval {colour(0)}", one.number
+            )
+            canvas.dot((scale(max(each.rate, scale.low)), y), 4.5, f"dot {colour(0)}", one.number, title)
+            text = wording.number(each.rate) if is_narrow(width) else _rate(each)
+            canvas.text((right + 10, y + 4), text, "value", "start", 0, one.number)
+        return canvas
+
+    return Chart.drawn("capacity", "Highest rate within the SLO", words, draw)
+
+
+def _rate(each: Capacity) -> str:
+    return f"{wording.number(each.rate)} ({wording.number(each.low)} - {wording.number(each.high)})"
+
+
+def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Finding], Point | None]) -> Chart | None:
+    """`pick` chooses the load; None where the service told no stages at any."""
+    shown = [(one, point) for one in found if (point := pick(one)) is not None and stages_of(point)]
+    if not shown:
+        return None
+    kinds = stage_names(point for _, point in shown)
+    words = (
+        "Shares of the mean time of an answer as the service tells them (Server-Timing); transport is what remains "
+        "of the client's measurement: connection, kernel, event loop. At the right the mean in ms, and the load."
+    )
+
+    def draw(width: float) -> Canvas:
+        left, right = _margin([one.name for one, _ in shown], width), width - (52 if is_narrow(width) else 130)
+        top = _HEAD + 22 * (2 if is_narrow(width) else 1)
+        canvas = Canvas(width, top + _ROW * len(shown) + 8)
+        _legend(canvas, kinds, width)
+        for row, (one, point) in enumerate(shown):
+            y = top + _ROW * row
+            _name(canvas, one, left, y + _ROW / 2)
+            parts = stages_of(point)
+            whole = sum(parts.values())
+            scale = Linear(whole, left, right)
+            x = left
+            for kind in kinds:
+                wide = scale(parts.get(kind, 0.0)) - left
+                told = f"{one.name}: {kind} {wording.number(parts.get(kind, 0.0))} ms"
+                if wide > 0:
+                    canvas.bar((x, y + 3), (wide - 0.8, _ROW - 6), f"fill {stage_class(kind)}", one.number, told)
+                if wide > 34:
+                    percent = wording.share(parts[kind], whole)
+                    canvas.text(
+                        (x + wide / 2, y + 15), percent, f"on-{stage_class(kind)} small", "middle", 0, one.number
+                    )
+                x += wide
+            words = wording.number(whole) if is_narrow(width) else f"{wording.number(whole)} ms, {wording.load(point)}"
+            canvas.text((right + 8, y + 15), words, "value", "start", 0, one.number)
+        return canvas
+
+    return Chart.drawn(key, title, words, draw)
+
+
+def stages_of(point: Point) -> Mapping[str, float]:
+    """Stage -> mean milliseconds, in the order in which they happen; nothing twice."""
+    parts = {name: each for name, each in point.stages.items() if name != "total" and each > 0}
+    return {name: parts[name] for name in sorted(parts, key=_stage_order)}
+
+
+def stage_names(points: Iterable[Point]) -> list[str]:
+    """Every stage that any of them tells, in order."""
+    return sorted({name for point in points for name in stages_of(point)}, key=_stage_order)
+
+
+def _stage_order(name: str) -> tuple[int, str]:
+    order = next((place for place, each in enumerate(_STAGES) if name.startswith(each)), len(_STAGES))
+    return order, name
+
+
+def stage_class(name: str) -> str:
+    return f"s{_stage_order(name)[0]}"
+
+
+def _legend(canvas: Canvas, kinds: Sequence[str], width: float) -> None:
+    x, y = 0.0, 14.0
+    for kind in kinds:
+        wide = len(kind) * CHARACTER * _SIZE + 34
+        if x + wide > width:
+            x, y = 0.0, y + 22
+        canvas.bar((x, y - 10), (13, 13), f"fill {stage_class(kind)}")
+        canvas.text((x + 18, y + 1), kind.replace("_", " "), "tick")
+        x += wide
+
+
+def batches(found: Sequence[Finding]) -> Chart | None:
+    """None where the service told of no batches."""
+    shown = [(one, point) for one in found if (point := one.busy) is not None and point.batches]
+    if not shown:
+        return None
+    words = (
+        "Of the batches run at the heaviest load that was kept up with, what share had which size. Batches form while "
+        "requests wait; at a light load all are of one."
+    )
+
+    def draw(width: float) -> Canvas:
+        left, right = _margin([one.name for one, _ in shown], width), width - (46 if is_narrow(width) else 150)
+        canvas = Canvas(width, _HEAD + _ROW * len(shown) + 8)
+        last = max(size for _, point in shown for size in point.batches)
+        columns = [(low, high) for low, high in _BATCHES if low <= last]
+        wide = min(90.0, (right - left) / len(columns))
+        for column, (low, high) in enumerate(columns):
+            text = f"{low}" if low == high else f"{low}-{high}" if high < 10**9 else f"{low}+"
+            canvas.text((left + wide * (column + 0.5), _HEAD - 8), text, "tick", "middle")
+        canvas.text((left + wide * len(columns) + 8, _HEAD - 8), "mean", "tick")
+        for row, (one, point) in enumerate(shown):
+            y = _HEAD + _ROW * row
+            _name(canvas, one, left, y + _ROW / 2)
+            counts = Counter(point.batches)
+            whole = counts.total()
+            for column, (low, high) in enumerate(columns):
+                part = sum(count for size, count in counts.items() if low <= size <= high)
+                step = 0 if not part else 1 + min(4, int(5 * part / whole))
+                told = f"{one.name}: {part:,} of {whole:,} batches at {wording.load(point)}"
+                canvas.bar((left + wide * column + 1, y + 1), (wide - 2, _ROW - 2), f"heat h{step}", one.number, told)
+                if part:
+                    at = (left + wide * (column + 0.5), y + 15)
+                    canvas.text(at, wording.share(part, whole), f"on-h{step} small", "middle", 0, one.number)
+            mean = sum(size * count for size, count in counts.items()) / whole
+            words = f"{mean:.1f}" if is_narrow(width) else f"{mean:.1f} at {wording.load(point)}"
+            canvas.text((left + wide * len(columns) + 8, y + 15), words, "value", "start", 0, one.number)
+        return canvas
+
+    return Chart.drawn("batches", "Batch sizes at the heaviest load kept up with", words, draw)
+
+
+def amounts(
+    found: Sequence[Finding], key: str, title: str, words: str, pick: Callable[[Finding], float | None]
+) -> Chart | None:
+    """A bar for each of what `pick` says; None where it says nothing of any."""
+    shown = [(one, value) for one in found if (value := pick(one)) is not None]
+    if not shown:
+        return None
+
+    def draw(width: float) -> Canvas:
+        left, right = _margin([one.name for one, _ in shown], width), width - 60
+        canvas = Canvas(width, 8 + _ROW * len(shown) + 8)
+        scale = Linear(max(value for _, value in shown) or 1.0, left, right)
+        for row, (one, value) in enumerate(shown):
+            y = 8 + _ROW * row
+            _name(canvas, one, left, y + _ROW / 2)
+            canvas.bar((left, y + 4), (scale(value) - left, _ROW - 8), f"fill {colour(0)}", one.number)
+            canvas.text((scale(value) + 6, y + 15), wording.number(value), "value", "start", 0, one.number)
+        return canvas
+
+    return Chart.drawn(key, title, words, draw)
+
+
+def _margin(names: Sequence[str], width: float) -> float:
+    """Room for the longest of the names."""
+    longest = max(len(each) for each in names) * CHARACTER * _SIZE + 12
+    return min(longest, width * 0.45)
+
+
+def _name(canvas: Canvas, finding: Finding, left: float, y: float) -> None:
+    fits = int((left - 10) / (CHARACTER * _SIZE))
+    words = finding.name if len(finding.name) <= fits else f"{finding.name[: fits - 1]}…"
+    canvas.text((left - 10, y + 4), words, "row", "end", 0, finding.number)

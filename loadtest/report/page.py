@@ -1,0 +1,187 @@
+"""report.html: one file that needs no network, for a phone and a desktop, on light and dark screens."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from loadtest.report import samples, sections, wording
+from loadtest.report.charts import bubbles, curves, rows
+from loadtest.report.charts.chart import Chart
+from loadtest.report.findings import Finding, believable, failed, refused, unanswered
+from loadtest.results import Run
+
+_HERE = Path(__file__).parent
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+"""The browser itself holds the page to needing no network."""
+
+
+def overview_charts(found: Sequence[Finding]) -> list[Chart]:
+    """In the order in which the page shows them."""
+    memory = "Of the service's processes, what they share counted once; the most under any of its loads."
+    cpu = "Processor time of the service for one answer, at the heaviest load that it kept up with."
+    charts = [
+        rows.capacity(found),
+        curves.against_load(found),
+        curves.distribution(found),
+        *bubbles.trade_offs(found),
+        rows.stages(found, "stages-light", "Where the time goes at the lightest load", lambda one: one.light),
+        rows.stages(found, "stages-busy", "Where it goes at the heaviest load kept up with", lambda one: one.busy),
+        rows.batches(found),
+        rows.amounts(found, "memory", "Memory, MB", memory, lambda one: one.memory_mb),
+        rows.amounts(found, "cpu", "Processor time an answer, ms", cpu, _cpu_ms),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def _cpu_ms(finding: Finding) -> float | None:
+    point = finding.busy
+    if point is None or point.server_cpu_seconds is None:
+        return None
+    return 1000 * point.server_cpu_seconds / len(point.latencies)
+
+
+def render(run: Run, found: Sequence[Finding], comparison: str = "") -> str:
+    """`found`: what `findings` made of `run`; `comparison`: HTML of the comparison with another run."""
+    title = f"{_interrupted(run, 'Interrupted: ')}{len(run.subjects)} architectures under load"
+    body = [
+        _banner(run),
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="soft">{run.started:%d %B %Y, %H:%M} UTC. {escape(_machine(run))}</p>',
+        _cards(found),
+        comparison,
+        _method(run, found),
+        "<h2>Architectures</h2>",
+        f"<p>{_overview_words(found)}</p>",
+        sections.overview(found),
+        "<h2>Charts</h2>",
+        '<p class="soft">Point at a line, a bubble or a row to bring its architecture forward everywhere; '
+        "click to hold it.</p>",
+        *map(_figure, overview_charts(found)),
+        _stages(found),
+        "<h2>Every load</h2>",
+        "<p>One table an architecture. Times are milliseconds from the intended start.</p>",
+        *map(_details, found),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{_file('style.css')}{_file('charts.css')}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + f"\n</main>\n<script>\n{_file('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _file(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _interrupted(run: Run, words: str) -> str:
+    return words if run.interrupted else ""
+
+
+def _banner(run: Run) -> str:
+    if not run.interrupted:
+        return ""
+    words = f"<b>This run was interrupted</b>: {escape(run.interrupted)}. What was measured until then follows."
+    return f'<div class="banner" role="alert"><p>{words}</p></div>'
+
+
+def _machine(run: Run) -> str:
+    return ", ".join(run.machine[key] for key in ("processor", "cores", "memory") if key in run.machine)
+
+
+def _cards(found: Sequence[Finding]) -> str:
+    said = []
+    able = [(one.capacity.rate, one) for one in found if one.capacity is not None]
+    if able:
+        rate, best = max(able, key=lambda each: each[0])
+        slo = best.capacity.slo_ms if best.capacity else 0
+        said.append((f"{wording.number(rate)}/s", f"highest rate with p99 within {slo:g} ms: {best.name}"))
+    quick = [(seconds, one) for one in found if one.light and (seconds := one.light.latencies.percentile(50))]
+    if quick:
+        seconds, best = min(quick, key=lambda each: each[0])
+        said.append((wording.duration(seconds), f"lowest median at its lightest load: {best.name}"))
+    priced = [(price, one) for one in found if (price := one.dollars_per_million) is not None]
+    if priced:
+        price, best = min(priced, key=lambda each: each[0])
+        said.append((wording.dollars(price), f"least per million answers: {best.name}"))
+    small = [(memory, one) for one in found if (memory := one.memory_mb) is not None]
+    if small:
+        memory, best = min(small, key=lambda each: each[0])
+        said.append((f"{wording.number(memory)} MB", f"least memory: {best.name}"))
+    cards = "".join(f'<div class="card"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in said)
+    return f'<div class="cards">{cards}</div>' if cards else ""
+
+
+def _method(run: Run, found: Sequence[Finding]) -> str:
+    points = [point for one in found for point in one.points]
+    answers = sum(len(point.latencies) for point in points)
+    lost = [
+        f"{sum(map(count, points)):,} {what}"
+        for count, what in ((refused, "refused"), (failed, "failed"), (unanswered, "never answered"))
+    ]
+    protocols = ", ".join(dict.fromkeys(point.protocol for point in points)) or "none"
+    tools = ", ".join(dict.fromkeys(wording.tool(point.tool) for point in points)) or "none"
+    invalid = sum(not believable(point) for point in points)
+    facts = {
+        "measured": run.service,
+        "loads": f"{len(points)} by {tools}, over {protocols}; {invalid} of them invalid and in no figure or chart",
+        "requests": f"{sum(point.requests for point in points):,}: {answers:,} answered, {', '.join(lost)}",
+        **{key.replace("_", " "): value for key, value in run.method.items()},
+    }
+    if run.price_per_hour is not None:
+        facts["price"] = f"{wording.dollars(run.price_per_hour)} an hour"
+    rules = (
+        "<li>A latency counts from the moment at which its request was <b>meant</b> to start, so a stall of the "
+        "server is charged to every request that it kept waiting.</li>"
+        "<li>Warm-up is left out. Refusals and errors are counted and are no answers: they have no latency.</li>"
+        "<li>A load at which the generator itself was too slow is invalid, and says so.</li>"
+        f"<li>A percentile is shown where enough answers bound it: {samples.needed(99)} for p99, "
+        f"{samples.needed(99.9):,} for p99.9. Otherwise it says <i>too few</i>. Times are kept in steps of 1 %.</li>"
+    )
+    trouble = sections.problems(found)
+    told = f"<h3>What went wrong</h3>{trouble}" if trouble else ""
+    lists = f'<div class="columns">{_list(facts)}{_list(run.machine)}</div>'
+    return f"<h2>How it was measured</h2><ul>{rules}</ul>{lists}{told}"
+
+
+def _list(facts: dict[str, str]) -> str:
+    return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"
+
+
+def _overview_words(found: Sequence[Finding]) -> str:
+    light = [one.light for one in found if one.light is not None]
+    rates = [point.offered for point in light if point.offered]
+    words = "Percentiles are those at each architecture's lightest load"
+    if rates:
+        words += f" ({wording.number(min(rates))} to {wording.number(max(rates))} requests/s)"
+    sources = dict.fromkeys(one.subject.accuracy_source for one in found if one.subject.accuracy is not None)
+    words += f". Accuracy: {escape(', '.join(map(str, sources)))}" if sources else ". Accuracies are not known"
+    return words + ". Click a column to sort by it."
+
+
+def _figure(chart: Chart) -> str:
+    wider = f' style="min-width:{chart.narrow.width:g}px"' if chart.narrow.width > 360 else ""
+    return (
+        f'<figure id="{escape(chart.key)}"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.words)}</p>'
+        f'</figcaption><div class="wide">{chart.wide.svg(chart.title)}</div>'
+        f'<div class="narrow"{wider}>{chart.narrow.svg(chart.title)}</div></figure>'
+    )
+
+
+def _stages(found: Sequence[Finding]) -> str:
+    made = sections.stage_table(found)
+    return f"<details><summary>Stages in milliseconds</summary><div>{made}</div></details>" if made else ""
+
+
+def _details(finding: Finding) -> str:
+    invalid = sum(point.invalid is not None for point in finding.points)
+    words = f"{len(finding.points)} loads" + (f", {invalid} invalid" if invalid else "")
+    problem = f'<p class="bad">{escape(finding.subject.problem)}</p>' if finding.subject.problem else ""
+    content = sections.loads(finding) if finding.points else ""
+    return (
+        f'<details data-architecture="{escape(finding.name)}"><summary>{escape(finding.name)} <span>{words}</span>'
+        f"</summary><div>{problem}{content}</div></details>"
+    )

@@ -1,0 +1,131 @@
+"""The report as people see it: a real browser, at a phone's and a desktop's width, light and dark."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from loadtest import report
+from loadtest.results import Run
+from tests import measured
+from tests.browser import Browser, browser
+
+_WIDTHS = (390, 1280)
+_COMMITTED = sorted(Path(__file__).parents[2].glob("docs/reports/*/report.html"))
+_CHARTS = {"capacity", "load", "distribution", "size", "stages-light", "stages-busy", "batches", "memory", "cpu"}
+
+_SEEN = """[...document.querySelectorAll("figure svg")].filter(svg => svg.checkVisibility()).map(svg => {
+  const box = svg.getBoundingClientRect(), marks = [...svg.querySelectorAll("[data-s]")];
+  const text = [...svg.querySelectorAll("text")].map(each => each.getBoundingClientRect());
+  const out = text.filter(b => b.left < -1 || b.right > document.documentElement.clientWidth + 1).length;
+  return {key: svg.closest("figure").id, width: box.width, height: box.height, marks: marks.length, out};
+})"""
+_ROWS = """[...document.querySelector("table").tBodies[0].rows].map(row => row.cells[0].dataset.v)"""
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    made = measured.run()
+    made.subjects[3].points[2].invalid = "the generator was late by up to 40 ms"
+    made.subjects[5].problem = "<b>would not</b> load & more"
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    report.write(run, folder)
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize(("width", "dark"), list(product(_WIDTHS, (False, True))))
+def test_every_chart_is_drawn_and_nothing_overflows(tab: Browser, page: Path, width: int, dark: bool) -> None:
+    tab.open(page, width, dark)
+    seen = _check(tab, width)
+    assert {chart["key"] for chart in seen} >= _CHARTS
+    assert all(chart["marks"] >= 24 for chart in seen), seen
+
+
+@pytest.mark.parametrize("width", _WIDTHS)
+@pytest.mark.parametrize("page", _COMMITTED or [pytest.param(None, marks=pytest.mark.skip("no report committed yet"))])
+def test_the_committed_reports_are_whole(tab: Browser, page: Path, width: int) -> None:
+    """Of at least 20 architectures, and drawn from the results beside it."""
+    found = Run.read(page.with_name("results.json"))
+    assert len({subject.architecture for subject in found.subjects if subject.points}) >= 20
+    tab.open(page, width)
+    assert {"load", "distribution"} <= {chart["key"] for chart in _check(tab, width)}
+    assert len(tab.evaluate(_ROWS)) >= len(found.subjects)
+
+
+def _check(tab: Browser, width: int) -> list[dict[str, int]]:
+    """What every report holds to; its visible charts."""
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert tab.complaints == []
+    assert tab.requests == []
+    seen: list[dict[str, int]] = tab.evaluate(_SEEN)
+    assert len(seen) == tab.evaluate("document.querySelectorAll('figure').length") > 0
+    for chart in seen:
+        assert chart["width"] > 300 and chart["height"] > 20 and chart["marks"] > 0, chart
+        assert chart["out"] == 0, f"text beyond the window's edge: {chart}"
+    return seen
+
+
+def test_every_architecture_has_its_row_and_its_loads(tab: Browser, page: Path, run: Run) -> None:
+    tab.open(page, 1280)
+    names = sorted(subject.model for subject in run.subjects)
+    assert sorted(tab.evaluate(_ROWS)) == names
+    loads = tab.evaluate("[...document.querySelectorAll('details[data-architecture] tbody')].map(b => b.rows.length)")
+    assert loads == [6] * len(names)
+    invalid = "document.querySelector('[data-architecture=mobilenet_v3_small] tr.invalid').textContent"
+    assert "late by up to 40 ms" in tab.evaluate(invalid)
+
+
+def test_text_of_others_stays_text(tab: Browser, page: Path) -> None:
+    tab.open(page, 1280)
+    assert "<b>would not</b> load & more" in tab.evaluate("document.body.textContent")
+
+
+@pytest.mark.parametrize("key", ["Enter", " "])
+def test_tables_are_sorted_from_the_keyboard(tab: Browser, page: Path, key: str) -> None:
+    tab.open(page, 1280)
+    tab.evaluate("[...document.querySelectorAll('th button')].find(b => b.textContent.startsWith('p50')).focus()")
+    column = "[...document.querySelector('table').tBodies[0].rows].map(row => Number(row.cells[4].dataset.v))"
+    tab.press(key)
+    rising = tab.evaluate(column)
+    assert rising == sorted(rising) and len(set(rising)) > 20
+    assert tab.evaluate("document.activeElement.parentElement.ariaSort") == "ascending"
+    tab.press(key)
+    assert tab.evaluate(column) == sorted(rising, reverse=True)
+
+
+def test_names_are_sorted_as_words(tab: Browser, page: Path) -> None:
+    tab.open(page, 390)
+    tab.evaluate("document.querySelector('th button').click()")
+    names = tab.evaluate(_ROWS)
+    assert names[0] == "convnext_tiny" and names[-1] == "xception" and len(names) == 24
+    assert names[-4:-1] == ["resnet50", "resnet101", "resnet152"], "numbers within names count as numbers"
+
+
+def test_a_click_brings_an_architecture_forward_until_the_next(tab: Browser, page: Path) -> None:
+    tab.open(page, 1280)
+    other = "getComputedStyle(document.querySelector('#load [data-s=\"1\"]')).opacity"
+    assert tab.evaluate(other) == "1"
+    tab.evaluate("document.querySelector('tr[data-s=\"0\"] td').click()")
+    assert float(tab.evaluate(other)) < 0.5
+    tab.evaluate("document.querySelector('tr[data-s=\"0\"] td').click()")
+    assert tab.evaluate(other) == "1"
+
+
+def test_the_picture_shows_the_same(page: Path) -> None:
+    from PIL import Image
+
+    with Image.open(page.with_name("report.png")) as picture:
+        assert picture.width > 1500 and picture.height > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
