@@ -39,6 +39,12 @@ class Latencies:
     def __len__(self) -> int:
         return sum(self.counts.values())
 
+    @classmethod
+    def parse(cls, found: dict[str, Any]) -> Self:
+        """From what JSON made of its fields."""
+        counts = {int(bucket): count for bucket, count in found["counts"].items()}
+        return cls(**found | {"counts": counts})
+
     def percentile(self, percent: float) -> float | None:
         """Seconds that `percent` of the answers stayed within; None without any."""
         wanted = ceil(len(self) * percent / 100)
@@ -91,6 +97,10 @@ class Point:
     """What 99 % of the starts were late at most by the generator's own doing; latencies contain it."""
     verdict: str | None = None
     """LoadGen's own: VALID, or INVALID and what it says of why. It judges by MLPerf's rules, `invalid` by ours."""
+
+    stretches: list[Latencies] = field(default_factory=list)
+    """`latencies` again, by when they were meant to start, in stretches of equal length (ten, say): requests that wait
+    in one queue are late together, and only this tells chance from change when two runs are compared."""
 
     @property
     def throughput(self) -> float:
@@ -145,8 +155,10 @@ class Run:
     interrupted: str | None = None
 
     def write(self, path: Path) -> None:
+        """Every subject and point on a line of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self, default=_as_json, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(self, default=_as_json).replace('{"model": ', '\n{"model": ')
+        path.write_text(text.replace('{"scenario": ', '\n{"scenario": ') + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -178,6 +190,8 @@ def _subject(found: dict[str, Any]) -> Subject:
 
 
 def _point(found: dict[str, Any]) -> Point:
-    counts = {int(bucket): count for bucket, count in found["latencies"].pop("counts").items()}
     batches = {int(size): count for size, count in found["batches"].items()}
-    return Point(**found | {"latencies": Latencies(counts, **found["latencies"]), "batches": batches})
+    stretches = [Latencies.parse(each) for each in found.get("stretches", [])]
+    return Point(
+        **found | {"latencies": Latencies.parse(found["latencies"]), "batches": batches, "stretches": stretches}
+    )

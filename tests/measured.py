@@ -1,8 +1,8 @@
 """Runs such as a sweep finds, made up: queues simulated, so that curves bend where they would."""
 
 import random
+from collections import Counter
 from datetime import UTC, datetime
-from math import exp
 
 from loadtest.results import Capacity, Latencies, Point, Run, Subject
 
@@ -34,75 +34,83 @@ NETWORKS = {
 }
 """Name -> milliseconds of an image, parameters."""
 _LOADS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.1)
+_SLOTS, _PATIENCE = 2, 2.0
+_STRETCHES = 10
 
 
 def run(seed: int = 1, seconds: float = 10, slower: float = 1.0, networks: int = len(NETWORKS)) -> Run:
-    """Every network at six shares of what it can do; `slower` multiplies the time of its model."""
+    """Every network at six rates, shares of what it can do; `slower` multiplies what its model takes, not the rates."""
     draw = random.Random(seed)
-    names = list(NETWORKS)[:networks]
     return Run(
         started=datetime(2026, 11, 21, 18, 30, tzinfo=UTC),
         machine={"processor": "AMD EPYC", "cores": "2 cores", "memory": "24 GiB", "python": "3.11.7"},
         service="python -m service --workers 1",
-        method={"scenario": "steps", "slo_ms": "100", "seconds": f"{seconds:g}", "warm_up": "2 s"},
+        method={"scenario": "steps", "slo": "100 ms at p99", "seconds": f"{seconds:g}", "warm-up": "2 s"},
         price_per_hour=0.085,
-        subjects=[_subject(draw, name, seconds, slower) for name in names],
+        subjects=[_subject(draw, name, seconds, slower) for name in list(NETWORKS)[:networks]],
     )
 
 
 def _subject(draw: random.Random, name: str, seconds: float, slower: float) -> Subject:
     cost, parameters = NETWORKS[name]
-    service = (1.2 + cost * slower) / 1000  # and decoding
-    able = 1.6 / service
-    points = [_point(draw, service, able * share, seconds) for share in _LOADS]
-    capacity = Capacity(able * 0.86, able * 0.82, able * 0.89, 100, 4000)
-    size = parameters * 1.02
-    return Subject(name, 1, name, "int8", 224, parameters, int(size), None, None, points, capacity)
+    usual, now = (_whole(each) for each in (cost, cost * slower))
+    points = [point(draw, now, _SLOTS * share / usual, seconds) for share in _LOADS]
+    able = 0.8 * _SLOTS / now
+    return Subject(
+        model=name,
+        version=1,
+        architecture=name,
+        precision="int8",
+        image_size=224,
+        parameters=parameters,
+        bytes_on_disk=int(parameters * 1.02),
+        points=points,
+        capacity=Capacity(able, able * 0.95, able * 1.04, 100, 4000),
+    )
 
 
-def _point(draw: random.Random, service: float, rate: float, seconds: float) -> Point:
-    """Poisson arrivals at two servers, whoever waits longer than two seconds is refused."""
-    free, now = [0.0, 0.0], 0.0
-    waited, answers, requests = 0.0, 0, 0
-    latencies, errors = Latencies(), dict[str, int]()
+def _whole(model_ms: float) -> float:
+    """Seconds, with decoding."""
+    return (1.2 + model_ms) / 1000
+
+
+def point(draw: random.Random, service: float, rate: float, seconds: float) -> Point:
+    """Poisson arrivals, two at a time; whoever would wait longer than two seconds is refused."""
+    free, now = [0.0] * _SLOTS, 0.0
+    waited, requests = 0.0, 0
+    latencies, errors, stretches = Latencies(), Counter[str](), [Latencies() for _ in range(_STRETCHES)]
     while (now := now + draw.expovariate(rate)) < seconds:
         requests += 1
-        soonest = min(range(2), key=free.__getitem__)
+        soonest = min(range(_SLOTS), key=free.__getitem__)
         begins = max(now, free[soonest])
-        if begins - now > 2:
-            errors["429"] = errors.get("429", 0) + 1
+        if begins - now > _PATIENCE:
+            errors["429"] += 1
             continue
         free[soonest] = begins + service * draw.lognormvariate(0, 0.08)
-        latencies.add(free[soonest] - now + 0.0008 * draw.lognormvariate(0, 0.3))
         waited += begins - now
-        answers += 1
-    batch = (
-        {1: int(answers * 0.8), 2: int(answers * 0.15) + 1, 4: int(answers * 0.02)}
-        if rate * service > 0.5
-        else {1: answers}
-    )
-    stages = {
-        "read": 0.05,
-        "decode": 1.1,
-        "queue": 1000 * waited / max(1, answers),
-        "batch": 0.1,
-        "compute": 1000 * service - 1.1,
-        "transport": 0.8,
-    }
+        taken = free[soonest] - now + 0.0008 * draw.lognormvariate(0, 0.3)
+        latencies.add(taken)
+        stretches[int(_STRETCHES * now / seconds)].add(taken)
+    answers = max(1, len(latencies))
     return Point(
-        "steps",
-        "locust",
-        "predict",
-        seconds,
-        latencies,
-        requests,
-        rate,
-        None,
-        errors,
-        None,
-        stages,
-        batch,
-        answers * service,
-        180 + 9000 * service * exp(draw.gauss(0, 0.05)),
-        0.2,
+        scenario="steps",
+        tool="locust",
+        protocol="predict",
+        seconds=max(seconds, *free),
+        latencies=latencies,
+        requests=requests,
+        offered=rate,
+        errors=dict(errors),
+        stages={
+            "read": 0.05,
+            "decode": 1.1,
+            "queue": 1000 * waited / answers,
+            "compute": 1000 * service - 1.1,
+            "transport": 0.8,
+        },
+        batches={1: answers} if rate * service < 1 else {1: answers // 2, 2: answers // 5, 4: answers // 40 + 1},
+        server_cpu_seconds=answers * service,
+        server_memory_mb=180 + 9000 * service * draw.gauss(1, 0.05),
+        generator_cpu_share=0.2,
+        stretches=stretches,
     )
