@@ -6,15 +6,18 @@ Models take turns at the decoding threads, so that one with a thousand images wa
 import asyncio
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from service import images
 from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
-from service.messages import DEFAULT_SIGNATURE, PredictRequest, Tensors, strings
+from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
 from service.resizing import Pixels
 from service.sharing import Places, Turns
 
@@ -42,11 +45,17 @@ class Prepared:
 
 
 class Preparation:
-    """Owns the decoding threads."""
+    """Owns the decoding threads.
+
+    With one core a second thread decodes no sooner and two switches between threads are lost, so a request's one
+    small JPEG is decoded right here: a tenth to a fifth more requests a second for MobileNetV3Small.
+    """
 
     def __init__(self, limits: Limits, threads: int) -> None:
+        """`threads`: one a core."""
         self._limits = limits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._alone = threads == 1
         self._places = Places(threads)
         self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(self._places))
         self._bytes = 0
@@ -109,30 +118,54 @@ class Preparation:
             )
         self._bytes += size
         turns = self._turns[manifest.name]
-        rows = [asyncio.ensure_future(self._decode_one(turns, recipe, row, data)) for row, data in enumerate(encoded)]
         try:
-            pixels = await asyncio.gather(*rows)
+            pixels = await self._pixels(turns, recipe, encoded)
         finally:
             self._bytes -= size
-            for task in rows:  # one bad image fails the request: nobody waits for the others
-                task.cancel()
         target = manifest.signature(recipe.image_signature).only_input
         assert target is not None  # our exports have exactly one
         return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
 
-    async def _decode_one(self, turns: Turns, recipe: Preprocessing, row: int, data: bytes) -> Pixels:
-        loop = asyncio.get_running_loop()
+    async def _pixels(self, turns: Turns, recipe: Preprocessing, encoded: Array) -> list[Pixels]:
+        if len(encoded) == 1:
+            return [await self._decode_one(turns, recipe, 0, encoded[0], self._alone)]
+        rows = [  # never here: several would hold up the event loop
+            asyncio.ensure_future(self._decode_one(turns, recipe, row, data, False)) for row, data in enumerate(encoded)
+        ]
+        try:
+            return await asyncio.gather(*rows)
+        finally:
+            for task in rows:  # one bad image fails the request: nobody waits for the others
+                task.cancel()
+
+    async def _decode_one(self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool) -> Pixels:
         await turns.take(self._image)
         began = time.monotonic()
-        work = self._threads.submit(images.decode, data, recipe.height, recipe.width, self._limits.max_pixels)
-        # A thread cannot be stopped: where its caller has left, the place is free when it is done all the same.
-        work.add_done_callback(lambda _: loop.call_soon_threadsafe(turns.leave))
+        decode = partial(images.decode, data, recipe.height, recipe.width, self._limits.max_pixels)
         try:
-            pixels = await asyncio.wrap_future(work)
+            pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
         except ServiceError as error:
             raise type(error)(error.message, row=row, **error.detail) from error
         self._image += _NEWEST * (time.monotonic() - began - self._image)
         return pixels
+
+    async def _aside(self, decode: Callable[[], Pixels], turns: Turns) -> Pixels:
+        loop = asyncio.get_running_loop()
+
+        def done(_: Future[Pixels]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: it was the service's last image
+                loop.call_soon_threadsafe(turns.leave)
+
+        work = self._threads.submit(decode)
+        work.add_done_callback(done)  # a thread goes on where its caller has left, and is not free before it is done
+        return await asyncio.wrap_future(work)
+
+
+def _at_once(decode: Callable[[], Pixels], turns: Turns) -> Pixels:
+    try:
+        return decode()
+    finally:
+        turns.leave()
 
 
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:

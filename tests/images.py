@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 
-def encode(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
+def encode(pixels: NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """`options` are those of Pillow for the format."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
+    Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 
 

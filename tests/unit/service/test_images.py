@@ -208,6 +208,13 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
     assert time.monotonic() - started < 5
 
 
+def test_quick_is_a_jpeg_of_few_pixels_in_one_pass() -> None:
+    assert images.quick(JPEG)
+    progressive, large = encode(PHOTO, "JPEG", progressive=True), encode(PHOTO.resize((1000, 1000)), "JPEG")
+    for other in (b"", b"\xff\xd8\xff", JPEG[:30], encode(PHOTO, "PNG"), progressive, large):
+        assert not images.quick(other)
+
+
 def test_scans_of_usual_files_are_few() -> None:
     assert images._scans(JPEG) == 1
     assert 5 < images._scans(encode(PHOTO, "JPEG", progressive=True)) < 20

@@ -1,4 +1,4 @@
-"""Decoding threads: what nobody waits for is not decoded, and a thread that still works is not free."""
+"""Decoding: where it runs, what nobody waits for is not decoded, and a thread that still works is not free."""
 
 import asyncio
 import threading
@@ -24,7 +24,9 @@ MANIFEST = Manifest(
     preprocessing=Preprocessing(8, 8),
     checked=True,
 )
-IMAGE = encode(photo())
+IMAGE = encode(photo(), "JPEG")
+ASIDE = encode(photo(), "JPEG", progressive=True)
+LARGE = encode(np.tile(photo(), (2, 2, 1)), "JPEG")
 
 
 def request(*encoded: bytes) -> PredictRequest:
@@ -77,12 +79,12 @@ async def test_a_thread_that_still_works_for_nobody_is_not_free(
         return real(data, *limits)
 
     monkeypatch.setattr(images, "decode", stuck)
-    left = asyncio.create_task(preparation.prepare(MANIFEST, request(IMAGE)))
+    left = asyncio.create_task(preparation.prepare(MANIFEST, request(ASIDE)))
     await asyncio.to_thread(began.wait, 10)
     left.cancel()
     with pytest.raises(asyncio.CancelledError):
         await left
-    others = [asyncio.create_task(preparation.prepare(MANIFEST, request(IMAGE))) for _ in range(2)]
+    others = [asyncio.create_task(preparation.prepare(MANIFEST, request(ASIDE))) for _ in range(2)]
     await asyncio.sleep(0.05)
     assert len(at_once) == 1 and not any(other.done() for other in others)
     go_on.set()
@@ -96,3 +98,39 @@ async def test_what_waits_to_be_decoded_is_bounded_in_bytes(preparation: Prepara
         await preparation.prepare(MANIFEST, request(IMAGE))
     await full
     await preparation.prepare(MANIFEST, request(IMAGE))
+
+
+@pytest.mark.parametrize(
+    ("encoded", "threads", "here"),
+    [
+        ([IMAGE], 1, True),
+        ([IMAGE], 2, False),
+        ([IMAGE, IMAGE], 1, False),
+        ([ASIDE], 1, False),
+        ([LARGE], 1, False),
+        ([encode(photo(), "PNG")], 1, False),
+    ],
+    ids=["one small JPEG", "two cores", "several", "progressive", "large", "PNG"],
+)
+async def test_with_one_core_a_small_jpeg_needs_no_thread(
+    monkeypatch: pytest.MonkeyPatch, encoded: list[bytes], threads: int, here: bool
+) -> None:
+    where = []
+    real = images.decode
+
+    def seen(data: bytes, *limits: int) -> object:
+        where.append(threading.current_thread() is threading.main_thread())
+        return real(data, *limits)
+
+    monkeypatch.setattr(images, "decode", seen)
+    preparation = Preparation(Limits(1000, 10_000_000, 10_000_000), threads)
+    await preparation.prepare(MANIFEST, request(*encoded))
+    preparation.close()
+    assert where == [here] * len(encoded)
+
+
+async def test_a_broken_jpeg_takes_no_place_for_good(preparation: Preparation) -> None:
+    for _ in range(3):
+        with pytest.raises(InvalidInput):
+            await preparation.prepare(MANIFEST, request(IMAGE[: len(IMAGE) // 2]))
+    await asyncio.wait_for(preparation.prepare(MANIFEST, request(IMAGE)), 10)
