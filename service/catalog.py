@@ -11,12 +11,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
 
 from service.backends.base import Backend, Loaded
 from service.batching import Batcher
-from service.errors import InvalidInput, NotFound, NotReady
+from service.errors import NotReady
+from service.lookup import Model, find, unknown
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.servable import Servable, State, Status
@@ -24,15 +24,6 @@ from service.warming import warm
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 30.0  # seconds of loading between two signs of life in the log
-
-
-@dataclass(eq=False)
-class _Model:
-    """One name: the versions that answer, what is known of all, and the fingerprints that failed."""
-
-    servables: dict[int, Servable] = field(default_factory=dict)
-    statuses: dict[int, Status] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)
 
 
 class Catalog:
@@ -51,7 +42,7 @@ class Catalog:
         """`shows` tells which models' names whoever asks may read in an error."""
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
         self._keep, self._needs_models, self._shows = keep, needs_models, shows
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, Model] = {}
         self._asked: set[str] = set()
         self._looking = asyncio.Lock()
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -123,12 +114,12 @@ class Catalog:
 
         Raises NotFound, saying what there is, or NotReady while it is loading.
         """
-        return self._resolve(ref).lease()
+        return find(self._models, ref, self.trouble, self._shows).lease()
 
     def statuses(self, name: str) -> list[Status]:
         """Every version ever seen of a model, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
-            raise self._unknown(ModelRef(name))
+            raise unknown(self._models, ModelRef(name), self._shows)
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
 
     def available(self) -> Mapping[str, list[int]]:
@@ -153,51 +144,6 @@ class Catalog:
         if self._retiring:
             await asyncio.wait(self._retiring)
 
-    def _resolve(self, ref: ModelRef) -> Servable:
-        model = self._models.get(ref.name)
-        if model is None:
-            if self.trouble:
-                raise NotReady(self.trouble)
-            if ref.label is not None:
-                known = self._names()
-                raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {known}")
-            raise self._unknown(ref)
-        if ref.label is not None:
-            return self._labelled(model, ref)
-        version = ref.version if ref.version is not None else max(model.servables, default=-1)
-        if version in model.servables:
-            return model.servables[version]
-        wanted = model.statuses.values() if ref.version is None else filter(None, [model.statuses.get(version)])
-        if any(status.state is State.LOADING for status in wanted):
-            raise NotReady(f"model {str(ref)!r} is still loading; ask again shortly")
-        available = sorted(model.servables, reverse=True)
-        reasons = [
-            f"; version {s.version} failed: {s.error}"
-            for s in model.statuses.values()
-            if s.error and version in (-1, s.version)
-        ]
-        raise NotFound(
-            f"Servable not found for request: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
-            available_versions=available,
-        )
-
-    def _labelled(self, model: _Model, ref: ModelRef) -> Servable:
-        """The newest version of a precision: every export carries its own as a label."""
-        by_label = {model.servables[version].manifest.precision: version for version in sorted(model.servables)}
-        if ref.label not in by_label:
-            known = sorted(label for label in by_label if label)
-            raise InvalidInput(
-                f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}", labels=known
-            )
-        return model.servables[by_label[ref.label]]
-
-    def _unknown(self, ref: ModelRef) -> NotFound:
-        models = self._names()
-        return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {models}", models=models)
-
-    def _names(self) -> list[str]:
-        return [name for name in self.available() if self._shows(name)]
-
     async def _look(self) -> None:
         async with self._looking:
             try:
@@ -216,7 +162,7 @@ class Catalog:
         del self._following[name]
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
-        model = self._models.setdefault(name, _Model())
+        model = self._models.setdefault(name, Model())
         model.failed = {version: mark for version, mark in model.failed.items() if version in versions}
         wanted: set[int] = set()
         for version in sorted(versions, reverse=True):
@@ -229,7 +175,7 @@ class Catalog:
         for version in model.servables.keys() - wanted:
             self._retire(model, model.servables.pop(version))
 
-    async def _load(self, name: str, model: _Model, version: int, fingerprint: str) -> bool:
+    async def _load(self, name: str, model: Model, version: int, fingerprint: str) -> bool:
         if model.failed.get(version) == fingerprint:
             return False
         old = model.servables.get(version)
@@ -258,12 +204,12 @@ class Catalog:
             self._retire(model, old)
         return True
 
-    def _retire(self, model: _Model, servable: Servable) -> None:
+    def _retire(self, model: Model, servable: Servable) -> None:
         task = asyncio.get_running_loop().create_task(self._unload(model, servable))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def _unload(self, model: _Model, servable: Servable) -> None:
+    async def _unload(self, model: Model, servable: Servable) -> None:
         name, version = servable.manifest.name, servable.manifest.version
         replaced = version in model.servables
         if not replaced:
@@ -274,7 +220,7 @@ class Catalog:
             self._set(name, model, Status(version, State.END))
         _log.info("%s/%d is unloaded", name, version)
 
-    def _set(self, name: str, model: _Model, status: Status) -> None:
+    def _set(self, name: str, model: Model, status: Status) -> None:
         previous = model.statuses.get(status.version)
         model.statuses[status.version] = status
         self._metrics.state(ModelRef(name, status.version), status.state, previous.state if previous else None)

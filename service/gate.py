@@ -61,7 +61,7 @@ class Gate:
             _asking.set(_valid(key).digest)
         except Unauthenticated:
             if needed:
-                self._metrics.unauthenticated(protocol)
+                self._metrics.guards.unauthenticated(protocol)
                 raise
 
     def authorise(self, model: str) -> None:
@@ -87,7 +87,7 @@ class Gate:
             return
         bucket = self._buckets.get(key)
         wait = bucket.take() if bucket is not None else 0.0
-        self._metrics.asked(key.name, limited=wait > 0)
+        self._metrics.guards.asked(key.name, limited=wait > 0)
         if wait > 0:
             raise RateLimited(
                 f"the key {key.name!r} may ask {key.rate:g} predictions a second; ask again in {wait:.3g} s",

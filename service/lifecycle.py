@@ -69,7 +69,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     grpc_port = reserved.getsockname()[1]
     core = build(settings, worker)
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
-    refused = core.metrics.refused_connection
+    refused = core.metrics.guards.refused_connection
     http = HttpServer(app, listener, _GRACE, _connection_limits(settings), refused, core.tls)
     address, limits = ports.address(settings.host, grpc_port), _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, address, limits, core.tls, shared=worker is not None)

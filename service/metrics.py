@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.current import OK, Current
+from service.guard_metrics import GuardMetrics
 from service.messages import ModelRef, PredictResult
 from service.process_metrics import ProcessMetrics
 from service.replica_metrics import ReplicaMetrics
@@ -48,6 +49,7 @@ class Metrics:
             self._page = CollectorRegistry()
             MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
         self._page.register(ProcessMetrics(shared.parent if shared else None))
+        self.guards = GuardMetrics(self._registry)
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
         self._requests = Counter(
@@ -113,25 +115,6 @@ class Metrics:
             *("model", "version", "state"),
         )
         self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
-        self._keys = self._counter(
-            "model_server_key_predictions",
-            "Predictions asked with each API key: admitted, or past the key's rate.",
-            *("key", "outcome"),
-        )
-        self._unauthenticated = self._counter(
-            "model_server_unauthenticated", "Requests refused for want of a valid API key.", "protocol"
-        )
-        self._refused = self._counter(
-            "model_server_connections_refused", "HTTP connections ended before they could ask, by reason.", "reason"
-        )
-        self._reloads = self._counter(
-            "model_server_reloads", "Contents of watched files, put in force or refused.", "what", "outcome"
-        )
-        self._files_refused = self._gauge(
-            "model_server_files_refused",
-            "1 while watched files hold something that cannot be used and the earlier content stays in force.",
-            "what",
-        )
         self._queues: dict[ModelRef, Callable[[], int]] = {}
         self._answers: dict[tuple[ModelRef, str], _Answers] = {}
         self._worker_starts.inc()
@@ -163,19 +146,6 @@ class Metrics:
         answers.response_bytes.observe(sent)
         if render is not None:
             answers.stages["render"].observe(render)
-
-    def asked(self, key: str, limited: bool) -> None:
-        self._keys.labels(key, "rate_limited" if limited else "admitted").inc()
-
-    def unauthenticated(self, protocol: str) -> None:
-        self._unauthenticated.labels(protocol).inc()
-
-    def refused_connection(self, reason: str) -> None:
-        self._refused.labels(reason).inc()
-
-    def reloaded(self, what: str, in_force: bool) -> None:
-        self._reloads.labels(what, "in_force" if in_force else "refused").inc()
-        self._files_refused.labels(what).set(not in_force)
 
     def batches(self, ref: ModelRef) -> "Batches":
         """What one version's batcher tells of its rows."""
@@ -217,9 +187,6 @@ class Metrics:
         self.refresh()
         encode, content_type = choose_encoder(accept)
         return encode(self._page), content_type
-
-    def _counter(self, name: str, says: str, *labels: str) -> Counter:
-        return Counter(name, says, labels, registry=self._registry)
 
     def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
         """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""

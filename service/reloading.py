@@ -35,7 +35,7 @@ class Reloading:
         contents = self._read()
         self._apply(contents)
         self._in_force = contents
-        self._metrics.reloaded(self._what, in_force=True)
+        self._metrics.guards.reloaded(self._what, in_force=True)
 
     async def watch(self) -> None:
         """Until cancelled. What cannot be used is logged once, and what is in force stays."""
@@ -65,18 +65,18 @@ class Reloading:
             self._refuse(error, contents)
             return
         self._in_force, self._refused = contents, None
-        self._metrics.reloaded(self._what, in_force=True)
+        self._metrics.guards.reloaded(self._what, in_force=True)
         _log.info("new %s in force", self._what)
 
     def _back(self) -> None:
         self._refused = None
-        self._metrics.reloaded(self._what, in_force=True)
+        self._metrics.guards.reloaded(self._what, in_force=True)
         _log.info("the %s on disk are those in force again", self._what)
 
     def _refuse(self, error: ReloadError, mark: object) -> None:
         if self._refused != mark:
             self._refused = mark
-            self._metrics.reloaded(self._what, in_force=False)
+            self._metrics.guards.reloaded(self._what, in_force=False)
             _log.error("%s; the earlier %s stay in force", error, self._what)
 
     def _read(self) -> Contents:

@@ -1,0 +1,54 @@
+"""The Prometheus series of the guards: keys, connections, and the files they are rotated in."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class GuardMetrics:
+    """Names, labels and units are the public interface of dashboards: add, do not rename."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._keys = Counter(
+            "model_server_key_predictions",
+            "Predictions asked with each API key: admitted, or past the key's rate.",
+            ("key", "outcome"),
+            registry=registry,
+        )
+        self._unauthenticated = Counter(
+            "model_server_unauthenticated",
+            "Requests refused for want of a valid API key.",
+            ("protocol",),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "model_server_connections_refused",
+            "HTTP connections ended before they could ask, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "model_server_reloads",
+            "Contents of watched files, put in force or refused.",
+            ("what", "outcome"),
+            registry=registry,
+        )
+        self._files_refused = Gauge(
+            "model_server_files_refused",
+            "1 while watched files hold something that cannot be used and the earlier content stays in force; with "
+            "several workers, how many of them saw it.",
+            ("what",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+
+    def asked(self, key: str, limited: bool) -> None:
+        self._keys.labels(key, "rate_limited" if limited else "admitted").inc()
+
+    def unauthenticated(self, protocol: str) -> None:
+        self._unauthenticated.labels(protocol).inc()
+
+    def refused_connection(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
+    def reloaded(self, what: str, in_force: bool) -> None:
+        self._reloads.labels(what, "in_force" if in_force else "refused").inc()
+        self._files_refused.labels(what).set(not in_force)

@@ -1,0 +1,72 @@
+"""Which loaded version a reference means, or why there is none."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from service.errors import InvalidInput, NotFound, NotReady
+from service.messages import ModelRef
+from service.servable import Servable, State, Status
+
+Shows = Callable[[str], bool]
+"""Whether whoever asks may read a model's name in an error."""
+
+
+@dataclass(eq=False)
+class Model:
+    """One name: the versions that answer, what is known of all, and the fingerprints that failed."""
+
+    servables: dict[int, Servable] = field(default_factory=dict)
+    statuses: dict[int, Status] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:
+    """`trouble` is why nothing can be answered yet, empty where something can.
+
+    Raises NotFound or InvalidInput, saying what there is, or NotReady while it is loading.
+    """
+    model = models.get(ref.name)
+    if model is None:
+        if trouble:
+            raise NotReady(trouble)
+        if ref.label is not None:
+            known = _names(models, shows)
+            raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {known}")
+        raise unknown(models, ref, shows)
+    if ref.label is not None:
+        return _labelled(model, ref)
+    version = ref.version if ref.version is not None else max(model.servables, default=-1)
+    if version in model.servables:
+        return model.servables[version]
+    wanted = model.statuses.values() if ref.version is None else filter(None, [model.statuses.get(version)])
+    if any(status.state is State.LOADING for status in wanted):
+        raise NotReady(f"model {str(ref)!r} is still loading; ask again shortly")
+    available = sorted(model.servables, reverse=True)
+    reasons = [
+        f"; version {s.version} failed: {s.error}"
+        for s in model.statuses.values()
+        if s.error and version in (-1, s.version)
+    ]
+    raise NotFound(
+        f"Servable not found for request: {ref.as_servable()}; available versions: {available}{''.join(reasons)}",
+        available_versions=available,
+    )
+
+
+def unknown(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFound:
+    """The error for a name that no model has."""
+    names = _names(models, shows)
+    return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
+
+
+def _labelled(model: Model, ref: ModelRef) -> Servable:
+    """The newest version of a precision: every export carries its own as a label."""
+    by_label = {model.servables[version].manifest.precision: version for version in sorted(model.servables)}
+    if ref.label not in by_label:
+        known = sorted(label for label in by_label if label)
+        raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}", labels=known)
+    return model.servables[by_label[ref.label]]
+
+
+def _names(models: Mapping[str, Model], shows: Shows) -> list[str]:
+    return [name for name in sorted(models) if models[name].servables and shows(name)]
