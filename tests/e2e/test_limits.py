@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,25 @@ def everything(wire: socket.socket) -> bytes:
     return received
 
 
+@contextmanager
+def trickling(wire: socket.socket) -> Iterator[None]:
+    """One more byte always comes in time: no timeout between bytes would notice."""
+    stop = threading.Event()
+
+    def send() -> None:
+        with suppress(OSError):
+            while not stop.wait(0.2):
+                wire.sendall(b"x")
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def refusal(raw: bytes, status: int) -> dict[str, str]:
     head, _, body = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), raw[:300]
@@ -96,24 +115,12 @@ def growth(service: Service, work: Callable[[], None]) -> int:
 
 
 def test_headers_that_trickle_are_given_up(service: Service) -> None:
-    """One more byte always comes in time: no timeout between bytes would notice."""
     before = refused(service, "slow_headers")
     with connect(service) as wire:
         wire.sendall(b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\n")
-        started, stop = time.monotonic(), threading.Event()
-
-        def trickle() -> None:
-            while not stop.wait(0.2):
-                try:
-                    wire.sendall(b"x")
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=trickle)
-        thread.start()
-        raw = everything(wire)
-        stop.set()
-        thread.join()
+        started = time.monotonic()
+        with trickling(wire):
+            raw = everything(wire)
     error = refusal(raw, 408)
     assert error["code"] == "DEADLINE" and "headers" in error["message"]
     assert HEADER_SECONDS < time.monotonic() - started < HEADER_SECONDS + 5
@@ -136,20 +143,9 @@ def test_a_slow_head_after_a_good_request_is_given_up_too(service: Service) -> N
 def test_bodies_that_trickle_are_given_up_on_every_route(service: Service, path: str) -> None:
     with connect(service) as wire:
         wire.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode())
-        started, stop = time.monotonic(), threading.Event()
-
-        def trickle() -> None:
-            while not stop.wait(0.2):
-                try:
-                    wire.sendall(b"x")
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=trickle)
-        thread.start()
-        raw = everything(wire)
-        stop.set()
-        thread.join()
+        started = time.monotonic()
+        with trickling(wire):
+            raw = everything(wire)
     assert raw.startswith(b"HTTP/1.1 504") and b"did not arrive within 2 s" in raw
     assert BODY_SECONDS < time.monotonic() - started < BODY_SECONDS + 5
 
