@@ -95,6 +95,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     awaited = worker.awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None
     predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
+    metrics.follow_readiness(lambda: not predictor.trouble)
     access = Access(metrics, settings.access_log)
     return Core(catalog, preparation, predictor, metrics, access, tracing, routes, gate, tls, rotations)
 

@@ -164,6 +164,9 @@ class Catalog:
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, Model())
         model.failed = {version: mark for version, mark in model.failed.items() if version in versions}
+        for status in model.statuses.values():
+            if status.error and status.version not in versions:
+                self._metrics.versions.failed(ModelRef(name, status.version), False)
         wanted: set[int] = set()
         for version in sorted(versions, reverse=True):
             if len(wanted) == self._keep:
@@ -193,12 +196,14 @@ class Catalog:
                 model.failed[version] = fingerprint
             state = State.END if old is None else State.AVAILABLE  # the old one under this number goes on
             self._set(name, model, Status(version, state, str(error)))
+            self._metrics.versions.failed(ModelRef(name, version), True)
             _log.error("%s/%d was not loaded: %s", name, version, error)
             return False
         servable = Servable(loaded, self._batcher(loaded), fingerprint)
         model.servables[version] = servable
-        self._metrics.loaded(servable.ref, lambda: servable.batcher.queued_rows)
+        self._metrics.versions.loaded(servable.ref, lambda: servable.batcher.queued_rows)
         self._set(name, model, Status(version, State.AVAILABLE))
+        self._metrics.versions.failed(servable.ref, False)
         _log.info("%s/%d is available", name, version)
         if old is not None:
             self._retire(model, old)
@@ -216,11 +221,11 @@ class Catalog:
             self._set(name, model, Status(version, State.UNLOADING))
         await servable.retire()
         if not replaced and version not in model.servables:
-            self._metrics.unloaded(servable.ref)
+            self._metrics.versions.unloaded(servable.ref)
             self._set(name, model, Status(version, State.END))
         _log.info("%s/%d is unloaded", name, version)
 
     def _set(self, name: str, model: Model, status: Status) -> None:
         previous = model.statuses.get(status.version)
         model.statuses[status.version] = status
-        self._metrics.state(ModelRef(name, status.version), status.state, previous.state if previous else None)
+        self._metrics.versions.state(ModelRef(name, status.version), status.state, previous.state if previous else None)

@@ -19,6 +19,7 @@ from service.messages import ModelRef, PredictResult
 from service.process_metrics import ProcessMetrics
 from service.replica_metrics import ReplicaMetrics
 from service.route_metrics import RouteMetrics
+from service.version_metrics import VersionMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -52,6 +53,7 @@ class Metrics:
         self.guards = GuardMetrics(self._registry)
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
+        self.versions = VersionMetrics(self._gauge, series_stay=shared is not None)
         self._requests = Counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
@@ -108,15 +110,12 @@ class Metrics:
         self._worker_starts = Counter(
             "model_server_worker_starts", "Starts of worker processes, restarts among them.", registry=self._registry
         )
-        self._queue_rows = self._gauge("model_server_queue_rows", "Rows waiting for a free slot.", "model", "version")
-        self._states = self._gauge(
-            "model_server_version_state",
-            "1 for the state a version is in; with several workers, how many of them have it in that state.",
-            *("model", "version", "state"),
+        self._ready = self._gauge(
+            "model_server_ready", "1 while /readyz says yes; with several workers, how many of them say so."
         )
         self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
-        self._queues: dict[ModelRef, Callable[[], int]] = {}
         self._answers: dict[tuple[ModelRef, str], _Answers] = {}
+        self._says_ready: Callable[[], bool] = bool
         self._worker_starts.inc()
         self._in_flight.set(0)
 
@@ -159,27 +158,15 @@ class Metrics:
     def coalesced(self, ref: ModelRef) -> None:
         self._coalesced.labels(ref.name, str(ref.version)).inc()
 
-    def loaded(self, ref: ModelRef, queued_rows: Callable[[], int]) -> None:
-        """Starts to report a version's queue."""
-        self._queues[ref] = queued_rows
-
-    def unloaded(self, ref: ModelRef) -> None:
-        del self._queues[ref]
-        series = self._queue_rows.labels(ref.name, str(ref.version))
-        if self._shared is None:
-            self._queue_rows.remove(ref.name, str(ref.version))
-        else:  # a series in a file stays
-            series.set(0)
-
-    def state(self, ref: ModelRef, state: str, previous: str | None) -> None:
-        if previous is not None and previous != state:
-            self._states.labels(ref.name, str(ref.version), previous).set(0)
-        self._states.labels(ref.name, str(ref.version), state).set(1)
+    def follow_readiness(self, ready: Callable[[], bool]) -> None:
+        self._says_ready = ready
 
     def refresh(self) -> None:
-        """Looks at queues and replicas. A page does so itself; with several workers the others' want to know too."""
-        for ref, queued_rows in self._queues.items():
-            self._queue_rows.labels(ref.name, str(ref.version)).set(queued_rows())
+        """Looks at readiness, queues and replicas. A page does so itself; with several workers the others' want to
+        know too.
+        """
+        self._ready.set(self._says_ready())
+        self.versions.refresh()
         self.replicas.refresh()
 
     def page(self, accept: str = "") -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import tempfile
@@ -23,9 +24,25 @@ _log = logging.getLogger(__name__)
 
 
 def cores() -> int:
-    """Processors this process may use: its share of them where several workers divide them up."""
-    allowed = len(os.sched_getaffinity(0))
+    """Processors this process may use: no more than its container's limit, and its share where several workers divide
+    them up. A limit is no affinity: threads for all of a node's processors would use it up early in each period, and
+    then stand still together.
+    """
+    allowed = max(1, math.ceil(min(len(os.sched_getaffinity(0)), cpu_limit())))
     return min(allowed, int(os.environ.get(SHARE, allowed)))
+
+
+def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors that the control group allows, Kubernetes' `limits.cpu`; infinite where it sets no limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()  # version 2
+    except (OSError, ValueError):
+        try:
+            files = (root / "cpu" / name for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+            quota, period = (file.read_text(encoding="ascii").strip() for file in files)
+        except OSError:
+            return math.inf
+    return int(quota) / int(period) if quota.isdigit() and int(period) else math.inf  # "max", or -1
 
 
 def machine() -> str:

@@ -34,6 +34,7 @@ def test_a_missing_repository_is_waited_for(tmp_path: Path, lenet5_repository: P
         service.wait_until(lambda: "cannot be read" in service.log())
         reply = httpx.get(f"{service.url}/readyz")
         assert reply.status_code == 503 and "cannot be read" in reply.json()["reason"]
+        assert "model_server_ready 0.0" in httpx.get(f"{service.url}/metrics").text
         assert httpx.get(f"{service.url}/healthz").status_code == 200
         refused = httpx.post(f"{service.url}/predict/lenet5", content=digit)
         assert refused.status_code == 503 and "python -m export" in refused.json()["error"]["message"]

@@ -39,7 +39,9 @@ def test_metrics_count_what_happened(client: httpx.Client, samples: dict[str, by
     page = client.get("/metrics").text
     assert "invented-by-a-client" not in page
     assert 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"} 1.0' in page
+    assert 'model_server_version_failed{model="lenet5",version="1"} 0.0' in page
     assert 'model_server_queue_rows{model="lenet5",version="1"} 0.0' in page
+    assert "model_server_ready 1.0" in page
 
 
 def test_docs_need_no_network(client: httpx.Client) -> None:

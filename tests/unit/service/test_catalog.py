@@ -83,6 +83,31 @@ async def test_a_broken_version_never_replaces_a_working_one() -> None:
     assert target.available() == {"m": [2]}
 
 
+async def test_a_version_that_cannot_be_loaded_is_told_of_until_it_goes_or_loads() -> None:
+    def failed() -> list[str]:
+        page = metrics.page()[0].decode()
+        return [
+            line for line in page.splitlines() if line.startswith("model_server_version_failed") and line[-3:] == "1.0"
+        ]
+
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=2, needs_models=True
+    )
+    backend.add("m", 1)
+    backend.versions["m", 2] = ValueError("half a file")
+    backend.versions["m", 3] = ValueError("another half")
+    await target.sync()
+    assert failed() == [f'model_server_version_failed{{model="m",version="{number}"}} 1.0' for number in (3, 2)]
+    del backend.versions["m", 2]
+    await target.sync()
+    assert failed() == ['model_server_version_failed{model="m",version="3"} 1.0']
+    backend.add("m", 3)
+    backend.fingerprints["m", 3] = "repaired"
+    await target.sync()
+    assert failed() == [] and target.available() == {"m": [3, 1]}
+
+
 async def test_a_version_that_changes_on_disk_is_loaded_again_under_its_number() -> None:
     backend = FakeBackend()
     old = backend.add("m", 1)

@@ -1,13 +1,14 @@
 """What was measured on this machine: found again, and never a reason to fail."""
 
 import logging
+import math
 from pathlib import Path
 
 import pytest
 
 from service.backends import arranging
 from service.manifest import TFLITE, Profile
-from service.profiles import ProfileStore, cores, machine
+from service.profiles import ProfileStore, cores, cpu_limit, machine
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,29 @@ def test_a_user_without_a_home_gets_a_temporary_folder(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "expanduser", homeless)
     assert ProfileStore.at(Path("~/.cache/image-model-server")).folder.name == "image-model-server"
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({}, math.inf),
+    ],
+    ids=["version 2", "version 2, none", "version 1", "version 1, none", "no control groups"],
+)
+def test_a_containers_limit_is_the_control_groups(files: dict[str, str], limit: float, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_limit(tmp_path) == limit
+
+
+def test_no_more_cores_than_the_limit_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.profiles.os.sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr("service.profiles.cpu_limit", lambda: 3.5)
+    assert cores() == 4
+    monkeypatch.setattr("service.profiles.cpu_limit", lambda: 0.1)
+    assert cores() == 1

@@ -1,0 +1,56 @@
+"""The Prometheus series of versions: the states they are in, what waits for them."""
+
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+
+from service.messages import ModelRef
+
+
+class VersionMetrics:
+    """Names, labels and units are the public interface of dashboards: add, do not rename."""
+
+    def __init__(self, gauge: Callable[..., Gauge], *, series_stay: bool) -> None:
+        """`series_stay` where several workers keep them in files, from which none can be removed."""
+        self._series_stay = series_stay
+        self._queue_rows = gauge("model_server_queue_rows", "Rows waiting for a free slot.", "model", "version")
+        self._states = gauge(
+            "model_server_version_state",
+            "1 for the state a version is in; with several workers, how many of them have it in that state.",
+            *("model", "version", "state"),
+        )
+        self._failed = gauge(
+            "model_server_version_failed",
+            "1 while a version that lies in the repository cannot be loaded; its log line says why. With several "
+            "workers, how many of them cannot.",
+            *("model", "version"),
+        )
+        self._queues: dict[ModelRef, Callable[[], int]] = {}
+
+    def loaded(self, ref: ModelRef, queued_rows: Callable[[], int]) -> None:
+        """Starts to report a version's queue."""
+        self._queues[ref] = queued_rows
+
+    def unloaded(self, ref: ModelRef) -> None:
+        del self._queues[ref]
+        if self._series_stay:
+            self._queue_rows.labels(*_labels(ref)).set(0)
+        else:
+            self._queue_rows.remove(*_labels(ref))
+
+    def state(self, ref: ModelRef, state: str, previous: str | None) -> None:
+        if previous is not None and previous != state:
+            self._states.labels(*_labels(ref), previous).set(0)
+        self._states.labels(*_labels(ref), state).set(1)
+
+    def failed(self, ref: ModelRef, failed: bool) -> None:
+        """Whether what lies there could not be loaded; False too once it lies there no more."""
+        self._failed.labels(*_labels(ref)).set(failed)
+
+    def refresh(self) -> None:
+        for ref, queued_rows in self._queues.items():
+            self._queue_rows.labels(*_labels(ref)).set(queued_rows())
+
+
+def _labels(ref: ModelRef) -> tuple[str, str]:
+    return ref.name, str(ref.version)
