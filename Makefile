@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow check bench bench-gateway simulation overload lock clean
+.PHONY: k8s-check help serve test test-slow check bench bench-gateway simulation overload lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test-slow: .venv/installed ## exports and quantization of large networks, for re
 
 check: .venv/installed ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+k8s-check: .venv/installed ## every overlay in k8s/: rendered, against Kubernetes' schemas, our rules and the real flags
+	@$(BIN)/python -m k8s.check
 
 simulation: .venv/installed ## the batcher against latency profiles in virtual time; writes docs/batching.md
 	@$(BIN)/python -m loadtest.simulation

@@ -24,10 +24,10 @@ from service.settings import Settings
 from service.worker import Worker
 
 _log = logging.getLogger("service")
-_GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
+GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
 _ROUTES_POLL = 1.0  # seconds between looks at the file of routes
 _REPORT = 0.25  # seconds between a worker's reports to the others
-_UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
+UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
 
 class _Stop:
@@ -70,7 +70,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     core = build(settings, worker)
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
     refused = core.metrics.guards.refused_connection
-    http = HttpServer(app, listener, _GRACE, _connection_limits(settings), refused, core.tls)
+    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, core.tls)
     address, limits = ports.address(settings.host, grpc_port), _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, address, limits, core.tls, shared=worker is not None)
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
@@ -94,16 +94,16 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
-    await asyncio.gather(http.stop(), rpc.stop(_GRACE, lambda: core.predictor.in_flight))
+    await asyncio.gather(http.stop(), rpc.stop(GRACE, lambda: core.predictor.in_flight))
     for rotation in rotating:
         rotation.cancel()
     if reporting is not None:
         reporting.cancel()
     core.preparation.close()
     try:
-        await asyncio.wait_for(core.catalog.close(), _UNLOAD)
+        await asyncio.wait_for(core.catalog.close(), UNLOAD)
     except TimeoutError:
-        _log.error("a model did not unload within %.0f s; leaving without it", _UNLOAD)
+        _log.error("a model did not unload within %.0f s; leaving without it", UNLOAD)
     if core.tracing is not None:
         await asyncio.to_thread(core.tracing.close)
     _log.info("drained")
