@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from loadtest.report import samples, sections, wording
+from loadtest.report import budgets, samples, sections, verdict, wording
 from loadtest.report.charts import bubbles, curves, rows
+from loadtest.report.charts.changes import changes
 from loadtest.report.charts.chart import Chart
+from loadtest.report.comparison import Comparison
 from loadtest.report.findings import Finding, believable, failed, refused, unanswered
 from loadtest.results import Run
 
@@ -40,15 +42,15 @@ def _cpu_ms(finding: Finding) -> float | None:
     return 1000 * point.server_cpu_seconds / len(point.latencies)
 
 
-def render(run: Run, found: Sequence[Finding], comparison: str = "") -> str:
-    """`found`: what `findings` made of `run`; `comparison`: HTML of the comparison with another run."""
+def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = None) -> str:
+    """`found`: what `findings` made of `run`; `comparison`: of `run` with an older one."""
     title = f"{_interrupted(run, 'Interrupted: ')}{len(run.subjects)} architectures under load"
     body = [
         _banner(run),
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{run.started:%d %B %Y, %H:%M} UTC. {escape(_machine(run))}</p>',
         _cards(found),
-        comparison,
+        _compared(comparison),
         _method(run, found),
         "<h2>Architectures</h2>",
         f"<p>{_overview_words(found)}</p>",
@@ -71,6 +73,14 @@ def render(run: Run, found: Sequence[Finding], comparison: str = "") -> str:
         + "\n".join(part for part in body if part)
         + f"\n</main>\n<script>\n{_file('page.js')}</script>\n</body>\n</html>\n"
     )
+
+
+def _compared(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    metrics = dict.fromkeys(each.metric for each in comparison.changes if each.metric in budgets.LATENCIES)
+    charts = [changes(comparison.changes, metric) for metric in metrics]
+    return verdict.in_html(comparison) + "".join(_figure(chart) for chart in charts if chart is not None)
 
 
 def _file(name: str) -> str:

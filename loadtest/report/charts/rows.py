@@ -11,7 +11,7 @@ from loadtest.report.charts.scales import Linear, Log
 from loadtest.report.findings import Finding
 from loadtest.results import Capacity, Point
 
-_ROW, _HEAD, _FOOT = 22.0, 26.0, 40.0
+ROW, HEAD, FOOT = 22.0, 26.0, 40.0
 _SIZE = 12.0
 _BATCHES = ((1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, 10**9))
 _STAGES = ("read", "decode", "queue", "batch", "compute", "transport")
@@ -27,16 +27,16 @@ def capacity(found: Sequence[Finding]) -> Chart | None:
     words = f"The highest rate whose p99 stayed within {slos}, with its 95 % confidence interval."
 
     def draw(width: float) -> Canvas:
-        left, right = _margin([one.name for one, _ in shown], width), width - (92 if is_narrow(width) else 150)
-        bottom = _HEAD + _ROW * len(shown)
-        canvas = Canvas(width, bottom + _FOOT)
+        left, right = margin([one.name for one, _ in shown], width), width - (92 if is_narrow(width) else 150)
+        bottom = HEAD + ROW * len(shown)
+        canvas = Canvas(width, bottom + FOOT)
         ends = [max(edge, each.rate / 10) for _, each in shown for edge in (each.low, each.rate, each.high) if edge > 0]
         scale = Log.around(ends or [1.0], left, right, 1.3)
-        canvas.across(scale, _HEAD - 8, bottom, [wording.tick(each) for each in scale.ticks()])
+        canvas.across(scale, HEAD - 8, bottom, [wording.tick(each) for each in scale.ticks()])
         canvas.text(((left + right) / 2, bottom + 33), "requests/s", "axis", "middle")
         for row, (one, each) in enumerate(shown):
-            y = _HEAD + _ROW * (row + 0.5)
-            _name(canvas, one, left, y)
+            y = HEAD + ROW * (row + 0.5)
+            name(canvas, one.name, one.number, left, y)
             title = f"{one.name}: {_rate(each)}, {each.samples:,} requests"
             canvas.line(
                 (scale(max(each.low, scale.low)), y), (scale(each.high), y), f"interval {colour(0)}", one.number
@@ -65,13 +65,13 @@ def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Findi
     )
 
     def draw(width: float) -> Canvas:
-        left, right = _margin([one.name for one, _ in shown], width), width - (52 if is_narrow(width) else 130)
-        top = _HEAD + 22 * (2 if is_narrow(width) else 1)
-        canvas = Canvas(width, top + _ROW * len(shown) + 8)
+        left, right = margin([one.name for one, _ in shown], width), width - (52 if is_narrow(width) else 130)
+        top = HEAD + 22 * (2 if is_narrow(width) else 1)
+        canvas = Canvas(width, top + ROW * len(shown) + 8)
         _legend(canvas, kinds, width)
         for row, (one, point) in enumerate(shown):
-            y = top + _ROW * row
-            _name(canvas, one, left, y + _ROW / 2)
+            y = top + ROW * row
+            name(canvas, one.name, one.number, left, y + ROW / 2)
             parts = stages_of(point)
             whole = sum(parts.values())
             scale = Linear(whole, left, right)
@@ -80,7 +80,7 @@ def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Findi
                 wide = scale(parts.get(kind, 0.0)) - left
                 told = f"{one.name}: {kind} {wording.number(parts.get(kind, 0.0))} ms"
                 if wide > 0:
-                    canvas.bar((x, y + 3), (wide - 0.8, _ROW - 6), f"fill {stage_class(kind)}", one.number, told)
+                    canvas.bar((x, y + 3), (wide - 0.8, ROW - 6), f"fill {stage_class(kind)}", one.number, told)
                 if wide > 34:
                     percent = wording.share(parts[kind], whole)
                     canvas.text(
@@ -136,25 +136,25 @@ def batches(found: Sequence[Finding]) -> Chart | None:
     )
 
     def draw(width: float) -> Canvas:
-        left, right = _margin([one.name for one, _ in shown], width), width - (46 if is_narrow(width) else 150)
-        canvas = Canvas(width, _HEAD + _ROW * len(shown) + 8)
+        left, right = margin([one.name for one, _ in shown], width), width - (46 if is_narrow(width) else 150)
+        canvas = Canvas(width, HEAD + ROW * len(shown) + 8)
         last = max(size for _, point in shown for size in point.batches)
         columns = [(low, high) for low, high in _BATCHES if low <= last]
         wide = min(90.0, (right - left) / len(columns))
         for column, (low, high) in enumerate(columns):
             text = f"{low}" if low == high else f"{low}-{high}" if high < 10**9 else f"{low}+"
-            canvas.text((left + wide * (column + 0.5), _HEAD - 8), text, "tick", "middle")
-        canvas.text((left + wide * len(columns) + 8, _HEAD - 8), "mean", "tick")
+            canvas.text((left + wide * (column + 0.5), HEAD - 8), text, "tick", "middle")
+        canvas.text((left + wide * len(columns) + 8, HEAD - 8), "mean", "tick")
         for row, (one, point) in enumerate(shown):
-            y = _HEAD + _ROW * row
-            _name(canvas, one, left, y + _ROW / 2)
+            y = HEAD + ROW * row
+            name(canvas, one.name, one.number, left, y + ROW / 2)
             counts = Counter(point.batches)
             whole = counts.total()
             for column, (low, high) in enumerate(columns):
                 part = sum(count for size, count in counts.items() if low <= size <= high)
                 step = 0 if not part else 1 + min(4, int(5 * part / whole))
                 told = f"{one.name}: {part:,} of {whole:,} batches at {wording.load(point)}"
-                canvas.bar((left + wide * column + 1, y + 1), (wide - 2, _ROW - 2), f"heat h{step}", one.number, told)
+                canvas.bar((left + wide * column + 1, y + 1), (wide - 2, ROW - 2), f"heat h{step}", one.number, told)
                 if part:
                     at = (left + wide * (column + 0.5), y + 15)
                     canvas.text(at, wording.share(part, whole), f"on-h{step} small", "middle", 0, one.number)
@@ -175,26 +175,26 @@ def amounts(
         return None
 
     def draw(width: float) -> Canvas:
-        left, right = _margin([one.name for one, _ in shown], width), width - 60
-        canvas = Canvas(width, 8 + _ROW * len(shown) + 8)
+        left, right = margin([one.name for one, _ in shown], width), width - 60
+        canvas = Canvas(width, 8 + ROW * len(shown) + 8)
         scale = Linear(max(value for _, value in shown) or 1.0, left, right)
         for row, (one, value) in enumerate(shown):
-            y = 8 + _ROW * row
-            _name(canvas, one, left, y + _ROW / 2)
-            canvas.bar((left, y + 4), (scale(value) - left, _ROW - 8), f"fill {colour(0)}", one.number)
+            y = 8 + ROW * row
+            name(canvas, one.name, one.number, left, y + ROW / 2)
+            canvas.bar((left, y + 4), (scale(value) - left, ROW - 8), f"fill {colour(0)}", one.number)
             canvas.text((scale(value) + 6, y + 15), wording.number(value), "value", "start", 0, one.number)
         return canvas
 
     return Chart.drawn(key, title, words, draw)
 
 
-def _margin(names: Sequence[str], width: float) -> float:
+def margin(names: Sequence[str], width: float) -> float:
     """Room for the longest of the names."""
     longest = max(len(each) for each in names) * CHARACTER * _SIZE + 12
     return min(longest, width * 0.45)
 
 
-def _name(canvas: Canvas, finding: Finding, left: float, y: float) -> None:
+def name(canvas: Canvas, words: str, subject: int, left: float, y: float) -> None:
+    """Of a row, at the left of it, cut short where there is no room."""
     fits = int((left - 10) / (CHARACTER * _SIZE))
-    words = finding.name if len(finding.name) <= fits else f"{finding.name[: fits - 1]}…"
-    canvas.text((left - 10, y + 4), words, "row", "end", 0, finding.number)
+    canvas.text((left - 10, y + 4), words if len(words) <= fits else f"{words[: fits - 1]}…", "row", "end", 0, subject)

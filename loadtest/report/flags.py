@@ -1,0 +1,49 @@
+"""`--baseline` and `--budget`, for every command that ends in a report."""
+
+import argparse
+from pathlib import Path
+
+from loadtest.report.budgets import METRICS, Budget
+from loadtest.results import Run
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags, whose files and texts are judged while they are parsed: nobody measures first and hears of it then."""
+    parser.add_argument(
+        "--baseline",
+        type=_run,
+        metavar="FILE",
+        help="results.json of an older run: the report says what changed since, and what chance would do too",
+    )
+    parser.add_argument(
+        "--budget",
+        type=_budget,
+        action="append",
+        default=[],
+        metavar="METRIC=CHANGE%",
+        help="how much worse than --baseline a number may be, such as p99=+10%% or throughput=-5%% "
+        f"({', '.join(METRICS)}); may be given several times. Whatever is significantly past it ends the command "
+        "with exit code 1",
+    )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where the two do not go together."""
+    if arguments.budget and arguments.baseline is None:
+        raise ValueError("--budget compares with an older run: say which with --baseline results.json")
+
+
+def _run(text: str) -> Run:
+    try:
+        return Run.read(Path(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _budget(text: str) -> Budget:
+    try:
+        return Budget.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
