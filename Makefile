@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: k8s-check help serve test test-slow check bench bench-gateway simulation overload lock clean
+.PHONY: k8s-check help serve test test-slow check loadtest bench bench-gateway simulation overload lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service o
 
 bench-gateway: .venv/installed ## what the gateway adds to a call to its upstream; writes docs/gateway.md
 	@$(BIN)/python -m loadtest.gateway_overhead
+
+loadtest: .venv/installed ## every served model under load; writes build/loadtest/report.html (python -m loadtest --help has more)
+	@$(BIN)/python -m loadtest
 
 lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt

@@ -22,6 +22,20 @@ def describe() -> str:
     return f"{today}: {processor()}, {cores()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
 
 
+def facts() -> dict[str, str]:
+    """What -> which, for a report: `describe`, taken apart."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ("ai-edge-litert", "tensorflow", "fastapi", "uvicorn", "locust", "mlcommons-loadgen")
+    return {
+        "processor": processor(),
+        "cores": str(cores()),
+        "memory": f"{gib:.0f} GiB",
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
 def write_photo(path: Path) -> Path:
     """A real 640x427 photograph as a JPEG file: scikit-learn's `china.jpg`, encoded anew."""
     path.write_bytes(_photo())

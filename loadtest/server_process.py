@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from loadtest import processes
+
 _START_SECONDS = 120.0
 _WORKERS = 2
 _SETTLE_SECONDS = 30.0
 _LOOK = 0.2  # seconds between two looks
 _IDLE = 0.1  # of a core
+_LAST_LINES = 8
 
 
 class ServerProcess:
@@ -58,16 +62,50 @@ class ServerProcess:
         """Where images are posted."""
         return f"{self._base}{self._predict}"
 
+    @property
+    def base(self) -> str:
+        """http://host:port"""
+        return self._base
+
+    @property
+    def grpc(self) -> str:
+        """host:port of this service's gRPC, which is open once it is ready."""
+        found = re.search(r"gRPC on port (\d+)", self.log())
+        assert found is not None
+        return f"127.0.0.1:{found[1]}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def command(self) -> str:
+        """As one would type it."""
+        return shlex.join(["python", *self._command[1:]])
+
+    def log(self) -> str:
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
+    def death(self) -> str | None:
+        """How it ended, and the last it said; None while it runs."""
+        if (code := self._process.poll()) is None:
+            return None
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
+        last = self.log().splitlines()[-_LAST_LINES:]
+        return "\n  ".join([f"the service {how}; its last words:", *last])
+
     def __enter__(self) -> Self:
         self._log = tempfile.NamedTemporaryFile("w+")
         began = time.monotonic()
+        environment = {**os.environ, **self._environment}
+        # A session of its own: Ctrl-C is for who measures, and must not look like a server that dies.
         self._process = subprocess.Popen(
-            self._command, stderr=self._log, stdout=self._log, env={**os.environ, **self._environment}
+            self._command, stderr=self._log, stdout=self._log, env=environment, start_new_session=True
         )
         try:
             while not self._ready():
                 if self._process.poll() is not None or time.monotonic() - began > self._patience:
-                    raise RuntimeError(f"the server did not become ready:\n{Path(self._log.name).read_text()}")
+                    raise RuntimeError(f"the server did not become ready:\n{self.log()}")
                 time.sleep(0.01)
         except BaseException:
             self.__exit__()
@@ -84,24 +122,16 @@ class ServerProcess:
         """Returns when it computes no more: a plain server goes on with what a load's end has left it."""
         until = time.monotonic() + _SETTLE_SECONDS
         before = -1.0
-        while (now := self._cpu_seconds()) - before > _IDLE * _LOOK and time.monotonic() < until:
+        while (now := processes.cpu_seconds(self._process.pid)) - before > _IDLE * _LOOK and time.monotonic() < until:
             before = now
             time.sleep(_LOOK)
 
-    def _cpu_seconds(self) -> float:
-        ticks = 0
-        for pid in _family(self._process.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
     def memory_mb(self) -> float:
         """Memory of its processes now, in MB; what several share is counted once (PSS)."""
-        return sum(_proportional_mb(pid) for pid in _family(self._process.pid))
+        return processes.memory_mb(self._process.pid)
 
     def _ready(self) -> bool:
-        log = Path(self._log.name).read_text(encoding="utf-8", errors="replace")
-        found = re.search(self._announced, log, re.DOTALL)
+        found = re.search(self._announced, self.log(), re.DOTALL)
         if found is None:
             return False
         self._base = f"http://127.0.0.1:{found[1]}"
@@ -110,14 +140,3 @@ class ServerProcess:
                 return bool(reply.status == 200)
         except urllib.error.URLError:
             return False
-
-
-def _family(pid: int) -> list[int]:
-    """`pid` and its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
-
-
-def _proportional_mb(pid: int) -> float:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) * 1024 / 1e6

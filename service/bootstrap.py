@@ -81,7 +81,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         batcher,
         metrics,
         keep=settings.keep_versions,
-        needs_models=embedded,
+        needs_models=settings.backend is not BackendName.tfserving,
         shows=gate.shows,
     )
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
@@ -115,6 +115,10 @@ def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certifica
 
 
 def _backend(settings: Settings, metrics: Metrics) -> Backend:
+    if settings.backend is BackendName.fake:
+        from service.backends import fake
+
+        return fake.instant()
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded import EmbeddedBackend

@@ -18,6 +18,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
 class BackendName(StrEnum):
     embedded = "embedded"
     tfserving = "tfserving"
+    fake = "fake"
 
 
 class Settings(BaseSettings):
@@ -40,7 +41,9 @@ class Settings(BaseSettings):
         Path("model_repository"), description="folder of models: NAME/VERSION/saved_model.pb or model.tflite"
     )
     backend: BackendName = Field(
-        BackendName.embedded, description="embedded runs the models in this process; tfserving asks --target"
+        BackendName.embedded,
+        description="embedded runs the models in this process; tfserving asks --target; fake answers at once, without "
+        "any model, so that the service itself can be measured",
     )
     target: str = Field(
         "",

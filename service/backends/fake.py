@@ -1,6 +1,6 @@
 """A backend with no model behind it: programmable, honest about the seam, and shipped.
 
-Tests drive the batcher and the catalog with it.
+Tests drive the batcher and the catalog with it; `--backend fake` serves `instant()`, to measure the service itself.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.backends.base import Found, Loaded
-from service.manifest import Manifest, Signature, TensorSpec
+from service.manifest import CLASSES, PROBABILITIES, STRING, Manifest, Preprocessing, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
 
 Compute = Callable[[str, Tensors], Awaitable[Tensors]]
@@ -89,3 +89,40 @@ class FakeBackend:
         if isinstance(loaded, Exception):
             raise loaded
         return loaded
+
+
+_SIZE, _COUNT = 8, 10
+
+
+class InstantRunner:
+    """A classifier whose answer is always the same and takes no time, however many ask."""
+
+    slots = 1
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        rows = len(next(iter(inputs.values())))
+        return {PROBABILITIES: np.full((rows, _COUNT), 1 / _COUNT, np.float32)}
+
+    async def close(self) -> None:
+        pass
+
+
+def instant() -> FakeBackend:
+    """Model `fake`, version 1: takes JPEG and PNG files like our exports, in an 8x8 picture's worth of decoding."""
+    answer = {PROBABILITIES: TensorSpec("float32", (None, _COUNT))}
+    manifest = Manifest(
+        "fake",
+        1,
+        {
+            DEFAULT_SIGNATURE: Signature(
+                {"image_bytes": TensorSpec(STRING, (None,))}, {**answer, CLASSES: TensorSpec(STRING, (None, _COUNT))}
+            ),
+            "image": Signature({"image": TensorSpec("uint8", (None, _SIZE, _SIZE, 3))}, answer),
+        },
+        labels=tuple(map(str, range(_COUNT))),
+        preprocessing=Preprocessing(_SIZE, _SIZE),
+        checked=True,
+        architecture="fake",
+        precision="none",
+    )
+    return FakeBackend({("fake", 1): Loaded(manifest, InstantRunner())})

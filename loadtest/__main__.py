@@ -1,0 +1,46 @@
+"""`python -m loadtest`: measures served models under load and writes a report of them.
+
+Whatever ends it early, Ctrl-C or a service that dies, the report has what was measured until then and says why.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from loadtest import arguments
+from loadtest.arguments import Options, UsageError
+
+INTERRUPTED = 130
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    try:
+        options = arguments.parse(sys.argv[1:] if given is None else given)
+        return _run(options)
+    except UsageError as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("loadtest: Ctrl-C before anything was measured", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: Options) -> int:
+    from loadtest import sitting  # --help and mistakes need none of it
+    from loadtest.generator_process import GeneratorError
+    from loadtest.loads import Ended
+    from loadtest.target import TargetError
+
+    try:
+        run = sitting.measure(options)
+    except (TargetError, GeneratorError, Ended, ModuleNotFoundError, ValueError) as error:
+        hint = "; pip install 'image-model-server[loadtest]'" if isinstance(error, ModuleNotFoundError) else ""
+        print(f"loadtest: {error}{hint}", file=sys.stderr)
+        return 1
+    if run.interrupted is None:
+        return 0
+    print(f"loadtest: ended early: {run.interrupted}", file=sys.stderr)
+    return INTERRUPTED if run.interrupted.startswith("Ctrl-C") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What is done to each model: MLPerf's scenarios by their names, run by its LoadGen, and open loops by Locust."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest import capacity
+from loadtest.arrivals import Arrivals
+from loadtest.capacity import Probe
+from loadtest.jobs import Closed, MLPerf
+from loadtest.loads import Loads
+from loadtest.results import Subject
+
+MLPERF = {
+    "single_stream": "SingleStream",
+    "multi_stream": "MultiStream",
+    "server": "Server",
+    "offline": "Offline",
+}
+ABOUT = {
+    "single_stream": "MLPerf: one request at a time",
+    "multi_stream": "MLPerf: eight at a time, answered when all are",
+    "server": "MLPerf: Poisson arrivals near the highest rate within the SLO, p99 held against it",
+    "offline": "MLPerf: everything at once",
+    "steps": "open loop, Poisson arrivals at rising rates",
+    "burst": "open loop at half of what it can do, five times that for 0.2 s of every 2 s",
+    "soak": "open loop at half of what it can do, six times --seconds in as many points",
+    "search": "the highest rate that keeps p99 under the SLO, with its 95 % confidence interval",
+}
+DEFAULT = ("single_stream", "multi_stream", "offline", "steps", "search", "server")
+
+_STEPS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)  # of what a closed loop reaches
+_EVEN = 0.5
+_SOAK_POINTS = 6
+_USERS = 16  # of the closed loop that shows what it can do
+_FEELER_SECONDS = 1.5
+_ENOUGH = 330  # answers: a p99 needs 299
+_PATIENCE = 4.0  # times --seconds, the longest a load may take to get them
+_MARGIN = 1.2  # LoadGen plans its queries by a guess; with too low a one it stops before its time
+_GIVE_UP = 10, 0.05  # late requests, and share of all, that end a load of the search
+_FALLBACK = 0.6  # of what it can do, for Server where nothing was searched
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Scenarios in order, seconds of a load, where LoadGen's logs go. `rates` are the steps', else they are found."""
+
+    scenarios: tuple[str, ...]
+    seconds: float
+    slo: float
+    folder: Path
+    rates: tuple[float, ...] = ()
+
+
+def sweep(subject: Subject, protocol: str, loads: Loads, plan: Plan, say: Callable[[str], None]) -> None:
+    """Puts every scenario on one model and its points into `subject`, each as soon as it is there. Raises Ended."""
+    say("warming up")
+    reach = _reach(loads)
+    for scenario in plan.scenarios:
+        say(scenario)
+        if scenario == "search":
+            _search(subject, loads, plan, reach, say)
+        elif scenario in MLPERF:
+            _mlperf(scenario, subject, protocol, loads, plan, reach)
+        else:
+            for number, load in enumerate(_open_loops(scenario, plan, reach)):
+                say(f"{scenario}, {load.rate:.0f} requests/s")
+                warm_up = 0.0 if scenario == "soak" and number else min(1.0, plan.seconds / 4)
+                loads.put(scenario, load, warm_up, keep=subject.points.append)
+
+
+def _reach(loads: Loads) -> float:
+    """Answers a second of a closed loop: where to look for everything else. Nothing that a report would show."""
+    point, _ = loads.put("reach", Closed(_USERS, _FEELER_SECONDS), warm_up=_FEELER_SECONDS)
+    return max(1.0, point.throughput)
+
+
+def _long_enough(plan: Plan, rate: float) -> float:
+    return min(max(plan.seconds, _ENOUGH / rate), _PATIENCE * plan.seconds)
+
+
+def _open_loops(scenario: str, plan: Plan, reach: float) -> list[Arrivals]:
+    even = _EVEN * reach
+    match scenario:
+        case "burst":
+            return [Arrivals(even, _long_enough(plan, even), "burst")]
+        case "soak":
+            return [Arrivals(even, plan.seconds, seed=number) for number in range(_SOAK_POINTS)]
+        case _:
+            rates = plan.rates or [share * reach for share in _STEPS]
+            return [Arrivals(rate, _long_enough(plan, rate), seed=number) for number, rate in enumerate(rates)]
+
+
+def _search(subject: Subject, loads: Loads, plan: Plan, reach: float, say: Callable[[str], None]) -> None:
+    number = 0
+
+    def probe(rate: float) -> Probe | None:
+        nonlocal number
+        number += 1
+        say(f"search, {rate:.0f} requests/s")
+        seconds = _long_enough(plan, rate)
+        give_up = round(_GIVE_UP[0] + _GIVE_UP[1] * rate * seconds)
+        arrivals = Arrivals(rate, seconds, seed=100 + number)
+        point, outcome = loads.put("search", arrivals, min(1.0, plan.seconds / 4), give_up, subject.points.append)
+        return None if point.invalid else Probe(rate, tuple(outcome.blocks))
+
+    subject.capacity = capacity.search(probe, _FALLBACK * reach, 1000 * plan.slo)
+
+
+def _mlperf(scenario: str, subject: Subject, protocol: str, loads: Loads, plan: Plan, reach: float) -> None:
+    folder = plan.folder / f"{subject.model}-{subject.version}" / f"{protocol}-{scenario}"
+    rate = reach * _MARGIN
+    if scenario == "server":
+        rate = subject.capacity.low if subject.capacity else _FALLBACK * reach
+    seconds = _long_enough(plan, rate) if scenario == "server" else plan.seconds
+    load = MLPerf(MLPERF[scenario], seconds, rate, plan.slo, str(folder))
+    loads.put(scenario, load, warm_up=0.5, keep=subject.points.append)
+
+
+def overhead(
+    subject: Subject, loads: Loads, connections: Sequence[int], seconds: float, say: Callable[[str], None]
+) -> None:
+    """Closed loops of so many connections. Raises Ended."""
+    for count in connections:
+        say(f"{count} connections")
+        loads.put("overhead", Closed(count, seconds), warm_up=1.0, keep=subject.points.append)
