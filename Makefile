@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: k8s-check help serve test test-slow check loadtest bench bench-gateway simulation overload lock clean
+.PHONY: k8s-check help serve test test-slow check loadtest bench bench-gateway simulation overload lock clean image-tree
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ serve: .venv/installed ## export two demo models where there are none, then serv
 
 test: .venv/installed ## the test suite
 	@$(BIN)/python -m pytest
+
+image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
+	@$(BIN)/python containers/tree.py gateway build/image-tree
 
 test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
 	@$(BIN)/python -m pytest -m slow
@@ -52,6 +55,6 @@ clean: ## .venv and caches, not the models
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,loadtest,tracing,dev]' \
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,loadtest,tracing,remote,dev]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@

@@ -1,16 +1,12 @@
 """A version is staged in a hidden sibling and appears by one rename: a reader sees all of it or none."""
 
-import fcntl
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from export.errors import ExportError
-
-_PREFIX = ".staging-"  # hidden, and no number: neither this project nor TensorFlow Serving would load it
+from service.sync import contents
+from service.sync import staging as stages
 
 
 @contextmanager
@@ -20,103 +16,23 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
     First clears what killed exporters left. Raises ExportError where the repository cannot be written.
     """
     home = repository / name
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        _clear_stale(home)
-        folder, lock = _claim(home)
-    except OSError as error:
-        raise ExportError(f"the model repository {home} cannot be written: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(stages.staging(home))
+        except OSError as error:
+            raise ExportError(f"the model repository {home} cannot be written: {error.strerror}") from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-        with suppress(OSError):  # it holds versions, or another exporter's staging
-            home.rmdir()
 
 
 def publish(folder: Path, finish: Callable[[int], None]) -> int:
-    """Renames a staged folder to the next whole number beside it, and returns that number.
+    """Renames a staged folder to the next whole number beside it, with a list of its files, and returns that number.
 
     `finish(version)` writes what depends on the number; it runs again where another exporter was faster.
     Everything is on disk before the name is. Raises OSError where the disk refuses.
     """
-    home = folder.parent
-    version = _newest(home) + 1
-    while True:
+
+    def finished(version: int) -> None:
         finish(version)
-        _sync(folder)
-        try:
-            # Never replaces a version: a folder that holds anything cannot be renamed over.
-            folder.rename(home / str(version))
-        except OSError:
-            if not (home / str(version)).exists():
-                raise
-            version = max(_newest(home), version) + 1
-            continue
-        _sync_directory(home)
-        return version
+        contents.write(folder)
 
-
-def _newest(home: Path) -> int:
-    names = [entry.name for entry in home.iterdir()]
-    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)
-
-
-def _claim(home: Path) -> tuple[Path, int]:
-    """Makes a staging folder and locks it for this process's life; a killed owner's lock goes with it.
-
-    A lock and not a process number: numbers are reused, and mean nothing in a neighbouring container.
-    """
-    while True:
-        folder = home / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-        folder.mkdir(parents=True)  # a failing neighbour may just have cleared an empty home away
-        lock = _lock(folder)
-        if lock is None:
-            continue  # cleared as stale before it was ours
-        return folder, lock
-
-
-def _lock(folder: Path) -> int | None:
-    """A descriptor that holds `folder` alone, or None where somebody else does or it has gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = folder.exists()
-    except BlockingIOError:
-        held = False
-    if not held:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _clear_stale(home: Path) -> None:
-    for folder in home.glob(f"{_PREFIX}*"):
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-
-
-def _sync(folder: Path) -> None:
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            _sync_file(Path(parent, file))
-        _sync_directory(Path(parent))
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return stages.publish_next(folder, finished)

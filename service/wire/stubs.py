@@ -54,6 +54,7 @@ with _bare("tensorflow"):
         prediction_service_pb2_grpc,
         regression_pb2,
     )
+    from tensorflow_serving.config import model_server_config_pb2
 
 with _bare("tritonclient", "tritonclient.grpc"):
     from tritonclient.grpc import service_pb2 as oip_pb2
@@ -68,6 +69,7 @@ __all__ = [
     "meta_graph_pb2",
     "model_management_pb2",
     "model_pb2",
+    "model_server_config_pb2",
     "model_service_pb2_grpc",
     "oip_pb2",
     "oip_pb2_grpc",

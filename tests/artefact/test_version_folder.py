@@ -19,6 +19,8 @@ from export import data, sources
 from export.progress import Stage
 from service import images as gateway
 from service.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
+from service.sync import contents
+from service.sync.contents import FILES
 from tests.exporting import demo
 from tests.images import encode, photo
 
@@ -54,7 +56,9 @@ def test_layout(version: Path) -> None:
     files = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     samples = {f"{SAMPLES}/{label}-0.png" for label in range(10)}
     manifest = "assets.extra/manifest.json"
-    assert files == {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
+    made = {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
+    assert files == made | {FILES}
+    assert contents.load((version / FILES).read_bytes()).keys() == made
     assert (version / "variables").is_dir()
     assert [folder.name for folder in version.parent.iterdir()] == ["1"]
 

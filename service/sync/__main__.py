@@ -1,0 +1,142 @@
+"""`python -m service.sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:  # `--help` answers at once
+    from service.sync.copying import Copying
+    from service.sync.metrics import SyncMetrics
+
+_DESCRIPTION = """\
+Copies model versions, NAME/NUMBER/..., from one place to another: each is seen whole at the destination, or not at all.
+A place is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; credentials come from the
+environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
+"""
+_EXAMPLES = """\
+an init container:    python -m service.sync s3://models/production /models --keep 2
+a sidecar:            python -m service.sync s3://models/production /models --keep 2 --watch 30
+after an export:      python -m service.sync model_repository s3://models/production --as-next
+
+Versions never change: one whose number is at the destination is not brought again. A model that SOURCE has no more of
+stays; one of its versions that SOURCE has no more of leaves with --keep.
+"""
+
+
+class _Stopped(BaseException):
+    """SIGTERM. Not an Exception: nothing may take it for a failure of its own."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m service.sync",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE")
+    add("destination", metavar="DESTINATION")
+    add("--models", nargs="+", default=["*"], metavar="GLOB", help="names or globs of the models to bring; all of them")
+    add("--keep", type=_count, default=0, metavar="N", help="newest versions to keep of each; older ones are removed")
+    add("--watch", type=_seconds, metavar="SECONDS", help="go on looking this often, until SIGTERM")
+    add("--metrics-port", type=int, metavar="PORT", help="with --watch: Prometheus' page is at this port")
+    add("--as-next", action="store_true", help="publish each model's newest version under DESTINATION's next number")
+    add("--log-format", choices=["text", "json"], default="text", help="text for people, or json: one event a line")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.watch is None and given.metrics_port is not None:
+        parser.error("--metrics-port goes with --watch")
+    if given.watch is not None and given.as_next:
+        parser.error("--as-next publishes once; leave --watch out")
+    from service import logs
+    from service.sync.copying import Copying, Wanted
+    from service.sync.places import SyncError, place
+
+    logs.configure("INFO", logs.LogFormat(given.log_format))
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        source, destination = place(given.source), place(given.destination, create=True)
+        copying = Copying(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
+        if given.watch is None:
+            logging.getLogger("service.sync").info("%s", copying.run())
+            return 0
+        _watch(copying, given.watch, _metrics(given.source, given.metrics_port))
+    except ValueError as error:
+        parser.error(str(error))
+    except SyncError as error:
+        print(f"python -m service.sync: {error}", file=sys.stderr)
+        return 1
+    except (_Stopped, KeyboardInterrupt) as stopped:
+        number = signal.SIGTERM if isinstance(stopped, _Stopped) else signal.SIGINT
+        return 0 if given.watch is not None else 128 + number
+
+
+def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
+    if port is None:
+        return None
+    from service.sync.metrics import SyncMetrics
+    from service.sync.places import SyncError
+
+    metrics = SyncMetrics(source)
+    try:
+        metrics.serve(port)
+    except (OSError, OverflowError) as error:
+        raise SyncError(f"--metrics-port {port}: {error}") from error
+    return metrics
+
+
+def _watch(copying: "Copying", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
+    """What goes wrong is logged when it changes, and tried again: what is there serves on meanwhile."""
+    from service.sync.places import SyncError
+
+    log, last = logging.getLogger("service.sync"), ""
+    while True:
+        try:
+            outcome = copying.run()
+            if metrics is not None:
+                metrics.passed(outcome)
+            if last or outcome.brought or outcome.removed:
+                log.info("%s", outcome)
+            last = ""
+        except SyncError as error:
+            if metrics is not None:
+                metrics.failed()
+            if str(error) != last:
+                log.error("%s; trying again every %g s", error, seconds)
+            last = str(error)
+        time.sleep(seconds)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of versions; 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
