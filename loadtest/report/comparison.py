@@ -137,10 +137,10 @@ def _figures(metric: str, was: Point, now: Point) -> Iterator[tuple[float, float
     if (percent := budgets.LATENCIES.get(metric)) is not None:
         if min(was.requests, now.requests) >= samples.needed(percent):
             old, new = _of_all(was, percent), _of_all(now, percent)
-            if new == inf:
-                yield old, new, significance.losses_differ(was, now)
-            elif old != inf:
-                yield old, new, significance.percentiles_differ(was, now, percent)
+            if old < inf:
+                lost = new == inf
+                p = significance.losses_differ(was, now) if lost else significance.percentiles_differ(was, now, percent)
+                yield old, new, p
     elif metric == budgets.THROUGHPUT:
         yield was.throughput, now.throughput, significance.rates_differ(was, now)
     elif metric == budgets.ERRORS:

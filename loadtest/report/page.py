@@ -5,9 +5,9 @@ from html import escape
 from pathlib import Path
 
 from loadtest.report import budgets, samples, sections, verdict, wording
-from loadtest.report.charts import bubbles, curves, rows
+from loadtest.report.charts import bubbles, curves, rows, single, stages
 from loadtest.report.charts.changes import changes
-from loadtest.report.charts.chart import Chart
+from loadtest.report.charts.chart import NARROW, Chart
 from loadtest.report.comparison import Comparison
 from loadtest.report.findings import Finding, believable, failed, refused, unanswered
 from loadtest.results import Run
@@ -26,8 +26,8 @@ def overview_charts(found: Sequence[Finding]) -> list[Chart]:
         curves.against_load(found),
         curves.distribution(found),
         *bubbles.trade_offs(found),
-        rows.stages(found, "stages-light", "Where the time goes at the lightest load", lambda one: one.light),
-        rows.stages(found, "stages-busy", "Where it goes at the heaviest load kept up with", lambda one: one.busy),
+        stages.stages(found, "stages-light", "Where the time goes at the lightest load", lambda one: one.light),
+        stages.stages(found, "stages-busy", "Where it goes at the heaviest load kept up with", lambda one: one.busy),
         rows.batches(found),
         rows.amounts(found, "memory", "Memory, MB", memory, lambda one: one.memory_mb),
         rows.amounts(found, "cpu", "Processor time an answer, ms", cpu, _cpu_ms),
@@ -80,7 +80,7 @@ def _compared(comparison: Comparison | None) -> str:
         return ""
     metrics = dict.fromkeys(each.metric for each in comparison.changes if each.metric in budgets.LATENCIES)
     charts = [changes(comparison.changes, metric) for metric in metrics]
-    return verdict.in_html(comparison) + "".join(_figure(chart) for chart in charts if chart is not None)
+    return verdict.in_html(comparison, "".join(_figure(chart) for chart in charts if chart is not None))
 
 
 def _file(name: str) -> str:
@@ -167,6 +167,7 @@ def _overview_words(found: Sequence[Finding]) -> str:
     words = "Percentiles are those at each architecture's lightest load"
     if rates:
         words += f" ({wording.number(min(rates))} to {wording.number(max(rates))} requests/s)"
+    words += '. "Within SLO" is the highest rate that keeps p99 within it'
     sources = dict.fromkeys(one.subject.accuracy_source for one in found if one.subject.accuracy is not None)
     words += f". Accuracy: {escape(', '.join(map(str, sources)))}" if sources else ". Accuracies are not known"
     return words + ". Click a column to sort by it."
@@ -188,10 +189,25 @@ def _stages(found: Sequence[Finding]) -> str:
 
 def _details(finding: Finding) -> str:
     invalid = sum(point.invalid is not None for point in finding.points)
-    words = f"{len(finding.points)} loads" + (f", {invalid} invalid" if invalid else "")
+    said = [f"{wording.number(finding.capacity.rate)}/s within the SLO"] if finding.capacity else []
+    said += [f"{len(finding.points)} loads"] + ([f"{invalid} invalid"] if invalid else [])
+    words = ", ".join(said)
     problem = f'<p class="bad">{escape(finding.subject.problem)}</p>' if finding.subject.problem else ""
     content = sections.loads(finding) if finding.points else ""
     return (
         f'<details data-architecture="{escape(finding.name)}"><summary>{escape(finding.name)} <span>{words}</span>'
-        f"</summary><div>{problem}{content}</div></details>"
+        f"</summary><div>{problem}{_pair(finding)}{content}</div></details>"
     )
+
+
+def _pair(finding: Finding) -> str:
+    drawn = {
+        "Latency against load": single.percentiles(finding, NARROW),
+        "Where the time goes": stages.by_load(finding, NARROW),
+    }
+    figures = [
+        f"<figure><figcaption><h3>{title}</h3></figcaption>{canvas.svg(f'{title}: {finding.name}')}</figure>"
+        for title, canvas in drawn.items()
+        if canvas is not None
+    ]
+    return f'<div class="pair">{"".join(figures)}</div>' if figures else ""

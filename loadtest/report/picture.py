@@ -11,7 +11,7 @@ from loadtest.report.page import overview_charts
 from loadtest.results import Run
 
 _HERE = Path(__file__).parent
-_SHOWN = ("capacity", "load", "distribution", "accuracy", "size", "stages-busy")
+_SHOWN = ("capacity", "load", "distribution", "accuracy", "size", "stages-busy", "memory")
 _MARGIN, _HEAD, _TITLE, _GAP = 36.0, 92.0, 34.0, 28.0
 
 

@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from html import escape
 
 from loadtest.report import samples, wording
-from loadtest.report.charts.rows import stages_of
+from loadtest.report.charts.stages import stage_names, stages_of
 from loadtest.report.findings import Finding, failed, refused, unanswered
 from loadtest.report.tables import NOTHING, Cell, Row, amount, percentile, table, text, told
 from loadtest.results import Capacity, Point
 
 _OVERVIEW = (
-    *("architecture", "rate in SLO\n/s", "95 %\ninterval", "per\nmillion"),
+    *("architecture", "within\nSLO, /s", "95 %\ninterval", "per\nmillion"),
     *(f"{wording.percent_name(each)}\nms" for each in samples.PERCENTILES),
     *("of\nanswers", "most\n/s", "memory\nMB", "accu-\nracy", "para-\nmeters", "disk\nMB", "input", "precision"),
 )
 _LOADS = (
-    *("load", "scenario", "answers/s", *(f"{wording.percent_name(each)}\nms" for each in samples.PERCENTILES)),
-    *("answers", "refused", "failed", "no answer", "mean\nbatch", "server\ncores", "memory\nMB", "generator\nCPU", ""),
+    *("load", *(f"{wording.percent_name(each)}\nms" for each in samples.PERCENTILES), "answers/s", "scenario"),
+    *("answers", "refused", "failed", "no answer", "mean\nbatch", "server\ncores", "memory\nMB"),
+    *("generator\nCPU", "generator\nlate ms", ""),
 )
+_SCENARIO = _LOADS.index("scenario")
 
 
 def overview(found: Sequence[Finding]) -> str:
-    return table("Architectures", _OVERVIEW, map(_summary, found))
+    return table("Architectures", _OVERVIEW, map(_summary, found), (0, len(_OVERVIEW) - 1))
 
 
 def _summary(finding: Finding) -> Row:
@@ -53,7 +55,7 @@ def _interval(capacity: Capacity) -> str:
 
 def loads(finding: Finding) -> str:
     """Every load on one architecture, the invalid ones with their reason."""
-    return table(f"Loads on {finding.name}", _LOADS, map(_load, finding.points))
+    return table(f"Loads on {finding.name}", _LOADS, map(_load, finding.points), (0, _SCENARIO, len(_LOADS) - 1))
 
 
 def _load(point: Point) -> Row:
@@ -65,15 +67,16 @@ def _load(point: Point) -> Row:
     generator = point.generator_cpu_share
     cells = [
         Cell(point.offered or float(point.concurrency or 0), wording.load(point)),
-        text(f"{wording.scenario(point)}, {wording.tool(point.tool)}"),
-        amount(point.throughput if point.seconds > 0 else None),
         *(percentile(point.latencies, each) for each in samples.PERCENTILES),
+        amount(point.throughput if point.seconds > 0 else None),
+        text(f"{wording.scenario(point)}, {wording.tool(point.tool)}"),
         Cell(len(point.latencies), f"{len(point.latencies):,}"),
         *(_count(count) for count in (refused(point), failed(point), unanswered(point))),
         amount(images / batches if batches else None),
         amount(cores),
         amount(point.server_memory_mb),
         NOTHING if generator is None else Cell(generator, f"{100 * generator:.0f} %"),
+        amount(point.generator_late_ms),
         Cell(point.invalid or "", _remark(point), "reason bad" if point.invalid else "reason"),
     ]
     return Row(cells, css="invalid" if point.invalid else "")
@@ -85,6 +88,8 @@ def _count(count: int) -> Cell:
 
 def _remark(point: Point) -> str:
     said = [f"invalid: {point.invalid}"] if point.invalid else []
+    if point.verdict:
+        said.append(f"LoadGen says {point.verdict}")
     if point.errors:
         worst = sorted(point.errors.items(), key=lambda one: -one[1])
         said.append(", ".join(f"{count:,} x {what}" for what, count in worst))
@@ -101,7 +106,7 @@ def stage_table(found: Sequence[Finding]) -> str:
     ]
     if not rows:
         return ""
-    kinds = list(dict.fromkeys(kind for _, _, point in rows for kind in stages_of(point)))
+    kinds = stage_names(point for _, _, point in rows)
     head = ["architecture", "load", *(f"{kind}\nms" for kind in kinds), "all\nms"]
     return table(
         "Stages",

@@ -45,7 +45,7 @@ def _line(run: Run, one: Finding, point: Point | None, stages: Sequence[str]) ->
 
 def _columns(point: Point | None, stages: Sequence[str]) -> dict[str, Any]:
     names = ["scenario", "tool", "protocol", "offered", "concurrency", "seconds", "requests", "invalid"]
-    names += ["server_cpu_seconds", "server_memory_mb", "generator_cpu_share"]
+    names += ["server_cpu_seconds", "server_memory_mb", "generator_cpu_share", "generator_late_ms", "verdict"]
     line: dict[str, Any] = {name: getattr(point, name, None) for name in names}
     line["answers"] = point and len(point.latencies)
     line["answers_per_second"] = point.throughput if point and point.seconds > 0 else None

@@ -30,14 +30,21 @@ class Row:
     css: str = ""
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Row]) -> str:
-    """`caption` is what a screen reader says. The first column names the row and stays while others scroll."""
-    buttons = "".join(f'<th scope="col"><button type="button">{escape(each)}</button></th>' for each in head)
+def table(caption: str, head: Sequence[str], rows: Iterable[Row], words: Sequence[int] = (0,)) -> str:
+    """`caption` is what a screen reader says. The first column names the row and stays while others scroll; those in
+    `words` hold no numbers.
+    """
+    buttons = "".join(_head(each, index in words) for index, each in enumerate(head))
     body = "".join(map(_row, rows))
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{buttons}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _head(words: str, is_text: bool) -> str:
+    css = ' class="text"' if is_text else ""
+    return f'<th scope="col"{css}><button type="button">{escape(words)}</button></th>'
 
 
 def _row(row: Row) -> str:

@@ -9,8 +9,8 @@ from loadtest.report.comparison import Change, Comparison
 from loadtest.report.tables import Cell, Row, table, text
 from loadtest.tables import markdown
 
-_HEAD = ("architecture", "load", "number", "before", "after", "change", "p", "budget")
-_MOST_LINES = 20
+_HEAD = ("architecture", "number", "change", "before", "after", "load", "p", "budget")
+_MOST_LINES, _MOST_ROWS = 20, 20
 
 
 def in_words(comparison: Comparison) -> str:
@@ -19,28 +19,28 @@ def in_words(comparison: Comparison) -> str:
     shown = comparison.over or [each for each in comparison.changes if _stands_out(each)]
     if shown:
         worst = sorted(shown, key=lambda each: -each.worse)[:_MOST_LINES]
-        lines += ["", markdown(_HEAD, [_words(each) for each in worst], text=(0, 1, 2))]
+        lines += ["", markdown(_HEAD, [_words(each) for each in worst], text=(0, 1, 5))]
         if len(shown) > len(worst):
             lines.append(f"... and {len(shown) - len(worst)} more in the report")
     return "\n".join(lines)
 
 
-def in_html(comparison: Comparison) -> str:
-    good = comparison.passed
+def in_html(comparison: Comparison, charts: str) -> str:
+    """A section of the page, with `charts` (HTML) behind the verdict."""
     complaints = "".join(f"<li>{escape(each)}</li>" for each in _complaints(comparison))
-    changed = [each for each in comparison.changes if _stands_out(each)]
-    ordered = sorted(changed, key=lambda each: (not each.over_budget, -each.worse))
-    rest = [each for each in comparison.changes if each not in changed]
+    found = sorted(comparison.changes, key=lambda each: (not each.over_budget, not _stands_out(each), -each.worse))
+    changed = [each for each in found if _stands_out(each)]
+    first = (comparison.over or changed)[:_MOST_ROWS]
+    title = "Past the budget" if comparison.over else "Largest changes"
+    css = ("good" if comparison.passed else "bad") if comparison.budgets else ""
+    everything = f"{len(found):,} numbers, {len(changed):,} of them changed"
     return (
-        f'<h2>Against the baseline</h2><p class="{"good" if good else "bad"}"><b>{escape(_summary(comparison))}</b></p>'
+        f'<h2>Against the baseline</h2><p class="{css}"><b>{escape(_summary(comparison))}</b></p>'
         + (f"<ul>{complaints}</ul>" if complaints else "")
-        + (_table("Changes", ordered) if ordered else "")
-        + (
-            f"<details><summary>What did not change <span>{len(rest)} numbers</span></summary>"
-            f"<div>{_table('No changes', rest)}</div></details>"
-            if rest
-            else ""
-        )
+        + charts
+        + (f"<h3>{title}</h3>{_table(title, first)}" if first else "")
+        + f"<details><summary>Everything compared <span>{everything}</span></summary>"
+        + f"<div>{_table('Everything compared', found)}</div></details>"
     )
 
 
@@ -77,21 +77,21 @@ def _stands_out(each: Change) -> bool:
 
 
 def _table(caption: str, some: Sequence[Change]) -> str:
-    return table(caption, _HEAD, map(_row, some))
+    return table(caption, _HEAD, map(_row, some), (0, 1, 5, 7))
 
 
 def _row(each: Change) -> Row:
-    name, load, metric, before, after, change, p, budget = _words(each)
+    name, metric, change, before, after, load, p, budget = _words(each)
     css = "bad" if each.over_budget else ""
     cells = [
         Cell(name, name),
-        text(load),
         text(metric),
+        Cell(each.worse, change, css),
         Cell(each.before, before),
         Cell(each.after, after, css),
-        Cell(each.worse, change, css),
+        text(load),
         Cell(each.p, p),
-        text(budget, "bad" if each.over_budget else "none"),
+        text(budget, "text bad" if each.over_budget else "text none"),
     ]
     return Row(cells, each.subject)
 
@@ -100,7 +100,7 @@ def _words(each: Change) -> tuple[str, ...]:
     budget = "" if each.budget is None else f"{each.budget}" + (" exceeded" if each.over_budget else "")
     before, after = (_figure(each.metric, value) for value in (each.before, each.after))
     p = "once" if each.p is None else "< 0.0001" if each.p < 0.0001 else f"{each.p:.4f}"
-    return each.name, each.load, each.metric, before, after, _change(each), p, budget
+    return each.name, each.metric, _change(each), before, after, each.load, p, budget
 
 
 def _change(each: Change) -> str:

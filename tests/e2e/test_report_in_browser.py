@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadtest import report
+from loadtest.report.budgets import Budget
+from loadtest.report.comparison import compare
 from loadtest.results import Run
 from tests import measured
 from tests.browser import Browser, browser
@@ -21,7 +23,9 @@ _SEEN = """[...document.querySelectorAll("figure svg")].filter(svg => svg.checkV
   const out = text.filter(b => b.left < -1 || b.right > document.documentElement.clientWidth + 1).length;
   return {key: svg.closest("figure").id, width: box.width, height: box.height, marks: marks.length, out};
 })"""
-_ROWS = """[...document.querySelector("table").tBodies[0].rows].map(row => row.cells[0].dataset.v)"""
+_TABLE = "[...document.querySelector('[aria-label=Architectures] tbody').rows]"
+_ROWS = f"{_TABLE}.map(row => row.cells[0].dataset.v)"
+_ARCHITECTURES = "[...document.querySelectorAll('details[data-architecture]')].map(each => each.dataset.architecture)"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def tab() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    made = measured.run()
+    made = measured.run(seconds=4)
     made.subjects[3].points[2].invalid = "the generator was late by up to 40 ms"
     made.subjects[5].problem = "<b>would not</b> load & more"
     return made
@@ -50,7 +54,18 @@ def test_every_chart_is_drawn_and_nothing_overflows(tab: Browser, page: Path, wi
     tab.open(page, width, dark)
     seen = _check(tab, width)
     assert {chart["key"] for chart in seen} >= _CHARTS
-    assert all(chart["marks"] >= 24 for chart in seen), seen
+    assert all(chart["marks"] >= 24 for chart in seen if chart["key"]), seen
+    assert sum(not chart["key"] for chart in seen) == 2 * 24, "percentiles and stages of each architecture"
+
+
+@pytest.mark.parametrize("width", _WIDTHS)
+def test_a_comparison_is_drawn(tab: Browser, run: Run, tmp_path: Path, width: int) -> None:
+    slower = measured.run(2, seconds=4, slower=1.3)
+    report.write(slower, tmp_path, compare(slower, run, [Budget.parse("p50=+10%")]))
+    tab.open(tmp_path / "report.html", width)
+    assert "change-p50" in {chart["key"] for chart in _check(tab, width)}
+    past = tab.evaluate("document.querySelector('[aria-label=\"Past the budget\"] tbody').rows.length")
+    assert past > 5
 
 
 @pytest.mark.parametrize("width", _WIDTHS)
@@ -61,11 +76,13 @@ def test_the_committed_reports_are_whole(tab: Browser, page: Path, width: int) -
     assert len({subject.architecture for subject in found.subjects if subject.points}) >= 20
     tab.open(page, width)
     assert {"load", "distribution"} <= {chart["key"] for chart in _check(tab, width)}
+    assert len(tab.evaluate(_ARCHITECTURES)) >= 20
     assert len(tab.evaluate(_ROWS)) >= len(found.subjects)
 
 
 def _check(tab: Browser, width: int) -> list[dict[str, int]]:
-    """What every report holds to; its visible charts."""
+    """What every report holds to; its charts, those of each architecture too."""
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.complaints == []
     assert tab.requests == []
@@ -96,7 +113,7 @@ def test_text_of_others_stays_text(tab: Browser, page: Path) -> None:
 def test_tables_are_sorted_from_the_keyboard(tab: Browser, page: Path, key: str) -> None:
     tab.open(page, 1280)
     tab.evaluate("[...document.querySelectorAll('th button')].find(b => b.textContent.startsWith('p50')).focus()")
-    column = "[...document.querySelector('table').tBodies[0].rows].map(row => Number(row.cells[4].dataset.v))"
+    column = f"{_TABLE}.map(row => Number(row.cells[4].dataset.v))"
     tab.press(key)
     rising = tab.evaluate(column)
     assert rising == sorted(rising) and len(set(rising)) > 20

@@ -7,10 +7,10 @@ from math import isfinite
 from loadtest.report.charts.canvas import Canvas
 from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.rows import FOOT, HEAD, ROW, margin, name
-from loadtest.report.charts.scales import Linear
+from loadtest.report.charts.scales import Ratio
 from loadtest.report.comparison import Change
 
-_LEAST = 0.1
+_LEAST, _ROOM = 0.1, 1.03
 
 
 def changes(found: Sequence[Change], metric: str) -> Chart | None:
@@ -19,6 +19,7 @@ def changes(found: Sequence[Change], metric: str) -> Chart | None:
     if not some:
         return None
     rows = [(of_one[0], of_one) for _, group in groupby(some, key=lambda each: each.subject) if (of_one := list(group))]
+    ratios = [1 + each.worse for each in some]
     words = (
         "How much longer it takes than in the baseline, a dot a load. Full dots are significant; hollow ones are what "
         "chance does too."
@@ -28,12 +29,11 @@ def changes(found: Sequence[Change], metric: str) -> Chart | None:
         left, right = margin([first.name for first, _ in rows], width), width - (12 if is_narrow(width) else 40)
         bottom = HEAD + ROW * len(rows)
         canvas = Canvas(width, bottom + FOOT)
-        edge = max(_LEAST, *(abs(each.worse) for each in some)) * 1.08
-        scale = Linear(max(_LEAST, *(each.worse for each in some)) + 0.08 * edge, left, right, low=_low(some, edge))
-        canvas.across(scale, HEAD - 8, bottom, [f"{100 * each:+g} %" if each else "0" for each in scale.ticks()])
-        canvas.line((scale(0), HEAD - 8), (scale(0), bottom), "zero")
-        if some[0].budget is not None and some[0].budget.share < scale.high:
-            x = scale(some[0].budget.share)
+        scale = Ratio(min(1 - _LEAST, *ratios) / _ROOM, max(1 + _LEAST, *ratios) * _ROOM, left, right)
+        canvas.across(scale, HEAD - 8, bottom, [_percent(each) for each in scale.ticks()])
+        canvas.line((scale(1), HEAD - 8), (scale(1), bottom), "zero")
+        if some[0].budget is not None and 1 + some[0].budget.share < scale.high:
+            x = scale(1 + some[0].budget.share)
             canvas.line((x, HEAD - 8), (x, bottom), "slo")
             canvas.text((x, HEAD - 12), "budget", "slo-name", "middle")
         for row, (first, of_one) in enumerate(rows):
@@ -43,11 +43,11 @@ def changes(found: Sequence[Change], metric: str) -> Chart | None:
                 css = "bad" if each.over_budget else "c0"
                 kind = "dot" if each.significant else "hollow"
                 told = f"{each.name}, {each.load}: {100 * each.worse:+.1f} %"
-                canvas.dot((scale(each.worse), y), 4, f"{kind} {css}", first.subject, told)
+                canvas.dot((scale(1 + each.worse), y), 4, f"{kind} {css}", first.subject, told)
         return canvas
 
     return Chart.drawn(f"change-{metric}", f"{metric} since the baseline", words, draw)
 
 
-def _low(some: Sequence[Change], edge: float) -> float:
-    return min(-_LEAST, *(each.worse for each in some)) - 0.08 * edge
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.0f} %" if ratio != 1 else "0"

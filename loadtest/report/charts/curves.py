@@ -10,7 +10,7 @@ from loadtest.report.charts.scales import Log, Nines, Scale
 from loadtest.report.findings import Finding, believable, chart_percentile, failed, kept_up, refused, steady
 from loadtest.results import Latencies, Point
 
-_LEFT, _BOTTOM = 52.0, 40.0
+LEFT, BOTTOM = 52.0, 40.0
 _FLOOR, _CEILING = 0.01, 0.999
 
 
@@ -39,14 +39,14 @@ def against_load(found: Sequence[Finding]) -> Chart | None:
         top, right = band_height(names), width - band_overhang(names)
         bottom = top + (360 if is_narrow(width) else 420)
         points = [each for one in shown for each in lines[one.number]]
-        canvas = Canvas(width, bottom + _BOTTOM)
-        across = Log.around([rate for rate, _, _ in points], _LEFT, right)
+        canvas = Canvas(width, bottom + BOTTOM)
+        across = Log.around([rate for rate, _, _ in points], LEFT, right)
         upwards = Log.around([seconds for _, seconds, _ in points] + slos, bottom, top)
-        _axes(canvas, across, upwards, [wording.tick(each) for each in across.ticks()], "offered requests/s")
+        axes(canvas, across, upwards, [wording.tick(each) for each in across.ticks()], "offered requests/s")
         for slo in slos:
             y = upwards(slo)
-            canvas.line((_LEFT, y), (right, y), "slo")
-            canvas.text((_LEFT + 4, y - 5), f"SLO {wording.duration_tick(slo)}", "slo-name halo")
+            canvas.line((LEFT, y), (right, y), "slo")
+            canvas.text((LEFT + 4, y - 5), f"SLO {wording.duration_tick(slo)}", "slo-name halo")
         for one in shown:
             line = [(across(rate), upwards(seconds)) for rate, seconds, _ in lines[one.number]]
             canvas.curve(line, f"line {colour(one.number)}", one.number)
@@ -94,12 +94,12 @@ def distribution(found: Sequence[Finding]) -> Chart | None:
         names = [one.name for one, _ in shown]
         top, right = band_height(names), width - band_overhang(names)
         bottom = top + (340 if is_narrow(width) else 380)
-        canvas = Canvas(width, bottom + _BOTTOM)
+        canvas = Canvas(width, bottom + BOTTOM)
         lines = {one.number: _shares(latencies) for one, latencies in shown}
-        across = Log.around([seconds for line in lines.values() for seconds, _ in line], _LEFT, right)
+        across = Log.around([seconds for line in lines.values() for seconds, _ in line], LEFT, right)
         upwards = Nines(_FLOOR, _CEILING, bottom, top)
         labels = [wording.duration_tick(each) for each in across.ticks()]
-        _axes(canvas, across, upwards, labels, "answered within", [f"{100 * each:g} %" for each in upwards.ticks()])
+        axes(canvas, across, upwards, labels, "answered within", [f"{100 * each:g} %" for each in upwards.ticks()])
         for one, _ in shown:
             line = [(across(seconds), upwards(share)) for seconds, share in lines[one.number]]
             canvas.curve(line, f"line {colour(one.number)}", one.number, one.name)
@@ -115,12 +115,12 @@ def _shares(latencies: Latencies) -> list[tuple[float, float]]:
     whole = len(latencies)
     limit = (samples.highest(whole) or 50) / 100
     line = [(min(seconds, latencies.longest), below / whole) for seconds, below in latencies.cumulative()]
-    kept = [(seconds, share) for seconds, share in line if share < limit]
+    kept = [(seconds, share) for seconds, share in line if _FLOOR <= share < limit]
     beyond = next((seconds for seconds, share in line if share >= limit), latencies.longest)
     return [*kept, (beyond, limit)]
 
 
-def _axes(
+def axes(
     canvas: Canvas,
     across: Log,
     upwards: Log | Nines,
@@ -128,6 +128,7 @@ def _axes(
     title: str,
     upwards_labels: list[str] | None = None,
 ) -> None:
+    """Both, with grid lines; upwards are seconds unless it has labels of its own."""
     canvas.across(across, upwards.end, upwards.start, across_labels)
     labels = upwards_labels or [wording.duration_tick(each) for each in upwards.ticks()]
     canvas.upwards(upwards, across.start, across.end, labels)

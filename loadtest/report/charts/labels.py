@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import cos, pi, sin
+from math import cos, hypot, pi, sin
 
 from loadtest.report.charts.canvas import Canvas, Pixels, colour
 
@@ -96,7 +96,7 @@ def scatter(canvas: Canvas, labels: Sequence[Label], radii: Sequence[float], are
         taken.append(box)
         end = (min(max(label.at[0], box.left), box.right), min(max(label.at[1], box.top + 2), box.bottom))
         if abs(end[0] - label.at[0]) + abs(end[1] - label.at[1]) > radius + 8:
-            canvas.line(label.at, end, f"leader {colour(label.subject)}", label.subject)
+            canvas.line(_edge(label.at, radius, end), end, f"leader {colour(label.subject)}", label.subject)
         canvas.text((box.left, box.bottom - 2), label.words, "name halo", "start", 0, label.subject, size)
 
 
@@ -107,6 +107,13 @@ def _place(at: Pixels, radius: float, wide: float, high: float, direction: int, 
     left = x - wide * (1 - cos(angle)) / 2
     top = y - high * (1 - sin(angle)) / 2
     return Box(left, top, left + wide, top + high)
+
+
+def _edge(centre: Pixels, radius: float, towards: Pixels) -> Pixels:
+    """Where the line to `towards` leaves the bubble."""
+    across, down = towards[0] - centre[0], towards[1] - centre[1]
+    share = min(1.0, radius / max(hypot(across, down), 1e-9))
+    return centre[0] + share * across, centre[1] + share * down
 
 
 def _cost(box: Box, at: Pixels, bubbles: Sequence[Box], taken: Sequence[Box], area: Box) -> float:

@@ -1,7 +1,7 @@
-"""Charts with a row an architecture: its highest rate, where its time goes, its batches, memory and processor time."""
+"""Charts with a row an architecture: its highest rate, its batches, memory and processor time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from loadtest.report import wording
 from loadtest.report.charts.canvas import Canvas, colour
@@ -9,13 +9,11 @@ from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.labels import CHARACTER
 from loadtest.report.charts.scales import Linear, Log
 from loadtest.report.findings import Finding
-from loadtest.results import Capacity, Point
+from loadtest.results import Capacity
 
 ROW, HEAD, FOOT = 22.0, 26.0, 40.0
 _SIZE = 12.0
 _BATCHES = ((1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, 10**9))
-_STAGES = ("read", "decode", "queue", "batch", "compute", "transport")
-"""In the order in which they happen; others follow."""
 
 
 def capacity(found: Sequence[Finding]) -> Chart | None:
@@ -51,78 +49,6 @@ def capacity(found: Sequence[Finding]) -> Chart | None:
 
 def _rate(each: Capacity) -> str:
     return f"{wording.number(each.rate)} ({wording.number(each.low)} - {wording.number(each.high)})"
-
-
-def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Finding], Point | None]) -> Chart | None:
-    """`pick` chooses the load; None where the service told no stages at any."""
-    shown = [(one, point) for one in found if (point := pick(one)) is not None and stages_of(point)]
-    if not shown:
-        return None
-    kinds = stage_names(point for _, point in shown)
-    words = (
-        "Shares of the mean time of an answer as the service tells them (Server-Timing); transport is what remains "
-        "of the client's measurement: connection, kernel, event loop. At the right the mean in ms, and the load."
-    )
-
-    def draw(width: float) -> Canvas:
-        left, right = margin([one.name for one, _ in shown], width), width - (52 if is_narrow(width) else 130)
-        top = HEAD + 22 * (2 if is_narrow(width) else 1)
-        canvas = Canvas(width, top + ROW * len(shown) + 8)
-        _legend(canvas, kinds, width)
-        for row, (one, point) in enumerate(shown):
-            y = top + ROW * row
-            name(canvas, one.name, one.number, left, y + ROW / 2)
-            parts = stages_of(point)
-            whole = sum(parts.values())
-            scale = Linear(whole, left, right)
-            x = left
-            for kind in kinds:
-                wide = scale(parts.get(kind, 0.0)) - left
-                told = f"{one.name}: {kind} {wording.number(parts.get(kind, 0.0))} ms"
-                if wide > 0:
-                    canvas.bar((x, y + 3), (wide - 0.8, ROW - 6), f"fill {stage_class(kind)}", one.number, told)
-                if wide > 34:
-                    percent = wording.share(parts[kind], whole)
-                    canvas.text(
-                        (x + wide / 2, y + 15), percent, f"on-{stage_class(kind)} small", "middle", 0, one.number
-                    )
-                x += wide
-            words = wording.number(whole) if is_narrow(width) else f"{wording.number(whole)} ms, {wording.load(point)}"
-            canvas.text((right + 8, y + 15), words, "value", "start", 0, one.number)
-        return canvas
-
-    return Chart.drawn(key, title, words, draw)
-
-
-def stages_of(point: Point) -> Mapping[str, float]:
-    """Stage -> mean milliseconds, in the order in which they happen; nothing twice."""
-    parts = {name: each for name, each in point.stages.items() if name != "total" and each > 0}
-    return {name: parts[name] for name in sorted(parts, key=_stage_order)}
-
-
-def stage_names(points: Iterable[Point]) -> list[str]:
-    """Every stage that any of them tells, in order."""
-    return sorted({name for point in points for name in stages_of(point)}, key=_stage_order)
-
-
-def _stage_order(name: str) -> tuple[int, str]:
-    order = next((place for place, each in enumerate(_STAGES) if name.startswith(each)), len(_STAGES))
-    return order, name
-
-
-def stage_class(name: str) -> str:
-    return f"s{_stage_order(name)[0]}"
-
-
-def _legend(canvas: Canvas, kinds: Sequence[str], width: float) -> None:
-    x, y = 0.0, 14.0
-    for kind in kinds:
-        wide = len(kind) * CHARACTER * _SIZE + 34
-        if x + wide > width:
-            x, y = 0.0, y + 22
-        canvas.bar((x, y - 10), (13, 13), f"fill {stage_class(kind)}")
-        canvas.text((x + 18, y + 1), kind.replace("_", " "), "tick")
-        x += wide
 
 
 def batches(found: Sequence[Finding]) -> Chart | None:

@@ -64,6 +64,24 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Ratio(Log):
+    """Of two numbers: twice and half are as far from 1."""
+
+    def ticks(self) -> list[float]:
+        """1, and as many to either side of it as have room for their labels."""
+        room = 52 * log(self.high / self.low) / abs(self.end - self.start)
+        found = [1.0]
+        for way in (1, -1):
+            last = 0.0
+            for step in (1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000):
+                value = step**way
+                if log(step) - last >= room and self.low <= value <= self.high:
+                    last = log(step)
+                    found.append(value)
+        return sorted(found)
+
+
+@dataclass(frozen=True)
 class Nines:
     """Shares of 1 by log odds, so that p99.9 has as much room as p50: 50, 90, 99 and 99.9 % stand apart."""
 
