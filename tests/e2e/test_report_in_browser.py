@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,13 +81,13 @@ def test_the_committed_reports_are_whole(tab: Browser, page: Path, width: int) -
     assert len(tab.evaluate(_ROWS)) >= len(found.subjects)
 
 
-def _check(tab: Browser, width: int) -> list[dict[str, int]]:
+def _check(tab: Browser, width: int) -> list[dict[str, Any]]:
     """What every report holds to; its charts, those of each architecture too."""
     tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.complaints == []
     assert tab.requests == []
-    seen: list[dict[str, int]] = tab.evaluate(_SEEN)
+    seen: list[dict[str, Any]] = tab.evaluate(_SEEN)
     assert len(seen) == tab.evaluate("document.querySelectorAll('figure').length") > 0
     for chart in seen:
         assert chart["width"] > 300 and chart["height"] > 20 and chart["marks"] > 0, chart
