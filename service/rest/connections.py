@@ -57,7 +57,7 @@ class _Together(asyncio.Transport):
     and one packet less, some 6 % of the server's time for a small network. A head waits for no body that is not there.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._head: Any = None
         self._open = False
