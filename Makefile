@@ -6,10 +6,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: k8s-check help serve test test-slow check loadtest bench bench-gateway simulation overload lock clean image-tree
+.PHONY: help serve test test-slow check loadtest bench bench-gateway simulation overload k8s-check observability-check
+.PHONY: image-tree lock clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
 	@$(BIN)/python -c "import sys; from service.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
@@ -30,6 +31,10 @@ check: .venv/installed ## ruff, mypy --strict, import contracts
 
 k8s-check: .venv/installed ## every overlay in k8s/: rendered, against Kubernetes' schemas, our rules and the real flags
 	@$(BIN)/python -m k8s.check
+
+observability-check: .venv/installed ## alerts by promtool's unit tests, every dashboard query against a live Prometheus
+	@test -d model_repository/lenet5/1 || $(BIN)/python -m export --model lenet5
+	@$(BIN)/python -m k8s.observability
 
 simulation: .venv/installed ## the batcher against latency profiles in virtual time; writes docs/batching.md
 	@$(BIN)/python -m loadtest.simulation

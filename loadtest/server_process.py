@@ -118,6 +118,10 @@ class ServerProcess:
         self._process.wait(60)
         self._log.close()
 
+    def kill(self) -> None:
+        """At once, nothing drained. Leaving it is still the caller's."""
+        self._process.kill()
+
     def settle(self) -> None:
         """Returns when it computes no more: a plain server goes on with what a load's end has left it."""
         until = time.monotonic() + _SETTLE_SECONDS

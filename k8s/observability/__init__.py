@@ -1,0 +1,1 @@
+"""Rules, dashboard and what proves them: promtool's unit tests, and a real Prometheus that scrapes loaded services."""
