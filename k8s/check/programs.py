@@ -21,6 +21,8 @@ from service.settings import Settings
 
 _PARSERS = {
     "export": "export.__main__",
+    "export.tfserving_config": "export.tfserving_config",
+    "service.sync": "service.sync.__main__",
 }
 """Module -> where its `_parser()` is: the very one that the program uses."""
 

@@ -88,6 +88,7 @@ _REFUSED: list[tuple[Callable[[Any], None], str]] = [
     (_set("containers.0.args.0", "--repository=/model"), "nothing is mounted there"),
     (_set("containers.0.args.0", "--http-port=8080"), "its ports are"),
     (_set("containers.0.resources.limits.cpu", "1.5"), "would stand still"),
+    (_set("initContainers.0.args.2", "--kept=2"), "python -m service.sync refuses"),
     (_set("initContainers.0.args.0", "$(MODELS)"), "$(MODELS) is set nowhere"),
     (_set("serviceAccountName", "nobody"), "ServiceAccount nobody is not there"),
     (_set("volumes.0.persistentVolumeClaim.claimName", "none"), "PersistentVolumeClaim none, which is not there"),
@@ -170,8 +171,19 @@ def test_images_are_this_versions_and_one_tensorflow_serving() -> None:
     assert len(ours) == 3 and {image.rpartition(":")[2] for image in ours} == {version}
     theirs = {image.rpartition(":")[2] for image in images - ours}
     assert len(theirs) == 2 and len({tag.removesuffix("-gpu") for tag in theirs}) == 1
-    if (compose := _PROJECT / "compose.yaml").exists():
-        assert set(re.findall(r"image: tensorflow/serving:(\S+)", compose.read_text())) <= theirs
+    assert set(re.findall(r"image: tensorflow/serving:(\S+)", (_PROJECT / "compose.yaml").read_text())) <= theirs
+
+
+def test_locust_takes_what_the_jobs_tell_it() -> None:
+    """In a process of its own, for Locust's gevent changes the one it is imported in."""
+    code = "import sys, loadtest.locustfile, locust.argument_parser as p; p.parse_options(sys.argv[1:])"
+    jobs = [container for pod in pods(_rendered("variants/load-test")) for container in pod.containers()]
+    assert [container.module for container in jobs] == ["locust", "locust"]
+    for extra, ok in (([], True), (["--expect-wokers=4"], False)):
+        for container in jobs:
+            arguments = [one.replace("/app/", f"{_PROJECT}/") for one in container.arguments]
+            done = subprocess.run([sys.executable, "-c", code, *arguments, *extra], capture_output=True, timeout=60)
+            assert (done.returncode == 0) is ok, done.stderr
 
 
 def test_the_command_has_a_line_for_each_and_fails_where_one_does(tmp_path: Path) -> None:
