@@ -3,6 +3,7 @@
 Whatever ends it early, Ctrl-C or a service that dies, the report has what was measured until then and says why.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from loadtest import sitting  # --help and mistakes need none of it
+    from loadtest import report, sitting  # --help and mistakes need none of it
     from loadtest.generator_process import GeneratorError
     from loadtest.loads import Ended
     from loadtest.target import TargetError
@@ -36,8 +37,12 @@ def _run(options: Options) -> int:
         hint = "; pip install 'image-model-server[loadtest]'" if isinstance(error, ModuleNotFoundError) else ""
         print(f"loadtest: {error}{hint}", file=sys.stderr)
         return 1
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a second Ctrl-C must not cost the report that the first one asked for
+    code = report.conclude(run, options.output, options.baseline, options.budgets)
     if run.interrupted is None:
-        return 0
+        return code
     print(f"loadtest: ended early: {run.interrupted}", file=sys.stderr)
     return INTERRUPTED if run.interrupted.startswith("Ctrl-C") else 1
 

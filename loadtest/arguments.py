@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from loadtest.protocols import PROTOCOLS
+from loadtest.report import flags
+from loadtest.report.budgets import Budget
+from loadtest.results import Run
 from loadtest.scenarios import ABOUT, DEFAULT
 
 ALL = "all"
@@ -34,6 +37,8 @@ class Options:
     images: Path | None
     price_per_hour: float | None
     output: Path
+    baseline: Run | None
+    budgets: tuple[Budget, ...]
     service: tuple[str, ...]
 
 
@@ -57,6 +62,10 @@ def parse(given: Sequence[str]) -> Options:
         )
     if found.images is not None and not found.images.is_dir():
         raise UsageError(f"--images {found.images} is no folder")
+    try:
+        flags.check(found)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if found.output.exists() and not found.output.is_dir():
         raise UsageError(f"--output {found.output} is a file; name a folder")
     return Options(
@@ -73,6 +82,8 @@ def parse(given: Sequence[str]) -> Options:
         images=found.images,
         price_per_hour=found.price_per_hour,
         output=found.output,
+        baseline=found.baseline,
+        budgets=tuple(found.budget),
         service=tuple(service),
     )
 
@@ -138,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where report.html, report.png, report.csv, results.json and LoadGen's logs go (default: build/loadtest)",
     )
+    flags.add(parser)
     return parser
 
 

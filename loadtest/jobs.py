@@ -64,21 +64,27 @@ class Job:
         return cls(**{**found, "photos": tuple(found["photos"]), "load": load})
 
 
+GAVE_UP = "far more than 1 % late"
+"""Why a load ended before its time where it was asked to, by `give_up_over`."""
+_HISTOGRAMS = ("latencies", "late", "prompt")
+
+
 @dataclass
 class Outcome:
     """What came of a job, warm-up excluded.
 
     `stages` are mean milliseconds an answer by the service's own account; `blocks` are, for each second of intended
     starts, how many there were and how many of them were not answered within the SLO; `stretches` are the latencies of
-    each tenth of the load; `late` is how late the generator
-    itself was, a request; `crowded` that it had no more users for those who should have started; `ended` says why the
-    load ended before its time; `verdict` is LoadGen's.
+    each tenth of the load; `late` is how late the generator itself was, a request, and `prompt` the latencies without
+    that; `crowded` that it had no more users for those who should have started; `ended` says why the load ended before
+    its time; `verdict` is LoadGen's.
     """
 
     seconds: float
     requests: int
     latencies: Latencies
     late: Latencies
+    prompt: Latencies
     errors: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     blocks: list[tuple[int, int]] = field(default_factory=list)
@@ -90,13 +96,13 @@ class Outcome:
 
     @classmethod
     def nothing(cls, ended: str) -> Self:
-        return cls(0.0, 0, Latencies(), Latencies(), ended=ended)
+        return cls(0.0, 0, Latencies(), Latencies(), Latencies(), ended=ended)
 
     def to_document(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_document(cls, found: dict[str, Any]) -> Self:
-        histograms: dict[str, Any] = {name: Latencies.parse(found[name]) for name in ("latencies", "late")}
+        histograms: dict[str, Any] = {name: Latencies.parse(found[name]) for name in _HISTOGRAMS}
         histograms["stretches"] = [Latencies.parse(each) for each in found["stretches"]]
         return cls(**{**found, **histograms, "blocks": [tuple(block) for block in found["blocks"]]})

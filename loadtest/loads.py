@@ -7,13 +7,13 @@ from typing import Any, Protocol
 from loadtest import metrics_page, processes
 from loadtest.arrivals import Arrivals
 from loadtest.generator_process import GeneratorProcess
-from loadtest.jobs import Closed, Job, MLPerf, Outcome
+from loadtest.jobs import GAVE_UP, Closed, Job, MLPerf, Outcome
 from loadtest.metrics_page import Scrape
 from loadtest.results import Point
 from loadtest.target import Served, Target
 
 _SATURATED = 0.9  # of a core, the generator's one
-_LATE_SHARE, _LATE_FLOOR = 0.1, 0.001  # of the latencies' p99, and seconds that never matter
+_LATE_SHARE, _LATE_FLOOR = 0.1, 0.0005  # of a percentile, and seconds that never matter
 _LEAST_STOPPED = 0.5  # of a load, without which it says nothing
 
 
@@ -85,7 +85,7 @@ class Loads:
             give_up_over=give_up_over,
         )
         outcome = self._generator.run(job, hear, self._target.trouble)
-        over = outcome.ended is not None and outcome.ended != "far more than 1 % late"
+        over = outcome.ended is not None and outcome.ended != GAVE_UP
         point = self._point(scenario, load, outcome, before[0] if before else None, gone=over)
         if keep is not None and outcome.requests:
             keep(point)
@@ -163,17 +163,18 @@ def _with_transport(mean: dict[str, float], outcome: Outcome) -> dict[str, float
 
 def why_invalid(load: Arrivals | Closed | MLPerf, outcome: Outcome) -> str | None:
     """Why not to believe it: reasons that lie with the generator, or with a load that was cut short."""
-    late, p99 = outcome.late.percentile(99), outcome.latencies.percentile(99)
     if outcome.cpu_share > _SATURATED:
         return f"the generator was the limit: it took {outcome.cpu_share:.0%} of a core"
     if outcome.crowded:
         return "the generator ran out of connections: more requests were under way than it has users for"
-    if late is not None and p99 is not None and late > max(_LATE_FLOOR, _LATE_SHARE * p99):
-        return f"the generator started requests late: 1 % of them by {1000 * late:.1f} ms and more"
+    for percent in (50, 90, 99):
+        seen, prompt = outcome.latencies.percentile(percent), outcome.prompt.percentile(percent)
+        if seen is not None and prompt is not None and seen - prompt > max(_LATE_FLOOR, _LATE_SHARE * prompt):
+            return f"the generator started requests late: without that p{percent} is {1000 * prompt:.1f} ms"
     if isinstance(load, MLPerf) and outcome.errors:
         return (
             f"{sum(outcome.errors.values())} requests failed, which LoadGen takes for answers: do not quote its summary"
         )
-    if outcome.ended and outcome.seconds < _LEAST_STOPPED * load.seconds and "late" not in outcome.ended:
+    if outcome.ended and outcome.seconds < _LEAST_STOPPED * load.seconds and outcome.ended != GAVE_UP:
         return f"cut short after {outcome.seconds:.1f} s: {outcome.ended.splitlines()[0]}"
     return None

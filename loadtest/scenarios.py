@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from loadtest import capacity
@@ -54,14 +55,12 @@ class Plan:
 
 def sweep(subject: Subject, protocol: str, loads: Loads, plan: Plan, say: Callable[[str], None]) -> None:
     """Puts every scenario on one model and its points into `subject`, each as soon as it is there. Raises Ended."""
-    say("warming up")
-    reach = _reach(loads)
+    reach = _Reach(loads, say)
     for scenario in plan.scenarios:
-        say(scenario)
         if scenario == "search":
             _search(subject, loads, plan, reach, say)
         elif scenario in MLPERF:
-            _mlperf(scenario, subject, protocol, loads, plan, reach)
+            _mlperf(scenario, subject, protocol, loads, plan, reach, say)
         else:
             for number, load in enumerate(_open_loops(scenario, plan, reach)):
                 say(f"{scenario}, {load.rate:.0f} requests/s")
@@ -69,29 +68,38 @@ def sweep(subject: Subject, protocol: str, loads: Loads, plan: Plan, say: Callab
                 loads.put(scenario, load, warm_up, keep=subject.points.append)
 
 
-def _reach(loads: Loads) -> float:
-    """Answers a second of a closed loop: where to look for everything else. Nothing that a report would show."""
-    point, _ = loads.put("reach", Closed(_USERS, _FEELER_SECONDS), warm_up=_FEELER_SECONDS)
-    return max(1.0, point.throughput)
+class _Reach:
+    """Answers a second of a closed loop: where to look for everything else. Nothing that a report would show, and
+    measured only if somebody asks.
+    """
+
+    def __init__(self, loads: Loads, say: Callable[[str], None]) -> None:
+        self._loads, self._say = loads, say
+
+    @cached_property
+    def rate(self) -> float:
+        self._say("feeling its way")
+        point, _ = self._loads.put("reach", Closed(_USERS, _FEELER_SECONDS), warm_up=_FEELER_SECONDS)
+        return max(1.0, point.throughput)
 
 
 def _long_enough(plan: Plan, rate: float) -> float:
     return min(max(plan.seconds, _ENOUGH / rate), _PATIENCE * plan.seconds)
 
 
-def _open_loops(scenario: str, plan: Plan, reach: float) -> list[Arrivals]:
-    even = _EVEN * reach
+def _open_loops(scenario: str, plan: Plan, reach: _Reach) -> list[Arrivals]:
     match scenario:
         case "burst":
+            even = _EVEN * reach.rate
             return [Arrivals(even, _long_enough(plan, even), "burst")]
         case "soak":
-            return [Arrivals(even, plan.seconds, seed=number) for number in range(_SOAK_POINTS)]
+            return [Arrivals(_EVEN * reach.rate, plan.seconds, seed=number) for number in range(_SOAK_POINTS)]
         case _:
-            rates = plan.rates or [share * reach for share in _STEPS]
+            rates = plan.rates or [share * reach.rate for share in _STEPS]
             return [Arrivals(rate, _long_enough(plan, rate), seed=number) for number, rate in enumerate(rates)]
 
 
-def _search(subject: Subject, loads: Loads, plan: Plan, reach: float, say: Callable[[str], None]) -> None:
+def _search(subject: Subject, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]) -> None:
     number = 0
 
     def probe(rate: float) -> Probe | None:
@@ -104,14 +112,18 @@ def _search(subject: Subject, loads: Loads, plan: Plan, reach: float, say: Calla
         point, outcome = loads.put("search", arrivals, min(1.0, plan.seconds / 4), give_up, subject.points.append)
         return None if point.invalid else Probe(rate, tuple(outcome.blocks))
 
-    subject.capacity = capacity.search(probe, _FALLBACK * reach, 1000 * plan.slo)
+    subject.capacity = capacity.search(probe, _FALLBACK * reach.rate, 1000 * plan.slo)
 
 
-def _mlperf(scenario: str, subject: Subject, protocol: str, loads: Loads, plan: Plan, reach: float) -> None:
+def _mlperf(
+    scenario: str, subject: Subject, protocol: str, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]
+) -> None:
     folder = plan.folder / f"{subject.model}-{subject.version}" / f"{protocol}-{scenario}"
-    rate = reach * _MARGIN
     if scenario == "server":
-        rate = subject.capacity.low if subject.capacity else _FALLBACK * reach
+        rate = subject.capacity.low if subject.capacity else _FALLBACK * reach.rate
+    else:
+        rate = _MARGIN * reach.rate
+    say(scenario)
     seconds = _long_enough(plan, rate) if scenario == "server" else plan.seconds
     load = MLPerf(MLPERF[scenario], seconds, rate, plan.slo, str(folder))
     loads.put(scenario, load, warm_up=0.5, keep=subject.points.append)

@@ -3,10 +3,10 @@
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from loadtest import machine, photos, report, results, scenarios, target
+from loadtest import machine, photos, results, scenarios, target
 from loadtest.arguments import OVERHEAD, Options
 from loadtest.generator_process import GeneratorProcess
 from loadtest.loads import Ended, Loads
@@ -19,14 +19,13 @@ LOGS = "loadgen"
 
 
 def measure(options: Options) -> Run:
-    """Writes the report and returns what is in it. Raises TargetError or GeneratorError before the first load."""
+    """What was measured, to its end or not. Raises TargetError or GeneratorError before the first load."""
     with ExitStack() as running:
-        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        sent = _photos(options, folder)
         to_measure = running.enter_context(_target(options))
+        models = to_measure.models(options.models)
+        sent = _photos(options, Path(running.enter_context(tempfile.TemporaryDirectory())))
         generator = running.enter_context(GeneratorProcess())
         run = Run(results.now(), machine.facts(), to_measure.description, _method(options), options.price_per_hour)
-        models = to_measure.models(options.models)
         progress = running.enter_context(Progress(len(models)))
         try:
             for model in models:
@@ -35,9 +34,6 @@ def measure(options: Options) -> Run:
             run.interrupted = str(error)
         except KeyboardInterrupt:
             run.interrupted = "Ctrl-C"
-    with _undisturbed():
-        report.write(run, options.output)
-        print(f"written to {options.output / 'report.html'}", file=sys.stderr)
     return run
 
 
@@ -96,20 +92,6 @@ def _method(options: Options) -> dict[str, str]:
         "seconds": f"{options.seconds:g} s a load, up to four times that for 330 answers; warm-up excluded",
         "slo_ms": f"{options.slo_ms:g}",
         "images": sent,
-        "clock": "latency counts from the intended start",
-        "generator": "Locust and MLPerf LoadGen in one process on this machine",
+        "generator": "one process on this machine, whose cores it shares with the service where that is here too",
     }
     return method | ({"rates": ", ".join(f"{rate:g}" for rate in options.rates)} if options.rates else {})
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not cost the report of what the first one ended."""
-    import signal
-
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            signal.signal(signal.SIGINT, before)

@@ -32,9 +32,11 @@ _SAMPLE = re.compile(
 def run(load: MLPerf, photos: int, turns: Turns, recorder: Recorder) -> Outcome:
     """One scenario, from begin to end. Leaves LoadGen's logs in `load.folder`."""
     failed: dict[int, str] = {}
+    handed: dict[int, float] = {}
 
     def done(turn: Turn) -> None:
         recorder.done(turn)
+        handed[turn.number] = turn.late
         if turn.failure:
             failed[turn.number] = turn.failure
         loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(turn.token, 0, 0)])
@@ -65,7 +67,7 @@ def run(load: MLPerf, photos: int, turns: Turns, recorder: Recorder) -> Outcome:
         bell.close()
     found = recorder.outcome(time.monotonic(), None)
     found.blocks = []
-    _read_logs(load, failed, found)
+    _read_logs(load, failed, handed, found)
     return found
 
 
@@ -99,14 +101,14 @@ def _settings(load: MLPerf) -> Any:
     return settings
 
 
-def _read_logs(load: MLPerf, failed: dict[int, str], found: Outcome) -> None:
+def _read_logs(load: MLPerf, failed: dict[int, str], handed: dict[int, float], found: Outcome) -> None:
     """Times from its trace, where each sample's times count from when LoadGen meant to issue it. MultiStream's are a
-    query's: answered when all of its samples are.
+    query's: answered when all of its samples are. `handed`: how late each sample came from LoadGen's thread to a user.
     """
     folder = Path(load.folder)
     trace = folder / _TRACE
     taken: dict[int, float] = defaultdict(float)
-    late: dict[int, float] = {}
+    late: dict[int, float] = defaultdict(float)
     meant: dict[int, float] = {}
     wrong: dict[int, str] = {}
     begin, end = float("inf"), 0.0
@@ -115,23 +117,24 @@ def _read_logs(load: MLPerf, failed: dict[int, str], found: Outcome) -> None:
         sample, query, issued, complete = map(int, text[1:])
         asked = query if load.scenario == "MultiStream" else sample
         taken[asked] = max(taken[asked], complete / 1e9)
-        late[asked], meant[asked] = issued / 1e9, intended
+        late[asked] = max(late[asked], issued / 1e9 + handed.get(sample, 0.0))
+        meant[asked] = intended
         if sample in failed:
             wrong[asked] = failed[sample]
         begin, end = min(begin, intended), max(end, intended + complete / 1e9)
     trace.unlink()  # a thousand bytes a request, and nothing that compliance asks for
     found.seconds, found.requests = end - begin, len(taken)
-    found.latencies, found.errors = Latencies(), {}
+    found.latencies, found.late, found.prompt, found.errors = Latencies(), Latencies(), Latencies(), {}
     found.stretches = [Latencies() for _ in range(STRETCHES)]
     for asked, seconds in taken.items():
+        found.late.add(late[asked])
         if asked in wrong:
             found.errors[wrong[asked]] = found.errors.get(wrong[asked], 0) + 1
         else:
             found.latencies.add(seconds)
+            found.prompt.add(seconds - late[asked])
             tenth = int((meant[asked] - begin) / (end - begin) * STRETCHES)
             found.stretches[min(tenth, STRETCHES - 1)].add(seconds)
-    for seconds in late.values():  # beside what it was late from LoadGen's thread to a user
-        found.late.add(seconds)
     found.verdict = verdict((folder / _SUMMARY).read_text(encoding="utf-8"))
 
 

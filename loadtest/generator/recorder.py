@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 
 from loadtest.generator.turns import Turn
-from loadtest.jobs import Job, Outcome
+from loadtest.jobs import GAVE_UP, Job, Outcome
 from loadtest.results import Latencies
 
 _STAGE = re.compile(r"([\w-]+);dur=([\d.]+)")
@@ -25,7 +25,7 @@ class Recorder:
     def __init__(self, job: Job, begin: float, on_hopeless: Callable[[str], None]) -> None:
         self._job, self.begin = job, begin
         self._on_hopeless = on_hopeless
-        self._latencies, self._late = Latencies(), Latencies()
+        self._latencies, self._late, self._prompt = Latencies(), Latencies(), Latencies()
         self._stretches = [Latencies() for _ in range(STRETCHES)]
         self._errors: Counter[str] = Counter()
         self._stages: defaultdict[str, float] = defaultdict(float)
@@ -50,6 +50,7 @@ class Recorder:
             self._errors[turn.failure] += 1
         else:
             self._latencies.add(taken)
+            self._prompt.add(taken - turn.late)
             tenth = int((turn.intended - self.begin) / self._job.load.seconds * STRETCHES)
             self._stretches[min(tenth, STRETCHES - 1)].add(taken)
             self._add_stages(turn.stages, taken)
@@ -58,7 +59,7 @@ class Recorder:
             return
         self._over += 1
         if self._job.give_up_over is not None and self._over > self._job.give_up_over:
-            self._on_hopeless("far more than 1 % late")
+            self._on_hopeless(GAVE_UP)
 
     @property
     def answered(self) -> int:
@@ -72,6 +73,7 @@ class Recorder:
             requests=sum(self._asked.values()),
             latencies=self._latencies,
             late=self._late,
+            prompt=self._prompt,
             errors=dict(self._errors),
             stages={stage: total / answers for stage, total in self._stages.items()},
             blocks=[(asked, asked - self._good[second]) for second, asked in sorted(self._asked.items())],
