@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median
 
 from loadtest import benchmarks_page, decoding, engines, forms, machine, stock, wrk
+from loadtest.bench_results import Bench, Comparison, Served
 from loadtest.measurement import Measurement
 from loadtest.networks import NETWORKS, exported
 from loadtest.server_process import ServerProcess
 from service.profiles import cores
 
-REPORT = Path("docs/benchmarks.md")
 CACHE = Path("build/bench")
 SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
 """Network -> workers of the service: one a core where Python's share of a request counts, as the README says."""
@@ -45,29 +45,6 @@ class Network:
     """Bytes of its int8 form over those of float32."""
 
 
-@dataclass(frozen=True)
-class Served:
-    """One server under one load: medians over the rounds. `in_process` is the engine without any server."""
-
-    requests_per_second: float
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """This service and a plain one with the same network, by concurrency; memory in MB after the load."""
-
-    network: str
-    plain: dict[int, Served]
-    ours: dict[int, Served]
-    in_process: float
-    plain_mb: float
-    ours_mb: float
-    ready_seconds: float
-    workers: int
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default: 4)")
@@ -75,7 +52,12 @@ def main() -> int:
     parser.add_argument(
         "--networks", default=",".join(NETWORKS), metavar="NAME,...", help="which to measure (default: twelve)"
     )
-    parser.add_argument("--output", type=Path, default=REPORT, help=f"the report (default: {REPORT})")
+    parser.add_argument(
+        "--results", type=Path, default=benchmarks_page.BENCH, help=f"what is found (default: {benchmarks_page.BENCH})"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=benchmarks_page.PAGE, help=f"the page of it (default: {benchmarks_page.PAGE})"
+    )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         print("bench: the load generator wrk is missing; apt-get install wrk", file=sys.stderr)
@@ -100,11 +82,20 @@ def main() -> int:
         for network in networks
     }
     int8_size = max(network.int8_size for network in networks)
-    page = benchmarks_page.render(costs, sizes, int8_size, comparisons, decoded, arguments.seconds, arguments.rounds)
-    print("\n" + page)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(page, encoding="utf-8")
-    print(f"written to {arguments.output}")
+    found = Bench(
+        machine=machine.describe(),
+        photo_bytes=machine.photo_bytes(),
+        seconds=arguments.seconds,
+        rounds=arguments.rounds,
+        costs=costs,
+        sizes=sizes,
+        int8_size=int8_size,
+        comparisons=comparisons,
+        decoded=decoded,
+    )
+    found.write(arguments.results)
+    print("\n" + benchmarks_page.write(arguments.results, arguments.output))
+    print(f"written to {arguments.results} and {arguments.output}")
     return 0
 
 

@@ -1,52 +1,66 @@
-"""What `make bench` measured, as docs/benchmarks.md."""
+"""docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m loadtest.benchmarks_page`.
 
+Every number of the page is one of `make bench` (bench.json), or of the newest load test of the architectures
+(results.json in a folder beside it).
+"""
+
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
-from loadtest import machine
+from loadtest.bench_results import Bench, Comparison
 from loadtest.decoding import TARGET, Decoding
 from loadtest.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
+from loadtest.report import samples, wording
+from loadtest.report.findings import Finding, findings
+from loadtest.results import Run
 from loadtest.tables import markdown
 
-if TYPE_CHECKING:
-    from loadtest.bench import Comparison
+PAGE = Path("docs/benchmarks.md")
+REPORTS = Path("docs/reports")
+BENCH = REPORTS / "bench.json"
 
 _INTRODUCTION = """# Benchmarks
 
-Written by `make bench`; do not edit.
+Written by `make bench`, and by `python -m loadtest.benchmarks_page` from what is kept in `docs/reports`; do not edit.
 """
 
 
-def render(
-    costs: Mapping[str, Mapping[str, float]],
-    sizes: Mapping[str, float],
-    int8_size: float,
-    comparisons: "Sequence[Comparison]",
-    decoded: Sequence[Decoding],
-    seconds: float,
-    rounds: int,
-) -> str:
-    """`costs`: network -> form -> milliseconds of one image; `sizes`: its published file over float32's;
-    `int8_size`: the largest of the int8 files, over float32's.
-    """
+def write(results: Path, page: Path) -> str:
+    """The page of `results` and of the newest load test beside them. Raises OSError and ValueError as reading does."""
+    text = render(Bench.read(results), newest(results.parent))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text, encoding="utf-8")
+    return text
+
+
+def newest(reports: Path) -> tuple[str, Run] | None:
+    """The load test that began last, and the name of its folder in `reports`; None without any."""
+    runs = [(path.parent.name, Run.read(path)) for path in sorted(reports.glob("*/results.json"))]
+    return max(runs, key=lambda each: each[1].started, default=None)
+
+
+def render(bench: Bench, zoo: tuple[str, Run] | None = None) -> str:
+    """`zoo`: a load test of the architectures, and its folder's name."""
     lines = [
         _INTRODUCTION,
-        f"- {machine.describe()}",
-        f"- everything in one run, in {rounds} rounds that take turns; medians. Loads of {seconds:g} s by wrk, closed "
-        "loop, from the same machine",
+        f"- {bench.machine}",
+        f"- everything in one run, in {bench.rounds} rounds that take turns; medians. Loads of {bench.seconds:g} s by "
+        "wrk, closed loop, from the same machine",
         "- networks at their published sizes, untrained: their speed is real, their accuracy is not measured here",
         "",
-        *_goals(costs, int8_size, comparisons),
-        *(line for comparison in comparisons for line in _comparison(comparison)),
-        *_costs(costs, sizes),
-        *_decoding(decoded),
+        *_goals(bench.costs, bench.int8_size, bench.comparisons),
+        *(line for comparison in bench.comparisons for line in _comparison(comparison, bench.photo_bytes)),
+        *_costs(bench.costs, bench.sizes),
+        *_decoding(bench.decoded),
+        *(_architectures(*zoo) if zoo else ()),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _goals(
-    costs: Mapping[str, Mapping[str, float]], int8_size: float, comparisons: "Sequence[Comparison]"
+    costs: Mapping[str, Mapping[str, float]], int8_size: float, comparisons: Sequence[Comparison]
 ) -> Iterator[str]:
     rows = [_goal(*each) for each in (*_network_goals(costs, int8_size), *_service_goals(comparisons))]
     yield from ("## What it holds itself to", "", markdown(("goal", "wanted", "measured", ""), rows, text=(0, 3)), "")
@@ -75,7 +89,7 @@ def _won(costs: Mapping[str, Mapping[str, float]]) -> int:
 
 
 def _service_goals(
-    comparisons: "Sequence[Comparison]",
+    comparisons: Sequence[Comparison],
 ) -> Iterator[tuple[str, float, float] | tuple[str, float, float, bool]]:
     for one in comparisons:
         wanted = {1: 2.5, 8: 2.5, 32: 2.7} if one.network == "mobilenet_v3_small" else dict.fromkeys(one.ours, 3.0)
@@ -90,7 +104,7 @@ def _service_goals(
         yield f"{one.network}: memory over the plain app's", 0.25, one.ours_mb / one.plain_mb, False
 
 
-def _comparison(one: "Comparison") -> Iterator[str]:
+def _comparison(one: Comparison, photo_bytes: int) -> Iterator[str]:
     rows = [
         (name, str(concurrency), f"{each.requests_per_second:.0f}", f"{each.p50_ms:.1f}", f"{each.p99_ms:.1f}")
         for name, served in (("plain FastAPI", one.plain), ("this service", one.ours))
@@ -99,7 +113,7 @@ def _comparison(one: "Comparison") -> Iterator[str]:
     yield from (
         f"## {one.network} over HTTP",
         "",
-        f"A 640x427 JPEG of {machine.photo_bytes():,} bytes a request. The plain app (`loadtest/plain_app.py`) calls",
+        f"A 640x427 JPEG of {photo_bytes:,} bytes a request. The plain app (`loadtest/plain_app.py`) calls",
         f"the stock SavedModel for each, in two uvicorn workers: {one.plain_mb:.0f} MB after the load. This service",
         f"runs what `--quantize` published, with `--workers {one.workers}`: {one.ours_mb:.0f} MB after the load, ready "
         f"{one.ready_seconds:.2f} s after its start.",
@@ -143,3 +157,48 @@ def _decoding(decoded: Sequence[Decoding]) -> Iterator[str]:
         "",
         markdown(("size", "whole, ms", "the service, ms", "faster"), rows),
     )
+
+
+def _architectures(folder: str, run: Run) -> Iterator[str]:
+    found = findings(run)
+    slos = ", ".join(sorted({f"{one.capacity.slo_ms:g} ms" for one in found if one.capacity}))
+    machine = wording.machine(run)
+    ended = f" It was interrupted: {run.interrupted}." if run.interrupted else ""
+    yield from (
+        "",
+        "## Architectures under load",
+        "",
+        f"{len(found)} of them on {run.started:%Y-%m-%d}, one after another ({machine}). Every load and the method:",
+        f"[the report](reports/{folder}/report.html).{ended} Latencies count from the intended start, at the lightest",
+        f"steady load of each. The highest rate is the one whose p99 stays within {slos or 'the SLO'}, with its 95 %",
+        "interval. A dash stands for too few answers.",
+        "",
+        markdown(
+            ("architecture", "p50 ms", "p99 ms", "requests/s within SLO", "interval", "MB"), list(map(_row, found))
+        ),
+    )
+
+
+def _row(one: Finding) -> tuple[str, ...]:
+    latencies = [one.light and samples.percentile(one.light.latencies, percent) for percent in (50, 99)]
+    rate = wording.number(one.capacity.rate) if one.capacity else "-"
+    interval = f"{wording.number(one.capacity.low)} - {wording.number(one.capacity.high)}" if one.capacity else "-"
+    times = (wording.milliseconds(seconds) if seconds else "-" for seconds in latencies)
+    return one.name, *times, rate, interval, f"{one.memory_mb:.0f}" if one.memory_mb is not None else "-"
+
+
+def main() -> int:
+    try:
+        write(BENCH, PAGE)
+    except FileNotFoundError:
+        print(f"benchmarks_page: there is no {BENCH}; make bench measures it", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"benchmarks_page: {error}", file=sys.stderr)
+        return 1
+    print(f"written to {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

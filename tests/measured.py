@@ -43,7 +43,7 @@ def run(seed: int = 1, seconds: float = 10, slower: float = 1.0, networks: int =
     draw = random.Random(seed)
     return Run(
         started=datetime(2026, 11, 21, 18, 30, tzinfo=UTC),
-        machine={"processor": "AMD EPYC", "cores": "2 cores", "memory": "24 GiB", "python": "3.11.7"},
+        machine={"processor": "AMD EPYC", "cores": "2", "memory": "24 GiB", "python": "3.11.7"},
         service="python -m service --workers 1",
         method={"scenario": "steps", "slo": "100 ms at p99", "seconds": f"{seconds:g}", "warm-up": "2 s"},
         price_per_hour=0.085,

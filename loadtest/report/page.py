@@ -48,7 +48,7 @@ def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = N
     body = [
         _banner(run),
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{run.started:%d %B %Y, %H:%M} UTC. {escape(_machine(run))}</p>',
+        f'<p class="soft">{run.started:%d %B %Y, %H:%M} UTC. {escape(wording.machine(run))}</p>',
         _cards(found),
         _compared(comparison),
         _method(run, found),
@@ -96,10 +96,6 @@ def _banner(run: Run) -> str:
         return ""
     words = f"<b>This run was interrupted</b>: {escape(run.interrupted)}. What was measured until then follows."
     return f'<div class="banner" role="alert"><p>{words}</p></div>'
-
-
-def _machine(run: Run) -> str:
-    return ", ".join(run.machine[key] for key in ("processor", "cores", "memory") if key in run.machine)
 
 
 def _cards(found: Sequence[Finding]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from loadtest.report import wording
 from loadtest.report.charts.chart import WIDE, Chart
 from loadtest.report.findings import Finding
 from loadtest.report.page import overview_charts
@@ -42,7 +43,6 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         heights[column] += _TITLE + chart.wide.height + _GAP
     width, height = 2 * WIDE + 4 * _MARGIN, max(heights)
     title = f"{len(run.subjects)} architectures under load"
-    where = ", ".join(run.machine[key] for key in ("processor", "cores", "memory") if key in run.machine)
     if run.interrupted:
         title = f"Interrupted ({run.interrupted}): {title}"
     looks = _plain(f"{(_HERE / 'charts.css').read_text(encoding='utf-8')}")
@@ -52,7 +52,7 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         f".head{{font-size:24px;font-weight:bold}}</style>"
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
         f'<text x="{_MARGIN}" y="46" class="head">{escape(title)}</text>'
-        f'<text x="{_MARGIN}" y="70" class="axis">{run.started:%d %B %Y}. {escape(where)}</text>'
+        f'<text x="{_MARGIN}" y="70" class="axis">{run.started:%d %B %Y}. {escape(wording.machine(run))}</text>'
         f"{''.join(parts)}</svg>"
     )
 

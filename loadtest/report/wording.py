@@ -101,6 +101,13 @@ def load(point: Point) -> str:
     return f"{point.concurrency} at a time" if point.concurrency else "all at once"
 
 
+def machine(run: Run) -> str:
+    """Processor, cores and memory, as far as they are known."""
+    cores = run.machine.get("cores", "")
+    parts = (run.machine.get("processor"), f"{cores} cores" if cores.isdigit() else cores, run.machine.get("memory"))
+    return ", ".join(part for part in parts if part)
+
+
 def names(run: Run) -> list[str]:
     """A name for each subject, as short as tells them apart: model, then its precision, then its version."""
     ways: list[Callable[[Subject], str]] = [

@@ -11,7 +11,7 @@ from loadtest.report.charts.scales import Linear
 from loadtest.report.findings import Finding
 from loadtest.results import Point
 
-_ORDER = ("read", "decode", "queue", "batch", "compute", "transport")
+_ORDER = ("read", "decode", "queue", "batch", "compute", "render", "transport")
 """In which they happen; others follow."""
 _SIZE, _LINE = 12.0, 22.0
 Bar = tuple[str, int, Point]
@@ -24,8 +24,9 @@ def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Findi
     if not bars:
         return None
     words = (
-        "Shares of the mean time of an answer as the service tells them (Server-Timing); transport is what remains "
-        "of the client's measurement: connection, kernel, event loop. At the right the mean in ms, and the load."
+        "Shares of the mean time of an answer as the service tells them (Server-Timing). Queue is waiting, for a slot "
+        "and for a batch; transport is what remains of the client's time: connection, kernel, event loop. At the right "
+        "the mean in ms, and the load."
     )
     return Chart.drawn(key, title, words, lambda width: _bars(bars, width))
 

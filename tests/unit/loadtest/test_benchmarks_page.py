@@ -1,0 +1,77 @@
+"""docs/benchmarks.md is what a script makes of the measurements that are kept, and nothing else."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from loadtest import benchmarks_page
+from loadtest.bench_results import Bench, Comparison, Served
+from loadtest.decoding import Decoding
+from loadtest.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
+from tests import measured
+
+_ROOT = Path(__file__).parents[3]
+_BENCH = _ROOT / benchmarks_page.BENCH
+
+
+def _bench() -> Bench:
+    plain = {each: Served(20.0 * each, 12.3, 45.6) for each in (1, 8, 32)}
+    ours = {each: Served(70.0 * each, 4.5, 6.7) for each in (1, 8, 32)}
+    return Bench(
+        machine="2026-11-21: a machine",
+        photo_bytes=83_076,
+        seconds=4.0,
+        rounds=3,
+        costs={"resnet50": {STOCK: 48.7, FROZEN: 40.9, FLOAT32: 38.0, PUBLISHED: 11.3}},
+        sizes={"resnet50": 0.26},
+        int8_size=0.29,
+        comparisons=[Comparison("resnet50", plain, ours, 2345.0, 1665.0, 230.0, 1.6, 1)],
+        decoded=[Decoding(640, 427, 2.43, 1.27)],
+    )
+
+
+def test_the_committed_page_is_made_of_the_committed_measurements() -> None:
+    if not _BENCH.is_file():
+        pytest.skip(f"{benchmarks_page.BENCH} is not there yet: make bench writes it")
+    made = benchmarks_page.render(Bench.read(_BENCH), benchmarks_page.newest(_BENCH.parent))
+    assert (_ROOT / benchmarks_page.PAGE).read_text() == made, "run python -m loadtest.benchmarks_page"
+
+
+def test_measurements_are_read_as_they_were_written(tmp_path: Path) -> None:
+    _bench().write(tmp_path / "bench.json")
+    assert Bench.read(tmp_path / "bench.json") == _bench()
+    assert benchmarks_page.write(tmp_path / "bench.json", tmp_path / "page.md") == benchmarks_page.render(_bench())
+
+
+def test_the_page_says_what_was_measured() -> None:
+    page = benchmarks_page.render(_bench())
+    for said in ("a machine", "83,076 bytes", "1665 MB", "230 MB", "| resnet50 |", "4.3x", "2.43", "70", "12.3"):
+        assert said in page, said
+    assert "Architectures under load" not in page
+
+
+def test_the_newest_load_test_is_a_table(tmp_path: Path) -> None:
+    older, newer = measured.run(1, seconds=2, networks=2), measured.run(2, networks=3)
+    older.started -= timedelta(days=1)
+    newer.subjects[2].points, newer.subjects[2].capacity = [], None
+    older.write(tmp_path / "z-old" / "results.json")
+    newer.write(tmp_path / "a-new" / "results.json")
+    page = benchmarks_page.render(_bench(), benchmarks_page.newest(tmp_path))
+    assert "reports/a-new/report.html" in page and "z-old" not in page
+    rows = {line.split("|")[1].strip(): line for line in page.partition("under load")[2].splitlines() if "|" in line}
+    assert {"lenet5", "mobilenet", "mobilenet_v2"} <= set(rows)
+    assert "1,280 | 1,216 - 1,331 |" in rows["lenet5"]
+    assert rows["mobilenet_v2"].count(" - |") == 5, "what was not measured is no number"
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "make bench measures it"), ("[]", "is no result of `make bench`")])
+def test_without_measurements_the_script_says_so(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / benchmarks_page.BENCH).parent.mkdir(parents=True)
+        (tmp_path / benchmarks_page.BENCH).write_text(text)
+    command = [sys.executable, "-m", "loadtest.benchmarks_page"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(_ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
