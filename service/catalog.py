@@ -56,7 +56,7 @@ class Catalog:
         if not self._needs_models:
             return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())
-        return "" if answers else self._trouble
+        return "" if answers else self._trouble or self._nothing()
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds, and waits for the loads that takes.
@@ -69,8 +69,7 @@ class Catalog:
             if slow:
                 _log.warning("still loading after %.0f s: %s", _PATIENCE, ", ".join(sorted(self._following)))
         self._followed = True
-        nothing = "no model could be loaded; export one with `python -m export --model mobilenet_v3_small`"
-        self._trouble = nothing if self._needs_models else ""
+        self._trouble = ""
 
     async def watch(self, interval: float) -> None:
         """Looks every `interval` seconds until cancelled. What goes wrong is logged once, not every time.
@@ -85,9 +84,7 @@ class Catalog:
                     await self._look()
                 else:  # nothing could be found at the start
                     await self.sync()
-                if not self._needs_models:
-                    self._trouble = ""
-                last = ""
+                last = self._trouble = ""
             except NotReady as error:
                 if error.message != last:
                     _log.error("%s; what is loaded stays", error.message)
@@ -143,6 +140,20 @@ class Catalog:
                 self._retire(model, model.servables.pop(version))
         if self._retiring:
             await asyncio.wait(self._retiring)
+
+    def _nothing(self) -> str:
+        """Why no model answers although the repository could be read."""
+        models = [(name, model) for name, model in sorted(self._models.items()) if self._shows(name)]
+        if any(status.state is State.LOADING for _, model in models for status in model.statuses.values()):
+            return "the models are still loading"
+        failed = [(name, version, model.statuses[version]) for name, model in models for version in model.failed]
+        if failed:
+            name, version, status = failed[0]
+            others = f" (and {len(failed) - 1} more, in the log)" if len(failed) > 1 else ""
+            return f"no model could be loaded: {name}/{version}: {status.error}{others}"
+        if any(model.failed for model in self._models.values()):
+            return "no model could be loaded; the log says why"
+        return "there are no models; export one with `python -m export --model mobilenet_v3_small`"
 
     async def _look(self) -> None:
         async with self._looking:

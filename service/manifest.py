@@ -188,7 +188,7 @@ class Manifest:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
-                raise ValueError(f"format {document['format']} is not {FORMAT}")
+                raise ValueError(f"format {document['format']!r:.20}, where this service reads {FORMAT}")
             recipe = document["preprocessing"]
             manifest = cls(
                 name=name,
@@ -206,7 +206,9 @@ class Manifest:
             return manifest
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{path} cannot be read ({reason}); export the model again") from error
+            raise ValueError(
+                f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
+            ) from error
 
 
 def _signature(document: Mapping[str, Any]) -> Signature:

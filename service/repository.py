@@ -27,7 +27,7 @@ class Repository:
             models = sorted(self.root.iterdir())
         except OSError as error:
             raise NotReady(
-                f"the model repository {self.root} cannot be read ({error.strerror}); "
+                f"the model repository {self.root} cannot be read ({error.strerror}); mount its volume, "
                 "create it with `python -m export`, or name another with --repository"
             ) from error
         found: dict[str, dict[int, str]] = {}

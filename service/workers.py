@@ -36,7 +36,12 @@ _POLL = 0.1  # seconds
 def supervise(settings: Settings) -> int:
     """Runs until a signal; the exit code."""
     logs.configure(settings.log_level, settings.log_format)
-    folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
+    except OSError as error:
+        why = error.strerror or error
+        print(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp", file=sys.stderr)
+        return 1
     try:
         if settings.routes is not None:  # said once, not by every worker
             load(settings.routes)

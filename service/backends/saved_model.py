@@ -28,15 +28,23 @@ class SavedModelRunner:
     slots = 2  # one batch computes while the next is handed over
 
     def __init__(self, folder: Path) -> None:
-        """Raises ValueError, naming the folder, where TensorFlow cannot load it."""
+        """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not here."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import tensorflow as tf
-        from tensorflow.core.protobuf import config_pb2
+        try:
+            import tensorflow as tf
+            from tensorflow.core.protobuf import config_pb2
+
+            session = tf.compat.v1.Session
+        except (ImportError, AttributeError) as error:  # the images have its message modules, and nothing else of it
+            raise ValueError(
+                f"{folder} needs TensorFlow, which is not installed here ({error}): serve it by TensorFlow Serving "
+                "(--backend tfserving), give it a model.tflite, or pip install tensorflow"
+            ) from error
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
 
         threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
+        self._session = session(graph=tf.Graph(), config=threads)
         try:
             with self._session.graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))

@@ -1,6 +1,7 @@
 """Models hosted by servers that speak PredictionService: replicas of TensorFlow Serving, or of this very service."""
 
 import asyncio
+import logging
 import ssl
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from service.replica_metrics import ReplicaReport
 from service.repository import Repository
 from service.wire import codec, signatures
 from service.wire.stubs import get_model_metadata_pb2, predict_pb2
+
+_log = logging.getLogger(__name__)
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -180,6 +183,9 @@ class TFServingBackend:
         try:
             return Manifest.read(self._repository.folder(name, version), name, version)
         except FileNotFoundError:
+            return None
+        except ValueError as error:  # the upstream serves it all the same, and tells of it
+            _log.warning("%s; what the upstream says of %s/%d is used", error, name, version)
             return None
 
     async def _definitions(self, name: str, version: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service import about
 from service.wire import codec
 from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
 from tests import confined
@@ -27,19 +28,6 @@ PHOTO = encode(photo(), "JPEG")
 BASE_LIBRARIES = {"libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1"}
 BASE_LIBRARIES |= {"libstdc++.so.6", "libutil.so.1", "libz.so.1", "ld-linux-x86-64.so.2"}
 MEGABYTES = 175.0  # of 250 for the image without its base
-
-
-@pytest.fixture(scope="module")
-def tree() -> Path:
-    made = ROOT / "build" / "image-tree"
-    subprocess.run([sys.executable, "containers/tree.py", "gateway", made], cwd=ROOT, check=True, timeout=280)
-    return made
-
-
-@pytest.fixture(scope="module")
-def models(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`lenet5/1`, where another user may read it."""
-    return confined.readable(shutil.copytree(lenet5_repository, tmp_path_factory.mktemp("models") / "models"))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +108,7 @@ def test_grpc(gateway: Service) -> None:
 
 
 def test_it_says_which_version_it_is_and_complains_of_nothing(embedded: Service) -> None:
-    assert httpx.get(f"{embedded.url}/openapi.json").json()["info"]["version"] != "unknown"
+    assert httpx.get(f"{embedded.url}/v2").json()["version"] == about.version()
     assert not re.search("WARNING|ERROR|Traceback", embedded.log()), embedded.log()
 
 

@@ -105,7 +105,8 @@ class Survey:
             raise failure from error
         except CallFailed as failure:
             failure.peer = replica.name
-            if failure.lost or failure.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
+            # Who wants a key would refuse every call too, and we have none to send.
+            if failure.lost or failure.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.UNAUTHENTICATED):
                 raise
             return frozenset()  # NOT_FOUND, or trouble with this one name, which must not stop the others
         reply = get_model_status_pb2.GetModelStatusResponse.FromString(data)

@@ -142,7 +142,7 @@ async def test_removed_versions_unload() -> None:
     del backend.versions["m", 1]
     await target.sync()
     await settled()
-    assert runner.closed and states(target) == {1: State.END} and "no model could be loaded" in target.trouble
+    assert runner.closed and states(target) == {1: State.END} and "there are no models" in target.trouble
     with pytest.raises(NotFound):
         target.lease(ModelRef("m"))
 
