@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow check loadtest bench bench-gateway simulation overload k8s-check observability-check
+.PHONY: help serve test test-slow check loadtest report bench bench-gateway simulation overload k8s-check observability-check
 .PHONY: image-tree lock clean
 
 help: ## this list
@@ -50,6 +50,9 @@ bench-gateway: .venv/installed ## what the gateway adds to a call to its upstrea
 
 loadtest: .venv/installed ## every served model under load; writes build/loadtest/report.html (python -m loadtest --help has more)
 	@$(BIN)/python -m loadtest
+
+report: .venv/installed ## twenty architectures under load, some twenty minutes; writes docs/reports/
+	@$(BIN)/python -m loadtest.zoo_report
 
 lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt

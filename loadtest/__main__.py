@@ -40,6 +40,9 @@ def _run(options: Options) -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a second Ctrl-C must not cost the report that the first one asked for
+    if not any(subject.points for subject in run.subjects):
+        print(f"loadtest: nothing was measured: {run.interrupted or 'no model could be'}", file=sys.stderr)
+        return INTERRUPTED if run.interrupted == "Ctrl-C" else 1
     code = report.conclude(run, options.output, options.baseline, options.budgets)
     if run.interrupted is None:
         return code

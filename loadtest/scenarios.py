@@ -1,5 +1,6 @@
 """What is done to each model: MLPerf's scenarios by their names, run by its LoadGen, and open loops by Locust."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ ABOUT = {
 }
 DEFAULT = ("single_stream", "multi_stream", "offline", "steps", "search", "server")
 
-_STEPS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)  # of what a closed loop reaches
+_STEPS = (0.2, 0.5, 0.7, 0.85, 1.0)  # of what a closed loop reaches
 _EVEN = 0.5
 _SOAK_POINTS = 6
 _USERS = 16  # of the closed loop that shows what it can do
@@ -38,6 +39,7 @@ _FEELER_SECONDS = 1.5
 _ENOUGH = 330  # answers: a p99 needs 299
 _PATIENCE = 4.0  # times --seconds, the longest a load may take to get them
 _MARGIN = 1.2  # LoadGen plans its queries by a guess; with too low a one it stops before its time
+_SEARCH = 16.0  # times --seconds, after which no further load of a search begins
 _GIVE_UP = 10, 0.05  # late requests, and share of all, that end a load of the search
 _FALLBACK = 0.6  # of what it can do, for Server where nothing was searched
 
@@ -100,10 +102,12 @@ def _open_loops(scenario: str, plan: Plan, reach: _Reach) -> list[Arrivals]:
 
 
 def _search(subject: Subject, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]) -> None:
-    number = 0
+    number, until = 0, time.monotonic() + _SEARCH * plan.seconds
 
     def probe(rate: float) -> Probe | None:
         nonlocal number
+        if time.monotonic() > until:
+            return None
         number += 1
         say(f"search, {rate:.0f} requests/s")
         seconds = _long_enough(plan, rate)

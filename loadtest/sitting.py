@@ -1,19 +1,20 @@
-"""One sitting: a service, its models one after another, and the report at the end, however that comes."""
+"""One sitting: services, their models one after another, and what came of each, however it ends."""
 
-import sys
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest import machine, photos, results, scenarios, target
 from loadtest.arguments import OVERHEAD, Options
-from loadtest.generator_process import GeneratorProcess
+from loadtest.generator_process import GeneratorError, GeneratorProcess
 from loadtest.loads import Ended, Loads
 from loadtest.progress import Progress
 from loadtest.results import Run, Subject
 from loadtest.scenarios import Plan
-from loadtest.target import Served, Target
+from loadtest.target import Served, Target, TargetError
 
 LOGS = "loadgen"
 
@@ -21,49 +22,83 @@ LOGS = "loadgen"
 def measure(options: Options) -> Run:
     """What was measured, to its end or not. Raises TargetError or GeneratorError before the first load."""
     with ExitStack() as running:
-        to_measure = running.enter_context(_target(options))
-        models = to_measure.models(options.models)
+        existing = target.existing(options.url, options.grpc) if options.url else None
+        if existing is not None:
+            names = existing.names(options.models)
+        elif options.overhead:
+            names = (target.FAKE,)
+        else:
+            names = target.names(options.repository, options.models)
         sent = _photos(options, Path(running.enter_context(tempfile.TemporaryDirectory())))
         generator = running.enter_context(GeneratorProcess())
-        run = Run(results.now(), machine.facts(), to_measure.description, _method(options), options.price_per_hour)
-        progress = running.enter_context(Progress(len(models)))
+        progress = running.enter_context(Progress(len(names)))
+        run = Run(results.now(), machine.facts(), _measured(options), _method(options), options.price_per_hour)
+        sitting = _Sitting(options, run, generator, sent, progress)
         try:
-            for model in models:
-                _measure_one(model, run, options, to_measure, generator, sent, progress)
-        except Ended as error:
+            for name in names:
+                progress.model(name)
+                sitting.measure(name, existing)
+        except (Ended, GeneratorError) as error:
             run.interrupted = str(error)
         except KeyboardInterrupt:
             run.interrupted = "Ctrl-C"
     return run
 
 
-def _measure_one(
-    model: Served | Subject,
-    run: Run,
-    options: Options,
-    to_measure: Target,
-    generator: GeneratorProcess,
-    sent: list[str],
-    progress: Progress,
-) -> None:
-    subject = model if isinstance(model, Subject) else model.subject
-    run.subjects.append(subject)
-    progress.model(subject.model)
-    if isinstance(model, Subject):
-        progress.tell(f"{subject.model}: left out, {subject.problem}")
+@dataclass(frozen=True)
+class _Sitting:
+    options: Options
+    run: Run
+    generator: GeneratorProcess
+    photos: list[str]
+    progress: Progress
+
+    def measure(self, name: str, existing: Target | None) -> None:
+        """One model; what it cannot be measured for becomes its problem. Raises Ended and GeneratorError."""
+        try:
+            with _serving(name, existing, self.options) as serving:
+                self._measure(serving.model(name), serving)
+        except TargetError as error:
+            self._leave_out(Subject(name, 0, name, "", 0), str(error))
+
+    def _measure(self, served: Served | Subject, serving: Target) -> None:
+        if isinstance(served, Subject):
+            self._leave_out(served, served.problem or "")
+            return
+        subject, options, slo = served.subject, self.options, self.options.slo_ms / 1000
+        self.run.subjects.append(subject)
+        plan = Plan(options.scenarios, options.seconds, slo, options.output / LOGS, options.rates)
+        try:
+            for protocol in options.protocols:
+                loads = Loads(self.generator, serving, served, protocol, self.photos, slo, self.progress)
+                if options.overhead:
+                    scenarios.overhead(subject, loads, OVERHEAD, options.seconds, self.progress.say)
+                else:
+                    scenarios.sweep(subject, protocol, loads, plan, self.progress.say)
+        except (Ended, GeneratorError) as error:
+            subject.problem = f"not measured to the end: {str(error).splitlines()[0]}"
+            raise
+
+    def _leave_out(self, subject: Subject, why: str) -> None:
+        subject.problem = why.splitlines()[0]
+        self.run.subjects.append(subject)
+        self.progress.tell(f"{subject.model}: left out, {why}")
+
+
+@contextmanager
+def _serving(name: str, existing: Target | None, options: Options) -> Iterator[Target]:
+    """A service for one model alone, so that the memory that is measured is that model's; or the one there is."""
+    if existing is not None:
+        yield existing
         return
-    slo = options.slo_ms / 1000
-    plan = Plan(options.scenarios, options.seconds, slo, options.output / LOGS, options.rates)
-    try:
-        for protocol in options.protocols:
-            loads = Loads(generator, to_measure, model, protocol, sent, slo, progress)
-            if options.overhead:
-                scenarios.overhead(subject, loads, OVERHEAD, options.seconds, progress.say)
-            else:
-                scenarios.sweep(subject, protocol, loads, plan, progress.say)
-    except Ended as error:
-        subject.problem = f"not measured to the end: {str(error).splitlines()[0]}"
-        raise
+    if options.overhead:
+        with target.started(options.repository, (*options.service, "--backend", "fake")) as started:
+            yield started
+        return
+    with tempfile.TemporaryDirectory() as alone:
+        Path(alone, name).symlink_to((options.repository / name).resolve())
+        with target.started(Path(alone), options.service) as started:
+            yield started
 
 
 def _photos(options: Options, folder: Path) -> list[str]:
@@ -73,25 +108,24 @@ def _photos(options: Options, folder: Path) -> list[str]:
     return list(map(str, photos.found(options.images) if options.images else photos.write(folder)))
 
 
-@contextmanager
-def _target(options: Options) -> Iterator[Target]:
+def _measured(options: Options) -> str:
     if options.url:
-        yield target.existing(options.url, options.grpc)
-        return
-    print("starting the service ...", file=sys.stderr)
-    backend = ("--backend", "fake") if options.overhead else ()
-    with target.started(options.repository, (*options.service, *backend)) as started:
-        yield started
+        return options.url
+    models = ("--backend", "fake") if options.overhead else ("--repository", str(options.repository))
+    return shlex.join(["python", "-m", "service", *models, *options.service])
 
 
 def _method(options: Options) -> dict[str, str]:
-    sent = "an 8x8 JPEG" if options.overhead else str(options.images or "two photographs in three sizes")
+    sent = (
+        "an 8x8 JPEG" if options.overhead else str(options.images or "two photographs in three sizes, 320 to 1280 wide")
+    )
     method = {
         "scenarios": "overhead" if options.overhead else ", ".join(options.scenarios),
         "protocols": ", ".join(options.protocols),
-        "seconds": f"{options.seconds:g} s a load, up to four times that for 330 answers; warm-up excluded",
+        "seconds": f"{options.seconds:g} a load, up to four times that for the 299 answers that a p99 takes",
         "slo_ms": f"{options.slo_ms:g}",
         "images": sent,
+        "services": "one for all models, which ran already" if options.url else "one for each model, on this machine",
         "generator": "one process on this machine, whose cores it shares with the service where that is here too",
     }
     return method | ({"rates": ", ".join(f"{rate:g}" for rate in options.rates)} if options.rates else {})

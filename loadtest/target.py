@@ -4,7 +4,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,12 @@ from urllib.parse import urlsplit
 from loadtest import processes
 from loadtest.results import Subject
 from loadtest.server_process import ServerProcess
+from service.errors import NotReady
+from service.repository import Repository
 
-_START_SECONDS = 900.0  # a first load measures each model
+FAKE = "fake"
+"""What `--backend fake` serves."""
+_START_SECONDS = 180.0  # a first load measures the model
 _GRPC_PORT = 8500
 _LAST_LINES = 12
 
@@ -47,20 +51,16 @@ class Target:
         """How it died, where that can be told."""
         return self.process.death() if self.process else None
 
-    def models(self, wanted: Sequence[str]) -> list[Served | Subject]:
-        """The newest version of each model; all for no names. One that takes no images comes as a Subject with its
-        problem. Raises TargetError for names that are not served.
-        """
-        found = self._get("/models").get("models")
-        if not isinstance(found, dict):
-            raise TargetError(f"{self.url} is not this service: its /models has no models")
-        if unknown := [name for name in wanted if name not in found]:
-            raise TargetError(f"{self.url} does not serve {', '.join(unknown)}; it has {', '.join(sorted(found))}")
-        if not found:
-            raise TargetError(f"{self.url} serves no model; export one (python -m export --model lenet5)")
-        return [self._model(name, found[name][0]) for name in wanted or sorted(found)]
+    def names(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Those wanted, or all. Raises TargetError for names that are not served."""
+        return _chosen(wanted, self._models(), self.url)
 
-    def _model(self, name: str, version: int) -> Served | Subject:
+    def model(self, name: str) -> Served | Subject:
+        """Its newest version; one that takes no images comes as a Subject with its problem. Raises TargetError."""
+        versions = self._models().get(name)
+        if not versions:
+            raise TargetError(f"{self.url} does not serve {name} any more")
+        version = versions[0]
         manifest = self._get(f"/models/{name}?version={version}")["manifest"]
         facts, recipe = manifest.get("facts") or {}, manifest.get("preprocessing") or {}
         accuracy, source = _accuracy(facts)
@@ -81,6 +81,12 @@ class Target:
             return Served(subject, images[0])
         subject.problem = "its default signature does not take encoded images alone"
         return subject
+
+    def _models(self) -> dict[str, list[int]]:
+        found = self._get("/models").get("models")
+        if not isinstance(found, dict):
+            raise TargetError(f"{self.url} is not this service: its /models has no models")
+        return found
 
     def _bytes(self, name: str, version: int, facts: dict[str, Any]) -> int | None:
         """Of the file that is run: model.tflite where there is one, else the SavedModel's graph."""
@@ -110,6 +116,22 @@ def _accuracy(facts: dict[str, Any]) -> tuple[float | None, str | None]:
     if facts.get("accuracy") is None or untrained:
         return None, None
     return facts["accuracy"], f"{dataset.get('held_out')} held-out images of {dataset.get('name')}"
+
+
+def names(repository: Path, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The models in a folder of models: those wanted, or all. Raises TargetError for names that are not there."""
+    try:
+        return _chosen(wanted, Repository(repository).scan(), str(repository))
+    except NotReady as error:
+        raise TargetError(error.message) from error
+
+
+def _chosen(wanted: Sequence[str], found: Collection[str], where: str) -> tuple[str, ...]:
+    if unknown := [name for name in wanted if name not in found]:
+        raise TargetError(f"{where} does not have {', '.join(unknown)}; it has {', '.join(sorted(found)) or 'none'}")
+    if not found:
+        raise TargetError(f"{where} has no model; export one (python -m export --model lenet5)")
+    return tuple(wanted) or tuple(sorted(found))
 
 
 @contextmanager

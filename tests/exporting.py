@@ -33,5 +33,5 @@ def export(*arguments: object) -> str:
 
 def demo() -> dict[str, list[str]]:
     """Model name -> the arguments `make serve` exports it with."""
-    commands = re.findall(r"-m export (--model (\w+)[^&;}]*)", (ROOT / "Makefile").read_text())
+    commands = re.findall(r"-m export (--model (\w+)[^&;}\n]*)", (ROOT / "Makefile").read_text())
     return {name: arguments.split() for arguments, name in commands}

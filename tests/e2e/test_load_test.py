@@ -211,7 +211,7 @@ def test_a_mistake_is_one_line(arguments: tuple[str, ...], says: str) -> None:
 def test_a_model_that_is_not_served_is_named(lenet5_repository: Path) -> None:
     with load_test("--repository", lenet5_repository, "--models", "lenet5,lenet6") as process:
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 1 and "does not serve lenet6; it has lenet5" in said
+    assert process.returncode == 1 and "does not have lenet6; it has lenet5" in said
 
 
 def test_locust_itself_takes_the_users(lenet5_repository: Path, tmp_path: Path) -> None:
