@@ -1,13 +1,20 @@
 """What a run says of each architecture: the one place that picks and derives the numbers which all pages show."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 
 from loadtest.report import samples, wording
+from loadtest.report.pooling import pooled
 from loadtest.results import Capacity, Point, Run, Subject
 
 _KEPT_UP = 0.95
 """A load was kept up with where at least this share of its requests was answered, at that share of the rate."""
+_LIGHT = 0.5
+"""A light load offers at most this share of what can be answered."""
+_STEPS = "steps"
+_CROWDS = frozenset({"offline", "multi_stream"})
+"""Closed loops that ask for much at once."""
 _MIXED = frozenset({"burst", "soak"})
 """Open loops whose latency at a mean rate is not that of a steady rate."""
 
@@ -28,16 +35,24 @@ class Finding:
     def valid(self) -> list[Point]:
         return [point for point in self.points if believable(point)]
 
-    @property
+    @cached_property
     def ramp(self) -> list[Point]:
-        """Steady open loops, by rate: what a curve of latency against load is drawn from."""
-        return [point for point in self.valid if steady(point)]
+        """Steady open loops, by rate: what a curve of latency against load is drawn from. Steps where there are some,
+        for a search ends its loads as soon as they have failed. Loads of one rate are one.
+        """
+        open_loops = [point for point in self.valid if steady(point)]
+        steps = pooled([point for point in open_loops if point.scenario == _STEPS])
+        return steps if len(steps) > 1 else pooled(open_loops)
 
     @property
     def light(self) -> Point | None:
-        """The lightest load: nothing waits there but for itself."""
-        alone = [point for point in self.valid if point.offered is None and point.scenario != "offline"]
-        return next(iter(self.ramp or sorted(alone, key=lambda point: point.concurrency or 1)), None)
+        """The lightest load: nothing waits there but for itself. One request at a time where every open loop that is
+        valid was a heavy one.
+        """
+        alone = [point for point in self.valid if point.offered is None and point.scenario not in _CROWDS]
+        alone.sort(key=lambda point: point.concurrency or 1)
+        light = [point for point in self.ramp if (point.offered or 0.0) <= _LIGHT * (self.peak or 0.0)]
+        return next(iter(light or alone or self.ramp), None)
 
     @property
     def busy(self) -> Point | None:

@@ -166,7 +166,7 @@ def _overview_words(found: Sequence[Finding]) -> str:
     words += '. "Within SLO" is the highest rate that keeps p99 within it'
     sources = dict.fromkeys(one.subject.accuracy_source for one in found if one.subject.accuracy is not None)
     words += f". Accuracy: {escape(', '.join(map(str, sources)))}" if sources else ". Accuracies are not known"
-    return words + ". Click a column to sort by it."
+    return f"{words}. {sections.in_common(found)} Click a column to sort by it."
 
 
 def _figure(chart: Chart) -> str:

@@ -1,19 +1,17 @@
 """The report's tables: what each architecture came to, and every load that was put on it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from loadtest.report import samples, wording
 from loadtest.report.charts.stages import stage_names, stages_of
 from loadtest.report.findings import Finding, failed, refused, unanswered
 from loadtest.report.tables import NOTHING, Cell, Row, amount, percentile, table, text, told
-from loadtest.results import Capacity, Point
+from loadtest.results import Capacity, Latencies, Point
 
-_OVERVIEW = (
-    *("architecture", "within\nSLO, /s", "95 %\ninterval", "per\nmillion"),
-    *(f"{wording.percent_name(each)}\nms" for each in samples.PERCENTILES),
-    *("of\nanswers", "most\n/s", "memory\nMB", "accu-\nracy", "para-\nmeters", "disk\nMB", "input", "precision"),
-)
+Column = tuple[str, Callable[[Finding], Cell]]
+
 _LOADS = (
     *("load", *(f"{wording.percent_name(each)}\nms" for each in samples.PERCENTILES), "answers/s", "scenario"),
     *("answers", "refused", "failed", "no answer", "mean\nbatch", "server\ncores", "memory\nMB"),
@@ -23,30 +21,58 @@ _SCENARIO = _LOADS.index("scenario")
 
 
 def overview(found: Sequence[Finding]) -> str:
-    return table("Architectures", _OVERVIEW, map(_summary, found), (0, len(_OVERVIEW) - 1))
-
-
-def _summary(finding: Finding) -> Row:
-    subject, light = finding.subject, finding.light
-    latencies = light.latencies if light else None
-    capacity = finding.capacity
-    size = subject.bytes_on_disk / 1e6 if subject.bytes_on_disk is not None else None
-    cells = [
-        Cell(finding.name, finding.name, "", "" if subject.problem is None else "(problem)"),
-        amount(capacity.rate if capacity else None),
-        Cell(capacity.low, _interval(capacity), "none") if capacity else NOTHING,
-        told(finding.dollars_per_million, wording.dollars),
-        *(percentile(latencies, each) for each in samples.PERCENTILES),
-        told(None if latencies is None else len(latencies), "{:,}".format),
-        amount(finding.peak),
-        amount(finding.memory_mb),
-        told(subject.accuracy, "{:.1%}".format),
-        told(subject.parameters, wording.compact),
-        amount(size),
-        told(subject.image_size, str),
-        text(subject.precision),
+    """What is the same of all, or known of none, is no column."""
+    columns = [*_measured(found), *(each for each in _described() if len({each[1](one).value for one in found}) > 1)]
+    rows = [
+        Row(
+            [Cell(one.name, one.name, "", "(problem)" if one.subject.problem else ""), *(c(one) for _, c in columns)],
+            one.number,
+        )
+        for one in found
     ]
-    return Row(cells, finding.number)
+    return table("Architectures", ["architecture", *(head for head, _ in columns)], rows)
+
+
+def in_common(found: Sequence[Finding]) -> str:
+    """What `overview` leaves out because it is the same of all, as a sentence; empty where nothing is."""
+    subjects = [one.subject for one in found]
+    said = []
+    if len({each.precision for each in subjects}) == 1:
+        said.append(subjects[0].precision)
+    if len({each.image_size for each in subjects}) == 1:
+        said.append(f"{subjects[0].image_size} pixels square")
+    return f"All are {', '.join(said)}." if said and len(subjects) > 1 else ""
+
+
+def _measured(found: Sequence[Finding]) -> Iterator[Column]:
+    yield "within\nSLO, /s", lambda one: amount(one.capacity.rate if one.capacity else None)
+    yield (
+        "95 %\ninterval",
+        lambda one: Cell(one.capacity.low, _interval(one.capacity), "none") if one.capacity else NOTHING,
+    )
+    if any(one.dollars_per_million is not None for one in found):
+        yield "per\nmillion", lambda one: told(one.dollars_per_million, wording.dollars)
+    yield from map(_percentile, samples.PERCENTILES)
+    yield "at", lambda one: NOTHING if one.light is None else Cell(one.light.offered or 0.0, wording.load(one.light))
+    yield "of\nanswers", lambda one: told(len(_latencies(one)), "{:,}".format)
+    yield "most\n/s", lambda one: amount(one.peak)
+    yield "memory\nMB", lambda one: amount(one.memory_mb)
+
+
+def _percentile(percent: float) -> Column:
+    return f"{wording.percent_name(percent)}\nms", lambda one: percentile(_latencies(one), percent)
+
+
+def _described() -> Iterator[Column]:
+    yield "accuracy", lambda one: told(one.subject.accuracy, "{:.1%}".format)
+    yield "para-\nmeters", lambda one: told(one.subject.parameters, wording.compact)
+    yield "disk\nMB", lambda one: told(one.subject.bytes_on_disk, lambda size: wording.number(size / 1e6))
+    yield "input", lambda one: told(one.subject.image_size, str)
+    yield "precision", lambda one: text(one.subject.precision)
+
+
+def _latencies(one: Finding) -> Latencies:
+    return one.light.latencies if one.light else Latencies()
 
 
 def _interval(capacity: Capacity) -> str:
@@ -127,15 +153,17 @@ def stage_table(found: Sequence[Finding]) -> str:
 
 
 def problems(found: Sequence[Finding]) -> str:
-    """What was not measured and why, and what must not be believed; empty where all went well."""
-    said = [
-        f"<li><b>{escape(one.name)}</b>: {escape(one.subject.problem)}</li>" for one in found if one.subject.problem
-    ]
+    """What was not measured and why, and how many loads must not be believed; empty where all went well."""
+    said = [f"<b>{escape(one.name)}</b>: {escape(one.subject.problem)}" for one in found if one.subject.problem]
     for one in found:
+        reasons = Counter(_kind(point.invalid) for point in one.points if point.invalid)
         said += [
-            f"<li><b>{escape(one.name)}</b> at {escape(wording.load(each))} ({escape(wording.scenario(each))}): "
-            f"{escape(each.invalid)}</li>"
-            for each in one.points
-            if each.invalid
+            f"<b>{escape(one.name)}</b>: {count} of {len(one.points)} loads invalid, {escape(reason)}"
+            for reason, count in reasons.items()
         ]
-    return f"<ul>{''.join(said)}</ul>" if said else ""
+    return f"<ul>{''.join(f'<li>{each}</li>' for each in said)}</ul>" if said else ""
+
+
+def _kind(reason: str) -> str:
+    """Without its figures, which the tables of the loads have."""
+    return reason.partition(":")[0]

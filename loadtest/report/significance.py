@@ -22,6 +22,7 @@ from math import erfc, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.report.pooling import merged
 from loadtest.results import Capacity, Latencies, Point
 
 SURE = 0.01
@@ -127,22 +128,12 @@ def _dealt(point: Point) -> list[Latencies]:
     if len(kept) < _FEWEST:
         return []
     together = -(-len(kept) // _MOST)
-    return [_sum(kept[start : start + together]) for start in range(0, len(kept), together)]
-
-
-def _sum(several: Sequence[Latencies]) -> Latencies:
-    total = Latencies()
-    for one in several:
-        total.total += one.total
-        total.longest = max(total.longest, one.longest)
-        for bucket, count in one.counts.items():
-            total.counts[bucket] = total.counts.get(bucket, 0) + count
-    return total
+    return [merged(kept[start : start + together]) for start in range(0, len(kept), together)]
 
 
 def _pooled_bucket(one: Latencies, other: Latencies, percent: float) -> int:
     """Where the percentile of both together lies."""
-    both = _sum([one, other])
+    both = merged([one, other])
     wanted, below = len(both) * percent / 100, 0
     for bucket in sorted(both.counts):
         below += both.counts[bucket]

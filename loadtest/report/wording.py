@@ -71,7 +71,8 @@ def _with_prefix(value: float, words: Callable[[float], str]) -> str:
 
 
 def dollars(value: float) -> str:
-    return f"${value:,.2f}" if value >= 0.995 else f"${value:.2g}"
+    decimals = 2 if value >= 0.0995 else 3 if value >= 0.00995 else 4
+    return f"${value:,.{decimals}f}"
 
 
 def share(part: float, whole: float) -> str:

@@ -33,7 +33,7 @@ def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Findi
 
 def by_load(finding: Finding, width: float) -> Canvas | None:
     """The same for every load on one architecture; None where the service told no stages."""
-    bars = [(wording.load(point), finding.number, point) for point in finding.valid if stages_of(point)]
+    bars = [(wording.load(point), finding.number, point) for point in finding.ramp or finding.valid if stages_of(point)]
     return _bars(bars, width) if bars else None
 
 
