@@ -49,7 +49,8 @@ def problems(manifests: Iterable[Manifest]) -> Iterator[str]:
             if container.module == "service":
                 yield from (f"{name}: {problem}" for problem in _gateway(pod, container))
             elif container.module in _PARSERS:
-                yield from (f"{name}: {problem}" for problem in _parses(container))
+                found = argument_problems(container.module, container.arguments)
+                yield from (f"{name}: {problem}" for problem in found)
             elif container.spec.get("command") == ["tensorflow_model_server"]:
                 yield from (f"{name}: {problem}" for problem in _tensorflow_serving(container))
             yield from (f"{name}: {problem}" for problem in _paths(container))
@@ -98,16 +99,16 @@ def _gateway(pod: Pod, container: Container) -> Iterator[str]:
         yield f"limits.cpu is {limit:g}: {math.ceil(limit)} threads are started, which would stand still by turns"
 
 
-def _parses(container: Container) -> Iterator[str]:
-    """Settings come from ConfigMaps as $(NAME): what they hold is a matter of its own."""
-    parser: argparse.ArgumentParser = importlib.import_module(_PARSERS[container.module])._parser()
+def argument_problems(module: str, arguments: list[str]) -> Iterator[str]:
+    """What `python -m MODULE` says to them. Where they are $(NAME) of a ConfigMap, what it holds is another matter."""
+    parser: argparse.ArgumentParser = importlib.import_module(_PARSERS[module])._parser()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            parser.parse_args(container.arguments)
+            parser.parse_args(arguments)
     except (SystemExit, UsageError) as error:
         why = said.getvalue().strip().rpartition("\n")[2] or error
-        yield f"python -m {container.module} refuses {' '.join(container.arguments)}: {why}"
+        yield f"python -m {module} refuses {' '.join(arguments)}: {why}"
 
 
 def _tensorflow_serving(container: Container) -> Iterator[str]:

@@ -41,6 +41,7 @@ _ROUTES = {
     }
 }
 _SLO_MS = 60
+_RUSH = 4  # requests more in each twentieth of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ async def _perform(stage: Stage, seconds: float, rush: tuple[float, float]) -> N
                 stage.keys_file.write_text(good)
             calls = _calls(stage, client, chance)
             busy = rush[0] < passed < rush[1]
-            for call in [*calls, *(_ask(client, stage, "digits", chance) for _ in range(40 * busy))]:
+            for call in [*calls, *(_ask(client, stage, "digits", chance) for _ in range(_RUSH * busy))]:
                 task = asyncio.create_task(call)
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)

@@ -58,7 +58,8 @@ def test_what_a_run_does_not_say_is_not_guessed(points: tuple[Point, ...], why: 
 
 def test_replicas_are_rate_over_what_one_does_with_headroom_and_one_that_may_be_away() -> None:
     found = size(Able(100, ""), 2000, 0.6, 1, 0.085)
-    assert (found.replicas, found.threshold, found.price) == (35, 60, pytest.approx(2.975))
+    assert (found.replicas, found.threshold) == (35, 60)
+    assert found.price == pytest.approx(2.975)
     assert found.utilization == pytest.approx(2000 / 3500)
     assert size(Able(100, ""), 1, 0.6, 0, None).replicas == 2, "never one alone"
 
