@@ -40,13 +40,13 @@ simulation: .venv/installed ## the batcher against latency profiles in virtual t
 	@$(BIN)/python -m loadtest.simulation
 
 overload: .venv/installed ## five times what resnet50 can do, for a minute; writes docs/overload.md (after make bench)
-	@$(BIN)/python -m loadtest.overload build/bench/resnet50/repository resnet50
+	@$(BIN)/python -m loadtest.bench.overload build/bench/resnet50/repository resnet50
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m loadtest.bench
 
 bench-gateway: .venv/installed ## what the gateway adds to a call to its upstream; writes docs/gateway.md
-	@$(BIN)/python -m loadtest.gateway_overhead
+	@$(BIN)/python -m loadtest.bench.gateway_overhead
 
 loadtest: .venv/installed ## every served model under load; writes build/loadtest/report.html (python -m loadtest --help has more)
 	@$(BIN)/python -m loadtest

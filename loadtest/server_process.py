@@ -51,7 +51,7 @@ class ServerProcess:
     @classmethod
     def plain(cls, stock: Path, patience: float = _START_SECONDS) -> Self:
         """`plain_app` with two workers around the SavedModel in `stock`."""
-        command = [sys.executable, "-m", "uvicorn", "loadtest.plain_app:app", "--workers", str(_WORKERS)]
+        command = [sys.executable, "-m", "uvicorn", "loadtest.bench.plain_app:app", "--workers", str(_WORKERS)]
         command += ["--port", "0", "--no-access-log"]
         environment = {"MODEL": str(stock), "TF_CPP_MIN_LOG_LEVEL": "3"}
         announced = r"running on http://127\.0\.0\.1:(\d+)" + ".*startup complete" * _WORKERS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from loadtest.open_loop import OpenLoop
+from loadtest.bench.open_loop import OpenLoop
 from tests.images import encode, photo
 from tests.serving import Service, running
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 import pytest
 
-from loadtest import decoding, engines, forms, machine, stock, wrk
-from loadtest.measurement import Measurement
+from loadtest import machine
+from loadtest.bench import decoding, engines, forms, stock, wrk
+from loadtest.bench.measurement import Measurement
 from loadtest.server_process import ServerProcess
 from service.manifest import TFLITE
 

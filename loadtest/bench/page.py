@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m loadtest.benchmarks_page`.
+"""docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m loadtest.bench.page`.
 
 Every number of the page is one of `make bench` (bench.json), or of the newest load test of the architectures
 (results.json in a folder beside it).
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from loadtest.bench_results import Bench, Comparison
-from loadtest.decoding import TARGET, Decoding
-from loadtest.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
+from loadtest.bench.decoding import TARGET, Decoding
+from loadtest.bench.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
+from loadtest.bench.results import Bench, Comparison
 from loadtest.report import samples, wording
 from loadtest.report.findings import Finding, findings
 from loadtest.results import Run
@@ -23,7 +23,7 @@ BENCH = REPORTS / "bench.json"
 
 _INTRODUCTION = """# Benchmarks
 
-Written by `make bench`, and by `python -m loadtest.benchmarks_page` from what is kept in `docs/reports`; do not edit.
+Written by `make bench`, and by `python -m loadtest.bench.page` from what is kept in `docs/reports`; do not edit.
 """
 
 
@@ -113,7 +113,7 @@ def _comparison(one: Comparison, photo_bytes: int) -> Iterator[str]:
     yield from (
         f"## {one.network} over HTTP",
         "",
-        f"A 640x427 JPEG of {photo_bytes:,} bytes a request. The plain app (`loadtest/plain_app.py`) calls",
+        f"A 640x427 JPEG of {photo_bytes:,} bytes a request. The plain app (`loadtest/bench/plain_app.py`) calls",
         f"the stock SavedModel for each, in two uvicorn workers: {one.plain_mb:.0f} MB after the load. This service",
         f"runs what `--quantize` published, with `--workers {one.workers}`: {one.ours_mb:.0f} MB after the load, ready "
         f"{one.ready_seconds:.2f} s after its start.",
@@ -191,10 +191,10 @@ def main() -> int:
     try:
         write(BENCH, PAGE)
     except FileNotFoundError:
-        print(f"benchmarks_page: there is no {BENCH}; make bench measures it", file=sys.stderr)
+        print(f"page: there is no {BENCH}; make bench measures it", file=sys.stderr)
         return 1
     except ValueError as error:
-        print(f"benchmarks_page: {error}", file=sys.stderr)
+        print(f"page: {error}", file=sys.stderr)
         return 1
     print(f"written to {PAGE}")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m loadtest.overload`: five times what the service can do for a minute, and what becomes of it.
+"""`python -m loadtest.bench.overload`: five times what the service can do for a minute, and what becomes of it.
 
 The load comes from this process, on the same machine: what it takes is the server's loss.
 """
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from loadtest import machine, wrk
-from loadtest.open_loop import OpenLoop, Outcome
+from loadtest import machine
+from loadtest.bench import wrk
+from loadtest.bench.open_loop import OpenLoop, Outcome
 from loadtest.server_process import ServerProcess
 from loadtest.tables import markdown
 
@@ -38,7 +39,7 @@ class Load:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.overload", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.overload", description=__doc__)
     parser.add_argument("repository", type=Path, help="folder of models")
     parser.add_argument("model", help="a model of some milliseconds an image: the load generator needs cores too")
     parser.add_argument("--slo-ms", type=float, default=250.0, help="the service's --latency-slo-ms (250)")
@@ -128,7 +129,7 @@ def _render(
     ]
     head = f"""# Overload
 
-Written by `python -m loadtest.overload`; do not edit.
+Written by `python -m loadtest.bench.overload`; do not edit.
 
 - {machine.describe()}
 - {arguments.model}, an open loop of Poisson arrivals of a 640x427 JPEG over HTTP

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from loadtest.decoding import Decoding
+from loadtest.bench.decoding import Decoding
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from loadtest import benchmarks_page, decoding, engines, forms, machine, stock, wrk
-from loadtest.bench_results import Bench, Comparison, Served
-from loadtest.measurement import Measurement
-from loadtest.networks import NETWORKS, exported
+from loadtest import machine
+from loadtest.bench import decoding, engines, forms, page, stock, wrk
+from loadtest.bench.measurement import Measurement
+from loadtest.bench.networks import NETWORKS, exported
+from loadtest.bench.results import Bench, Comparison, Served
 from loadtest.server_process import ServerProcess
 from service.profiles import cores
 
@@ -52,12 +53,8 @@ def main() -> int:
     parser.add_argument(
         "--networks", default=",".join(NETWORKS), metavar="NAME,...", help="which to measure (default: twelve)"
     )
-    parser.add_argument(
-        "--results", type=Path, default=benchmarks_page.BENCH, help=f"what is found (default: {benchmarks_page.BENCH})"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=benchmarks_page.PAGE, help=f"the page of it (default: {benchmarks_page.PAGE})"
-    )
+    parser.add_argument("--results", type=Path, default=page.BENCH, help=f"what is found (default: {page.BENCH})")
+    parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         print("bench: the load generator wrk is missing; apt-get install wrk", file=sys.stderr)
@@ -94,7 +91,7 @@ def main() -> int:
         decoded=decoded,
     )
     found.write(arguments.results)
-    print("\n" + benchmarks_page.write(arguments.results, arguments.output))
+    print("\n" + page.write(arguments.results, arguments.output))
     print(f"written to {arguments.results} and {arguments.output}")
     return 0
 

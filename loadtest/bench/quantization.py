@@ -1,4 +1,4 @@
-"""`python -m loadtest.quantization`: what `--quantize` makes of the twelve networks, trained for real.
+"""`python -m loadtest.bench.quantization`: what `--quantize` makes of the twelve networks, trained for real.
 
 They learn the digits at a small size, so that all of it takes under an hour on two cores. What is there
 already, below build/quantized, is not exported again. Writes docs/quantization.md.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import machine
-from loadtest.networks import NETWORKS, exported
+from loadtest.bench.networks import NETWORKS, exported
 from loadtest.tables import markdown
 from service.manifest import Manifest
 
@@ -45,7 +45,7 @@ def _report(manifests: list[Manifest]) -> Iterator[str]:
     yield from (
         "# What `--quantize` makes of twelve networks",
         "",
-        "Written by `python -m loadtest.quantization`; do not edit.",
+        "Written by `python -m loadtest.bench.quantization`; do not edit.",
         "",
         f"- {machine.describe()}",
         f"- each trained on the digits with `python -m export --image-size {_SIZE} --epochs {_EPOCHS} --quantize` "

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from loadtest.measurement import Measurement
+from loadtest.bench.measurement import Measurement
 
 _SCRIPT = """
 wrk.method = "POST"

@@ -21,8 +21,9 @@ from statistics import median
 import grpc.aio
 import uvloop
 
-from loadtest import half_plus_two, machine
-from loadtest.measurement import Measurement
+from loadtest import machine
+from loadtest.bench import half_plus_two
+from loadtest.bench.measurement import Measurement
 from loadtest.tables import markdown
 from service.profiles import cores
 from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
@@ -198,7 +199,7 @@ with the gateway take turns; latencies in milliseconds; ratios are medians over 
 gateway's process takes, a request. Each client asks again when it is answered.
 
 - *this service* is a second process of this service that runs the SavedModel in TensorFlow.
-- *bare* does nothing but answer (`python -m loadtest.half_plus_two`), so that the gateway is all that limits.
+- *bare* does nothing but answer (`python -m loadtest.bench.half_plus_two`), so that the gateway is all that limits.
 
 There was no TensorFlow Serving where this was measured. It takes less of the cores than *this service* as an upstream.
 
@@ -223,18 +224,22 @@ def _verdicts(outcome: Outcome) -> Iterator[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.gateway_overhead", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.bench.gateway_overhead", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each load (default: 3)")
     parser.add_argument("--rounds", type=int, default=5, help="turns each measurement takes (default: 5)")
     parser.add_argument("--output", type=Path, default=REPORT, help=f"the report (default: {REPORT})")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "loadtest.half_plus_two", "--write", folder], check=True, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "loadtest.bench.half_plus_two", "--write", folder],
+            check=True,
+            stderr=subprocess.DEVNULL,
         )
         outcomes = [
             _compare("this service", [*_SERVICE, "--repository", folder], arguments.seconds, arguments.rounds),
-            _compare("bare", ["-m", "loadtest.half_plus_two"], arguments.seconds, arguments.rounds),
+            _compare("bare", ["-m", "loadtest.bench.half_plus_two"], arguments.seconds, arguments.rounds),
         ]
     page = _page(outcomes, arguments.seconds, arguments.rounds)
     print("\n" + page)

@@ -1,7 +1,7 @@
 """y = x/2 + 2, TensorFlow Serving's own example: a model so small that whatever else is measured is not the model.
 
-`python -m loadtest.half_plus_two` serves it over gRPC with as little work a call as Python allows, so that it is never
-what limits a gateway in front of it.
+`python -m loadtest.bench.half_plus_two` serves it over gRPC with as little work a call as Python allows, so that it is
+never what limits a gateway in front of it.
 """
 
 import asyncio

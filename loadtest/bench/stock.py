@@ -10,7 +10,7 @@ _CLASSES = 10
 def exported(folder: Path, name: str) -> Path:
     """`folder`, with the stock SavedModel of the network `name` at its published size; made where it is missing."""
     if not (folder / "saved_model.pb").is_file():
-        subprocess.run([sys.executable, "-m", "loadtest.stock", str(folder), name], check=True)
+        subprocess.run([sys.executable, "-m", "loadtest.bench.stock", str(folder), name], check=True)
     return folder
 
 

@@ -1,6 +1,6 @@
 """One network in every form it can be served in, called with one image at a time, in turns, in one process.
 
-    python -m loadtest.forms NAME STOCK_FOLDER FLOAT32_TFLITE VERSION_FOLDER SECONDS ROUNDS
+    python -m loadtest.bench.forms NAME STOCK_FOLDER FLOAT32_TFLITE VERSION_FOLDER SECONDS ROUNDS
 
 prints milliseconds by form as one JSON line.
 """
@@ -27,7 +27,7 @@ _LEAST_CALLS = 3
 def measure(name: str, stock: Path, float32: Path, version: Path, seconds: float, rounds: int) -> dict[str, float]:
     """Form -> milliseconds of one image (median of the rounds' medians). Raises CalledProcessError."""
     arguments = [name, str(stock), str(float32), str(version), str(seconds), str(rounds)]
-    command = [sys.executable, "-m", "loadtest.forms", *arguments]
+    command = [sys.executable, "-m", "loadtest.bench.forms", *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,6 +1,6 @@
 """The engines with nothing around them: threads in one process that decode a JPEG and run a model on it.
 
-    python -m loadtest.engines ENGINE VERSION_FOLDER PHOTO THREADS SECONDS
+    python -m loadtest.bench.engines ENGINE VERSION_FOLDER PHOTO THREADS SECONDS
 
 prints one JSON line. A process of its own each time: an engine's thread pools and memory are its alone.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.measurement import Measurement
+from loadtest.bench.measurement import Measurement
 
 LITERT = "LiteRT"
 TENSORFLOW = "TensorFlow"
@@ -29,7 +29,16 @@ _KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**
 
 def measure(engine: str, version: Path, photo: Path, threads: int, seconds: float) -> Measurement:
     """Runs `threads` threads for `seconds` in a new process. Raises CalledProcessError where that fails."""
-    command = [sys.executable, "-m", "loadtest.engines", engine, str(version), str(photo), str(threads), str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "loadtest.bench.engines",
+        engine,
+        str(version),
+        str(photo),
+        str(threads),
+        str(seconds),
+    ]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **_KEEP}
     )
