@@ -15,6 +15,11 @@ LABEL org.opencontainers.image.title="image-model-server" \
 
 # One stage and one script make the trees; `make image-tree` runs the same script where there is no container engine.
 FROM base AS trees
+# For `strip`; nothing of this stage but its trees is in an image, so whatever version Debian has will do.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
 RUN python containers/tree.py gateway /trees/gateway \

@@ -28,11 +28,14 @@ STAMP = APP / ".made-of"
 
 @dataclass(frozen=True)
 class Tree:
-    """One image's part of this distribution; `keep` names the files where not the whole of a package is wanted."""
+    """One image's part of this distribution; `keep` names the files where not the whole of a package is wanted,
+    `drop` what only this image has no use for.
+    """
 
     packages: tuple[str, ...]
     extras: tuple[str, ...]
     keep: Mapping[str, tuple[str, ...]]
+    drop: tuple[str, ...] = ()
 
 
 TREES = {
@@ -41,6 +44,7 @@ TREES = {
         ("tracing", "remote"),
         # Beside a TensorFlow Serving, whose configuration follows from the models that arrive.
         {"export": ("__init__.py", "batch_limits.py", "errors.py", "tfserving_config.py")},
+        ("numpy/f2py",),
     ),
     "loadtest": Tree(("service", "export", "loadtest"), ("loadtest",), {}),
 }
@@ -77,7 +81,6 @@ DROP = (
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/distutils",
-    "numpy/f2py",
     "numpy/random/lib",
     "tritonclientutils",
     "tritongrpcclient",
@@ -125,29 +128,29 @@ def build(tree: Tree, root: Path) -> None:
         stamp.write_text(inputs.hexdigest())
     for package in tree.packages:
         shutil.rmtree(app / package, ignore_errors=True)
-    _say(f"installing {', '.join(tree.packages)}")
+    print(f"installing {', '.join(tree.packages)}")
     _own(app, tree)
     # Compiled now: nothing can be written where it runs. By content, so that times do not matter.
     compileall.compile_dir(app, quiet=2, workers=0, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
-    _say("")
+    print()
     _table(root)
 
 
 def _others(app: Path, tree: Tree) -> None:
     pins = dict(_pins())
-    _say("installing what it needs")
+    print("installing what it needs")
     _pip("install", "--target", app, "--constraint", SOURCE / "constraints.txt", *_requirements(tree.extras))
     _pip("install", "--target", app, "--no-deps", *(f"{name}=={pins[name]}" for name in ALONE))
-    _say(f"taking the message modules of tensorflow {pins['tensorflow']}")
+    print(f"taking the message modules of tensorflow {pins['tensorflow']}")
     _messages(app, pins["tensorflow"])
     _prune(app, KEEP)
-    for pattern in DROP:
+    for pattern in (*DROP, *tree.drop):
         for path in [*app.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if shutil.which("strip") is None:
         raise SystemExit("tree.py: there is no `strip`, which makes it 22 MB smaller: apt-get install binutils")
-    for pattern in STRIP:
-        subprocess.run(["strip", "--strip-unneeded", *app.glob(pattern)], check=True)
+    libraries = [path for pattern in STRIP for path in app.glob(pattern)]
+    subprocess.run(["strip", "--strip-unneeded", *libraries], check=True)
     for path in [*app.rglob("tests")]:
         shutil.rmtree(path)
 
@@ -235,10 +238,6 @@ def _table(root: Path) -> None:
 
 def _size(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def main() -> int:

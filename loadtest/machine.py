@@ -4,7 +4,9 @@ import datetime
 import io
 import os
 import platform
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
@@ -32,8 +34,15 @@ def facts() -> dict[str, str]:
         "memory": f"{gib:.0f} GiB",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **dict(_versions(packages)),
     }
+
+
+def _versions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Of those that are installed: the load test's image has no TensorFlow."""
+    for name in names:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def write_photo(path: Path) -> Path:
