@@ -139,7 +139,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="length of each load; up to four times that where a rate is too low for a p99 (default: 10)",
     )
-    add("--rates", default="", metavar="R[,R...]", help="requests/s of steps (default: shares of what it can do)")
+    add(
+        "--rates",
+        default="",
+        metavar="R[,R...]",
+        help="requests/s of steps (default: those of --baseline, else shares of what it can do)",
+    )
     add("--images", type=Path, metavar="DIR", help="JPEGs to send (default: two photographs in three sizes)")
     add("--price-per-hour", type=_positive, metavar="DOLLARS", help="of the machine, for the cost of a million answers")
     add(

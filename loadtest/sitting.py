@@ -12,6 +12,7 @@ from loadtest.arguments import OVERHEAD, Options
 from loadtest.generator_process import GeneratorError, GeneratorProcess
 from loadtest.loads import Ended, Loads
 from loadtest.progress import Progress
+from loadtest.report.comparison import steps
 from loadtest.results import Run, Subject
 from loadtest.scenarios import Plan
 from loadtest.target import Served, Target, TargetError
@@ -67,9 +68,10 @@ class _Sitting:
             return
         subject, options, slo = served.subject, self.options, self.options.slo_ms / 1000
         self.run.subjects.append(subject)
-        plan = Plan(options.scenarios, options.seconds, slo, options.output / LOGS, options.rates)
         try:
             for protocol in options.protocols:
+                rates = options.rates or (steps(options.baseline, subject, protocol) if options.baseline else ())
+                plan = Plan(options.scenarios, options.seconds, slo, options.output / LOGS, rates)
                 loads = Loads(self.generator, serving, served, protocol, self.photos, slo, self.progress)
                 if options.overhead:
                     scenarios.overhead(subject, loads, OVERHEAD, options.seconds, self.progress.say)

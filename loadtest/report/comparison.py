@@ -100,6 +100,15 @@ def compare(run: Run, baseline: Run, limits: Sequence[Budget] = ()) -> Compariso
     )
 
 
+def steps(baseline: Run, subject: Subject, protocol: str) -> tuple[float, ...]:
+    """Rates of the steps that `baseline` put on the same model: whoever will be compared with it asks them again.
+    None where it had no such model.
+    """
+    same = [each for each in baseline.subjects if _identity(each) == _identity(subject)]
+    points = [point for each in same for point in each.points if point.protocol == protocol]
+    return tuple(sorted({each.offered for each in points if each.scenario == "steps" and each.offered is not None}))
+
+
 def _key(finding: Finding) -> tuple[object, ...]:
     return *_identity(finding.subject), finding.points[0].protocol if finding.points else ""
 
@@ -157,8 +166,10 @@ def _of_all(point: Point, percent: float) -> float:
 
 
 def _same_loads(now: Sequence[Point], before: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
-    """Both valid, of one kind and, in an open loop, of rates within 2 %; the baseline kept up with it."""
-    left = [each for each in before if believable(each) and kept_up(each)]
+    """Both valid, of one kind and, in an open loop, of rates within 2 %; the baseline kept up with it. Not those of a
+    search, which end as soon as they have failed: what it found is compared, the capacity.
+    """
+    left = [each for each in before if believable(each) and kept_up(each) and each.scenario != "search"]
     for point in now:
         match = next((each for each in left if _kind(point) == _kind(each) and _same_rate(point, each)), None)
         if match is not None and point.invalid is None and point.requests > 0 and point.seconds > 0:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from dataclasses import replace
 from statistics import mean
 
 import pytest
@@ -9,7 +10,7 @@ from scipy import stats
 
 from loadtest.report import significance
 from loadtest.report.budgets import Budget
-from loadtest.report.comparison import compare
+from loadtest.report.comparison import compare, steps
 from loadtest.results import Capacity, Latencies, Point, Run
 from tests import measured
 
@@ -152,6 +153,24 @@ def test_overloads_and_invalid_loads_are_not_compared() -> None:
     assert len(rates - fewer) == 1
     baseline.subjects[0].points[2].seconds *= 1.5
     assert len(compare(baseline, baseline, [Budget.parse("p50=+10%")]).changes) == len(rates) - 1
+
+
+def test_who_is_to_be_compared_asks_the_baselines_rates() -> None:
+    baseline = measured.run(1, seconds=2, networks=2)
+    one, other = baseline.subjects
+    assert steps(baseline, one, "predict") == pytest.approx((160, 480, 800, 1120, 1360, 1760))
+    assert steps(baseline, one, "oip") == ()
+    assert steps(baseline, replace(other, precision="float32"), "predict") == ()
+    one.points[1].scenario = "search"
+    assert 480 not in map(round, steps(baseline, one, "predict"))
+
+
+def test_loads_of_a_search_are_not_compared_but_what_it_found() -> None:
+    baseline = measured.run(1, seconds=2, networks=1)
+    for point in baseline.subjects[0].points:
+        point.scenario = "search"
+    found = compare(baseline, baseline, [Budget.parse("p50=+10%"), Budget.parse("capacity=-10%")])
+    assert {each.metric for each in found.changes} == {"capacity"}
 
 
 def test_a_file_without_stretches_is_compared_too(tmp_path: object) -> None:
