@@ -80,7 +80,7 @@ class Comparison:
 
 def compare(run: Run, baseline: Run, limits: Sequence[Budget] = ()) -> Comparison:
     """`limits`: at most one a metric counts, the strictest. Without any, the usual numbers are compared."""
-    strictest = {each.metric: each for each in sorted(limits, key=lambda each: -each.share)}
+    strictest = {each.metric: min((b for b in limits if b.metric == each.metric), key=_share) for each in limits}
     now, before = ({_key(one): one for one in findings(each)} for each in (run, baseline))
     changes: list[Change] = []
     for key, finding in now.items():
@@ -98,6 +98,10 @@ def compare(run: Run, baseline: Run, limits: Sequence[Budget] = ()) -> Compariso
         [one.name for key, one in before.items() if key not in now],
         list(_broken(run, baseline)),
     )
+
+
+def _share(budget: Budget) -> float:
+    return budget.share
 
 
 def steps(baseline: Run, subject: Subject, protocol: str) -> tuple[float, ...]:

@@ -44,7 +44,7 @@ def _cpu_ms(finding: Finding) -> float | None:
 
 def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = None) -> str:
     """`found`: what `findings` made of `run`; `comparison`: of `run` with an older one."""
-    title = f"{_interrupted(run, 'Interrupted: ')}{len(run.subjects)} architectures under load"
+    title = wording.title(run)
     body = [
         _banner(run),
         f"<h1>{escape(title)}</h1>",
@@ -62,7 +62,7 @@ def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = N
         _stages(found),
         "<h2>Every load</h2>",
         "<p>One table an architecture. Times are milliseconds from the intended start.</p>",
-        *map(_details, found),
+        *(_details(one, is_open=len(found) == 1) for one in found),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -85,10 +85,6 @@ def _compared(comparison: Comparison | None) -> str:
 
 def _file(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _interrupted(run: Run, words: str) -> str:
-    return words if run.interrupted else ""
 
 
 def _banner(run: Run) -> str:
@@ -133,7 +129,8 @@ def _method(run: Run, found: Sequence[Finding]) -> str:
     invalid = sum(not believable(point) for point in points)
     facts = {
         "measured": run.service,
-        "loads": f"{len(points)} by {tools}, over {protocols}; {invalid} of them invalid and in no figure or chart",
+        "loads": f"{len(points)} by {tools}, over {protocols}; {invalid or 'none'} of them invalid"
+        + (", in no figure and no chart" if invalid else ""),
         "requests": f"{sum(point.requests for point in points):,}: {answers:,} answered, {', '.join(lost)}",
         **{key.replace("_", " "): value for key, value in run.method.items()},
     }
@@ -163,7 +160,8 @@ def _overview_words(found: Sequence[Finding]) -> str:
     words = "Percentiles are those at each architecture's lightest load"
     if rates:
         words += f" ({wording.number(min(rates))} to {wording.number(max(rates))} requests/s)"
-    words += '. "Within SLO" is the highest rate that keeps p99 within it'
+    if any(one.capacity for one in found):
+        words += '. "Within SLO" is the highest rate that keeps p99 within it'
     sources = dict.fromkeys(one.subject.accuracy_source for one in found if one.subject.accuracy is not None)
     words += f". Accuracy: {escape(', '.join(map(str, sources)))}" if sources else ". Accuracies are not known"
     return f"{words}. {sections.in_common(found)} Click a column to sort by it."
@@ -183,16 +181,17 @@ def _stages(found: Sequence[Finding]) -> str:
     return f"<details><summary>Stages in milliseconds</summary><div>{made}</div></details>" if made else ""
 
 
-def _details(finding: Finding) -> str:
+def _details(finding: Finding, is_open: bool) -> str:
     invalid = sum(point.invalid is not None for point in finding.points)
     said = [f"{wording.number(finding.capacity.rate)}/s within the SLO"] if finding.capacity else []
-    said += [f"{len(finding.points)} loads"] + ([f"{invalid} invalid"] if invalid else [])
+    said += [wording.counted(len(finding.points), "load")] + ([f"{invalid} invalid"] if invalid else [])
     words = ", ".join(said)
     problem = f'<p class="bad">{escape(finding.subject.problem)}</p>' if finding.subject.problem else ""
     content = sections.loads(finding) if finding.points else ""
     return (
-        f'<details data-architecture="{escape(finding.name)}"><summary>{escape(finding.name)} <span>{words}</span>'
-        f"</summary><div>{problem}{_pair(finding)}{content}</div></details>"
+        f'<details data-architecture="{escape(finding.name)}"{" open" if is_open else ""}>'
+        f"<summary>{escape(finding.name)} <span>{words}</span></summary>"
+        f"<div>{problem}{_pair(finding)}{content}</div></details>"
     )
 
 

@@ -42,9 +42,7 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         )
         heights[column] += _TITLE + chart.wide.height + _GAP
     width, height = 2 * WIDE + 4 * _MARGIN, max(heights)
-    title = f"{len(run.subjects)} architectures under load"
-    if run.interrupted:
-        title = f"Interrupted ({run.interrupted}): {title}"
+    title = wording.title(run) + (f" ({run.interrupted})" if run.interrupted else "")
     looks = _plain(f"{(_HERE / 'charts.css').read_text(encoding='utf-8')}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="DejaVu Sans">'

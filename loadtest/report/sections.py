@@ -45,11 +45,12 @@ def in_common(found: Sequence[Finding]) -> str:
 
 
 def _measured(found: Sequence[Finding]) -> Iterator[Column]:
-    yield "within\nSLO, /s", lambda one: amount(one.capacity.rate if one.capacity else None)
-    yield (
-        "95 %\ninterval",
-        lambda one: Cell(one.capacity.low, _interval(one.capacity), "none") if one.capacity else NOTHING,
-    )
+    if any(one.capacity for one in found):
+        yield "within\nSLO, /s", lambda one: amount(one.capacity.rate if one.capacity else None)
+        yield (
+            "95 %\ninterval",
+            lambda one: Cell(one.capacity.low, _interval(one.capacity), "none") if one.capacity else NOTHING,
+        )
     if any(one.dollars_per_million is not None for one in found):
         yield "per\nmillion", lambda one: told(one.dollars_per_million, wording.dollars)
     yield from map(_percentile, samples.PERCENTILES)

@@ -33,7 +33,7 @@ def in_html(comparison: Comparison, charts: str) -> str:
     first = (comparison.over or changed)[:_MOST_ROWS]
     title = "Past the budget" if comparison.over else "Largest changes"
     css = ("good" if comparison.passed else "bad") if comparison.budgets else ""
-    everything = f"{len(found):,} numbers, {len(changed):,} of them changed"
+    everything = f"{wording.counted(len(found), 'number')}, {len(changed) or 'none'} of them changed"
     return (
         f'<h2>Against the baseline</h2><p class="{css}"><b>{escape(_summary(comparison))}</b></p>'
         + (f"<ul>{complaints}</ul>" if complaints else "")
@@ -46,7 +46,9 @@ def in_html(comparison: Comparison, charts: str) -> str:
 
 def _summary(comparison: Comparison) -> str:
     architectures = len({each.subject for each in comparison.changes})
-    compared = f"{len(comparison.changes):,} numbers of {architectures} architectures"
+    compared = (
+        f"{wording.counted(len(comparison.changes), 'number')} of {wording.counted(architectures, 'architecture')}"
+    )
     since = f"the run of {comparison.baseline.started:%d %B %Y, %H:%M} UTC"
     changed = sum(each.significant and each.p is not None for each in comparison.changes)
     words = f"Compared with {since}: {compared}, {changed or 'none'} changed significantly"

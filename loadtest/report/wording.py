@@ -70,6 +70,15 @@ def _with_prefix(value: float, words: Callable[[float], str]) -> str:
     return words(value)
 
 
+def counted(count: int, what: str) -> str:
+    """1 load, 2 loads."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def title(run: Run) -> str:
+    return f"{'Interrupted: ' if run.interrupted else ''}{counted(len(run.subjects), 'architecture')} under load"
+
+
 def dollars(value: float) -> str:
     decimals = 2 if value >= 0.0995 else 3 if value >= 0.00995 else 4
     return f"${value:,.{decimals}f}"
