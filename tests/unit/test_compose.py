@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic_settings import CliApp
 
 from service.settings import Settings
 from tests.exporting import ROOT
@@ -30,7 +31,7 @@ def test_what_is_mounted_is_here() -> None:
 def test_the_gateway_takes_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SERVICES["gateway"]["environment"].items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    settings = CliApp.run(Settings, [])
     assert settings.target == "tensorflow-serving:8500" and "tensorflow-serving" in SERVICES
     grace = float(SERVICES["gateway"]["stop_grace_period"].removesuffix("s"))
     assert grace >= settings.drain_seconds + 35, "or SIGKILL comes before the end of the drain"
