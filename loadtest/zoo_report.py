@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from loadtest.networks import NETWORKS, exported
+from loadtest.bench.networks import NETWORKS, exported
 
 REPORT = Path("docs/reports")
 MORE = (
