@@ -152,7 +152,8 @@ def test_an_empty_volume_is_said_and_takes_no_traffic(places: dict[str, Path]) -
     assert ended.returncode == 1 and "has no version of *" in ended.stderr and "Traceback" not in ended.stderr
     assert "has no version of *" in DOCUMENT
     with _gateway("overlays/embedded", places) as service:
-        service.wait_until(lambda: "no model could be loaded" in httpx.get(f"{service.url}/readyz").text)
+        service.wait_until(lambda: "there are no models" in httpx.get(f"{service.url}/readyz").text)
+        assert "there are no models" in DOCUMENT
         assert httpx.get(f"{service.url}/readyz").status_code == 503
         assert httpx.get(f"{service.url}/healthz").status_code == 200
         assert "model_server_ready 0.0" in httpx.get(f"{service.url}/metrics").text
