@@ -18,6 +18,7 @@ from loadtest import processes
 _START_SECONDS = 120.0
 _WORKERS = 2
 _SETTLE_SECONDS = 30.0
+_STOP_SECONDS = 60.0  # the service gives what is under way half of that
 _LOOK = 0.2  # seconds between two looks
 _IDLE = 0.1  # of a core
 _LAST_LINES = 8
@@ -115,7 +116,11 @@ class ServerProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(60)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._log.close()
 
     def kill(self) -> None:
