@@ -19,6 +19,8 @@ def problems(manifests: Iterable[Manifest], others: Iterable[Manifest] = ()) -> 
     known = list(pods(everything))
     for manifest in mine:
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
+        if manifest["kind"] == "ServiceMonitor":
+            yield from (f"{name}: {problem}" for problem in _monitor(manifest["spec"], everything))
         looks = _LOOKS.get(manifest["kind"])
         if looks is not None:
             yield from (f"{name}: {problem}" for problem in looks(manifest["spec"], known, there))
@@ -71,6 +73,21 @@ def _scaled(spec: Any, known: list[Pod], there: set[tuple[str, str]]) -> Iterato
             names = {container.name for pod in known if pod.name == target[1] for container in pod.containers()}
             if wanted not in names:
                 yield f"looks at container {wanted}; there are {sorted(names)}"
+
+
+def _monitor(spec: Any, everything: list[Manifest]) -> Iterator[str]:
+    wanted = spec["selector"]["matchLabels"].items()
+    services = [one for one in everything if one["kind"] == "Service"]
+    found = [one for one in services if wanted <= one["metadata"].get("labels", {}).items()]
+    if len(found) != 1:
+        yield f"selects {len(found)} Services: {dict(wanted)}"
+    for service in found:
+        ports = {port["name"] for port in service["spec"]["ports"]}
+        yield from (
+            f"scrapes port {endpoint['port']}, which Service {service['metadata']['name']} does not have"
+            for endpoint in spec["endpoints"]
+            if endpoint["port"] not in ports
+        )
 
 
 _LOOKS = {

@@ -121,6 +121,15 @@ def test_what_names_nothing_is_told_of(kind: str, name: str, field: str, value: 
     assert any(expected in problem for problem in problems(manifests)), problems(manifests)
 
 
+def test_a_monitor_of_nothing_is_told_of() -> None:
+    manifests = copy.deepcopy(_rendered("observability"))
+    monitor = _of(manifests, "ServiceMonitor", "gateway")["spec"]
+    monitor["endpoints"][0]["port"] = "metrics"
+    assert any("scrapes port metrics" in problem for problem in problems(manifests))
+    monitor["selector"]["matchLabels"] = {"app.kubernetes.io/name": "gate"}
+    assert any("selects 0 Services" in problem for problem in problems(manifests))
+
+
 def test_a_custom_resources_typing_errors_are_told_of() -> None:
     manifests = copy.deepcopy(_rendered("variants/embedded-keda"))
     _of(manifests, "ScaledObject", "gateway")["spec"]["triggers"][0]["metadata"]["threshold"] = 100
