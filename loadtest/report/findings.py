@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import sqrt
+from math import inf, sqrt
 
 from loadtest.report import samples, wording
 from loadtest.report.pooling import pooled
@@ -56,9 +56,14 @@ class Finding:
 
     @property
     def busy(self) -> Point | None:
-        """The heaviest steady load that was kept up with; without any, the closed loop that answered most."""
+        """The heaviest steady load that was kept up with, of those that the SLO allows where that is known; without
+        any, the closed loop that answered most.
+        """
         kept = [point for point in self.ramp if kept_up(point)]
-        return kept[-1] if kept else max(self.valid, key=lambda point: point.throughput, default=None)
+        most = self.capacity.high if self.capacity else inf
+        allowed = [point for point in kept if (point.offered or 0.0) <= most]
+        loads = allowed or kept or sorted(self.valid, key=lambda point: point.throughput)
+        return loads[-1] if loads else None
 
     @property
     def peak(self) -> float | None:

@@ -20,14 +20,14 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def overview_charts(found: Sequence[Finding]) -> list[Chart]:
     """In the order in which the page shows them."""
     memory = "Of the service's processes, what they share counted once; the most under any of its loads."
-    cpu = "Processor time of the service for one answer, at the heaviest load that it kept up with."
+    cpu = "Processor time of the service for one answer, at the heaviest load sustained."
     charts = [
         rows.capacity(found),
         curves.against_load(found),
         curves.distribution(found),
         *bubbles.trade_offs(found),
         stages.stages(found, "stages-light", "Where the time goes at the lightest load", lambda one: one.light),
-        stages.stages(found, "stages-busy", "Where it goes at the heaviest load kept up with", lambda one: one.busy),
+        stages.stages(found, "stages-busy", "Where it goes at the heaviest load sustained", lambda one: one.busy),
         rows.batches(found),
         rows.amounts(found, "memory", "Memory, MB", memory, lambda one: one.memory_mb),
         rows.amounts(found, "cpu", "Processor time an answer, ms", cpu, _cpu_ms),

@@ -12,6 +12,8 @@ from loadtest.report.charts.scales import Linear, Log
 from loadtest.report.findings import Finding
 
 _LEFT, _TOP, _BOTTOM = 56.0, 14.0, 42.0
+_FEW = 3
+"""Fewer without an accuracy than these are named beside those that have one, and get no chart of their own."""
 _LARGEST = {True: 15.0, False: 24.0}
 
 
@@ -20,15 +22,17 @@ def trade_offs(found: Sequence[Finding]) -> list[Chart]:
     timed = [one for one in found if _median(one) is not None]
     known = [one for one in timed if one.subject.accuracy is not None and one.subject.parameters]
     by_source = sorted(known, key=_source)
-    charts = [_accuracy(source, list(group)) for source, group in groupby(by_source, key=_source)]
+    groups = [(source, list(group)) for source, group in groupby(by_source, key=_source)]
     unknown = [one for one in timed if one.subject.accuracy is None and one.subject.parameters]
-    return charts + ([_size(unknown)] if unknown else [])
+    missing = f" Not known of: {', '.join(one.name for one in unknown)}." if unknown else ""
+    charts = [_accuracy(f"accuracy-{number}", *each, missing) for number, each in enumerate(groups, 1)]
+    return charts + ([_size(unknown)] if len(unknown) >= (_FEW if charts else 1) else [])
 
 
-def _accuracy(source: str, found: list[Finding]) -> Chart:
+def _accuracy(key: str, source: str, found: list[Finding], missing: str) -> Chart:
     words = (
         f"Accuracy ({source}) against the median latency at the lightest load; a bubble's area is the number of "
-        "parameters. Up and to the left is better."
+        f"parameters. Up and to the left is better.{missing}"
     )
     accuracies = [one.subject.accuracy or 0.0 for one in found]
     low, high = min(accuracies), max(accuracies)
@@ -43,7 +47,7 @@ def _accuracy(source: str, found: list[Finding]) -> Chart:
         _bubbles(canvas, area, found, heights, [one.subject.parameters or 0 for one in found], told)
         return canvas
 
-    return Chart.drawn(f"accuracy-{source}", "Accuracy against latency against size", words, draw)
+    return Chart.drawn(key, "Accuracy against latency against size", words, draw)
 
 
 def _size(found: list[Finding]) -> Chart:

@@ -57,8 +57,8 @@ def batches(found: Sequence[Finding]) -> Chart | None:
     if not shown:
         return None
     words = (
-        "Of the batches run at the heaviest load that was kept up with, what share had which size. Batches form while "
-        "requests wait; at a light load all are of one."
+        "What share of the batches had which size, at the heaviest load that was kept up with (within the SLO, where "
+        "that was searched for). Batches form while requests wait; at a light load all are of one."
     )
 
     def draw(width: float) -> Canvas:
@@ -89,7 +89,7 @@ def batches(found: Sequence[Finding]) -> Chart | None:
             canvas.text((left + wide * len(columns) + 8, y + 15), words, "value", "start", 0, one.number)
         return canvas
 
-    return Chart.drawn("batches", "Batch sizes at the heaviest load kept up with", words, draw)
+    return Chart.drawn("batches", "Batch sizes at the heaviest load sustained", words, draw)
 
 
 def amounts(

@@ -14,12 +14,12 @@ from loadtest.report.charts.labels import Label, fan
 from loadtest.report.charts.scales import Linear, Log, Ratio
 from loadtest.report.findings import Finding, chart_percentile, failed, findings, kept_up, refused, unanswered
 from loadtest.report.pooling import merged, pooled
-from loadtest.results import Latencies, Point, Run, Subject
+from loadtest.results import Capacity, Latencies, Point, Run, Subject
 from tests import measured
 
 
 def _first(run: Run) -> Finding:
-    return findings(run)[0]
+    return next(one for one in findings(run) if one.subject is run.subjects[0])
 
 
 @pytest.fixture
@@ -48,8 +48,12 @@ def test_the_light_load_is_a_light_one(run: Run) -> None:
 
 
 def test_the_busy_load_is_the_last_that_was_kept_up_with(run: Run) -> None:
-    busy, points = _first(run).busy, run.subjects[0].points
-    assert busy == points[4] and not kept_up(points[5])
+    points = run.subjects[0].points
+    assert not kept_up(points[5])
+    run.subjects[0].capacity = None
+    assert _first(run).busy == points[4]
+    run.subjects[0].capacity = Capacity(900, 810, 1000, 100, 1000)
+    assert _first(run).busy == points[2], "800/s, where the SLO allows up to 1,000"
 
 
 def test_random_arrivals_that_were_all_answered_are_kept_up_with() -> None:
@@ -123,10 +127,12 @@ def test_accuracies_of_two_sources_are_never_on_one_chart() -> None:
     charts = {chart.key: chart.wide.inside() for chart in bubbles.trade_offs(findings(run))}
     shown = {key: {name for name in measured.NETWORKS if f">{name}</text>" in inside} for key, inside in charts.items()}
     assert shown == {
-        "accuracy-ImageNet": {"lenet5", "mobilenet", "mobilenet_v2"},
-        "accuracy-digits": {"mobilenet_v3_small", "mobilenet_v3_large"},
-        "size": {"efficientnet_b0"},
+        "accuracy-1": {"lenet5", "mobilenet", "mobilenet_v2"},
+        "accuracy-2": {"mobilenet_v3_small", "mobilenet_v3_large"},
     }
+    for subject in run.subjects[1:]:
+        subject.accuracy = None
+    assert [chart.key for chart in bubbles.trade_offs(findings(run))] == ["accuracy-1", "size"]
 
 
 def test_a_chart_shows_the_percentile_that_its_loads_support(run: Run) -> None:
