@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from loadtest.bench import page
 from loadtest.bench.networks import NETWORKS, exported
 from service.manifest import MANIFEST
 
@@ -60,6 +61,9 @@ def main() -> int:
     for name in _FILES:  # LoadGen's logs, megabytes of them, stay in build/
         shutil.copy(_OUTPUT / name, arguments.output / name)
     print(f"copied to {arguments.output}")
+    if arguments.output == REPORT and page.BENCH.is_file():  # docs/benchmarks.md has a table of what was measured here
+        page.write(page.BENCH, page.PAGE)
+        print(f"written to {page.PAGE}")
     return code
 
 

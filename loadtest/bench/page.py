@@ -174,13 +174,14 @@ def _architectures(folder: str, run: Run) -> Iterator[str]:
         "interval. A dash stands for too few answers.",
         "",
         markdown(
-            ("architecture", "p50 ms", "p99 ms", "requests/s within SLO", "interval", "MB"), list(map(_row, found))
+            ("architecture", "p50 ms", "p95 ms", "p99 ms", "requests/s within SLO", "interval", "MB"),
+            list(map(_row, found)),
         ),
     )
 
 
 def _row(one: Finding) -> tuple[str, ...]:
-    latencies = [one.light and samples.percentile(one.light.latencies, percent) for percent in (50, 99)]
+    latencies = [one.light and samples.percentile(one.light.latencies, percent) for percent in (50, 95, 99)]
     rate = wording.number(one.capacity.rate) if one.capacity else "-"
     interval = f"{wording.number(one.capacity.low)} - {wording.number(one.capacity.high)}" if one.capacity else "-"
     times = (wording.milliseconds(seconds) if seconds else "-" for seconds in latencies)

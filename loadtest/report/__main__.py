@@ -1,4 +1,4 @@
-"""`python -m loadtest.report`: draws the results of a run again, and holds them to an older run."""
+"""`python -m loadtest.report`: a run's report drawn again from its results, and held to an older run."""
 
 import argparse
 import sys
@@ -16,7 +16,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main() -> int:
-    parser = _Parser(prog="python -m loadtest.report", description=__doc__.partition(": ")[2], allow_abbrev=False)
+    parser = _Parser(
+        prog="python -m loadtest.report",
+        description="Draws a run's report again from its results, and holds them to an older run.",
+        allow_abbrev=False,
+    )
     parser.add_argument("results", type=Path, metavar="results.json", help="what `python -m loadtest` wrote")
     flags.add(parser)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where to (default: beside results.json)")
