@@ -18,11 +18,17 @@ from typing import Any
 import gevent
 from locust import events
 from locust.env import Environment
+from locust.runners import MasterRunner
+from sklearn.datasets import load_sample_image
 
 from loadtest import photos, protocols
 from loadtest.generator.alarm import Alarm
 from loadtest.generator.turns import Turn, Turns
 from loadtest.generator.users import GrpcOipUser, GrpcTFServingUser, OipUser, PredictUser, TFServingUser
+from service.wire import codec
+
+# Imported here because that takes seconds: once a worker has a master, they would cost it its heartbeats.
+assert load_sample_image and codec
 
 __all__ = ["GrpcOipUser", "GrpcTFServingUser", "OipUser", "PredictUser", "TFServingUser"]
 
@@ -56,6 +62,8 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def _start(environment: Environment, **_: Any) -> None:
+    if isinstance(environment.runner, MasterRunner):  # its workers have the users
+        return
     for user in environment.user_classes:
         gevent.spawn(_pace, environment, user)
 
