@@ -115,7 +115,6 @@ def _is_refusal(what: str) -> bool:
 
 def findings(run: Run) -> list[Finding]:
     """One for each subject and protocol, those with the highest rate first, those without any last."""
-    several = len({point.protocol for subject in run.subjects for point in subject.points}) > 1
     found = []
     for name, subject in zip(wording.names(run), run.subjects, strict=True):
         protocols = list(dict.fromkeys(point.protocol for point in subject.points)) or [""]
@@ -123,7 +122,7 @@ def findings(run: Run) -> list[Finding]:
         for protocol in protocols:
             points = sorted((point for point in subject.points if point.protocol == protocol), key=_by_load)
             capacity = subject.capacity if protocol == searched else None
-            title = f"{name} {protocol}" if several and protocol else name
+            title = f"{name} {protocol}" if len(protocols) > 1 else name
             found.append(Finding(0, title, subject, points, capacity, run.price_per_hour))
     found.sort(key=_rank)
     return [replace(each, number=number) for number, each in enumerate(found)]

@@ -168,11 +168,11 @@ def _overview_words(found: Sequence[Finding]) -> str:
 
 
 def _figure(chart: Chart) -> str:
-    wider = f' style="min-width:{chart.narrow.width:g}px"' if chart.narrow.width > 360 else ""
+    least = f' style="min-width:{chart.narrow.width:g}px"' if chart.narrow.width > NARROW else ""
     return (
         f'<figure id="{escape(chart.key)}"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.words)}</p>'
         f'</figcaption><div class="wide">{chart.wide.svg(chart.title)}</div>'
-        f'<div class="narrow"{wider}>{chart.narrow.svg(chart.title)}</div></figure>'
+        f'<div class="narrow"><div{least}>{chart.narrow.svg(chart.title)}</div></div></figure>'
     )
 
 

@@ -47,7 +47,7 @@ def _accuracy(key: str, source: str, found: list[Finding], missing: str) -> Char
         _bubbles(canvas, area, found, heights, [one.subject.parameters or 0 for one in found], told)
         return canvas
 
-    return Chart.drawn(key, "Accuracy against latency against size", words, draw)
+    return Chart.drawn(key, "Accuracy against latency against size", words, draw, len(found))
 
 
 def _size(found: list[Finding]) -> Chart:
@@ -66,7 +66,7 @@ def _size(found: list[Finding]) -> Chart:
         _bubbles(canvas, area, found, [upwards(each) for each in parameters], sizes, told)
         return canvas
 
-    return Chart.drawn("size", "Size against latency", words, draw)
+    return Chart.drawn("size", "Size against latency", words, draw, len(found))
 
 
 def _frame(width: float) -> tuple[Canvas, Box]:

@@ -7,6 +7,7 @@ from loadtest.report.charts.canvas import Canvas
 
 WIDE, NARROW = 960.0, 358.0
 """Widths in pixels: of a desktop's column, and of a phone's."""
+_A_NAME, _AXIS = 11.5, 70.0
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class Chart:
     narrow: Canvas
 
     @classmethod
-    def drawn(cls, key: str, title: str, words: str, draw: Callable[[float], Canvas]) -> "Chart":
-        """`draw` makes it at a width."""
-        return cls(key, title, words, draw(WIDE), draw(NARROW))
+    def drawn(cls, key: str, title: str, words: str, draw: Callable[[float], Canvas], names: int = 0) -> "Chart":
+        """`draw` makes it at a width. With so many `names` side by side that a phone has no room for them, its drawing
+        is wider, and scrolls.
+        """
+        return cls(key, title, words, draw(WIDE), draw(max(NARROW, _A_NAME * names + _AXIS)))
 
 
 def is_narrow(width: float) -> bool:

@@ -58,7 +58,7 @@ def against_load(found: Sequence[Finding]) -> Chart | None:
         fan(canvas, ends, 6, right, top)
         return canvas
 
-    return Chart.drawn("load", f"Latency against offered load ({name})", words, draw)
+    return Chart.drawn("load", f"Latency against offered load ({name})", words, draw, len(shown))
 
 
 def _curve(finding: Finding, percent: float) -> list[tuple[float, float, Point]]:
@@ -107,7 +107,7 @@ def distribution(found: Sequence[Finding]) -> Chart | None:
         fan(canvas, [Label((across(x), upwards(y)), one.name, one.number) for one, (x, y) in ends], 6, right, top)
         return canvas
 
-    return Chart.drawn("distribution", "Latency distribution at the lightest load", words, draw)
+    return Chart.drawn("distribution", "Latency distribution at the lightest load", words, draw, len(shown))
 
 
 def _shares(latencies: Latencies) -> list[tuple[float, float]]:

@@ -119,4 +119,4 @@ def _edge(centre: Pixels, radius: float, towards: Pixels) -> Pixels:
 def _cost(box: Box, at: Pixels, bubbles: Sequence[Box], taken: Sequence[Box], area: Box) -> float:
     covered = sum(box.overlap(each) for each in taken) * 3 + sum(box.overlap(each) for each in bubbles)
     far = abs((box.left + box.right) / 2 - at[0]) / 4 + abs((box.top + box.bottom) / 2 - at[1])
-    return covered * 10 + box.outside(area) * 100 + far
+    return covered * 10 + box.outside(area) * 1000 + far
