@@ -8,6 +8,7 @@ from k8s.autoscaling.controller import SYNC
 from k8s.autoscaling.scenarios import AFTER, BEFORE, CAPACITY, END, FACTOR, NODE, Outcome, load
 from k8s.autoscaling.starting import Start
 from loadtest.tables import markdown
+from service.profiles import machine
 
 _TEXT = """# Autoscaling, simulated
 
@@ -37,7 +38,8 @@ wait below that is queueing theory's (constant service times, Poisson arrivals).
 | **a new pod in all** | **{total:.1f}** |
 | a new node, where none has room | {node:.0f} |
 
-What was measured was so on the machine of [benchmarks.md](benchmarks.md); the rest are assumptions to replace.
+What was measured was so on {machine}, whose load average was {others:.1f} before it: other work makes it
+longer. The rest are assumptions to replace.
 
 ## What comes of it
 
@@ -97,6 +99,8 @@ def render(outcomes: Sequence[Outcome], start: Start, model: str) -> str:
         synced=start.synced,
         ready=start.ready,
         probed=starting.PROBED,
+        machine=machine(),
+        others=start.others,
         total=start.total,
         node=NODE,
         table=markdown(columns, rows, text=(0,)),

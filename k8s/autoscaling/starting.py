@@ -1,5 +1,6 @@
 """How long a pod takes until it gets traffic: what can be measured here is, the rest is said."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -19,10 +20,13 @@ _TIMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds. `synced` and `ready` were measured: models brought, and from the process's start until /readyz."""
+    """Seconds. `synced` and `ready` were measured: models brought, and from the process's start until /readyz, while
+    the machine's load average was `others`.
+    """
 
     synced: float
     ready: float
+    others: float
 
     @property
     def pulled(self) -> float:
@@ -35,7 +39,7 @@ class Start:
 
 def measure(repository: Path, model: str) -> Start:
     """The medians of five, each with an empty cache: a new pod measures its models too."""
-    synced, ready = [], []
+    synced, ready, others = [], [], os.getloadavg()[0]
     for _ in range(_TIMES):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
@@ -44,4 +48,4 @@ def measure(repository: Path, model: str) -> Start:
             synced.append(time.monotonic() - began)
             with ServerProcess.service(Path(folder, "models"), model, "--cache", f"{folder}/cache") as server:
                 ready.append(server.ready_seconds)
-    return Start(statistics.median(synced), statistics.median(ready))
+    return Start(statistics.median(synced), statistics.median(ready), others)
