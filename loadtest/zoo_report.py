@@ -27,7 +27,7 @@ MORE = (
     "xception",
 )
 _LARGE = frozenset({"efficientnet_b2", "efficientnet_v2_b3", "xception"})
-"""In int8 without a choice: at their sizes the search among all forms takes ten minutes."""
+"""Without calibration, which at their sizes takes more than ten gigabytes."""
 _UNTRAINED = ("--epochs", "0", "--max-accuracy-drop", "1", "--quantize")
 _BENCH, _CACHE, _OUTPUT = Path("build/bench"), Path("build/report/repository"), Path("build/report/output")
 _SCENARIOS = "single_stream,offline,steps,search,server"
@@ -72,7 +72,7 @@ def main() -> int:
 def _version(name: str) -> Path:
     """Its folder: `make bench`'s where that has exported it, else ours, made where it is missing."""
     bench = _BENCH / name / "repository"
-    kind = "int8" if name in _LARGE else "auto"
+    kind = "dynamic" if name in _LARGE else "auto"
     return exported(bench if (bench / name).is_dir() else _CACHE, name, (*_UNTRAINED, kind))[0]
 
 
