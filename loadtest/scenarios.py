@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -128,9 +128,15 @@ def _mlperf(
     else:
         rate = _MARGIN * reach.rate
     say(scenario)
-    seconds = _long_enough(plan, rate) if scenario == "server" else plan.seconds
-    load = MLPerf(MLPERF[scenario], seconds, rate, plan.slo, str(folder))
+    load = MLPerf(MLPERF[scenario], plan.seconds, rate, plan.slo, str(folder))
+    if scenario == "server":
+        load = as_long_as_others(load, _long_enough(plan, rate))
     loads.put(scenario, load, warm_up=0.5, keep=subject.points.append)
+
+
+def as_long_as_others(load: MLPerf, seconds: float) -> MLPerf:
+    """For `seconds`: at a request a second LoadGen's hundred would take two minutes. It says itself that they are few."""
+    return replace(load, seconds=seconds, least_queries=min(load.least_queries, max(1, round(load.rate * seconds))))
 
 
 def overhead(
