@@ -135,7 +135,7 @@ def _mlperf(
 
 
 def as_long_as_others(load: MLPerf, seconds: float) -> MLPerf:
-    """For `seconds`: at a request a second LoadGen's hundred would take two minutes. It says itself that they are few."""
+    """For `seconds`: at a request a second LoadGen's hundred would take two minutes. It says where they are few."""
     return replace(load, seconds=seconds, least_queries=min(load.least_queries, max(1, round(load.rate * seconds))))
 
 
