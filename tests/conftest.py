@@ -5,11 +5,15 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.exporting import demo, export
+
+# A shell's background job ignores it, and so would every process that a test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
