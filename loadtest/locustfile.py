@@ -35,7 +35,7 @@ __all__ = ["GrpcOipUser", "GrpcTFServingUser", "OipUser", "PredictUser", "TFServ
 _USERS = (PredictUser, OipUser, TFServingUser, GrpcTFServingUser, GrpcOipUser)
 
 
-@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # locust is untyped here
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="lenet5", help="model to ask (default: lenet5)")
@@ -45,7 +45,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--images", default="", help="folder of JPEGs to send (default: two photographs in three sizes)")
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]
+@events.init.add_listener  # type: ignore[untyped-decorator]  # locust is untyped here
 def _prepare(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     assert options is not None
@@ -60,7 +60,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
     gevent.sleep(0)  # gevent's clock stood still meanwhile, and --run-time is about to be counted on it
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
+@events.test_start.add_listener  # type: ignore[untyped-decorator]  # locust is untyped here
 def _start(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):  # its workers have the users
         return

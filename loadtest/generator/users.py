@@ -31,7 +31,8 @@ class Asking(User):
         self.send(self.requests[turn.number % len(self.requests)], turn)
 
     def send(self, request: Request, turn: Turn) -> None:
-        raise NotImplementedError
+        """Each protocol's: asks, and notes on `turn` what came of it."""
+        raise NotImplementedError  # Locust's own metaclass leaves no room for an abstract method
 
 
 class HttpAsking(Asking, FastHttpUser):

@@ -30,7 +30,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(guess: float) -> None:
     held = 0
     for seed in range(40):
         random = Random(seed)
-        found = search(lambda rate, random=random: probe(rate, 10.0, random), guess, 1000 * SLO)  # type: ignore[misc]
+        found = search(lambda rate, random=random: probe(rate, 10.0, random), guess, 1000 * SLO)  # type: ignore[misc]  # a default of a lambda
         assert found is not None and found.low <= found.rate <= found.high and found.slo_ms == 100
         assert found.rate == pytest.approx(TRUE, rel=0.35)
         held += found.low <= TRUE <= found.high
@@ -41,7 +41,7 @@ def test_longer_loads_make_it_narrower() -> None:
     widths = []
     for seconds in (5.0, 120.0):
         random = Random(1)
-        found = search(lambda rate, random=random, s=seconds: probe(rate, s, random), 60.0, 1000 * SLO)  # type: ignore[misc]
+        found = search(lambda rate, random=random, s=seconds: probe(rate, s, random), 60.0, 1000 * SLO)  # type: ignore[misc]  # a default of a lambda
         assert found is not None
         widths.append(found.high - found.low)
     assert widths[1] < 0.5 * widths[0] and widths[1] < 0.2 * TRUE
