@@ -48,7 +48,7 @@ class Preparation:
     """Owns the decoding threads.
 
     With one core a second thread decodes no sooner and two switches between threads are lost, so a request's one
-    small JPEG is decoded right here: a tenth to a fifth more requests a second for MobileNetV3Small.
+    small JPEG is decoded right here.
     """
 
     def __init__(self, limits: Limits, threads: int) -> None:

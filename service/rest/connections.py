@@ -54,7 +54,7 @@ class _RefusedError(Exception):
 
 class _Together(asyncio.Transport):
     """Sends a response's head along with the first of its body, for uvicorn writes one after the other: one system call
-    and one packet less, some 6 % of the server's time for a small network. A head waits for no body that is not there.
+    and one packet less. A head waits for no body that is not there.
     """
 
     def __init__(self, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop) -> None:
