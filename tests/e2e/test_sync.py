@@ -159,40 +159,60 @@ def test_what_is_half_uploaded_is_waited_for(source: Path, remote: Bucket, tmp_p
     assert versions(node) == {"lenet5": [1, 2]} and is_whole(node / "lenet5" / "2")
 
 
-@pytest.mark.parametrize("direction", ["to the node", "to the bucket"])
-def test_killed_at_any_time_it_leaves_whole_versions_only(
-    source: Path, remote: Bucket, tmp_path: Path, direction: str
-) -> None:
-    """A version that takes a while is under way when the kill comes, later and later."""
-    big = source / "lenet5" / "1" / "assets.extra" / "big"
-    big.write_bytes(os.urandom(1 << 20) * 24)
-    node, seen, end = tmp_path / "node", tmp_path / "seen", None
-    contents.write(source / "lenet5" / "1")
-    if direction == "to the node":
-        sync(source, remote.url, env=remote.env)
-    pair = (remote.url, node) if direction == "to the node" else (source, remote.url)
-    delay, killed = 0.3, 0
-    while end != 0:
-        process = start(*pair, "--models", "lenet5", env=remote.env)
+def kill_later_and_later(
+    origin: Path | str, destination: Path | str, elsewhere: Path | str, env: Mapping[str, str]
+) -> Iterator[bool]:
+    """Starts the same work again and again, and kills it between 0.2 and 0.9 of the time it takes: was it killed?"""
+    began = time.monotonic()
+    sync(origin, elsewhere, env=env)
+    undisturbed = time.monotonic() - began
+    for share in (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        process = start(origin, destination, env=env)
         try:
-            process.communicate(timeout=delay)
-            end = process.returncode
+            process.communicate(timeout=share * undisturbed)
+            yield False
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            killed += 1
-        if direction == "to the bucket":  # what a node would now get
-            said = start(remote.url, seen, env=remote.env).communicate(timeout=60)[1]
-            assert "Traceback" not in said
-        else:
-            seen = node
-        if seen.is_dir():
-            for number in versions(seen).get("lenet5", []):
-                assert is_whole(seen / "lenet5" / str(number))
-        delay *= 1.3
-        assert delay < 20
-    assert killed >= 2 and end == 0
+            yield True
+
+
+def seen_whole(node: Path) -> list[int]:
+    """The versions that a server would load from this folder, each of them checked."""
+    found = versions(node).get("lenet5", []) if node.is_dir() else []
+    assert all(is_whole(node / "lenet5" / str(number)) for number in found)
+    return found
+
+
+@pytest.fixture
+def large(source: Path) -> Path:
+    """A version that takes a while, so that a kill finds it under way."""
+    (source / "lenet5" / "1" / "assets.extra" / "large").write_bytes(os.urandom(24 << 20))
+    contents.write(source / "lenet5" / "1")
+    return source
+
+
+def test_killed_on_its_way_to_a_node_it_leaves_whole_versions(large: Path, remote: Bucket, tmp_path: Path) -> None:
+    sync(large, remote.url, env=remote.env)
+    node, killed = tmp_path / "node", 0
+    for was_killed in kill_later_and_later(remote.url, node, tmp_path / "elsewhere", remote.env):
+        killed += was_killed
+        seen_whole(node)
+    sync(remote.url, node, env=remote.env)
+    assert killed >= 2 and seen_whole(node) == [1, 2]
     assert not list(node.glob("lenet5/.staging-*"))
+
+
+def test_killed_on_its_way_to_a_bucket_it_leaves_whole_versions(large: Path, remote: Bucket, tmp_path: Path) -> None:
+    node, killed = tmp_path / "node", 0
+    for was_killed in kill_later_and_later(large, remote.url, f"{remote.url}-elsewhere", remote.env):
+        killed += was_killed
+        said = start(remote.url, node, env=remote.env).communicate(timeout=60)[1]
+        assert "Traceback" not in said
+        seen_whole(node)
+    sync(large, remote.url, env=remote.env)
+    sync(remote.url, node, env=remote.env)
+    assert killed >= 2 and seen_whole(node) == [1, 2]
 
 
 def test_a_sidecar_follows_outlives_its_source_and_ends_well(source: Path, tmp_path: Path) -> None:

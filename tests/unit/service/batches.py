@@ -1,8 +1,12 @@
 """A batcher over a fake runner, and rows to send through it."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import numpy as np
 
 from service.backends.base import Runner
+from service.backends.fake import double
 from service.batching import Batcher, Bounds
 from service.costs import Cost, Learned
 from service.messages import Tensors
@@ -28,3 +32,18 @@ def batcher(
     return Batcher(
         runner, policy, Bounds(max_queued_rows, max_bytes), lambda signature: cost or Learned(), places=places
     )
+
+
+def gated() -> tuple[asyncio.Event, Callable[[str, Tensors], Awaitable[Tensors]]]:
+    gate = asyncio.Event()
+
+    async def compute(signature: str, inputs: Tensors) -> Tensors:
+        await gate.wait()
+        return await double(signature, inputs)
+
+    return gate, compute
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
