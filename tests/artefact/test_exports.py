@@ -51,6 +51,7 @@ def small(repository: Path, *arguments: str) -> ExportSpec:
     return specs[0]
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_becomes_a_model(photos: Path, tmp_path: Path) -> None:
     repository = tmp_path / "models"
     said = run_to_end(
@@ -68,6 +69,7 @@ def test_a_folder_of_photos_becomes_a_model(photos: Path, tmp_path: Path) -> Non
     assert "/predict/lakes" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_weights_from_a_file_are_exported_untouched(tmp_path: Path, suffix: str) -> None:
     trained = LENET.build(LENET.shape(28), 10)
@@ -81,6 +83,7 @@ def test_weights_from_a_file_are_exported_untouched(tmp_path: Path, suffix: str)
         np.testing.assert_allclose(golden["probabilities"], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_file_with_other_classes(photos: Path, tmp_path: Path) -> None:
     weights = tmp_path / "digits.keras"
     LENET.build(LENET.shape(28), 10).save(weights)
@@ -88,6 +91,7 @@ def test_training_goes_on_from_a_file_with_other_classes(photos: Path, tmp_path:
     assert pipeline.export(spec, Progress()).version == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_nearly_the_same_network(tmp_path: Path) -> None:
     one, two = (pipeline.export(small(tmp_path, "--seed", "7"), Progress()) for _ in range(2))
     assert (one.version, two.version) == (1, 2)

@@ -114,6 +114,7 @@ def test_it_says_which_version_it_is_and_complains_of_nothing(embedded: Service)
     assert not re.search("WARNING|ERROR|Traceback", embedded.log()), embedded.log()
 
 
+@pytest.mark.slow
 def test_workers_keys_and_traces(tree: Path, models: Path, tmp_path: Path) -> None:
     made = confined.run(tree, "-m", "service.keys", "cats-team")
     (tmp_path / "keys.yaml").write_text(made.stdout)

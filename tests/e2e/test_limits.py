@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -308,13 +309,21 @@ def test_every_api_reads_compressed_bodies(service: Service) -> None:
         assert post(service, path, infer, "gzip").json() == plain.json()
 
 
+@cache
 def bomb(size: int) -> bytes:
     compress = zlib.compressobj(9, wbits=31)
     piece = bytes(2**20)
     return b"".join(compress.compress(piece) for _ in range(size // 2**20)) + compress.flush()
 
 
-@pytest.mark.parametrize("path", ["/predict/lenet5", "/v1/models/lenet5:predict", "/v2/models/lenet5/infer"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/predict/lenet5",
+        pytest.param("/v1/models/lenet5:predict", marks=pytest.mark.slow),
+        pytest.param("/v2/models/lenet5/infer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_gzip_bomb_is_refused_and_costs_little(service: Service, path: str) -> None:
     """2 GiB in 2 MB, four at once: what grows stays near the limit of a body."""
     data = bomb(2**31)

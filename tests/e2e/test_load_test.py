@@ -93,6 +93,7 @@ def test_a_model_is_measured_end_to_end(lenet5_repository: Path, tmp_path: Path)
     assert {path.name for path in logs.iterdir()} >= {"mlperf_log_summary.txt", "mlperf_log_detail.txt"}
 
 
+@pytest.mark.slow
 def test_every_protocol_of_a_service_that_runs(lenet5_repository: Path, tmp_path: Path) -> None:
     with running("--repository", lenet5_repository) as service:
         service.wait_ready()
@@ -129,6 +130,7 @@ def _one(folder: Path) -> Path:
     return images
 
 
+@pytest.mark.slow
 def test_overhead_needs_no_model(tmp_path: Path) -> None:
     run = measured(tmp_path, "--overhead", "--seconds", 0.3)
     (subject,) = run.subjects
@@ -214,6 +216,7 @@ def test_a_model_that_is_not_served_is_named(lenet5_repository: Path) -> None:
     assert process.returncode == 1 and "does not have lenet6; it has lenet5" in said
 
 
+@pytest.mark.slow
 def test_locust_itself_takes_the_users(lenet5_repository: Path, tmp_path: Path) -> None:
     locust = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "PredictUser", "GrpcOipUser"]
     with running("--repository", lenet5_repository) as service:

@@ -242,6 +242,7 @@ def sample(service: Service, name: str, **labels: str) -> float:
     return total
 
 
+@pytest.mark.slow
 def test_edits_under_traffic_are_whole_or_not_at_all(repository: Path, digits: list[bytes], tmp_path: Path) -> None:
     """Route `a` and its label always name the same version in each good file; broken ones lie between the good."""
     path = tmp_path / "routes.yaml"

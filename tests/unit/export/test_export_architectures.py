@@ -21,7 +21,11 @@ def test_builds_with_the_published_number_of_parameters(row: Architecture) -> No
         assert model.output_shape == (None, row.classes)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [row if row.name in CHEAP else pytest.param(row, marks=pytest.mark.slow) for row in ROWS],
+    ids=lambda row: row.name,
+)
 def test_builds_at_its_smallest_size_and_keras_at_no_smaller(row: Architecture) -> None:
     with keras.StatelessScope(initialize_variables=False):
         assert row.build(row.shape(row.smallest_size), 3).output_shape == (None, 3)

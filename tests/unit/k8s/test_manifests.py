@@ -183,6 +183,7 @@ def test_images_are_this_versions_and_one_tensorflow_serving() -> None:
     assert set(re.findall(r"image: tensorflow/serving:(\S+)", (_PROJECT / "compose.yaml").read_text())) <= theirs
 
 
+@pytest.mark.slow
 def test_locust_takes_what_the_jobs_tell_it() -> None:
     """In a process of its own, for Locust's gevent changes the one it is imported in."""
     code = "import sys, loadtest.locustfile, locust.argument_parser as p; p.parse_options(sys.argv[1:])"

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -18,6 +20,7 @@ def test_stubs_do_not_import_tensorflow() -> None:
     assert loaded == "False False"
 
 
+@pytest.mark.slow
 def test_a_later_tensorflow_is_whole_and_shares_the_messages() -> None:
     shared = python(
         "from service.wire.stubs import tensor_pb2; import tensorflow as tf; "

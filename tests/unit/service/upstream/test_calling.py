@@ -238,6 +238,7 @@ async def test_a_version_that_moves_away_is_looked_for_elsewhere() -> None:
             await predict(runner, X)
 
 
+@pytest.mark.slow
 async def test_dns_may_change() -> None:
     """The resolver is ours here; addresses of 127.0.0.0/8 are as many hosts."""
     first, second = Scripted(), Scripted()
