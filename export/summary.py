@@ -44,11 +44,12 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
 
 def architectures() -> None:
     """Prints the registry as a table, as much of each source as a terminal has room for behind it."""
-    head = ("name", "family", "year", "input", "parameters", "weights", "source")
+    head = ("name", "family", "year", "input", "parameters", "top-1", "weights", "source")
     rows = [
         (
             row.name, row.family, str(row.year), f"{row.input_size}x{row.input_size}x{row.channels}",
-            f"{row.parameters:,}".rjust(_COUNT), row.weights_by or "-", row.source,
+            f"{row.parameters:,}".rjust(_COUNT),
+            f"{row.top1:.1%}" if row.top1 else "-", row.weights_by or "-", row.source,
         )
         for row in ARCHITECTURES.values()
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from export.architectures import ARCHITECTURES
 from loadtest import processes
 from loadtest.results import Subject
 from loadtest.server_process import ServerProcess
@@ -63,11 +64,12 @@ class Target:
         version = versions[0]
         manifest = self._get(f"/models/{name}?version={version}")["manifest"]
         facts, recipe = manifest.get("facts") or {}, manifest.get("preprocessing") or {}
-        accuracy, source = _accuracy(facts)
+        architecture = manifest.get("architecture") or name
+        accuracy, source = known_accuracy(architecture, facts)
         subject = Subject(
             name,
             version,
-            architecture=manifest.get("architecture") or name,
+            architecture=architecture,
             precision=manifest.get("precision") or "",
             image_size=recipe.get("height") or 0,
             parameters=facts.get("parameters"),
@@ -109,13 +111,18 @@ class Target:
             ) from error
 
 
-def _accuracy(facts: dict[str, Any]) -> tuple[float | None, str | None]:
-    """What was measured on held-out images, of networks that have learnt something."""
+def known_accuracy(architecture: str, facts: dict[str, Any]) -> tuple[float | None, str | None]:
+    """A share of 1 and its source: what was measured on held-out images, or, of a network that has learnt nothing,
+    what those who publish its weights say of them.
+    """
     training, dataset = facts.get("training") or {}, facts.get("dataset") or {}
     untrained = not training.get("epochs") and training.get("weights", "none") == "none"
-    if facts.get("accuracy") is None or untrained:
+    if facts.get("accuracy") is not None and not untrained:
+        return facts["accuracy"], f"{dataset.get('held_out')} held-out images of {dataset.get('name')}"
+    row = ARCHITECTURES.get(architecture)
+    if row is None or row.top1 is None:
         return None, None
-    return facts["accuracy"], f"{dataset.get('held_out')} held-out images of {dataset.get('name')}"
+    return row.top1, f"ImageNet top-1, published with the weights from {row.weights_by}; untrained copies were measured"
 
 
 def names(repository: Path, wanted: Sequence[str]) -> tuple[str, ...]:

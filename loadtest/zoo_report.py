@@ -1,7 +1,7 @@
 """`make report`: twenty architectures, untrained and quantized, under load; writes docs/reports/architectures/.
 
-Exports are kept in build/ and made once, a minute or two each. What untrained networks get right means nothing, so the
-report has no accuracy of theirs; their speed, size and memory are real.
+Exports are kept in build/ and made once, a minute or two each. Their speed, size and memory are real. What untrained
+networks get right means nothing: their accuracies are those published with the weights that anybody would begin from.
 """
 
 import argparse

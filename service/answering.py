@@ -102,7 +102,9 @@ class Answering:
         answer = await servable.batcher.submit(
             run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline, ticket=ticket
         )
-        return answer.outputs, Timings(decode=run.decode, queue=answer.queue, compute=answer.compute)
+        return answer.outputs, Timings(
+            decode=run.decode, queue=answer.queue, batch=answer.batch, compute=answer.compute
+        )
 
     async def _share(
         self,

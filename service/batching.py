@@ -227,7 +227,10 @@ class Batcher:
             )
             if due > now:
                 self._timer = self._loop.call_later(due - now, self._pump)
+                for waiting in self._queues.values():
+                    waiting.hold(now)
                 break
+            queue.release(now)
             most = min(self._policy.max_rows, queue.cost.enough) if queue.shared else 1
             if not self._party.enter(queue.cost.seconds(min(most, queue.rows))):
                 return  # in line: the one who leaves calls
@@ -240,6 +243,9 @@ class Batcher:
             task = self._loop.create_task(self._dispatch.run(queue, batch), context=batch[0].context)
             self._running[task] = _Run(batch, now + queue.cost.seconds(sum(entry.rows for entry in batch)))
             task.add_done_callback(self._finished)
+        if self._busy:
+            for queue in self._queues.values():
+                queue.release(self._clock())
         self._party.give_up()
 
     def _due(self, queue: Queue, now: float) -> float:

@@ -70,7 +70,7 @@ class Dispatch:
         queue.cost.observe(rows, compute)
         for entry, part in zip(batch, _split(outputs, [entry.rows for entry in batch]), strict=True):
             if not entry.future.done():
-                entry.future.set_result(Answer(part, started - entry.since, compute))
+                entry.future.set_result(Answer(part, started - entry.since - entry.held, entry.held, compute))
 
     def _sort_out(self, batch: list[Entry], now: float) -> None:
         """The loop may have been busy since the batch was taken from its queue, and a client may have left."""

@@ -58,17 +58,26 @@ def is_model_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds a request spent in each stage."""
+    """Seconds a request spent in each stage. `queue` is the wait for its turn; `batch`, with a runner free, for others
+    to share it.
+    """
 
     read: float = 0.0
     decode: float = 0.0
     queue: float = 0.0
+    batch: float = 0.0
     compute: float = 0.0
     total: float = 0.0
 
     def parts(self) -> Mapping[str, float]:
         """In the order in which they happen."""
-        return {"read": self.read, "decode": self.decode, "queue": self.queue, "compute": self.compute}
+        return {
+            "read": self.read,
+            "decode": self.decode,
+            "queue": self.queue,
+            "batch": self.batch,
+            "compute": self.compute,
+        }
 
     def stages(self) -> Mapping[str, float]:
         return {**self.parts(), "total": self.total}

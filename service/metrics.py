@@ -62,8 +62,8 @@ class Metrics:
         )
         self._stages = Histogram(
             "model_server_stage_seconds",
-            "Seconds of successful calls by stage: read (the body), decode, queue, compute; total, which is these; "
-            "and render, the answer's writing and sending.",
+            "Seconds of successful calls by stage: read (the body), decode, queue (for its turn), batch (for company), "
+            "compute; total, which is these; and render, the answer's writing and sending.",
             ("model", "version", "stage"),
             buckets=_SECONDS,
             registry=self._registry,
@@ -184,7 +184,7 @@ class Metrics:
         found = self._answers.get((ref, protocol))
         if found is None:
             model, number = _labels(ref)
-            stages = ("read", "decode", "queue", "compute", "total", "render")
+            stages = ("read", "decode", "queue", "batch", "compute", "total", "render")
             found = self._answers[ref, protocol] = _Answers(
                 self._requests.labels(model, number, protocol, OK),
                 {stage: self._stages.labels(model, number, stage) for stage in stages},

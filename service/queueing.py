@@ -20,10 +20,11 @@ _NEWEST = 0.02  # weight of the newest arrival in the expected gap
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A caller's rows and the seconds it waited and computed."""
+    """A caller's rows, and the seconds it waited for its turn, then for others to share its batch, and computed."""
 
     outputs: Tensors
     queue: float
+    batch: float
     compute: float
 
 
@@ -38,6 +39,8 @@ class Entry:
     future: "asyncio.Future[Answer]"
     context: Context = field(default_factory=copy_context)
     size: int = 0
+    held: float = 0.0
+    """Seconds that it has waited for nothing but company."""
 
     def __post_init__(self) -> None:
         self.size = sum(array.nbytes for array in self.inputs.values())
@@ -61,6 +64,19 @@ class Queue:
     cost: Cost
     entries: deque[Entry] = field(default_factory=deque)
     rows: int = 0
+    _held_since: float | None = None
+
+    def hold(self, now: float) -> None:
+        """A runner is free, and more company is waited for."""
+        if self._held_since is None:
+            self._held_since = now
+
+    def release(self, now: float) -> None:
+        """From here on, what waits has no runner."""
+        if self._held_since is not None:
+            for entry in self.entries:
+                entry.held += now - max(entry.since, self._held_since)
+            self._held_since = None
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)

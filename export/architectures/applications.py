@@ -63,6 +63,7 @@ def network(
     builder: str,
     parameters: int,
     *,
+    top1: float,
     family: str,
     year: int,
     source: str,
@@ -76,7 +77,8 @@ def network(
 ) -> Architecture:
     """The row of one function of keras.applications, with ImageNet's 1000 classes.
 
-    `count` says where `parameters` is from: the table in Keras' documentation, where that has it.
+    `top1` is from the table in Keras' documentation (https://keras.io/api/applications), and so is `parameters` where
+    `count` does not say otherwise; MobileNet V3's accuracy is in the docstring of its builders.
     """
     build = Builder(builder, bare, amend)
     return Architecture(
@@ -93,6 +95,7 @@ def network(
         recipe=recipe,
         parameters=parameters,
         classes=1000,
+        top1=top1,
         source=f"{source}; count: {count}",
     )
 

@@ -55,6 +55,8 @@ class Architecture:
     classes: int
     source: str
     """The paper first, as short as it can be found by, then where the count comes from."""
+    top1: float | None = None
+    """The share of ImageNet's validation images that `pretrained()` gets right, as published by `weights_by`."""
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
     settle: Callable[[Any], None] | None = None

@@ -35,9 +35,9 @@ _convnext = partial(
 )
 
 ROWS = (
-    _convnext("convnext_tiny", "ConvNeXtTiny", 28_589_128, count=rounded("28.6M")),
-    _convnext("convnext_small", "ConvNeXtSmall", 50_223_688, count=rounded("50.2M")),
-    _convnext("convnext_base", "ConvNeXtBase", 88_591_464, count=rounded("88.6M")),
-    _convnext("convnext_large", "ConvNeXtLarge", 197_767_336, count=rounded("197.8M")),
-    _convnext("convnext_xlarge", "ConvNeXtXLarge", 350_196_968, count=rounded("350.2M")),
+    _convnext("convnext_tiny", "ConvNeXtTiny", 28_589_128, top1=0.813, count=rounded("28.6M")),
+    _convnext("convnext_small", "ConvNeXtSmall", 50_223_688, top1=0.823, count=rounded("50.2M")),
+    _convnext("convnext_base", "ConvNeXtBase", 88_591_464, top1=0.853, count=rounded("88.6M")),
+    _convnext("convnext_large", "ConvNeXtLarge", 197_767_336, top1=0.863, count=rounded("197.8M")),
+    _convnext("convnext_xlarge", "ConvNeXtXLarge", 350_196_968, top1=0.867, count=rounded("350.2M")),
 )

@@ -13,7 +13,7 @@ _densenet = partial(
 )
 
 ROWS = (
-    _densenet("densenet121", "DenseNet121", 8_062_504),
-    _densenet("densenet169", "DenseNet169", 14_307_880),
-    _densenet("densenet201", "DenseNet201", 20_242_984),
+    _densenet("densenet121", "DenseNet121", 8_062_504, top1=0.750),
+    _densenet("densenet169", "DenseNet169", 14_307_880, top1=0.762),
+    _densenet("densenet201", "DenseNet201", 20_242_984, top1=0.773),
 )

@@ -36,13 +36,13 @@ _efficientnet = partial(
 ROWS = tuple(
     replace(row, settle=_settle)
     for row in (
-        _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, input_size=224),
-        _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, input_size=240),
-        _efficientnet("efficientnet_b2", "EfficientNetB2", 9_177_569, input_size=260),
-        _efficientnet("efficientnet_b3", "EfficientNetB3", 12_320_535, input_size=300),
-        _efficientnet("efficientnet_b4", "EfficientNetB4", 19_466_823, input_size=380),
-        _efficientnet("efficientnet_b5", "EfficientNetB5", 30_562_527, input_size=456),
-        _efficientnet("efficientnet_b6", "EfficientNetB6", 43_265_143, input_size=528),
-        _efficientnet("efficientnet_b7", "EfficientNetB7", 66_658_687, input_size=600),
+        _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, top1=0.771, input_size=224),
+        _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, top1=0.791, input_size=240),
+        _efficientnet("efficientnet_b2", "EfficientNetB2", 9_177_569, top1=0.801, input_size=260),
+        _efficientnet("efficientnet_b3", "EfficientNetB3", 12_320_535, top1=0.816, input_size=300),
+        _efficientnet("efficientnet_b4", "EfficientNetB4", 19_466_823, top1=0.829, input_size=380),
+        _efficientnet("efficientnet_b5", "EfficientNetB5", 30_562_527, top1=0.836, input_size=456),
+        _efficientnet("efficientnet_b6", "EfficientNetB6", 43_265_143, top1=0.840, input_size=528),
+        _efficientnet("efficientnet_b7", "EfficientNetB7", 66_658_687, top1=0.843, input_size=600),
     )
 )

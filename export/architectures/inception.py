@@ -11,6 +11,7 @@ ROWS = (
         "inception_v3",
         "InceptionV3",
         23_851_784,
+        top1=0.779,
         family="Inception v3",
         year=2015,
         source="arXiv:1512.00567, Szegedy et al.: Rethinking the Inception Architecture for Computer Vision",
@@ -19,6 +20,7 @@ ROWS = (
         "inception_resnet_v2",
         "InceptionResNetV2",
         55_873_736,
+        top1=0.803,
         family="Inception-ResNet v2",
         year=2016,
         source="arXiv:1602.07261, Szegedy et al.: Inception-v4, Inception-ResNet and the Impact of Residual "

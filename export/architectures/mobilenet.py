@@ -18,6 +18,7 @@ ROWS = (
         "mobilenet",
         "MobileNet",
         4_253_864,
+        top1=0.704,
         family="MobileNet V1",
         year=2017,
         source="arXiv:1704.04861, Howard et al.: MobileNets: Efficient Convolutional Neural Networks for Mobile "
@@ -27,10 +28,11 @@ ROWS = (
         "mobilenet_v2",
         "MobileNetV2",
         3_538_984,
+        top1=0.713,
         family="MobileNet V2",
         year=2018,
         source="arXiv:1801.04381, Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks",
     ),
-    _v3("mobilenet_v3_small", "MobileNetV3Small", 2_554_968, count="as Keras builds it"),
-    _v3("mobilenet_v3_large", "MobileNetV3Large", 5_507_432, count=rounded("5.5M")),
+    _v3("mobilenet_v3_small", "MobileNetV3Small", 2_554_968, top1=0.681, count="as Keras builds it"),
+    _v3("mobilenet_v3_large", "MobileNetV3Large", 5_507_432, top1=0.756, count=rounded("5.5M")),
 )

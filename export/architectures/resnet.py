@@ -20,10 +20,10 @@ _v2 = partial(
 )
 
 ROWS = (
-    _v1("resnet50", "ResNet50", 25_636_712),
-    _v1("resnet101", "ResNet101", 44_707_176),
-    _v1("resnet152", "ResNet152", 60_419_944),
-    _v2("resnet50_v2", "ResNet50V2", 25_613_800),
-    _v2("resnet101_v2", "ResNet101V2", 44_675_560),
-    _v2("resnet152_v2", "ResNet152V2", 60_380_648),
+    _v1("resnet50", "ResNet50", 25_636_712, top1=0.749),
+    _v1("resnet101", "ResNet101", 44_707_176, top1=0.764),
+    _v1("resnet152", "ResNet152", 60_419_944, top1=0.766),
+    _v2("resnet50_v2", "ResNet50V2", 25_613_800, top1=0.760),
+    _v2("resnet101_v2", "ResNet101V2", 44_675_560, top1=0.772),
+    _v2("resnet152_v2", "ResNet152V2", 60_380_648, top1=0.780),
 )

@@ -7,6 +7,7 @@ ROWS = (
         "xception",
         "Xception",
         22_910_480,
+        top1=0.790,
         family="Xception",
         year=2017,
         scaling=TF,

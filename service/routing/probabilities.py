@@ -40,6 +40,7 @@ def average(results: Sequence[PredictResult], weights: Sequence[float]) -> Predi
     timings = Timings(
         decode=max(result.timings.decode for result in results),
         queue=max(result.timings.queue for result in results),
+        batch=max(result.timings.batch for result in results),
         compute=max(result.timings.compute for result in results),
     )
     return PredictResult(first.ref, first.signature, outputs, first.labels, timings, served_by)

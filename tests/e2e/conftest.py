@@ -1,14 +1,45 @@
-"""What the tests of the gateway's image share: its files, made once, and models that its user may read."""
+"""What several of these tests share: models, and the files of the gateway's image, made once."""
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service import keys
 from tests import confined
 from tests.exporting import ROOT
+from tests.guarded import Guarded
+from tests.serving import running
+
+
+@pytest.fixture(scope="session")
+def two_versions(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`lenet5/1`, and a `lenet5/2` that is the same."""
+    repository = tmp_path_factory.mktemp("two_versions") / "models"
+    shutil.copytree(lenet5_repository, repository)
+    shutil.copytree(repository / "lenet5" / "1", repository / "lenet5" / "2")
+    return repository
+
+
+@pytest.fixture(scope="session")
+def digit(lenet5_repository: Path) -> bytes:
+    """A seven, as PNG bytes."""
+    return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def guarded(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    file = tmp_path_factory.mktemp("keys") / "keys.yaml"
+    made = [keys.make("all"), keys.make("cats", ["cats*"]), keys.make("slow", rate=0.5, burst=3)]
+    file.write_text("".join(entry for _, entry in made))
+    digit = (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+    with running("--repository", lenet5_repository, "--api-keys", file) as service:
+        service.wait_ready()
+        yield Guarded(service, file, digit, *(secret for secret, _ in made))
+        assert service.stop() == 0
 
 
 @pytest.fixture(scope="session")

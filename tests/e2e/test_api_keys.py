@@ -1,11 +1,6 @@
-"""API keys on both edges, with real keys in a real file that changes under traffic."""
+"""API keys on both edges, with real keys in a real file."""
 
-import re
 import socket
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +14,12 @@ from tritonclient.utils import InferenceServerException
 
 from service import keys
 from service.messages import strings
-from service.wire import codec
 from service.wire.stubs import (
     get_model_status_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
 )
-from tests.serving import Service, running
-
-CODES = {
-    200: grpc.StatusCode.OK,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A service with keys: `file` says which, `all_models`, `cats_only` and `slow` are three of them."""
-
-    service: Service
-    file: Path
-    digit: bytes
-    all_models: str
-    cats_only: str
-    slow: str
-
-    def ask_http(self, key: str | None, model: str = "lenet5") -> httpx.Response:
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        return httpx.post(f"{self.service.url}/predict/{model}", content=self.digit, headers=headers, timeout=30)
-
-    def ask_grpc(self, key: str | None, model: str = "lenet5") -> tuple[grpc.StatusCode, Any]:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = model
-        request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([self.digit])))
-        metadata = () if key is None else (("x-api-key", key),)
-        with self.service.channel() as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            try:
-                return grpc.StatusCode.OK, stub.Predict(request, metadata=metadata, timeout=30)
-            except grpc.RpcError as error:
-                return error.code(), error
-
-    def outcomes(self, key: str | None, model: str = "lenet5") -> set[grpc.StatusCode]:
-        return {CODES[self.ask_http(key, model).status_code], self.ask_grpc(key, model)[0]}
-
-    def metric(self, series: str) -> float:
-        page = httpx.get(f"{self.service.url}/metrics").text
-        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", page, re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-
-@pytest.fixture(scope="module")
-def guarded(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    file = tmp_path_factory.mktemp("keys") / "keys.yaml"
-    made = [keys.make("all"), keys.make("cats", ["cats*"]), keys.make("slow", rate=0.5, burst=3)]
-    file.write_text("".join(entry for _, entry in made))
-    digit = (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-    with running("--repository", lenet5_repository, "--api-keys", file) as service:
-        service.wait_ready()
-        yield Guarded(service, file, digit, *(secret for secret, _ in made))
-        assert service.stop() == 0
+from tests.guarded import Guarded
+from tests.serving import running
 
 
 def test_a_valid_key_is_answered_on_both_edges(guarded: Guarded) -> None:
@@ -202,75 +139,6 @@ def test_a_refusal_comes_before_the_body_is_read(guarded: Guarded) -> None:
         assert wire.recv(100).startswith(b"HTTP/1.1 401")  # of the body there is nothing yet
 
 
-def test_a_rate_is_kept_and_says_when_to_ask_again(guarded: Guarded) -> None:
-    """3 at once, then one in two seconds, whatever the protocol."""
-    first = [guarded.ask_http(guarded.slow).status_code, guarded.ask_grpc(guarded.slow)[0].name]
-    assert first == [200, "OK"]
-    assert guarded.ask_http(guarded.slow).status_code == 200
-    reply = guarded.ask_http(guarded.slow)
-    assert reply.status_code == 429 and reply.json()["error"]["code"] == "RATE_LIMITED"
-    assert reply.headers["retry-after"] in ("1", "2")
-    code, failure = guarded.ask_grpc(guarded.slow)
-    trailers = dict(failure.trailing_metadata())
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and trailers["retry-after"] in ("1", "2")
-    pushback = int(trailers["grpc-retry-pushback-ms"])
-    assert 0 < pushback <= 2000
-    time.sleep(pushback / 1000)
-    assert guarded.ask_http(guarded.slow).status_code == 200, "the wait was honest"
-    assert guarded.metric('model_server_key_predictions_total{key="slow",outcome="rate_limited"}') >= 2
-    assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}, "others are not slowed"
-
-
-def test_keys_are_rotated_under_traffic_without_losing_a_request(guarded: Guarded) -> None:
-    before = guarded.file.read_text()
-    secret, entry = keys.make("next")
-    stop, lost = threading.Event(), list[str]()
-
-    def traffic() -> None:
-        while not stop.is_set():
-            if (outcomes := guarded.outcomes(guarded.all_models)) != {grpc.StatusCode.OK}:
-                lost.append(str(outcomes))
-
-    thread = threading.Thread(target=traffic)
-    thread.start()
-    try:
-        assert guarded.ask_http(secret).status_code == 401
-        guarded.file.write_text(before + entry)
-        guarded.service.wait_until(lambda: guarded.ask_http(secret).status_code == 200, 10)
-        assert guarded.ask_grpc(secret)[0] is grpc.StatusCode.OK
-        guarded.file.write_text(before)
-        removed = time.monotonic()
-        guarded.service.wait_until(lambda: guarded.ask_http(secret).status_code == 401, 10)
-        assert time.monotonic() - removed < 3, "two looks half a second apart, and a busy machine"
-        assert guarded.ask_grpc(secret)[0] is grpc.StatusCode.UNAUTHENTICATED
-    finally:
-        stop.set()
-        thread.join()
-    assert not lost
-
-
-@pytest.mark.parametrize("broken", ["- [", "", "- {name: a}", None])
-def test_a_bad_new_file_changes_nothing_and_is_told(guarded: Guarded, broken: str | None) -> None:
-    before = guarded.file.read_text()
-    refused = 'model_server_files_refused{what="API keys"}'
-    said = guarded.service.log().count("the earlier API keys stay in force")
-    assert guarded.metric(refused) == 0
-    try:
-        if broken is None:
-            guarded.file.unlink()
-        else:
-            guarded.file.write_text(broken)
-        guarded.service.wait_until(lambda: guarded.metric(refused) == 1, 10)
-        assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
-        assert guarded.outcomes(None) == {grpc.StatusCode.UNAUTHENTICATED}
-        time.sleep(1.2)  # several looks
-        assert guarded.service.log().count("the earlier API keys stay in force") == said + 1, "once, not at every look"
-    finally:
-        guarded.file.write_text(before)
-    guarded.service.wait_until(lambda: guarded.metric(refused) == 0, 10)
-    assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
-
-
 def test_keys_are_in_no_log(guarded: Guarded) -> None:
     guarded.ask_http("ims_not-to-be-logged")
     assert "ims_" not in guarded.service.log()
@@ -316,19 +184,3 @@ def test_routes_are_shown_to_keys_that_open_them(lenet5_repository: Path, tmp_pa
         assert "cats-live" in told(made[1][0], "cats-none") and "secret-plan" not in told(made[1][0], "cats-none")
         assert "secret-plan" in told(made[0][0], "cats-none")
         assert "FORBIDDEN" in told(made[1][0], "lenet5"), "a route's name opens the route, not the model behind it"
-
-
-def test_a_rate_is_one_rate_however_many_workers_answer(lenet5_repository: Path, tmp_path: Path) -> None:
-    """Each request over a connection of its own, so that both workers get some."""
-    secret, entry = keys.make("a", rate=1, burst=10)
-    (tmp_path / "keys.yaml").write_text(entry)
-    digit = (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-    arguments = ("--repository", lenet5_repository, "--api-keys", tmp_path / "keys.yaml", "--workers", 2)
-    with running(*arguments) as service:
-        service.wait_ready()
-        started = time.monotonic()
-        ask = {"url": f"{service.url}/predict/lenet5", "headers": {"x-api-key": secret}, "timeout": 30}
-        codes = [httpx.post(content=digit, **ask).status_code for _ in range(40)]  # type: ignore[arg-type]  # a mapping
-        most = 10 + (time.monotonic() - started) + 1
-        assert set(codes) == {200, 429} and 10 <= codes.count(200) <= most
-        assert service.stop() == 0

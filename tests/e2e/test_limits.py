@@ -40,11 +40,6 @@ def service(lenet5_repository: Path) -> Iterator[Service]:
         assert service.stop() == 0
 
 
-@pytest.fixture(scope="module")
-def digit(lenet5_repository: Path) -> bytes:
-    return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-
-
 @pytest.fixture(autouse=True)
 def nobody_else_is_harmed(service: Service, digit: bytes) -> Iterator[None]:
     yield

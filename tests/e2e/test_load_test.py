@@ -80,7 +80,7 @@ def test_a_model_is_measured_end_to_end(lenet5_repository: Path, tmp_path: Path)
     assert [point.tool for point in subject.points] == ["loadgen", "loadgen", "locust"]
     for point in subject.points:
         assert point.errors == {} and len(point.latencies) == point.requests > 20
-        assert {"read", "decode", "queue", "compute", "transport"} == point.stages.keys()
+        assert {"read", "decode", "queue", "batch", "compute", "transport"} == point.stages.keys()
         assert all(milliseconds >= 0 for milliseconds in point.stages.values())
         assert point.server_cpu_seconds is not None and 0 < point.server_cpu_seconds < 60
         assert point.server_memory_mb is not None and 30 < point.server_memory_mb < 2000

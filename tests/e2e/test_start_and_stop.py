@@ -24,11 +24,6 @@ def service(lenet5_repository: Path) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture
-def digit(lenet5_repository: Path) -> bytes:
-    return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-
-
 def test_a_missing_repository_is_waited_for(tmp_path: Path, lenet5_repository: Path, digit: bytes) -> None:
     with running("--repository", tmp_path / "later", "--poll-seconds", 0.1) as service:
         service.wait_until(lambda: "cannot be read" in service.log())

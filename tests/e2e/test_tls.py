@@ -74,11 +74,6 @@ class Secured:
 
 
 @pytest.fixture
-def digit(lenet5_repository: Path) -> bytes:
-    return (lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
-
-
-@pytest.fixture
 def tls(lenet5_repository: Path, tmp_path: Path, digit: bytes) -> Iterator[Secured]:
     certificate, key = AUTHORITY.signs("first").write(tmp_path, "server")
     with running("--repository", lenet5_repository, "--tls-cert", certificate, "--tls-key", key) as service:

@@ -63,8 +63,8 @@ def test_top_k_bounds_the_answer(client: httpx.Client, samples: dict[str, bytes]
 def test_stage_timings_come_with_the_answer(client: httpx.Client, samples: dict[str, bytes]) -> None:
     timing = client.post("/predict/lenet5", content=samples["0"]).headers["server-timing"]
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
-    assert list(stages) == ["read", "decode", "queue", "compute", "total"]
-    parts = sum(float(stages[stage]) for stage in ("decode", "queue", "compute"))
+    assert list(stages) == ["read", "decode", "queue", "batch", "compute", "total"]
+    parts = sum(float(stages[stage]) for stage in ("decode", "queue", "batch", "compute"))
     assert 0 < parts <= float(stages["total"]) < 10_000
 
 

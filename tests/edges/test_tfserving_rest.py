@@ -14,25 +14,12 @@ from google.protobuf import json_format
 
 from service.wire.stubs import get_model_metadata_pb2, meta_graph_pb2, prediction_service_pb2_grpc, saved_model_pb2
 from tests import zoo
+from tests.edges.tfserving_rest import ask, refused
 from tests.images import encode
 from tests.serving import Service
 from tests.testdata import TESTDATA, needs_testdata
 
 HALF_PLUS_TWO = "/v1/models/half_plus_two"
-
-
-def refused(reply: httpx.Response, status: int) -> str:
-    """The message of an error in TensorFlow Serving's shape."""
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/json"
-    document = reply.json()
-    assert list(document) == ["error"]
-    return str(document["error"])
-
-
-def ask(client: httpx.Client, body: Any, model: str = zoo.NAME) -> httpx.Response:
-    content = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    return client.post(f"/v1/models/{model}:predict", content=content)
 
 
 @needs_testdata
@@ -117,109 +104,6 @@ def test_what_is_not_finite_is_bare(client: httpx.Client) -> None:
     assert "[NaN, Infinity, -Infinity" in reply.text
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "says"),
-    [
-        ("GET", "/v1/models", 400, "Missing model name"),
-        ("GET", "/v1/models/versions/1", 400, "Missing model name"),
-        ("GET", "/v1/models/", 400, "Malformed request: GET /v1/models/"),
-        ("GET", "/v1/nothing", 400, "Malformed request: GET /v1/nothing"),
-        ("GET", "/v1/models/lenet5:predict", 400, "Malformed"),
-        ("GET", "/v1/models/lenet5/versions/one", 400, "Malformed"),
-        ("GET", "/v1/models/lenet5/versions/1/labels/x", 400, "Malformed"),
-        ("GET", "/v1/models/lenet5/metadata?x", 400, "Malformed"),
-        ("GET", "/v1/models/lenet5?x=1", 404, "Latest(lenet5?x=1)"),
-        ("GET", "/v1/models/lenet5%3Fx", 404, "Latest(lenet5?x)"),
-        ("GET", "/v1/models/a%2Fb%3ac", 404, "Latest(a/b:c)"),
-        ("GET", "/v1/models/%ff", 404, "Latest(\ufffd)"),
-        ("GET", "/v1/models/nobody", 404, "Latest(nobody)"),
-        ("GET", "/v1/models/lenet5/versions/9", 404, "version 9"),
-        ("GET", "/v1/models/nobody/metadata", 404, "Latest(nobody)"),
-        ("GET", "/v1/models/lenet5/versions/9/metadata", 404, "Specific(lenet5, 9)"),
-        ("GET", "/v1/models/lenet5/labels/nope/metadata", 400, "label 'nope'"),
-        ("POST", "/v1/models/lenet5:PREDICT", 400, "lower case"),
-        ("POST", "/v1/models/lenet5:predict?x=1", 400, "Malformed"),
-        ("POST", "/v1/models/lenet5", 400, "Malformed"),
-        ("POST", "/v1/models/nobody:predict", 404, "Latest(nobody)"),
-        ("POST", "/v1/models/lenet5/versions/9:predict", 404, "Specific(lenet5, 9)"),
-        ("POST", "/v1/models/lenet5/labels/nope:predict", 400, "label 'nope'"),
-        ("POST", "/v1/models/nobody/labels/nope:predict", 400, "label 'nope'"),
-        ("PUT", "/v1/models/lenet5", 400, "Malformed request: PUT"),
-        ("DELETE", "/v1/models/lenet5", 400, "Malformed request: DELETE"),
-        ("PATCH", "/v1/models/lenet5:predict", 400, "Malformed request: PATCH"),
-    ],
-)
-def test_paths_that_lead_nowhere(client: httpx.Client, method: str, path: str, status: int, says: str) -> None:
-    reply = client.request(method, path, content='{"instances": [1]}' if method == "POST" else None)
-    assert says in refused(reply, status)
-
-
-def test_paths_that_lead_somewhere(client: httpx.Client) -> None:
-    status = client.get("/v1/models/lenet5").json()
-    for path in (
-        "/V1/MODELS/lenet5",
-        "/v1/models/len%65t5",
-        "/v1/models/lenet5/VERSIONS/01",
-        "/v1/models/lenet5/METADATA",
-    ):
-        assert client.get(path).json() == status, path
-
-
-def test_what_only_resembles_it_is_not_it(client: httpx.Client) -> None:
-    for path in ("/v1", "/v1%2Fmodels/lenet5", "/v10/models"):
-        reply = client.get(path)
-        assert reply.status_code == 404 and reply.json()["error"]["code"] == "NOT_FOUND", path
-
-
-def test_a_version_past_int64_has_nothing_to_say(client: httpx.Client) -> None:
-    for number in (str(2**63), "9" * 5000):
-        for reply in (
-            client.get(f"/v1/models/lenet5/versions/{number}"),
-            client.post(f"/v1/models/lenet5/versions/{number}:predict", content="{}"),
-        ):
-            assert (reply.status_code, reply.content) == (400, b"")
-    refused(client.get(f"/v1/models/lenet5/versions/{2**63 - 1}"), 404)
-
-
-def test_methods_without_a_body(client: httpx.Client) -> None:
-    assert client.head("/v1/models/lenet5").status_code == 400
-    for origin, status in (("http://a", 200), ("https://a", 200), ("ftp://a", 400), (None, 400)):
-        reply = client.options("/v1/models/lenet5:predict", headers={"origin": origin} if origin else {})
-        assert (reply.status_code, reply.content) == (status, b"")
-
-
-def test_bad_json_comes_before_an_unknown_model(client: httpx.Client) -> None:
-    assert "JSON" in refused(ask(client, "{", "nobody"), 400)
-    assert "signature_name" in refused(ask(client, {"instances": [1], "signature_name": 5}, "nobody"), 400)
-    refused(ask(client, {"nothing": "to ask"}, "nobody"), 404)
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ("", "empty"),
-        ("{", "JSON"),
-        ("[]", "object"),
-        ("{}", "neither"),
-        ('{"instances": [1], "inputs": [1]}', "both"),
-        ('{"instances": []}', "at least one"),
-        ('{"instances": [1], "signature_name": "nope"}', '"nope" not found'),
-        ('{"instances": [[1], [2, 3]], "signature_name": "echo_float32"}', "size 2 at level 0; expected size 1"),
-        ('{"instances": [1.5], "signature_name": "echo_int32"}', "int32"),
-        ('{"inputs": [300], "signature_name": "echo_uint8"}', "uint8"),
-    ],
-)
-def test_bad_bodies(client: httpx.Client, body: str, says: str) -> None:
-    assert says in refused(ask(client, body), 400)
-
-
-def test_the_content_type_is_not_looked_at(client: httpx.Client) -> None:
-    for kind in ("text/plain", "image/png", "application/json"):
-        body = '{"signature_name": "echo_int32", "inputs": [1]} and more'
-        reply = client.post("/v1/models/zoo:predict", content=body, headers={"content-type": kind})
-        assert reply.json() == {"outputs": [1]}
-
-
 def test_bodies_may_be_zipped(client: httpx.Client) -> None:
     def zipped(body: bytes) -> httpx.Response:
         return client.post("/v1/models/zoo:predict", content=body, headers={"content-encoding": "gzip"})
@@ -231,10 +115,6 @@ def test_bodies_may_be_zipped(client: httpx.Client) -> None:
     assert "breaks off" in refused(zipped(gzip.compress(body)[:-9]), 400)
     bomb = gzip.compress(b" " * 2**28)
     assert len(bomb) < 2**19 and "unpacked" in refused(zipped(bomb), 413)
-
-
-def test_too_large_a_body_is_refused_in_this_apis_shape(client: httpx.Client) -> None:
-    assert "larger than" in refused(ask(client, b" " * 40_000_000), 413)
 
 
 def test_the_status_of_every_version(client: httpx.Client) -> None:

@@ -24,9 +24,9 @@ def stages(found: Sequence[Finding], key: str, title: str, pick: Callable[[Findi
     if not bars:
         return None
     words = (
-        "Shares of the mean time of an answer as the service tells them (Server-Timing). Queue is waiting, for a slot "
-        "and for a batch; transport is what remains of the client's time: connection, kernel, event loop. At the right "
-        "the mean in ms, and the load."
+        "Shares of the mean time of an answer as the service tells them (Server-Timing). Queue is waiting for a turn, "
+        "batch for company while a runner is free; transport is what remains of the client's time: connection, kernel, "
+        "event loop. At the right the mean in ms, and the load."
     )
     return Chart.drawn(key, title, words, lambda width: _bars(bars, width))
 

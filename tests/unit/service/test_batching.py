@@ -43,6 +43,22 @@ async def test_a_delay_waits_for_company_counted_from_the_oldest() -> None:
     assert 0.045 <= time.monotonic() - started < 0.5
 
 
+async def test_waiting_for_company_is_told_from_waiting_for_a_turn() -> None:
+    gate, compute = gated()
+    target = batcher(FakeRunner(compute), SizeAndDelay(max_rows=2, max_delay=60))
+    first = asyncio.create_task(target.submit("serving_default", rows(1)))
+    await asyncio.sleep(0.03)
+    second = asyncio.create_task(target.submit("serving_default", rows(2)))  # a full batch, which goes
+    await settle()
+    others = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in (3, 4)]  # one that cannot yet
+    await asyncio.sleep(0.03)
+    gate.set()
+    alone, joined = await first, await second
+    assert alone.batch >= 0.025 > joined.batch and alone.queue < alone.batch
+    for answer in await asyncio.gather(*others):
+        assert answer.queue >= 0.025 and answer.batch == 0
+
+
 async def test_a_full_batch_does_not_wait() -> None:
     runner = FakeRunner()
     target = batcher(runner, SizeAndDelay(max_rows=2, max_delay=60))

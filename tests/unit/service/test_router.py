@@ -1,111 +1,18 @@
 """What a plan makes of real catalogs, batchers and programmable models: substitutes, limits, shadows, ensembles."""
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from service.answering import Answering, Question
-from service.backends.fake import Compute, FakeBackend, FakeRunner
-from service.catalog import Catalog
 from service.errors import BackendFailed, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, TooLarge
-from service.manifest import Manifest, Signature, TensorSpec
-from service.messages import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Tensors
-from service.metrics import Metrics
-from service.preparation import Limits, Preparation
-from service.routing.file import RoutesFile
+from service.manifest import Manifest
+from service.messages import Call, ModelRef, PredictRequest, Tensors
 from service.routing.router import Router
-from tests.unit.service.batches import batcher
-
-SIGNATURES = {
-    DEFAULT_SIGNATURE: Signature(
-        {"x": TensorSpec("float32", (None, 2))}, {"probabilities": TensorSpec("float32", (None, 2))}
-    )
-}
-
-
-def says(cat: float) -> Compute:
-    """A classifier that always gives `cat` the same probability, and the rest to its other label."""
-
-    async def compute(signature: str, inputs: Tensors) -> Tensors:
-        return {"probabilities": np.tile(np.asarray([cat, 1 - cat], np.float32), (len(inputs["x"]), 1))}
-
-    return compute
-
-
-def fails(error: Exception) -> Compute:
-    async def compute(signature: str, inputs: Tensors) -> Tensors:
-        raise error
-
-    return compute
-
-
-async def hangs(signature: str, inputs: Tensors) -> Tensors:
-    await asyncio.sleep(60)
-    raise AssertionError("nobody waits that long")
-
-
-@dataclass
-class World:
-    backend: FakeBackend
-    catalog: Catalog
-    metrics: Metrics
-    folder: Path
-    preparation: Preparation
-
-    async def router(self, routes: str) -> Router:
-        path = self.folder / "routes.yaml"
-        path.write_text(routes)
-        await self.catalog.sync()
-        return Router(Answering(self.catalog, self.preparation), RoutesFile(path, self.metrics), self.metrics)
-
-    def add(
-        self, name: str, compute: Compute, labels: tuple[str, ...] = ("cat", "dog"), version: int = 1
-    ) -> FakeRunner:
-        manifest = Manifest(name, version, SIGNATURES, labels=labels, checked=True)
-        return self.backend.add(name, version, FakeRunner(compute, slots=4), manifest)
-
-    def value(self, series: str) -> float:
-        found = re.search(rf"^{re.escape(series)} ([\d.e+-]+)$", self.metrics.page()[0].decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    backend, metrics = FakeBackend(), Metrics()
-    catalog = Catalog(
-        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=64), metrics, keep=3, needs_models=True
-    )
-    preparation = Preparation(Limits(64, 10_000, 2**20), threads=1)
-    yield World(backend, catalog, metrics, tmp_path, preparation)
-    preparation.close()
-
-
-def question(rows: int = 1, value: float = 0.0) -> Question:
-    async def read(manifest: Manifest) -> PredictRequest:
-        return PredictRequest({"x": np.full((rows, 2), value, np.float32)})
-
-    return Question(read)
-
-
-async def ask(router: Router, name: str, rows: int = 1, deadline: float | None = None) -> PredictResult:
-    call = Call(ModelRef(name), "http", None if deadline is None else time.monotonic() + deadline)
-    return await router.answer(call, question(rows))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def cats(result: PredictResult) -> list[float]:
-    return [round(float(row[0]), 4) for row in result.outputs["probabilities"]]
+from tests.unit.service.routed import World, ask, cats, fails, hangs, question, says, until
 
 
 async def test_the_name_asked_for_comes_back_with_the_version_that_answered(world: World) -> None:
@@ -263,84 +170,6 @@ async def test_a_member_that_hangs_is_done_without_in_time(world: World) -> None
     router = await world.router("routes: {some: {ensemble: {members: [m, stuck], quorum: 1}}}")
     assert cats(await ask(router, "some", deadline=3)) == [0.9]
     await until(lambda: stuck.running == 0)  # what nobody waits for is cancelled
-
-
-async def shadowed(world: World, outcome: str, target: str = "trial", at_least: int = 1) -> None:
-    series = f'model_server_shadow_calls_total{{outcome="{outcome}",route="a",target="{target}"}}'
-    await until(lambda: world.value(series) >= at_least)
-
-
-async def test_a_shadow_is_compared_and_its_answer_goes_nowhere(world: World) -> None:
-    async def by_row(signature: str, inputs: Tensors) -> Tensors:
-        cat = np.where(np.arange(len(inputs["x"])) % 2, 0.4, 0.8).astype(np.float32)
-        return {"probabilities": np.stack([cat, 1 - cat], axis=1)}
-
-    world.add("m", says(0.9))
-    world.add("trial", by_row)
-    router = await world.router("routes: {a: {target: m, shadow: trial}}")
-    result = await ask(router, "a", rows=4)
-    assert cats(result) == [0.9] * 4 and result.served_by == (ModelRef("m", 1),)
-    await shadowed(world, "compared")
-    rows = 'model_server_shadow_rows_total{{agreement="{}",route="a",target="trial"}}'
-    assert world.value(rows.format("agreed")) == world.value(rows.format("disagreed")) == 2
-    difference = 'model_server_shadow_difference_sum{{route="a",statistic="{}",target="trial"}}'
-    assert world.value(difference.format("max")) == pytest.approx(0.5, abs=1e-6)
-    assert world.value(difference.format("mean")) == pytest.approx(0.3, abs=1e-6)
-    assert world.value('model_server_shadow_latency_ratio_count{route="a",target="trial"}') == 1
-
-
-async def test_a_shadow_never_delays_nor_fails_the_answer_and_is_bounded(world: World) -> None:
-    world.add("m", says(0.9))
-    stuck = world.add("trial", hangs)
-    router = await world.router(
-        "routes: {a: {target: m, shadow: {target: trial, max_in_flight: 2, deadline_ms: 2000}}}"
-    )
-    started = time.monotonic()
-    for _ in range(5):
-        await ask(router, "a")
-    assert time.monotonic() - started < 2, "nobody waits for a shadow"
-    await shadowed(world, "dropped", at_least=3)
-    await shadowed(world, "failed", at_least=2)
-    while stuck.running:  # its batch is cancelled a moment after its caller
-        await asyncio.sleep(0.01)
-    await ask(router, "a")
-    await shadowed(world, "failed", at_least=3)
-
-
-async def test_what_cannot_be_compared_is_counted_as_such(world: World) -> None:
-    world.add("m", says(0.9))
-    world.add("birds", says(0.9), labels=("crow", "dog"))
-    router = await world.router("routes: {a: {target: m, shadow: birds}}")
-    await ask(router, "a")
-    await shadowed(world, "incomparable", "birds")
-    router = await world.router("routes: {a: {target: m, shadow: m/1}}")
-    await ask(router, "a")
-    await shadowed(world, "same", "m/1")
-    router = await world.router("routes: {a: {target: m, shadow: gone}}")
-    await ask(router, "a")
-    await shadowed(world, "failed", "gone")
-
-
-async def test_a_substitutes_answer_is_not_compared_with_the_shadow(world: World) -> None:
-    world.add("m", fails(RuntimeError("broken")))
-    world.add("spare", says(0.5))
-    trial = world.add("trial", says(0.5))
-    router = await world.router("routes: {a: {target: m, fallback: [spare], shadow: trial}}")
-    await ask(router, "a")
-    await asyncio.sleep(0.05)
-    assert trial.calls == []
-
-
-async def test_shadows_end_at_once_when_asked(world: World) -> None:
-    world.add("m", says(0.9))
-    stuck = world.add("trial", hangs)
-    router = await world.router("routes: {a: {target: m, shadow: {target: trial, deadline_ms: 60000}}}")
-    await ask(router, "a")
-    await until(lambda: stuck.running == 1)
-    router.end_shadows()
-    await ask(router, "a")
-    await asyncio.wait_for(world.catalog.close(), 5)
-    assert stuck.closed and len(stuck.calls) == 1
 
 
 async def test_a_cancelled_call_leaves_every_member_and_its_place(world: World) -> None:
