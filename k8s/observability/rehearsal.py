@@ -35,13 +35,13 @@ _ROUTES = {
         "digits": {
             "split": [{"target": f"{MODEL}/1", "weight": 70}, {"target": f"{MODEL}/2", "weight": 30}],
             "shadow": {"target": f"{MODEL}/1"},
-            "max_in_flight": 2,  # what rushes past it is refused
+            "max_in_flight": 1,  # what rushes past it is refused
         },
         "careful": {"target": "not-there-yet", "fallback": [f"{MODEL}/2"]},
     }
 }
 _SLO_MS = 60
-_RUSH = 4  # requests more in each twentieth of a second
+_RUSH = 16  # requests more in each twentieth of a second
 
 
 @dataclass(frozen=True, slots=True)
