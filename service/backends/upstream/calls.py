@@ -5,9 +5,9 @@ from enum import IntEnum
 from functools import lru_cache
 from urllib.parse import unquote
 
-from service.backends.upstream import frames
-from service.backends.upstream.frames import ProtocolError
 from service.current import Metadata
+from service.http2 import frames
+from service.http2.frames import ProtocolError
 
 
 class Status(IntEnum):

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import cast
 
-from service.backends.upstream import calls, frames
+from service.backends.upstream import calls
 from service.backends.upstream.calls import CallFailed, Status
-from service.backends.upstream.frames import Kind, ProtocolError, Setting
-from service.backends.upstream.reading import Reader
 from service.current import Metadata
+from service.http2 import frames
+from service.http2.frames import Kind, ProtocolError, Setting
+from service.http2.reading import Reader
 
 
 class _Stream:

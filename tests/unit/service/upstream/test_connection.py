@@ -12,11 +12,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from service.backends.upstream import frames
 from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.connecting import connect
 from service.backends.upstream.connection import Connection
-from service.backends.upstream.frames import Kind, Setting
+from service.http2 import frames
+from service.http2.frames import Kind, Setting
 
 PATH = "/test.Service/Method"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from service.backends.upstream import frames
-from service.backends.upstream.frames import Kind, ProtocolError
+from service.http2 import frames
+from service.http2.frames import Kind, ProtocolError
 
 _HEADER_BYTES = 2**16  # of one header block: more is no gRPC
 
