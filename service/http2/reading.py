@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 
 from service.http2 import frames
-from service.http2.frames import Kind, ProtocolError
+from service.http2.frames import ErrorCode, Kind, ProtocolError
 
-_HEADER_BYTES = 2**16  # of one header block: more is no gRPC
+HEADER_BYTES = 2**16
+_CONTINUATIONS = 64  # of one header block, which may all be empty
 
 Frame = tuple[int, int, int, bytes]
 """Kind, flags, stream, payload; HEADERS are one frame with the whole block and nothing but it."""
 
 
 class Reader:
-    """Keeps what is not whole yet: a frame, or a header block whose CONTINUATION is to come."""
+    """Keeps what is not whole yet: a frame, or a header block, of at most `header_bytes`, that is to be continued."""
 
-    def __init__(self) -> None:
+    def __init__(self, header_bytes: int = HEADER_BYTES) -> None:
+        self._header_bytes = header_bytes
         self._rest = b""
-        self._block: tuple[int, int, bytes] | None = None  # stream, flags, so far
+        self._block: tuple[int, int, list[bytes]] | None = None  # stream, flags, so far
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Raises ProtocolError, after which it is of no more use."""
@@ -26,7 +28,7 @@ class Reader:
             high, low, kind, flags, number = head.unpack_from(data, position)
             stop = position + head.size + (high << 8 | low)
             if stop - position > frames.LARGEST_FRAME + head.size:
-                raise ProtocolError("a frame larger than we allow")
+                raise ProtocolError("a frame larger than we allow", ErrorCode.FRAME_SIZE_ERROR)
             if stop > end:
                 break
             payload = data[position + head.size : stop]
@@ -41,13 +43,14 @@ class Reader:
         if self._block is None:
             if kind == Kind.CONTINUATION:
                 raise ProtocolError("a CONTINUATION of nothing")
-            first, block = flags, frames.unpadded(flags, payload)
+            first, block = flags, [frames.unpadded(flags, payload)]
         elif kind != Kind.CONTINUATION or self._block[0] != number:
             raise ProtocolError("a header block was interrupted")
         else:
-            first, block = self._block[1], self._block[2] + payload
-        if len(block) > _HEADER_BYTES:
-            raise ProtocolError("headers without end")
+            _, first, block = self._block
+            block.append(payload)
+        if sum(map(len, block)) > self._header_bytes or len(block) > _CONTINUATIONS:
+            raise ProtocolError("headers without end", ErrorCode.ENHANCE_YOUR_CALM)
         self._block = None if flags & frames.END_HEADERS else (number, first, block)
         if self._block is None:
-            yield Kind.HEADERS, first, number, block
+            yield Kind.HEADERS, first, number, block[0] if len(block) == 1 else b"".join(block)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from service.current import Metadata
-from service.http2 import frames
+from service.http2 import headers as blocks
+from service.http2 import messages
 from service.http2.frames import ProtocolError
 
 
@@ -51,13 +52,13 @@ class CallFailed(Exception):
 @lru_cache(maxsize=64)
 def _constant_headers(scheme: str, authority: str, path: str) -> bytes:
     pseudo = [(":method", "POST"), (":scheme", scheme), (":path", path), (":authority", authority)]
-    return frames.header_block([*pseudo, ("te", "trailers"), ("content-type", "application/grpc")])
+    return blocks.block([*pseudo, ("te", "trailers"), ("content-type", "application/grpc")])
 
 
 def request_headers(scheme: str, authority: str, path: str, timeout: float | None, metadata: Metadata) -> bytes:
     """A header block. `timeout` in seconds."""
     said = metadata if timeout is None else (("grpc-timeout", _timeout(timeout)), *metadata)
-    return _constant_headers(scheme, authority, path) + frames.header_block(said)
+    return _constant_headers(scheme, authority, path) + blocks.block(said)
 
 
 def read_answer(headers: Mapping[str, str], body: Sequence[bytes], trailers: Mapping[str, str]) -> bytes:
@@ -73,7 +74,7 @@ def read_answer(headers: Mapping[str, str], body: Sequence[bytes], trailers: Map
             Status(int(status)) if known else Status.UNKNOWN, unquote(trailers.get("grpc-message", "")) or "no reason"
         )
     try:
-        return frames.read_message(body[0] if len(body) == 1 else b"".join(body))
+        return messages.read_message(body[0] if len(body) == 1 else b"".join(body))
     except ProtocolError as error:
         raise CallFailed(Status.INTERNAL, str(error)) from error
 

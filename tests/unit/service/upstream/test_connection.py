@@ -15,8 +15,9 @@ import pytest
 from service.backends.upstream.calls import CallFailed, Status
 from service.backends.upstream.connecting import connect
 from service.backends.upstream.connection import Connection
-from service.http2 import frames
-from service.http2.frames import Kind, Setting
+from service.http2 import frames, messages
+from service.http2 import headers as blocks
+from service.http2.frames import ErrorCode, Kind, Setting
 
 PATH = "/test.Service/Method"
 
@@ -146,8 +147,8 @@ async def test_tls_with_a_private_ca(self_signed: tuple[Path, Path]) -> None:
 # Peers of our own making. They read the preface and the first call, then say what the test wants.
 
 Say = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-OK = frames.header_block([(":status", "200"), ("content-type", "application/grpc")])
-FINE = frames.header_block([("grpc-status", "0")])
+OK = blocks.block([(":status", "200"), ("content-type", "application/grpc")])
+FINE = blocks.block([("grpc-status", "0")])
 
 
 def headers(block: bytes, flags: int = frames.END_HEADERS, stream: int = 1) -> bytes:
@@ -187,7 +188,7 @@ async def peer(*said: bytes, close: bool = False) -> AsyncIterator[Connection]:
 
 
 UNKNOWN_KIND = bytes([0, 0, 0, 200, 0, 0, 0, 0, 0])
-ANSWER = frames.message(b"an answer in pieces")
+ANSWER = messages.message(b"an answer in pieces")
 
 
 @pytest.mark.parametrize(
@@ -242,12 +243,12 @@ async def test_a_broken_protocol_ends_the_connection_and_its_calls(said: bytes) 
 
 
 NO_ANSWERS = [
-    ([headers(frames.header_block([(":status", "503")]), LAST)], Status.UNAVAILABLE),
-    ([headers(frames.header_block([(":status", "200")])), data(b"<html>", frames.END_STREAM)], Status.UNKNOWN),
+    ([headers(blocks.block([(":status", "503")]), LAST)], Status.UNAVAILABLE),
+    ([headers(blocks.block([(":status", "200")])), data(b"<html>", frames.END_STREAM)], Status.UNKNOWN),
     ([headers(OK), TRAILERS], Status.INTERNAL),
     ([headers(OK), data(ANSWER[:-1]), TRAILERS], Status.INTERNAL),
     ([headers(OK), data(b"\x01" + ANSWER[1:]), TRAILERS], Status.INTERNAL),
-    ([headers(frames.header_block([("grpc-status", "99")]), LAST)], Status.UNKNOWN),
+    ([headers(blocks.block([("grpc-status", "99")]), LAST)], Status.UNKNOWN),
     ([frames.reset(1, 2)], Status.UNAVAILABLE),
 ]
 
@@ -265,7 +266,7 @@ async def test_what_is_no_answer_fails_its_call_alone(said: list[bytes], status:
     ("said", "close", "unsent", "lost"),
     [
         (frames.frame(Kind.GOAWAY, 0, 0, bytes(8)), False, True, False),
-        (frames.reset(1, frames.REFUSED_STREAM), False, True, False),
+        (frames.reset(1, ErrorCode.REFUSED_STREAM), False, True, False),
         (b"", True, False, True),
     ],
 )
@@ -314,6 +315,6 @@ async def test_a_narrow_window_is_kept_to() -> None:
     done.set()
     message = bytes(1000)
     assert await asyncio.wait_for(connection.start(PATH, message, None), 20) == b"an answer in pieces"
-    assert bytes(received) == frames.message(message)
+    assert bytes(received) == messages.message(message)
     connection.close()
     server.close()
