@@ -1,6 +1,5 @@
 """Keys and certificates: from the files that settings name to what is in force, and kept so."""
 
-import ssl
 from pathlib import Path
 
 from service import keys
@@ -28,7 +27,7 @@ def certificate_files(
     certificate: Path, key: Path, client_ca: Path | None, metrics: Metrics
 ) -> tuple[Certificates, Reloading]:
     """Raises ReloadError."""
-    certificates = Certificates(ssl.PROTOCOL_TLS_SERVER)
+    certificates = Certificates()
 
     def apply(contents: Contents) -> None:
         try:

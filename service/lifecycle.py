@@ -8,18 +8,16 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 
 from service import ports
 from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
-from service.ports import StartError
 from service.rest.app import HttpGuards, create_app
 from service.rest.connections import ConnectionLimits
 from service.rest.server import HttpServer
-from service.rpc.security import GrpcLimits
 from service.rpc.server import GrpcServer
+from service.rpc.transport.server import GrpcLimits
 from service.settings import Settings
 from service.worker import Worker
 
@@ -63,22 +61,21 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     ports.make_room(settings.max_connections)
     bind = ports.own if worker is None else ports.borrow
     listener = bind(settings.host, settings.http_port, "--http-port")
-    # gRPC binds and listens in one step, and an open port means ready to TensorFlow Serving's clients:
-    # until the models are loaded a bound, silent socket keeps the port ours.
-    reserved = bind(settings.host, settings.grpc_port, "--grpc-port")
-    grpc_port = reserved.getsockname()[1]
+    # An open port means ready to TensorFlow Serving's clients: this one is silent until the models are loaded.
+    grpc_listener = bind(settings.host, settings.grpc_port, "--grpc-port")
     core = build(settings, worker)
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
     refused = core.metrics.guards.refused_connection
-    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, core.tls)
-    address, limits = ports.address(settings.host, grpc_port), _grpc_limits(settings)
-    rpc = GrpcServer(core.predictor, core.access, core.gate, address, limits, core.tls, shared=worker is not None)
+    http_tls = core.tls.speaking("http/1.1") if core.tls is not None else None
+    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, http_tls)
+    limits = _grpc_limits(settings)
+    rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
         await http.start()
-    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, reserved, settings))
+    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
     reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
     following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
@@ -94,7 +91,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
-    await asyncio.gather(http.stop(), rpc.stop(GRACE, lambda: core.predictor.in_flight))
+    await asyncio.gather(http.stop(), rpc.stop(GRACE))
     for rotation in rotating:
         rotation.cancel()
     if reporting is not None:
@@ -109,9 +106,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     _log.info("drained")
 
 
-async def _keep_in_step(
-    catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, reserved: socket.socket, settings: Settings
-) -> None:
+async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
     """Loads, then opens what is not open yet, then follows what changes."""
     try:
         await catalog.sync()
@@ -119,11 +114,7 @@ async def _keep_in_step(
         _log.error("%s; waiting for it", error.message)
     if http is not None:
         await http.start()
-    reserved.close()
-    try:
-        port = await rpc.start()
-    except OSError as error:
-        raise StartError(str(error)) from error
+    port = await rpc.start()
     if trouble := catalog.trouble:
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
@@ -165,6 +156,7 @@ def _grpc_limits(settings: Settings) -> GrpcLimits:
         settings.grpc_max_streams,
         settings.max_connections,
         settings.header_seconds,
+        settings.body_seconds,
     )
 
 

@@ -2,11 +2,11 @@
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+PROTOCOLS = ("http/1.1", "h2")  # by their names in ALPN: HTTP's edge and gRPC's
 _MISFITS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
@@ -14,38 +14,40 @@ class TlsError(Exception):
     """Why these files cannot be used together, in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """PEM bytes: the certificate with its chain, its private key, and the authorities whose clients are let in (None:
-    any client is). `context` is made of them and has been tried.
+class Certificates:
+    """What is in force (`renew` first): a context made of a certificate with its chain, its private key and the
+    authorities whose clients are let in (None: any client is), all PEM bytes, for each of PROTOCOLS.
     """
 
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None
-    context: ssl.SSLContext
-
-
-class Certificates(ssl.SSLContext):
-    """A context that hands each new connection to the identity in force (`renew` first): an SSLContext itself cannot
-    forget an authority, and is left broken by a key that does not fit.
-    """
-
-    identity: Identity
+    contexts: Mapping[str, ssl.SSLContext]
 
     def renew(self, certificate: bytes, key: bytes, client_ca: bytes | None = None) -> None:
         """Raises TlsError, and then nothing has changed."""
-        self.identity = identity(certificate, key, client_ca)
+        self.contexts = {protocol: _context(protocol, certificate, key, client_ca) for protocol in PROTOCOLS}
+
+    def speaking(self, protocol: str) -> ssl.SSLContext:
+        """For the listeners of one of PROTOCOLS."""
+        context = _InForce(ssl.PROTOCOL_TLS_SERVER)
+        context.certificates, context.spoken = self, protocol
+        return context
+
+
+class _InForce(ssl.SSLContext):
+    """A context that hands each new connection to the one in force: an SSLContext itself cannot forget an
+    authority, and is left broken by a key that does not fit.
+    """
+
+    certificates: Certificates
+    spoken: str
 
     def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
-        return self.identity.context.wrap_bio(*arguments, **named)
+        return self.certificates.contexts[self.spoken].wrap_bio(*arguments, **named)
 
 
-def identity(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Identity:
-    """Raises TlsError."""
+def _context(protocol: str, certificate: bytes, key: bytes, client_ca: bytes | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     try:
         with _file(certificate) as certificate_path, _file(key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=_no_password)
@@ -57,7 +59,7 @@ def identity(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> 
         except (ssl.SSLError, UnicodeDecodeError) as error:
             raise TlsError("--tls-client-ca holds no certificate in PEM form") from error
         context.verify_mode = ssl.CERT_REQUIRED
-    return Identity(certificate, key, client_ca, context)
+    return context
 
 
 def _why(certificate: bytes, key: bytes, error: ssl.SSLError) -> str:

@@ -5,18 +5,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import grpc.aio
-
 from service import about
 from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported
 from service.manifest import STRING, Manifest
 from service.messages import PredictRequest
 from service.predictor import Predictor
 from service.rpc import calls, errors
+from service.rpc.transport.context import Context
 from service.wire import oip, oip_tensors
 from service.wire.stubs import oip_pb2, oip_pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
 _LARGE = 2**20  # bytes past which reading leaves the event loop to the others
 _FIRST_OF_STREAM = 2.0  # seconds
 SERVICE = "inference.GRPCInferenceService"

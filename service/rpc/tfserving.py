@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import grpc.aio
-
 from service.errors import InvalidInput, ServiceError, Unsupported
 from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
 from service.rpc import calls, errors
+from service.rpc.transport.context import Context
 from service.wire import codec, examples, model_info, signatures
 from service.wire.stubs import (
     classification_pb2,
@@ -19,8 +18,6 @@ from service.wire.stubs import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # generated

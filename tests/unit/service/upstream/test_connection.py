@@ -249,7 +249,7 @@ NO_ANSWERS = [
     ([headers(OK), data(ANSWER[:-1]), TRAILERS], Status.INTERNAL),
     ([headers(OK), data(b"\x01" + ANSWER[1:]), TRAILERS], Status.INTERNAL),
     ([headers(blocks.block([("grpc-status", "99")]), LAST)], Status.UNKNOWN),
-    ([frames.reset(1, 2)], Status.UNAVAILABLE),
+    ([frames.reset(1, ErrorCode.INTERNAL_ERROR)], Status.UNAVAILABLE),
 ]
 
 

@@ -1,0 +1,291 @@
+"""The server's end of an HTTP/2 connection, and what a client may do to it."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from service.buckets import OwnBucket
+from service.http2 import frames
+from service.http2.endpoint import Endpoint
+from service.http2.frames import ErrorCode, Kind, ProtocolError, Setting
+from service.http2.headers import HeaderReader, Headers
+from service.http2.reading import HEADER_BYTES, Reader
+from service.http2.sending import Parts
+from service.http2.streams import Receiver, Stream
+
+_HTTP1 = re.compile(rb"[A-Z]{3,10} ")
+_ODDITIES = 200.0, 1000.0  # a second, at once: cancelled streams and changed settings, of which each costs a little
+_PING_INTERVAL = 10.0  # seconds: clients that ping an idle connection more often are sent away, as gRPC's servers do
+_PING_STRIKES = 2
+_LEAVING = b"leaving!"  # a PING whose answer says that the client has read the good-bye before it
+_LEAVE_SECONDS = 1.0  # without that answer
+
+Accept = Callable[[Stream, Headers | None], Receiver]
+"""A new stream and its headers, None where they are too large; may answer at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`connections` in all; of one, `streams` at a time, `header_bytes` of a request, `window` bytes that a stream may
+    be sent before it is read. In seconds: until a client has said something, for a request and for the taking of its
+    answer, silence until a ping, and until that is answered.
+    """
+
+    connections: int
+    streams: int
+    header_bytes: int
+    window: int
+    header_seconds: float
+    body_seconds: float
+    keep_alive: float = 60.0
+    keep_alive_timeout: float = 20.0
+
+
+class Connection(Endpoint[Stream]):
+    """One of `connections` while it lasts. `http1` is the whole answer to a client that speaks HTTP/1.1; `refused` is
+    told why a client was sent away.
+    """
+
+    def __init__(
+        self,
+        accept: Accept,
+        limits: Limits,
+        connections: "set[Connection]",
+        http1: bytes,
+        refused: Callable[[str], None],
+    ) -> None:
+        super().__init__(Reader(max(HEADER_BYTES, 2 * limits.header_bytes)))
+        self._accept, self._limits, self._http1, self._refused = accept, limits, http1, refused
+        self._connections = connections
+        self._headers = HeaderReader(limits.header_bytes)
+        self._preface = frames.PREFACE  # what of it has not come
+        self._greeted = False  # by settings, which come first
+        self._last = 0  # stream
+        self._oddities = OwnBucket(*_ODDITIES)
+        self._since = self._heard = time.monotonic()
+        self._asked: float | None = None  # since when a ping waits for its answer
+        self._stuck: float | None = None  # since when the client does not take what it is sent
+        self._pinged, self._strikes = 0.0, 0
+        self._left: float | None = None  # when it was told to leave
+        self._closing = False  # takes no new streams
+
+    @property
+    def receivers(self) -> Iterator[Receiver]:
+        """Of the streams under way."""
+        return iter([stream.receiver for stream in self._streams.values()])
+
+    def leave(self) -> None:
+        """Sends the client elsewhere. What it sends until it has read that is answered still."""
+        if self._left is None:
+            self._left = time.monotonic()
+            self.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
+            self.write(frames.frame(Kind.PING, 0, 0, _LEAVING))
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Ends what has taken too long."""
+        limits, silent = self._limits, now - self._heard
+        if self._transport is None:
+            return
+        if self._transport.is_closing():
+            if silent > limits.body_seconds:
+                self._transport.abort()
+        elif self._stuck is not None and now - self._stuck > limits.body_seconds:
+            self._refused("answer_not_taken")
+            self._transport.abort()
+        elif not self._greeted and now - self._since > limits.header_seconds:
+            self._refused("silent")
+            self._end(ErrorCode.NO_ERROR, "nothing was said")
+        elif self._left is not None and not self._closing and now - self._left > _LEAVE_SECONDS:
+            self._close(ErrorCode.NO_ERROR)
+        elif silent > limits.keep_alive and self._stuck is None:
+            self._ask(now)
+        for stream in tuple(self._streams.values()):
+            stream.sweep(now, limits.body_seconds)
+
+    def _ask(self, now: float) -> None:
+        if self._asked is None or self._asked < self._heard:
+            self._asked = now
+            self.write(frames.frame(Kind.PING, 0, 0, bytes(8)))
+        elif now - self._asked > self._limits.keep_alive_timeout:
+            self.abort()
+
+    # For streams.
+
+    def send(self, stream: Stream, parts: Parts) -> None:
+        self._strikes, self._pinged = 0, 0.0  # who is sent something may ping
+        self._sender.fill(stream, parts)
+        self._write(parts)
+        self._close_if_done()
+
+    def write(self, data: bytes) -> None:
+        self._write([data])
+
+    def forget(self, stream: Stream) -> None:
+        self._streams.pop(stream.number, None)
+        self._sender.forget(stream)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        ours = {
+            Setting.HEADER_TABLE_SIZE: 0,
+            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
+            Setting.INITIAL_WINDOW_SIZE: self._limits.window,
+            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
+        }
+        self.write(frames.settings(ours) + frames.window_update(0, frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW))
+        self._connections.add(self)
+        if len(self._connections) > self._limits.connections:
+            self._refused("too_many")
+            self._end(ErrorCode.ENHANCE_YOUR_CALM, "too many connections are open; connect again later")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._connections.discard(self)
+        self._lose_all()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._heard = time.monotonic()
+        if self._preface:
+            size = min(len(data), len(self._preface))
+            if data[:size] != self._preface[:size]:
+                self._on_stranger(data)
+                return
+            data, self._preface = data[size:], self._preface[size:]
+        super().data_received(data)
+        self._close_if_done()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = time.monotonic()
+        if self._transport is not None:  # who does not read is not read either: what it is owed must not pile up
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._stuck = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        super().resume_writing()
+        self._close_if_done()
+
+    def _on_stranger(self, data: bytes) -> None:
+        self._refused("not_grpc")
+        if _HTTP1.match(data) and self._transport is not None and self._preface == frames.PREFACE:
+            self.write(self._http1)
+            self._transport.close()
+        else:
+            self._end(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
+
+    # Frames.
+
+    def _on_frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if not self._greeted:
+            if kind != Kind.SETTINGS or flags & frames.ACK:
+                raise ProtocolError("SETTINGS come first")
+            self._greeted = True
+        super()._on_frame(kind, flags, number, payload)
+
+    def _on_headers(self, flags: int, number: int, block: bytes) -> None:
+        headers = self._headers.read(block)
+        if (known := self._streams.get(number)) is not None:  # trailers, which say nothing in gRPC
+            if known.ended or not flags & frames.END_STREAM:
+                raise ProtocolError("HEADERS after the end of their stream", ErrorCode.STREAM_CLOSED)
+            known.end()
+            return
+        if number % 2 == 0:
+            raise ProtocolError("a stream that no client may open")
+        if number <= self._last:  # trailers of a stream that we have closed
+            return
+        self._last = number
+        if self._closing:
+            return
+        if len(self._streams) >= self._limits.streams:
+            self.write(frames.reset(number, ErrorCode.REFUSED_STREAM))
+            return
+        stream = self._streams[number] = Stream(self, number, self._limits.window)
+        stream.ended = bool(flags & frames.END_STREAM)
+        stream.receiver = self._accept(stream, headers)
+        if stream.ended and stream.open:
+            stream.end()
+
+    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
+        if (stream := self._streams.get(number)) is not None:
+            stream.take(flags, payload)
+        else:
+            self._check_known(number)
+
+    def _on_window(self, number: int, size: int) -> None:
+        if number:
+            self._check_known(number)
+        super()._on_window(number, size)
+
+    def _on_reset(self, number: int, code: int) -> None:
+        self._check_known(number)
+        if (stream := self._streams.get(number)) is not None:
+            stream.lose()
+        if not self._closing and self._oddities.take() > 0:
+            self._refused("too_many_resets")
+            self._close(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were cancelled")
+
+    def _check_known(self, number: int) -> None:
+        if number == 0 or number > self._last or number % 2 == 0:
+            raise ProtocolError("a frame of a stream that was never opened")
+
+    def _on_settings(self, flags: int, payload: bytes) -> None:
+        if flags & frames.ACK:
+            self._headers.acknowledged = True
+            return
+        if self._oddities.take() > 0:
+            raise ProtocolError("too many settings", ErrorCode.ENHANCE_YOUR_CALM)
+        super()._on_settings(flags, payload)
+
+    def _on_ping(self, flags: int, payload: bytes) -> None:
+        super()._on_ping(flags, payload)
+        if flags & frames.ACK:
+            if payload == _LEAVING and self._left is not None and not self._closing:
+                self._close(ErrorCode.NO_ERROR)
+            return
+        early, self._pinged = self._heard - self._pinged < _PING_INTERVAL, self._heard
+        self._strikes += early
+        if self._strikes > _PING_STRIKES:
+            raise ProtocolError("too_many_pings", ErrorCode.ENHANCE_YOUR_CALM)
+
+    def _on_goaway(self, last: int) -> None:
+        """The client opens no more streams: it will close."""
+
+    # Ends.
+
+    def _on_broken(self, error: ProtocolError) -> None:
+        self._refused("broken_protocol")
+        self._end(error.code, str(error))
+
+    def _close(self, code: ErrorCode, reason: str = "") -> None:
+        """Takes no new streams, and ends once those under way are answered."""
+        self._closing = True
+        self.write(frames.goaway(self._last, code, reason))
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._closing and not self._streams and self._transport is not None:
+            self._transport.close()
+
+    def _end(self, code: ErrorCode, reason: str) -> None:
+        """Now, whatever is under way."""
+        self._closing = True
+        self.write(frames.goaway(self._last, code, reason))
+        self._lose_all()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _lose_all(self) -> None:
+        for stream in tuple(self._streams.values()):
+            stream.lose()

@@ -1,0 +1,123 @@
+"""One exchange as its server sees it: what arrives goes to a receiver, what it answers goes out as windows allow."""
+
+import asyncio
+import time
+from typing import Protocol
+
+from service.http2 import frames
+from service.http2.frames import ErrorCode, ProtocolError
+from service.http2.sending import Outgoing, Parts
+
+
+class Receiver(Protocol):
+    """Gets a request as it arrives, and answers through its stream whenever it wants."""
+
+    def on_data(self, payload: bytes) -> None: ...
+
+    def on_end(self) -> None:
+        """The request is whole."""
+        ...
+
+    def on_late(self) -> None:
+        """The request has not become whole in the time that it may take."""
+        ...
+
+    def on_lost(self) -> None:
+        """The client has given up, or is gone: nobody can be answered."""
+        ...
+
+
+class Owner(Protocol):
+    """The connection of a stream."""
+
+    def send(self, stream: "Stream", parts: Parts) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def forget(self, stream: "Stream") -> None: ...
+
+
+class Stream(Outgoing):
+    """`open` until it is answered or lost, `ended` once the request is whole; its client may send `room` more bytes."""
+
+    __slots__ = ("_answered", "_owner", "_seen", "_since", "ended", "flushed", "open", "receiver", "room")
+
+    receiver: Receiver
+
+    def __init__(self, owner: Owner, number: int, room: int) -> None:
+        super().__init__(number)
+        self._owner = owner
+        self._answered = False
+        self._since, self._seen = time.monotonic(), 0
+        self.open, self.ended, self.room = True, False, room
+        self.flushed: asyncio.Future[None] | None = None
+
+    def send(self, head: bytes = b"", body: bytes = b"", trailers: bytes = b"") -> None:
+        """Header blocks and data, in one write as far as windows allow. Trailers end the answer."""
+        if not self.open or self._answered:
+            return
+        parts: Parts = [frames.headers(0, self.number, head)] if head else []
+        if body:
+            self.unsent = memoryview(body)
+        if trailers:
+            self._answered = True
+            self.ending = frames.headers(frames.END_STREAM, self.number, trailers)
+            if not self.ended:  # the client need not go on
+                self.ending += frames.reset(self.number, ErrorCode.NO_ERROR)
+        self._owner.send(self, parts)
+
+    async def flush(self) -> None:
+        """Until everything is on its way."""
+        while self.open and self.unsent:
+            self.flushed = asyncio.get_running_loop().create_future()
+            await self.flushed
+
+    def sent(self) -> None:
+        if self._answered:
+            self.open = False
+            self._owner.forget(self)
+        if self.flushed is not None and not self.flushed.done():
+            self.flushed.set_result(None)
+
+    def refill(self, size: int) -> None:
+        """Lets the client send as much again."""
+        if self.open and not self.ended:
+            self.room += size
+            self._owner.write(frames.window_update(self.number, size))
+
+    def take(self, flags: int, payload: bytes) -> None:
+        """DATA. Raises ProtocolError."""
+        if self.ended:
+            raise ProtocolError("DATA after the end of its stream", ErrorCode.STREAM_CLOSED)
+        size = len(payload)
+        self.room -= size
+        if self.room < 0:
+            raise ProtocolError("more DATA than its window allows", ErrorCode.FLOW_CONTROL_ERROR)
+        if flags & frames.PADDED:
+            payload = frames.unpadded(frames.PADDED, payload)
+            self.refill(size - len(payload))
+        self.receiver.on_data(payload)
+        if flags & frames.END_STREAM:
+            self.end()
+
+    def end(self) -> None:
+        """The request is whole."""
+        self.ended, self._since = True, time.monotonic()
+        self.receiver.on_end()
+
+    def lose(self) -> None:
+        """Nothing more comes from here, nothing more is sent."""
+        self.open = False
+        self._owner.forget(self)
+        self.receiver.on_lost()
+
+    def sweep(self, now: float, seconds: float) -> None:
+        """Ends what has waited for its client for so long: for the rest of a request, for room to answer."""
+        if self.unsent:
+            if len(self.unsent) != self._seen:
+                self._seen, self._since = len(self.unsent), now
+            elif now - self._since > seconds:
+                self._owner.write(frames.reset(self.number, ErrorCode.CANCEL))
+                self.lose()
+        elif not self.ended and now - self._since > seconds:
+            self.receiver.on_late()
