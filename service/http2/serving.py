@@ -4,43 +4,23 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from service.buckets import OwnBucket
 from service.http2 import frames
 from service.http2.endpoint import Endpoint
 from service.http2.frames import ErrorCode, Kind, ProtocolError, Setting
 from service.http2.headers import HeaderReader, Headers
+from service.http2.patience import Due, Limits, Patience
 from service.http2.reading import HEADER_BYTES, Reader
 from service.http2.sending import Parts
 from service.http2.streams import Receiver, Stream
 
-_HTTP1 = re.compile(rb"[A-Z]{3,10} ")
+_HTTP1 = re.compile(rb"(?!PRI )[A-Z]{3,10} ")
 _ODDITIES = 200.0, 1000.0  # a second, at once: cancelled streams and changed settings, of which each costs a little
-_PING_INTERVAL = 10.0  # seconds: clients that ping an idle connection more often are sent away, as gRPC's servers do
-_PING_STRIKES = 2
 _LEAVING = b"leaving!"  # a PING whose answer says that the client has read the good-bye before it
-_LEAVE_SECONDS = 1.0  # without that answer
 
-Accept = Callable[[Stream, Headers | None], Receiver]
-"""A new stream and its headers, None where they are too large; may answer at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`connections` in all; of one, `streams` at a time, `header_bytes` of a request, `window` bytes that a stream may
-    be sent before it is read. In seconds: until a client has said something, for a request and for the taking of its
-    answer, silence until a ping, and until that is answered.
-    """
-
-    connections: int
-    streams: int
-    header_bytes: int
-    window: int
-    header_seconds: float
-    body_seconds: float
-    keep_alive: float = 60.0
-    keep_alive_timeout: float = 20.0
+Accept = Callable[[Stream, Headers | None], Receiver | None]
+"""Who receives a new stream, whose headers are None where they are too large; nobody where it has been answered."""
 
 
 class Connection(Endpoint[Stream]):
@@ -64,11 +44,7 @@ class Connection(Endpoint[Stream]):
         self._greeted = False  # by settings, which come first
         self._last = 0  # stream
         self._oddities = OwnBucket(*_ODDITIES)
-        self._since = self._heard = time.monotonic()
-        self._asked: float | None = None  # since when a ping waits for its answer
-        self._stuck: float | None = None  # since when the client does not take what it is sent
-        self._pinged, self._strikes = 0.0, 0
-        self._left: float | None = None  # when it was told to leave
+        self._patience = Patience(limits, time.monotonic())
         self._closing = False  # takes no new streams
 
     @property
@@ -78,10 +54,9 @@ class Connection(Endpoint[Stream]):
 
     def leave(self) -> None:
         """Sends the client elsewhere. What it sends until it has read that is answered still."""
-        if self._left is None:
-            self._left = time.monotonic()
-            self.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
-            self.write(frames.frame(Kind.PING, 0, 0, _LEAVING))
+        self._patience.leave(time.monotonic())
+        self.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
+        self.write(frames.frame(Kind.PING, 0, 0, _LEAVING))
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -89,36 +64,31 @@ class Connection(Endpoint[Stream]):
 
     def sweep(self, now: float) -> None:
         """Ends what has taken too long."""
-        limits, silent = self._limits, now - self._heard
+        due = self._patience.due(now)
         if self._transport is None:
             return
         if self._transport.is_closing():
-            if silent > limits.body_seconds:
-                self._transport.abort()
-        elif self._stuck is not None and now - self._stuck > limits.body_seconds:
+            if due is Due.STUCK or now - self._patience.heard > self._limits.body_seconds:
+                self.abort()
+        elif due is Due.STUCK:
             self._refused("answer_not_taken")
-            self._transport.abort()
-        elif not self._greeted and now - self._since > limits.header_seconds:
+            self.abort()
+        elif due is Due.SILENT:
             self._refused("silent")
             self._end(ErrorCode.NO_ERROR, "nothing was said")
-        elif self._left is not None and not self._closing and now - self._left > _LEAVE_SECONDS:
+        elif due is Due.DISMISSED:
             self._close(ErrorCode.NO_ERROR)
-        elif silent > limits.keep_alive and self._stuck is None:
-            self._ask(now)
-        for stream in tuple(self._streams.values()):
-            stream.sweep(now, limits.body_seconds)
-
-    def _ask(self, now: float) -> None:
-        if self._asked is None or self._asked < self._heard:
-            self._asked = now
+        elif due is Due.PING:
             self.write(frames.frame(Kind.PING, 0, 0, bytes(8)))
-        elif now - self._asked > self._limits.keep_alive_timeout:
+        elif due is Due.GONE:
             self.abort()
+        for stream in tuple(self._streams.values()):
+            stream.sweep(now, self._limits.body_seconds)
 
     # For streams.
 
     def send(self, stream: Stream, parts: Parts) -> None:
-        self._strikes, self._pinged = 0, 0.0  # who is sent something may ping
+        self._patience.forgive()
         self._sender.fill(stream, parts)
         self._write(parts)
         self._close_if_done()
@@ -134,13 +104,6 @@ class Connection(Endpoint[Stream]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        ours = {
-            Setting.HEADER_TABLE_SIZE: 0,
-            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
-            Setting.INITIAL_WINDOW_SIZE: self._limits.window,
-            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
-        }
-        self.write(frames.settings(ours) + frames.window_update(0, frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW))
         self._connections.add(self)
         if len(self._connections) > self._limits.connections:
             self._refused("too_many")
@@ -154,32 +117,44 @@ class Connection(Endpoint[Stream]):
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        self._heard = time.monotonic()
+        self._patience.heard = time.monotonic()
         if self._preface:
             size = min(len(data), len(self._preface))
             if data[:size] != self._preface[:size]:
                 self._on_stranger(data)
                 return
             data, self._preface = data[size:], self._preface[size:]
+            if not self._preface:
+                self._say_settings()
         super().data_received(data)
         self._close_if_done()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stuck = time.monotonic()
+        self._patience.stuck = time.monotonic()
         if self._transport is not None:  # who does not read is not read either: what it is owed must not pile up
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._stuck = None
+        self._patience.stuck = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         super().resume_writing()
         self._close_if_done()
 
+    def _say_settings(self) -> None:
+        """Not before the client has said that it speaks HTTP/2: an answer to others would begin with them."""
+        ours = {
+            Setting.HEADER_TABLE_SIZE: 0,
+            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
+            Setting.INITIAL_WINDOW_SIZE: self._limits.window,
+            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
+        }
+        self.write(frames.settings(ours) + frames.window_update(0, frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW))
+
     def _on_stranger(self, data: bytes) -> None:
         self._refused("not_grpc")
-        if _HTTP1.match(data) and self._transport is not None and self._preface == frames.PREFACE:
+        if _HTTP1.match(data) and self._transport is not None:
             self.write(self._http1)
             self._transport.close()
         else:
@@ -192,6 +167,7 @@ class Connection(Endpoint[Stream]):
             if kind != Kind.SETTINGS or flags & frames.ACK:
                 raise ProtocolError("SETTINGS come first")
             self._greeted = True
+            self._patience.greeted()
         super()._on_frame(kind, flags, number, payload)
 
     def _on_headers(self, flags: int, number: int, block: bytes) -> None:
@@ -213,9 +189,10 @@ class Connection(Endpoint[Stream]):
             return
         stream = self._streams[number] = Stream(self, number, self._limits.window)
         stream.ended = bool(flags & frames.END_STREAM)
-        stream.receiver = self._accept(stream, headers)
-        if stream.ended and stream.open:
-            stream.end()
+        if (receiver := self._accept(stream, headers)) is not None:
+            stream.receiver = receiver
+            if stream.ended:
+                stream.end()
 
     def _on_data(self, flags: int, number: int, payload: bytes) -> None:
         if (stream := self._streams.get(number)) is not None:
@@ -251,12 +228,9 @@ class Connection(Endpoint[Stream]):
     def _on_ping(self, flags: int, payload: bytes) -> None:
         super()._on_ping(flags, payload)
         if flags & frames.ACK:
-            if payload == _LEAVING and self._left is not None and not self._closing:
+            if payload == _LEAVING and self._patience.leaving:
                 self._close(ErrorCode.NO_ERROR)
-            return
-        early, self._pinged = self._heard - self._pinged < _PING_INTERVAL, self._heard
-        self._strikes += early
-        if self._strikes > _PING_STRIKES:
+        elif not self._patience.bears_ping():
             raise ProtocolError("too_many_pings", ErrorCode.ENHANCE_YOUR_CALM)
 
     def _on_goaway(self, last: int) -> None:
@@ -271,6 +245,7 @@ class Connection(Endpoint[Stream]):
     def _close(self, code: ErrorCode, reason: str = "") -> None:
         """Takes no new streams, and ends once those under way are answered."""
         self._closing = True
+        self._patience.left()
         self.write(frames.goaway(self._last, code, reason))
         self._close_if_done()
 

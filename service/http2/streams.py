@@ -66,6 +66,10 @@ class Stream(Outgoing):
                 self.ending += frames.reset(self.number, ErrorCode.NO_ERROR)
         self._owner.send(self, parts)
 
+    def drop(self) -> None:
+        """What is still unsent."""
+        self.unsent = memoryview(b"")
+
     async def flush(self) -> None:
         """Until everything is on its way."""
         while self.open and self.unsent:
@@ -97,7 +101,7 @@ class Stream(Outgoing):
             payload = frames.unpadded(frames.PADDED, payload)
             self.refill(size - len(payload))
         self.receiver.on_data(payload)
-        if flags & frames.END_STREAM:
+        if flags & frames.END_STREAM and self.open:
             self.end()
 
     def end(self) -> None:

@@ -113,6 +113,7 @@ class Context:
         """With an error, now, whatever the handler does."""
         if self._stream.open:
             self._code, self._details = code, details
+            self._stream.drop()  # of a stream whose client does not read: it would wait behind that
             self._answer(b"")
             self.on_lost()
 
@@ -151,8 +152,8 @@ class Context:
         if isinstance(error, Refused):
             self._code, self._details = error.code, error.details
         elif self._code is None:
-            self._code, self._details = grpc.StatusCode.UNKNOWN, f"Unexpected {type(error).__name__}: {error}"
-            _log.error("%s raised %s", self.method.path, type(error).__name__, exc_info=error)
+            self._code, self._details = grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}"
+            _log.error("unexpected in %s", self.method.path, exc_info=error)
 
     def _parsed(self, data: bytes) -> Any:
         """Raises Refused."""

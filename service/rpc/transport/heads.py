@@ -11,6 +11,7 @@ from service.http2.headers import Headers
 from service.rpc.transport import status
 from service.rpc.transport.status import Refused, Value
 
+_GRPC = re.compile(r"application/grpc($|[+;])")
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
@@ -34,7 +35,7 @@ class Head:
 def read(headers: Headers) -> Head:
     """Raises NotGrpcError or Refused."""
     said = dict(headers)
-    if said.get(":method") != "POST" or not said.get("content-type", "").startswith("application/grpc"):
+    if said.get(":method") != "POST" or not _GRPC.match(said.get("content-type", "")):
         raise NotGrpcError
     metadata = status.decode(headers)
     texts = {name: value for name, value in metadata if isinstance(value, str)}

@@ -13,7 +13,8 @@ import grpc
 from service.http2.frames import DEFAULT_WINDOW, LARGEST_WINDOW
 from service.http2.headers import Headers
 from service.http2.messages import PREFIX
-from service.http2.serving import Connection, Limits
+from service.http2.patience import Limits
+from service.http2.serving import Connection
 from service.http2.streams import Receiver, Stream
 from service.rpc.transport import heads, status
 from service.rpc.transport.context import Context, Rules, Steps
@@ -49,7 +50,7 @@ class Server(Methods):
     """Generated code adds its methods. `refused` is told why a connection was ended before it could ask."""
 
     def __init__(
-        self, steps: Steps, limits: GrpcLimits, refused: Callable[[str], None], tls: SSLContext | None
+        self, steps: Steps, limits: GrpcLimits, refused: Callable[[str], None], tls: SSLContext | None = None
     ) -> None:
         super().__init__()
         self._limits, self._refused, self._tls = limits, refused, tls
@@ -113,7 +114,7 @@ class Server(Methods):
             for connection in tuple(self._connections):
                 connection.sweep(now)
 
-    def _accept(self, stream: Stream, headers: Headers | None) -> Receiver:
+    def _accept(self, stream: Stream, headers: Headers | None) -> Receiver | None:
         try:
             if headers is None:
                 says = f"more than {self._limits.metadata_bytes} bytes of metadata (--max-header-bytes)"
@@ -129,19 +130,4 @@ class Server(Methods):
             stream.send(trailers=status.NOT_GRPC)
         except Refused as refused:
             stream.send(trailers=status.HEAD + status.trailers(refused.code, refused.details, refused.metadata))
-        return _NOBODY
-
-
-class _Nobody:
-    """Receives what goes on coming of a call that has been refused."""
-
-    def on_data(self, payload: bytes) -> None: ...
-
-    def on_end(self) -> None: ...
-
-    def on_late(self) -> None: ...
-
-    def on_lost(self) -> None: ...
-
-
-_NOBODY = _Nobody()
+        return None

@@ -43,7 +43,7 @@ def encode(metadata: Metadata) -> bytes:
 def decode(said: Headers) -> tuple[tuple[str, Value], ...]:
     """What of a request's headers is metadata. Raises Refused."""
     try:
-        return tuple((name, _value(name, value)) for name, value in said if not _reserved(name))
+        return tuple((name, value) for name, text in said if not _reserved(name) for value in _values(name, text))
     except ValueError as error:
         raise Refused(grpc.StatusCode.INTERNAL, "metadata whose name ends in -bin are base64") from error
 
@@ -52,10 +52,10 @@ def _reserved(name: str) -> bool:
     return name.startswith((":", "grpc-")) or name in ("te", "content-type")
 
 
-def _value(name: str, value: str) -> Value:
+def _values(name: str, text: str) -> Sequence[Value]:
     if not name.endswith("-bin"):
-        return value
-    return binascii.a2b_base64(value + "=" * (-len(value) % 4))
+        return (text,)
+    return [binascii.a2b_base64(one + "=" * (-len(one) % 4), strict_mode=True) for one in text.split(",")]
 
 
 def _text(value: Value) -> str:
