@@ -8,6 +8,8 @@ from service.http2.frames import ErrorCode, Kind, ProtocolError
 from service.http2.reading import Reader
 from service.http2.sending import Outgoing, Parts, Sender
 
+_ALONE = 1  # streams under way with which a write goes at once: most are of one that goes on, or of the last one
+
 StreamT = TypeVar("StreamT", bound=Outgoing)
 
 
@@ -20,10 +22,27 @@ class Endpoint(asyncio.Protocol, Generic[StreamT]):
         self._streams: dict[int, StreamT] = {}
         self._sender = Sender()
         self._unacknowledged = 0
+        self._outbox: Parts = []
 
     def _write(self, parts: Parts) -> None:
-        if parts and self._transport is not None:
-            self._transport.write(b"".join(parts))
+        """Together with what others have to say in this turn of the event loop, where there are others."""
+        waiting = bool(self._outbox)
+        self._outbox += parts
+        if len(self._streams) <= _ALONE:
+            self._flush()
+        elif not waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if outbox and self._transport is not None:
+            self._transport.write(b"".join(outbox))
+
+    def _hang_up(self) -> None:
+        """Once everything has been sent."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
 
     # What the event loop calls.
 

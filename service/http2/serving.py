@@ -154,9 +154,9 @@ class Connection(Endpoint[Stream]):
 
     def _on_stranger(self, data: bytes) -> None:
         self._refused("not_grpc")
-        if _HTTP1.match(data) and self._transport is not None:
+        if _HTTP1.match(data):
             self.write(self._http1)
-            self._transport.close()
+            self._hang_up()
         else:
             self._end(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
 
@@ -250,16 +250,15 @@ class Connection(Endpoint[Stream]):
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self._closing and not self._streams and self._transport is not None:
-            self._transport.close()
+        if self._closing and not self._streams:
+            self._hang_up()
 
     def _end(self, code: ErrorCode, reason: str) -> None:
         """Now, whatever is under way."""
         self._closing = True
         self.write(frames.goaway(self._last, code, reason))
         self._lose_all()
-        if self._transport is not None:
-            self._transport.close()
+        self._hang_up()
 
     def _lose_all(self) -> None:
         for stream in tuple(self._streams.values()):

@@ -74,8 +74,8 @@ class Connection(Endpoint[_Stream]):
     def close(self) -> None:
         """Lets calls under way finish; new ones fail."""
         self._leaving = True
-        if not self._streams and self._transport is not None:
-            self._transport.close()
+        if not self._streams:
+            self._hang_up()
 
     def _open(self, stream: _Stream) -> None:
         stream.number, self._next = self._next, self._next + 2
@@ -99,8 +99,8 @@ class Connection(Endpoint[_Stream]):
         self._sender.forget(stream)
         while self._waiting and len(self._streams) < self._most_streams:
             self._open(self._waiting.popleft())
-        if self._leaving and not self._streams and self._transport is not None:
-            self._transport.close()
+        if self._leaving and not self._streams:
+            self._hang_up()
 
     def _fail(self, stream: _Stream, reason: str, *, unsent: bool, lost: bool = False) -> None:
         if not stream.answer.done():
@@ -192,8 +192,8 @@ class Connection(Endpoint[_Stream]):
         for stream in [*(each for each in self._streams.values() if each.number > last), *waiting]:
             self._fail(stream, "the peer is going away", unsent=True)
             self._end(stream)
-        if not self._streams and self._transport is not None:
-            self._transport.close()
+        if not self._streams:
+            self._hang_up()
 
     def _on_broken(self, error: ProtocolError) -> None:
         self._lose(f"the peer broke the protocol: {error}")
