@@ -21,7 +21,7 @@ class GuardMetrics:
         )
         self._refused = Counter(
             "model_server_connections_refused",
-            "HTTP connections ended before they could ask, by reason.",
+            "Connections of either edge ended for what their client did, by reason.",
             ("reason",),
             registry=registry,
         )

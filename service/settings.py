@@ -114,16 +114,20 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins whose pages may ask from a browser, such as https://app.example.com; * for all"
     )
-    max_connections: int = Field(4096, ge=1, description="open HTTP connections; past it new ones are refused (503)")
+    max_connections: int = Field(
+        4096, ge=1, description="open connections of each edge; past it new ones are refused (503)"
+    )
     max_header_bytes: int = Field(
         32 * 2**10, ge=1024, description="largest request line and headers (431), and largest gRPC metadata"
     )
     max_headers: int = Field(100, ge=1, description="most headers of one HTTP request (431)")
     header_seconds: float = Field(
-        10.0, gt=0, description="seconds in which the headers of an HTTP request have to arrive (408)"
+        10.0,
+        gt=0,
+        description="seconds in which an HTTP request's headers have to arrive (408), and the first of a gRPC connection",
     )
     body_seconds: float = Field(
-        20.0, gt=0, description="seconds in which the body of an HTTP request has to arrive, and its answer to be taken"
+        20.0, gt=0, description="seconds in which the body of a request has to arrive, and its answer to be taken, on each edge"
     )
     grpc_max_streams: int = Field(1024, ge=1, description="calls that one gRPC connection may have under way")
     cache: Path = Field(

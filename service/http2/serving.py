@@ -77,7 +77,7 @@ class Connection(Endpoint[Stream]):
             self._refused("silent")
             self._end(ErrorCode.NO_ERROR, "nothing was said")
         elif due is Due.DISMISSED:
-            self._close(ErrorCode.NO_ERROR)
+            self._close()
         elif due is Due.PING:
             self.write(frames.frame(Kind.PING, 0, 0, bytes(8)))
         elif due is Due.GONE:
@@ -209,9 +209,9 @@ class Connection(Endpoint[Stream]):
         self._check_known(number)
         if (stream := self._streams.get(number)) is not None:
             stream.lose()
-        if not self._closing and self._oddities.take() > 0:
+        if self._oddities.take() > 0 and not self._patience.leaving and not self._closing:
             self._refused("too_many_resets")
-            self._close(ErrorCode.ENHANCE_YOUR_CALM, "too many streams were cancelled")
+            self.leave()  # in peace: some who cancel much mean it
 
     def _check_known(self, number: int) -> None:
         if number == 0 or number > self._last or number % 2 == 0:
@@ -229,7 +229,7 @@ class Connection(Endpoint[Stream]):
         super()._on_ping(flags, payload)
         if flags & frames.ACK:
             if payload == _LEAVING and self._patience.leaving:
-                self._close(ErrorCode.NO_ERROR)
+                self._close()
         elif not self._patience.bears_ping():
             raise ProtocolError("too_many_pings", ErrorCode.ENHANCE_YOUR_CALM)
 
@@ -242,11 +242,11 @@ class Connection(Endpoint[Stream]):
         self._refused("broken_protocol")
         self._end(error.code, str(error))
 
-    def _close(self, code: ErrorCode, reason: str = "") -> None:
+    def _close(self) -> None:
         """Takes no new streams, and ends once those under way are answered."""
         self._closing = True
         self._patience.left()
-        self.write(frames.goaway(self._last, code, reason))
+        self.write(frames.goaway(self._last, ErrorCode.NO_ERROR))
         self._close_if_done()
 
     def _close_if_done(self) -> None:
