@@ -124,10 +124,12 @@ class Settings(BaseSettings):
     header_seconds: float = Field(
         10.0,
         gt=0,
-        description="seconds in which an HTTP request's headers have to arrive (408), and the first of a gRPC connection",
+        description="seconds in which an HTTP request's headers have to arrive (408), and gRPC's first words",
     )
     body_seconds: float = Field(
-        20.0, gt=0, description="seconds in which the body of a request has to arrive, and its answer to be taken, on each edge"
+        20.0,
+        gt=0,
+        description="seconds in which the body of a request has to arrive, and its answer to be taken, on each edge",
     )
     grpc_max_streams: int = Field(1024, ge=1, description="calls that one gRPC connection may have under way")
     cache: Path = Field(

@@ -14,7 +14,7 @@ StreamT = TypeVar("StreamT", bound=Outgoing)
 
 
 class Endpoint(asyncio.Protocol, Generic[StreamT]):
-    """Whoever inherits says what DATA, HEADERS, RST_STREAM and GOAWAY mean, and what to do with a peer that errs."""
+    """Whoever inherits says what DATA, HEADERS and RST_STREAM mean, and what to do with a peer that errs."""
 
     def __init__(self, reader: Reader) -> None:
         self._transport: asyncio.Transport | None = None
@@ -65,7 +65,7 @@ class Endpoint(asyncio.Protocol, Generic[StreamT]):
     def resume_writing(self) -> None:
         self._sender.paused = False
         parts: Parts = []
-        self._sender.resume(parts)
+        self._sender.resume(None, parts)
         self._write(parts)
 
     # Frames.
@@ -98,9 +98,9 @@ class Endpoint(asyncio.Protocol, Generic[StreamT]):
 
     def _on_window(self, number: int, size: int) -> None:
         stream = self._streams.get(number)
-        if number == 0 or stream is not None:
+        if (number == 0 or stream is not None) and self._sender.widen(stream, size):
             parts: Parts = []
-            self._sender.widen(stream, size, parts)
+            self._sender.resume(stream, parts)
             self._write(parts)
 
     def _on_ping(self, flags: int, payload: bytes) -> None:
@@ -130,7 +130,7 @@ class Endpoint(asyncio.Protocol, Generic[StreamT]):
         raise NotImplementedError
 
     def _on_goaway(self, last: int) -> None:
-        raise NotImplementedError
+        """The peer opens no more streams, and looks at ours up to `last`."""
 
     def _on_broken(self, error: ProtocolError) -> None:
         raise NotImplementedError

@@ -60,28 +60,29 @@ class Sender:
     def forget(self, stream: Outgoing) -> None:
         self._waiting.pop(stream.number, None)
 
-    def resume(self, parts: Parts) -> None:
-        """Adds what no longer waits for the connection."""
+    def resume(self, stream: Outgoing | None, parts: Parts) -> None:
+        """Adds what no longer has to wait, of one stream or of all that wait for the connection."""
+        if stream is not None:
+            self.fill(stream, parts)
+            return
         waiting, self._waiting = self._waiting, {}
-        for stream in waiting.values():
-            if stream.unsent:
-                self.fill(stream, parts)
+        for each in waiting.values():
+            if each.unsent:
+                self.fill(each, parts)
 
-    def widen(self, stream: Outgoing | None, size: int, parts: Parts) -> None:
-        """A WINDOW_UPDATE, of the connection where there is no stream. Raises ProtocolError."""
+    def widen(self, stream: Outgoing | None, size: int) -> bool:
+        """A WINDOW_UPDATE, of the connection where there is no stream: may more be sent now? Raises ProtocolError."""
         if size == 0:
             raise ProtocolError("a WINDOW_UPDATE of nothing")
         if stream is None:
             self._window += size
-            window = self._window
-            self.resume(parts)
+            window, more = self._window, bool(self._waiting)
         else:
             stream.credit += size
-            window = self._first + stream.credit
-            if stream.unsent:
-                self.fill(stream, parts)
+            window, more = self._first + stream.credit, bool(stream.unsent)
         if window > frames.LARGEST_WINDOW:
             raise ProtocolError("a window larger than any may be", ErrorCode.FLOW_CONTROL_ERROR)
+        return more
 
     def obey(self, name: int, value: int, streams: Iterable[Outgoing], parts: Parts) -> None:
         """A setting of the peer's. Raises ProtocolError."""

@@ -1,22 +1,21 @@
 """The server's end of an HTTP/2 connection, and what a client may do to it."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterator
 
 from service.buckets import OwnBucket
-from service.http2 import frames
+from service.http2 import frames, greeting
 from service.http2.endpoint import Endpoint
-from service.http2.frames import ErrorCode, Kind, ProtocolError, Setting
+from service.http2.frames import ErrorCode, Kind, ProtocolError
+from service.http2.greeting import Preface, StrangerError
 from service.http2.headers import HeaderReader, Headers
 from service.http2.patience import Due, Limits, Patience
 from service.http2.reading import HEADER_BYTES, Reader
 from service.http2.sending import Parts
 from service.http2.streams import Receiver, Stream
 
-_HTTP1 = re.compile(rb"(?!PRI )[A-Z]{3,10} ")
-_ODDITIES = 200.0, 1000.0  # a second, at once: cancelled streams and changed settings, of which each costs a little
+_ODDITIES = 200.0, 1000.0  # a second, at once: cancelled streams, and changed settings
 _LEAVING = b"leaving!"  # a PING whose answer says that the client has read the good-bye before it
 
 Accept = Callable[[Stream, Headers | None], Receiver | None]
@@ -40,10 +39,9 @@ class Connection(Endpoint[Stream]):
         self._accept, self._limits, self._http1, self._refused = accept, limits, http1, refused
         self._connections = connections
         self._headers = HeaderReader(limits.header_bytes)
-        self._preface = frames.PREFACE  # what of it has not come
-        self._greeted = False  # by settings, which come first
+        self._preface, self._greeted = Preface(), False  # by settings, which come first
         self._last = 0  # stream
-        self._oddities = OwnBucket(*_ODDITIES)
+        self._resets, self._changes = OwnBucket(*_ODDITIES), OwnBucket(*_ODDITIES)
         self._patience = Patience(limits, time.monotonic())
         self._closing = False  # takes no new streams
 
@@ -54,9 +52,10 @@ class Connection(Endpoint[Stream]):
 
     def leave(self) -> None:
         """Sends the client elsewhere. What it sends until it has read that is answered still."""
-        self._patience.leave(time.monotonic())
-        self.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
-        self.write(frames.frame(Kind.PING, 0, 0, _LEAVING))
+        if not self._patience.leaving and not self._closing:
+            self._patience.leave(time.monotonic())
+            self.write(frames.goaway(frames.LAST_STREAM, ErrorCode.NO_ERROR))
+            self.write(frames.frame(Kind.PING, 0, 0, _LEAVING))
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -70,8 +69,8 @@ class Connection(Endpoint[Stream]):
         if self._transport.is_closing():
             if due is Due.STUCK or now - self._patience.heard > self._limits.body_seconds:
                 self.abort()
-        elif due is Due.STUCK:
-            self._refused("answer_not_taken")
+        elif due in (Due.STUCK, Due.GONE):
+            self._refused("answer_not_taken" if due is Due.STUCK else "gone")
             self.abort()
         elif due is Due.SILENT:
             self._refused("silent")
@@ -80,8 +79,6 @@ class Connection(Endpoint[Stream]):
             self._close()
         elif due is Due.PING:
             self.write(frames.frame(Kind.PING, 0, 0, bytes(8)))
-        elif due is Due.GONE:
-            self.abort()
         for stream in tuple(self._streams.values()):
             stream.sweep(now, self._limits.body_seconds)
 
@@ -118,14 +115,14 @@ class Connection(Endpoint[Stream]):
         if self._transport is None or self._transport.is_closing():
             return
         self._patience.heard = time.monotonic()
-        if self._preface:
-            size = min(len(data), len(self._preface))
-            if data[:size] != self._preface[:size]:
-                self._on_stranger(data)
+        if not self._preface:
+            try:
+                data = self._preface.without(data)
+            except StrangerError as stranger:
+                self._on_stranger(stranger)
                 return
-            data, self._preface = data[size:], self._preface[size:]
-            if not self._preface:
-                self._say_settings()
+            if self._preface:  # not earlier: an answer to HTTP/1.1 would begin with them
+                self.write(greeting.settings(self._limits))
         super().data_received(data)
         self._close_if_done()
 
@@ -142,23 +139,13 @@ class Connection(Endpoint[Stream]):
         super().resume_writing()
         self._close_if_done()
 
-    def _say_settings(self) -> None:
-        """Not before the client has said that it speaks HTTP/2: an answer to others would begin with them."""
-        ours = {
-            Setting.HEADER_TABLE_SIZE: 0,
-            Setting.MAX_CONCURRENT_STREAMS: self._limits.streams,
-            Setting.INITIAL_WINDOW_SIZE: self._limits.window,
-            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
-        }
-        self.write(frames.settings(ours) + frames.window_update(0, frames.LARGEST_WINDOW - frames.DEFAULT_WINDOW))
-
-    def _on_stranger(self, data: bytes) -> None:
+    def _on_stranger(self, stranger: StrangerError) -> None:
         self._refused("not_grpc")
-        if _HTTP1.match(data):
+        if stranger.http1:
             self.write(self._http1)
             self._hang_up()
         else:
-            self._end(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
+            self._end(ErrorCode.PROTOCOL_ERROR, str(stranger))
 
     # Frames.
 
@@ -187,10 +174,11 @@ class Connection(Endpoint[Stream]):
         if len(self._streams) >= self._limits.streams:
             self.write(frames.reset(number, ErrorCode.REFUSED_STREAM))
             return
-        stream = self._streams[number] = Stream(self, number, self._limits.window)
+        stream = Stream(self, number, self._limits.window)
         stream.ended = bool(flags & frames.END_STREAM)
         if (receiver := self._accept(stream, headers)) is not None:
             stream.receiver = receiver
+            self._streams[number] = stream
             if stream.ended:
                 stream.end()
 
@@ -209,8 +197,7 @@ class Connection(Endpoint[Stream]):
         self._check_known(number)
         if (stream := self._streams.get(number)) is not None:
             stream.lose()
-        if self._oddities.take() > 0 and not self._patience.leaving and not self._closing:
-            self._refused("too_many_resets")
+        if self._resets.take() > 0:
             self.leave()  # in peace: some who cancel much mean it
 
     def _check_known(self, number: int) -> None:
@@ -221,7 +208,7 @@ class Connection(Endpoint[Stream]):
         if flags & frames.ACK:
             self._headers.acknowledged = True
             return
-        if self._oddities.take() > 0:
+        if self._changes.take() > 0:
             raise ProtocolError("too many settings", ErrorCode.ENHANCE_YOUR_CALM)
         super()._on_settings(flags, payload)
 
@@ -232,9 +219,6 @@ class Connection(Endpoint[Stream]):
                 self._close()
         elif not self._patience.bears_ping():
             raise ProtocolError("too_many_pings", ErrorCode.ENHANCE_YOUR_CALM)
-
-    def _on_goaway(self, last: int) -> None:
-        """The client opens no more streams: it will close."""
 
     # Ends.
 

@@ -20,8 +20,8 @@ SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.Mode
 
 
 class GrpcServer:
-    """Listens on `listener` once started. Health says SERVING from then until `drain`. `refused` is told why a
-    connection was ended before it could ask.
+    """Listens on `listener` once started. Health says SERVING from then until `drain`. `refused` is told why
+    connections are ended for what their clients did.
     """
 
     def __init__(

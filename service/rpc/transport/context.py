@@ -106,7 +106,7 @@ class Context:
     # Ends.
 
     @property
-    def failed(self) -> bool:
+    def _failed(self) -> bool:
         return self._code is not None and self._code is not grpc.StatusCode.OK
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
@@ -114,7 +114,7 @@ class Context:
         if self._stream.open:
             self._code, self._details = code, details
             self._stream.drop()  # of a stream whose client does not read: it would wait behind that
-            self._answer(b"")
+            self._answer()
             self.on_lost()
 
     def on_lost(self) -> None:
@@ -130,12 +130,12 @@ class Context:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = self._loop.create_task(work, context=self._variables)
 
-    def _answer(self, body: bytes) -> None:
-        """The last of it, with the status that was set."""
+    def _answer(self, body: bytes = b"") -> None:
+        """The last of it, with the status that was set; with an error nothing else."""
         if self._timer is not None:
             self._timer.cancel()
         end = status.trailers(self._code or grpc.StatusCode.OK, self._details, self._trailing)
-        if body:
+        if body and not self._failed:
             self._stream.send(self._first(), body, end)
         else:
             self._stream.send(trailers=self._first() + end)

@@ -47,7 +47,7 @@ class GrpcLimits:
 
 
 class Server(Methods):
-    """Generated code adds its methods. `refused` is told why a connection was ended before it could ask."""
+    """Generated code adds its methods. `refused` is told why connections are ended for what their clients did."""
 
     def __init__(
         self, steps: Steps, limits: GrpcLimits, refused: Callable[[str], None], tls: SSLContext | None = None
@@ -90,10 +90,10 @@ class Server(Methods):
         if self._listening is None or self._sweeping is None:
             return
         self._listening.close()
-        for connection in tuple(self._connections):
-            connection.leave()
         until = time.monotonic() + grace
         while self._connections and time.monotonic() < until:
+            for connection in tuple(self._connections):  # some had just been accepted
+                connection.leave()
             calls = tuple(self._calls())
             if not any(isinstance(call, UnaryCall) for call in calls):
                 for call in calls:

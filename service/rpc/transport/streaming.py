@@ -69,7 +69,7 @@ class StreamCall(Context):
                 await self.write(reply)
         except Exception as error:
             self._fail(error)
-        self._answer(b"")
+        self._answer()
 
     async def _only(self) -> Any:
         async for message in self:

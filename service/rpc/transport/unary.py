@@ -47,11 +47,12 @@ class UnaryCall(Context):
             data = await incoming.plain(message, self.head.coding, self._rules.message_bytes)
             received = len(data)
             reply = self.method.serialize(await self.method.behaviour(self._parsed(data), self))
+            self._answer(messages.message(reply))
         except asyncio.CancelledError:
             self._code = self._code or grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
             self._fail(error)
-        finally:
+            self._answer()
+        finally:  # nobody waits for the account
             steps.ended(self, received, len(reply))
-        self._answer(b"" if self.failed else messages.message(reply))

@@ -68,10 +68,7 @@ BREAKS: dict[str, tuple[bytes, ErrorCode]] = {
     "a stream's window that overflows": (OPEN + frames.window_update(1, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
     "a window cut short": (frames.frame(Kind.WINDOW_UPDATE, 0, 0, b"\0"), ErrorCode.FRAME_SIZE_ERROR),
     "settings cut short": (frames.frame(Kind.SETTINGS, 0, 0, bytes(5)), ErrorCode.FRAME_SIZE_ERROR),
-    "first windows too large": (
-        frames.settings({Setting.INITIAL_WINDOW_SIZE: 2**31}),
-        ErrorCode.FLOW_CONTROL_ERROR,
-    ),
+    "first windows too large": (frames.settings({Setting.INITIAL_WINDOW_SIZE: 2**31}), ErrorCode.FLOW_CONTROL_ERROR),
     "frames too small": (frames.settings({Setting.MAX_FRAME_SIZE: 1}), ErrorCode.PROTOCOL_ERROR),
     "a ping of a wrong size": (frames.frame(Kind.PING, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
     "pings for nothing": (frames.frame(Kind.PING, 0, 0, bytes(8)) * 10, ErrorCode.ENHANCE_YOUR_CALM),
@@ -155,7 +152,6 @@ async def test_rapid_resets_end_in_peace(running: Running) -> None:
         late = await client.call("/test/echo", b"late")
         headers = [frame for frame in await client.end() if frame[0] == Kind.HEADERS]
         assert {frame[2]: said(frame).get("grpc-status") for frame in headers} == {kept: "0", late: "0"}
-    assert running.methods.refused == ["too_many_resets"]
 
 
 async def test_who_pings_and_does_not_read_is_not_read_either(running: Running) -> None:
