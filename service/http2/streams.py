@@ -71,7 +71,8 @@ class Stream(Outgoing):
         self.unsent = memoryview(b"")
 
     async def flush(self) -> None:
-        """Until everything is on its way."""
+        """Until everything is on its way. Others have their turn, whoever has how much room."""
+        await asyncio.sleep(0)
         while self.open and self.unsent:
             self.flushed = asyncio.get_running_loop().create_future()
             await self.flushed

@@ -43,6 +43,7 @@ class StreamCall(Context):
 
     async def __anext__(self) -> Any:
         """Raises Refused."""
+        await asyncio.sleep(0)  # others have their turn, however many messages are here
         while (message := self._incoming.next()) is None:
             if self._ended:
                 if self._incoming:

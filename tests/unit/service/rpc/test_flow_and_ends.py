@@ -68,6 +68,16 @@ async def test_who_takes_nothing_from_the_connection_is_ended(running: Running) 
     assert running.methods.refused == ["answer_not_taken"]
 
 
+async def test_streams_with_all_the_room_there_is_leave_others_their_turn(running: Running) -> None:
+    async with wire(running.port, (Setting.INITIAL_WINDOW_SIZE, 2**31 - 1)) as client:
+        client.say(frames.window_update(0, 2**31 - 2**16))
+        client.stop_reading()
+        for _ in range(3):
+            await client.call("/test/flood", b"")
+        for _ in range(10):
+            assert await running.still_serves()
+
+
 async def test_a_request_without_end_is_given_up(running: Running) -> None:
     async with wire(running.port) as client:
         number = await client.call("/test/echo", None, end=False)
