@@ -87,4 +87,5 @@ def test_what_is_too_large_is_not_read_but_what_follows_is(acknowledged: bool) -
 @pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 300, 20_000])
 def test_blocks_are_read_by_others_and_by_us(length: int) -> None:
     said = (("x", "y" * length), ("größe", "√"))
-    assert list(hpack.Decoder().decode(block(said))) == list(said) and read(block(said), 2**16) == said
+    theirs = tuple((str(name), str(value)) for name, value in hpack.Decoder().decode(block(said)))
+    assert theirs == said == read(block(said), 2**16)
