@@ -48,7 +48,7 @@ class Connection(Endpoint[Stream]):
     @property
     def receivers(self) -> Iterator[Receiver]:
         """Of the streams under way."""
-        return iter([stream.receiver for stream in self._streams.values()])
+        return iter([stream.receiver for stream in self._streams.values() if stream.receiver is not None])
 
     def leave(self) -> None:
         """Sends the client elsewhere. What it sends until it has read that is answered still."""

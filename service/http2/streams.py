@@ -42,14 +42,13 @@ class Stream(Outgoing):
 
     __slots__ = ("_answered", "_owner", "_seen", "_since", "ended", "flushed", "open", "receiver", "room")
 
-    receiver: Receiver
-
     def __init__(self, owner: Owner, number: int, room: int) -> None:
         super().__init__(number)
         self._owner = owner
         self._answered = False
         self._since, self._seen = time.monotonic(), 0
         self.open, self.ended, self.room = True, False, room
+        self.receiver: Receiver | None = None  # while it is open: the two know each other
         self.flushed: asyncio.Future[None] | None = None
 
     def send(self, head: bytes = b"", body: bytes = b"", trailers: bytes = b"") -> None:
@@ -79,8 +78,7 @@ class Stream(Outgoing):
 
     def sent(self) -> None:
         if self._answered:
-            self.open = False
-            self._owner.forget(self)
+            self._close()
         if self.flushed is not None and not self.flushed.done():
             self.flushed.set_result(None)
 
@@ -101,20 +99,27 @@ class Stream(Outgoing):
         if flags & frames.PADDED:
             payload = frames.unpadded(frames.PADDED, payload)
             self.refill(size - len(payload))
-        self.receiver.on_data(payload)
+        if self.receiver is not None:
+            self.receiver.on_data(payload)
         if flags & frames.END_STREAM and self.open:
             self.end()
 
     def end(self) -> None:
         """The request is whole."""
         self.ended, self._since = True, time.monotonic()
-        self.receiver.on_end()
+        if self.receiver is not None:
+            self.receiver.on_end()
 
     def lose(self) -> None:
         """Nothing more comes from here, nothing more is sent."""
-        self.open = False
+        receiver = self.receiver
+        self._close()
+        if receiver is not None:
+            receiver.on_lost()
+
+    def _close(self) -> None:
+        self.open, self.receiver = False, None
         self._owner.forget(self)
-        self.receiver.on_lost()
 
     def sweep(self, now: float, seconds: float) -> None:
         """Ends what has waited for its client for so long: for the rest of a request, for room to answer."""
@@ -124,5 +129,5 @@ class Stream(Outgoing):
             elif now - self._since > seconds:
                 self._owner.write(frames.reset(self.number, ErrorCode.CANCEL))
                 self.lose()
-        elif not self.ended and now - self._since > seconds:
+        elif not self.ended and self.receiver is not None and now - self._since > seconds:
             self.receiver.on_late()

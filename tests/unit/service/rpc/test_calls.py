@@ -1,6 +1,7 @@
 """Calls as gRPC's own client makes them: messages, metadata, statuses, deadlines, streams."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from service.http2.streams import Stream
+from service.rpc.transport.unary import UnaryCall
 from tests.transport import Running, serving
 
 
@@ -121,6 +124,20 @@ async def test_a_connection_that_is_lost_ends_its_handlers(running: Running) -> 
     await ends(running, ("/test/sleep", 5))
     assert running.methods.cancelled == ["sleep"] * 5
     await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_calls_that_are_over_leave_nothing_to_collect(channel: Any) -> None:
+    """Cycles of references cost a seventh of the throughput."""
+    asked = channel.unary_unary("/test/echo")
+    await asked(b"")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await asked(b"", timeout=10)
+        assert sum(isinstance(one, UnaryCall | Stream) for one in gc.get_objects()) <= 2
+    finally:
+        gc.enable()
 
 
 async def test_streams_each_way(channel: Any) -> None:
