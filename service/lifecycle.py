@@ -5,6 +5,7 @@ bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
+    gc.freeze()  # what is there before any model stays to the end: collections need not go through it
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
     if at_once:

@@ -6,10 +6,12 @@ and a declared shape is not enforced.
 """
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +31,16 @@ class SavedModelRunner:
 
     def __init__(self, folder: Path) -> None:
         """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not here."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
-            import tensorflow as tf
+            tf = _tensorflow()
             from tensorflow.core.protobuf import config_pb2
-
-            session = tf.compat.v1.Session
         except (ImportError, AttributeError) as error:  # the images have its message modules, and nothing else of it
             raise ValueError(
                 f"{folder} needs TensorFlow, which is not installed here ({error}): serve it by TensorFlow Serving "
                 "(--backend tfserving), give it a model.tflite, or pip install tensorflow"
             ) from error
-
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
-
         threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
-        self._session = session(graph=tf.Graph(), config=threads)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
         try:
             with self._session.graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))
@@ -89,6 +85,19 @@ class SavedModelRunner:
     async def close(self) -> None:
         await asyncio.to_thread(self._pool.shutdown)
         await asyncio.to_thread(self._session.close)
+
+
+@cache
+def _tensorflow() -> Any:
+    """Raises ImportError or AttributeError where there is none, or not the whole of it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    _ = tf.compat.v1.Session
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
+    # Else every full collection goes through its 350,000 objects, for 200 ms in which nobody is answered.
+    gc.freeze()
+    return tf
 
 
 def _array(value: Any) -> Array:
