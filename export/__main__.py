@@ -35,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="all|NAME[,NAME...]",
         help="what to export; --list shows what there is. Where one of several fails, the others go on",
     )
-    add("--list", action="store_true", help="list the architectures and end")
+    add(
+        "--list",
+        action="store_true",
+        help="list the architectures, with the ImageNet top-1 of their published weights, and end",
+    )
     add(
         "--data",
         default="digits",

@@ -43,13 +43,17 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
 
 
 def architectures() -> None:
-    """Prints the registry as a table, as much of each source as a terminal has room for behind it."""
-    head = ("name", "family", "year", "input", "parameters", "top-1", "weights", "source")
+    """Prints the registry as a table, as much of each source as a terminal has room for behind it.
+
+    `weights` says who publishes some, and what percentage of ImageNet's validation images they get right.
+    """
+    head = ("name", "family", "year", "input", "parameters", "weights", "source")
     rows = [
         (
-            row.name, row.family, str(row.year), f"{row.input_size}x{row.input_size}x{row.channels}",
+            row.name, row.family, str(row.year),
+            f"{row.input_size}x{row.input_size}" + (f"x{row.channels}" if row.channels != 3 else ""),
             f"{row.parameters:,}".rjust(_COUNT),
-            f"{row.top1:.1%}" if row.top1 else "-", row.weights_by or "-", row.source,
+            f"{row.weights_by} {100 * row.top1:.1f}" if row.top1 else "-", row.source,
         )
         for row in ARCHITECTURES.values()
     ]  # fmt: skip

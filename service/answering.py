@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from service.batching import Ticket
+from service.admission import Ticket
 from service.catalog import Catalog
 from service.coalescing import Coalescing, identity
 from service.errors import Unloaded

@@ -15,35 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+from service.admission import Bounds, Ticket, check_in_time, full
 from service.backends.base import Runner
 from service.costs import Cost
 from service.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
-from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.errors import DeadlineExceeded, NotReady
 from service.forecast import Margin, until_done
 from service.messages import DEFAULT_SIGNATURE, Tensors
 from service.policy import Policy
 from service.queueing import Answer, Arrivals, Entry, Queue
 from service.sharing import Places
-
-_RENDERING = 0.04  # of what is allowed goes to what no batcher sees: writing the answer, and the way to the client
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of what waits for one version; past them `submit` raises Overloaded at once."""
-
-    rows: int
-    bytes: int
-
-
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """A request that was let in: it counts as one row until its body has been read and it reaches the queue."""
-
-    since: float
-    promised: float
-    """Seconds, from `since`, in which it was expected to be answered."""
-    coming: int = 1
 
 
 @dataclass(eq=False, slots=True)
@@ -96,14 +77,7 @@ class Batcher:
         self._arrivals.came(1, now)
         if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
             seconds = self._expected(1, deadline, ahead)
-            surely = seconds + self._margin.seconds(now)
-            late = surely - (deadline - now) * (1 - _RENDERING)
-            if late > 0:
-                raise Overloaded(
-                    f"an answer would take up to {1000 * surely:.0f} ms and the deadline is in "
-                    f"{1000 * (deadline - now):.0f} ms; ask again later, or with a longer deadline",
-                    retry_after_ms=round(1000 * late, 1),
-                )
+            check_in_time(seconds + self._margin.seconds(now), deadline - now)
         ticket = Ticket(now, seconds)
         self._coming_rows += ticket.coming
         try:
@@ -175,11 +149,8 @@ class Batcher:
             return
         over = self.queued_rows + entry.rows > self._bounds.rows
         if over or self._queued_bytes + entry.size > self._bounds.bytes:
-            what = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
-            soon = self._expected(entry.rows, None, 0.0)
-            raise Overloaded(
-                f"{what} wait for this model already; ask again later", retry_after_ms=round(1000 * soon, 1)
-            )
+            waits = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
+            raise full(waits, self._expected(entry.rows, None, 0.0))
 
     def _expected(self, rows: int, deadline: float | None, ahead: float) -> float:
         """Seconds until `rows` that come now are through, after `ahead` seconds of decoding."""

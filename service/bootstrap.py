@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from service import guards
 from service.access import Access
+from service.admission import Bounds
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
-from service.batching import Batcher, Bounds
+from service.batching import Batcher
 from service.catalog import Catalog
 from service.coalescing import Coalescing
 from service.costs import cost

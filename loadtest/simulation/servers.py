@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtest.simulation import clock
-from service.batching import Batcher, Bounds
+from service.admission import Bounds
+from service.batching import Batcher
 from service.costs import Profiled
 from service.errors import ServiceError
 from service.messages import Array, Tensors

@@ -122,6 +122,7 @@ def test_a_broken_image_is_one_line(photos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path) -> None:
     ended = run_export("--model", "lenet5", "--epochs", 1, "--repository", tmp_path)
     assert ended.returncode == 0
@@ -132,6 +133,7 @@ def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path
     assert str(tmp_path / "lenet5" / "1") in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_saved_model_unlike_the_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = freeze.write_saved_model
 
@@ -145,6 +147,7 @@ def test_a_saved_model_unlike_the_network_is_refused(tmp_path: Path, monkeypatch
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_tflite_unlike_the_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert = litert.convert
 
@@ -161,6 +164,7 @@ def test_a_tflite_unlike_the_network_is_refused(tmp_path: Path, monkeypatch: pyt
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_labels_unlike_the_graphs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = freeze.write_saved_model
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -14,6 +15,8 @@ from export.progress import Stage
 from service import images
 from service.manifest import Manifest
 from tests.images import photo
+
+pytestmark = pytest.mark.slow
 
 MODEL = "mobilenet_v3_small"
 WANTED = 240

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service import keys
 from tests import confined
 from tests.exporting import ROOT
 from tests.guarded import Guarded
-from tests.serving import running
+from tests.limited import BODY_SECONDS, HEADER_SECONDS, MAX_BODY
+from tests.serving import Service, running
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,23 @@ def guarded(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
         service.wait_ready()
         yield Guarded(service, file, digit, *(secret for secret, _ in made))
         assert service.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def limited(lenet5_repository: Path) -> Iterator[Service]:
+    limits = ("--max-headers", 20, "--max-header-bytes", 4096, "--max-connections", 40, "--max-body-bytes", MAX_BODY)
+    seconds = ("--header-seconds", HEADER_SECONDS, "--body-seconds", BODY_SECONDS)
+    with running("--repository", lenet5_repository, *limits, *seconds) as service:
+        service.wait_ready()
+        yield service
+        assert "Traceback" not in service.log(), service.log()[-5000:]
+        assert service.stop() == 0
+
+
+@pytest.fixture
+def nobody_else_is_harmed(limited: Service, digit: bytes) -> Iterator[None]:
+    yield
+    assert httpx.post(f"{limited.url}/predict/lenet5", content=digit, timeout=30).status_code == 200
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from loadtest.bench.open_loop import OpenLoop
 from tests.images import encode, photo
@@ -38,6 +39,7 @@ def test_what_cannot_be_in_time_is_refused_or_dropped_and_never_computed(demo_re
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_slo_is_everybodys_deadline(demo_repository: Path) -> None:
     """An open loop past capacity: some are answered and the rest refused, and afterwards everything is answered."""
     with running("--repository", demo_repository, "--latency-slo-ms", 1000) as service:

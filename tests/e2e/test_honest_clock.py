@@ -13,6 +13,8 @@ from loadtest.jobs import Closed, Job, MLPerf, Outcome
 from loadtest.loads import why_invalid
 from tests.latency_server import Spec, serving
 
+pytestmark = pytest.mark.slow
+
 RATE, SECONDS = 60.0, 6.0
 WITHIN = 0.03
 LATE, ATTEMPTS = 0.01, 3
@@ -57,7 +59,7 @@ def check(outcome: Outcome, truth: Sequence[float]) -> None:
         assert reported == pytest.approx(true, rel=WITHIN), f"p{percent}"
 
 
-@pytest.mark.parametrize("stalls", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stalls", [True, False])
 def test_locusts_users_count_from_the_intended_start(generator: GeneratorProcess, stalls: bool) -> None:
     load, warm_up = Arrivals(RATE, SECONDS, seed=3), 0.5
     warming = int(RATE * warm_up)
@@ -68,7 +70,7 @@ def test_locusts_users_count_from_the_intended_start(generator: GeneratorProcess
     check(outcome, truth)
 
 
-@pytest.mark.parametrize("stalls", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stalls", [True, False])
 def test_loadgens_server_scenario_does_too(generator: GeneratorProcess, tmp_path: Path, stalls: bool) -> None:
     spec = Spec(stall_at=120 if stalls else -1)
     outcome = run(generator, spec, MLPerf("Server", SECONDS, RATE, slo=0.6, folder=str(tmp_path)))

@@ -159,7 +159,11 @@ def _killed(process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "reason"), [(_interrupted, 130, "Ctrl-C"), (_killed, 1, "the service was ended by signal 9")]
+    ("end", "code", "reason"),
+    [
+        (_interrupted, 130, "Ctrl-C"),
+        pytest.param(_killed, 1, "the service was ended by signal 9", marks=pytest.mark.slow),
+    ],
 )
 def test_what_was_measured_before_the_end_is_reported(
     lenet5_repository: Path,

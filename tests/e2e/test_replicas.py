@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 import httpx
 import numpy as np
+import pytest
 
 from service.wire import codec
 from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
@@ -129,6 +130,7 @@ async def test_kill_9_costs_no_request_and_the_replica_returns(lenet5_repository
         assert gateway.stop() == 0
 
 
+@pytest.mark.slow
 async def test_a_stopped_process_is_ejected_and_costs_no_request(lenet5_repository: Path, tmp_path: Path) -> None:
     with replicas(lenet5_repository, 2) as services, gateway_of(services, tmp_path / "absent") as gateway:
         gateway.wait_ready()
@@ -152,6 +154,7 @@ async def test_a_stopped_process_is_ejected_and_costs_no_request(lenet5_reposito
             hung.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 async def test_a_rolling_update_costs_no_request(lenet5_repository: Path, tmp_path: Path) -> None:
     """Replicas that keep one version, as TensorFlow Serving does, each get version 2 at another time."""
     repositories = [tmp_path / str(number) for number in range(2)]

@@ -15,6 +15,8 @@ from loadtest.results import Run
 from tests import measured
 from tests.browser import Browser, browser
 
+pytestmark = pytest.mark.slow
+
 _WIDTHS = (390, 1280)
 _COMMITTED = sorted(Path(__file__).parents[2].glob("docs/reports/*/report.html"))
 _CHARTS = {"capacity", "load", "distribution", "size", "stages-light", "stages-busy", "batches", "memory", "cpu"}

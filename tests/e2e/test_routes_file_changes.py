@@ -81,6 +81,7 @@ def wait_for_more(answers: list[tuple[int, str]], more: int = 10) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_file_written_slowly_is_never_half_applied(two_versions: Path, digit: bytes, tmp_path: Path) -> None:
     """Every prefix ending at a line is valid YAML, and would lose routes."""
     path = tmp_path / "routes.yaml"

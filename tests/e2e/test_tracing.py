@@ -125,6 +125,7 @@ def test_exemplars_lead_from_metrics_to_traces(traced: tuple[Service, Collector]
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4") and "trace_id" not in plain.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("collector", ["gone", "hanging"])
 def test_a_bad_collector_holds_up_nothing(lenet5_repository: Path, collector: str) -> None:
     with ExitStack() as stack:

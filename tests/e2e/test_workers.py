@@ -130,6 +130,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(service: Service) -> No
     assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_the_others_answer_while_a_worker_is_away(service: Service) -> None:
     """Only what the dead one had accepted is lost: its successor takes connections when it can answer them."""
 
@@ -233,6 +234,7 @@ def test_workers_that_cannot_start_end_it_with_a_reason(tmp_path: Path) -> None:
         assert "http/protobuf" in service.log() and "Traceback" not in service.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("which", ["http", "grpc"])
 def test_strangers_do_not_get_the_workers_ports(service: Service, which: str, workers: str, tmp_path: Path) -> None:

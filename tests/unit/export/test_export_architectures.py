@@ -10,9 +10,10 @@ from export.pixels import to_tensor
 
 ROWS = list(ARCHITECTURES.values())
 CHEAP = ["lenet5", "vgg16", "mobilenet_v3_small", "nasnet_mobile", "inception_v3", "densenet121"]
+CHEAP_AND_THE_REST = [row if row.name in CHEAP else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", CHEAP_AND_THE_REST, ids=lambda row: row.name)
 def test_builds_with_the_published_number_of_parameters(row: Architecture) -> None:
     with keras.StatelessScope(initialize_variables=False):  # shapes, and no memory behind them
         model = row.build(row.shape(row.input_size), row.classes)
@@ -21,11 +22,7 @@ def test_builds_with_the_published_number_of_parameters(row: Architecture) -> No
         assert model.output_shape == (None, row.classes)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [row if row.name in CHEAP else pytest.param(row, marks=pytest.mark.slow) for row in ROWS],
-    ids=lambda row: row.name,
-)
+@pytest.mark.parametrize("row", CHEAP_AND_THE_REST, ids=lambda row: row.name)
 def test_builds_at_its_smallest_size_and_keras_at_no_smaller(row: Architecture) -> None:
     with keras.StatelessScope(initialize_variables=False):
         assert row.build(row.shape(row.smallest_size), 3).output_shape == (None, 3)

@@ -29,7 +29,7 @@ def test_list_shows_every_row_in_the_width_there_is(columns: int, source: bool) 
     assert max(map(len, lines)) <= columns
     assert head.split() == ["name", "family", "year", "input", "parameters", "weights", *["source"] * source]
     (vgg16,) = (line for line in lines if line.startswith("vgg16 "))
-    assert vgg16.split()[1:6] == ["VGG", "2014", "224x224x3", "138,357,544", "Keras"]
+    assert vgg16.split()[1:7] == ["VGG", "2014", "224x224", "138,357,544", "Keras", "71.3"]
     assert ("arXiv:1409.1556, Simonyan" in vgg16) == source
 
 

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from service.admission import Bounds
 from service.backends.base import Runner
 from service.backends.fake import double
-from service.batching import Batcher, Bounds
+from service.batching import Batcher
 from service.costs import Cost, Learned
 from service.messages import Tensors
 from service.policy import Policy, SizeAndDelay

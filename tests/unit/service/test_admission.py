@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from service.admission import Bounds
 from service.backends.fake import FakeRunner, double
-from service.batching import Batcher, Bounds
+from service.batching import Batcher
 from service.costs import Learned, Profiled
 from service.errors import Overloaded
 from service.messages import Tensors

@@ -29,6 +29,7 @@ def test_a_later_tensorflow_is_whole_and_shares_the_messages() -> None:
     assert shared == "True 2"
 
 
+@pytest.mark.slow
 def test_stubs_after_tensorflow_leave_it_alone() -> None:
     kept = python("import tensorflow as tf; from service.wire import stubs; import tensorflow; print(tensorflow is tf)")
     assert kept == "True"
