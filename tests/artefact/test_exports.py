@@ -98,6 +98,7 @@ def test_the_same_seed_gives_nearly_the_same_network(tmp_path: Path) -> None:
     assert one.score.accuracy == pytest.approx(two.score.accuracy, abs=0.03)
 
 
+@pytest.mark.slow
 def test_imagenet_without_a_network_is_one_line(tmp_path: Path) -> None:
     nowhere = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
     ended = run_export(
@@ -112,6 +113,7 @@ def test_imagenet_without_a_network_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_one_line(photos: Path, tmp_path: Path) -> None:
     (photos / "sky" / "5.jpg").write_text("not an image")
     ended = run_export("--model", "lenet5", "--data", photos, "--repository", tmp_path / "models")

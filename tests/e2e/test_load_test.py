@@ -58,6 +58,7 @@ def its_service(process: "subprocess.Popen[str]") -> psutil.Process:
     raise AssertionError("no service was started")
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_end_to_end(lenet5_repository: Path, tmp_path: Path) -> None:
     run = measured(
         *(

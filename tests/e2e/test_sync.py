@@ -203,6 +203,7 @@ def test_killed_on_its_way_to_a_node_it_leaves_whole_versions(large: Path, remot
     assert not list(node.glob("lenet5/.staging-*"))
 
 
+@pytest.mark.slow
 def test_killed_on_its_way_to_a_bucket_it_leaves_whole_versions(large: Path, remote: Bucket, tmp_path: Path) -> None:
     node, killed = tmp_path / "node", 0
     for was_killed in kill_later_and_later(large, remote.url, f"{remote.url}-elsewhere", remote.env):
