@@ -95,7 +95,7 @@ def _tensorflow() -> Any:
 
     _ = tf.compat.v1.Session
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
-    # Else every full collection goes through its 350,000 objects, for 200 ms in which nobody is answered.
+    # Else every full collection goes through its objects, hundreds of thousands, while nobody is answered.
     gc.freeze()
     return tf
 
