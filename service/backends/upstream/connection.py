@@ -1,8 +1,7 @@
 """One HTTP/2 connection that carries unary gRPC calls.
 
-grpc.aio's client costs a call a thread's wake-up, and more Python than this gateway may cost in all (docs/gateway.md). It
-also knows what grpc.aio hides: that a connection is lost at the moment it is lost, and
-whether a failed call can have reached the peer at all.
+grpc.aio's client wakes a thread for every call. It also hides what this one tells: that a connection is lost, at the
+moment it is, and whether a failed call can have reached the peer at all. What the gateway adds: docs/gateway.md.
 """
 
 import asyncio
