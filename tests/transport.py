@@ -32,6 +32,7 @@ class Methods:
     """/test/NAME for each method here. Messages are bytes."""
 
     cancelled: list[str] = field(default_factory=list)
+    sleeping: int = 0
     ended: list[tuple[str, str, int, int]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -59,6 +60,7 @@ class Methods:
         return b"x" * int(request)
 
     async def do_sleep(self, request: bytes, context: Context) -> bytes:
+        self.sleeping += 1
         try:
             await asyncio.sleep(float(request))
         except asyncio.CancelledError:

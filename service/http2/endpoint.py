@@ -1,6 +1,7 @@
 """What both ends of an HTTP/2 connection do alike: whole frames in, windows and settings obeyed, pings answered."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar, cast
 
 from service.http2 import frames
@@ -13,7 +14,7 @@ _ALONE = 1  # streams under way with which a write goes at once: most are of one
 StreamT = TypeVar("StreamT", bound=Outgoing)
 
 
-class Endpoint(asyncio.Protocol, Generic[StreamT]):
+class Endpoint(asyncio.Protocol, ABC, Generic[StreamT]):
     """Whoever inherits says what DATA, HEADERS and RST_STREAM mean, and what to do with a peer that errs."""
 
     def __init__(self, reader: Reader) -> None:
@@ -120,17 +121,17 @@ class Endpoint(asyncio.Protocol, Generic[StreamT]):
     def _on_setting(self, name: int, value: int, parts: Parts) -> None:
         self._sender.obey(name, value, self._streams.values(), parts)
 
-    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_data(self, flags: int, number: int, payload: bytes) -> None: ...
 
-    def _on_headers(self, flags: int, number: int, block: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_headers(self, flags: int, number: int, block: bytes) -> None: ...
 
-    def _on_reset(self, number: int, code: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_reset(self, number: int, code: int) -> None: ...
 
     def _on_goaway(self, last: int) -> None:
         """The peer opens no more streams, and looks at ours up to `last`."""
 
-    def _on_broken(self, error: ProtocolError) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_broken(self, error: ProtocolError) -> None: ...

@@ -107,9 +107,15 @@ async def ends(running: Running, *wanted: tuple[str, int]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def begun(running: Running, calls: int) -> None:
+    async with asyncio.timeout(10):
+        while running.methods.sleeping < calls:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_call_that_is_cancelled_ends_its_handler(running: Running, channel: Any) -> None:
     call = channel.unary_unary("/test/sleep")(b"30")
-    await asyncio.sleep(0.2)
+    await begun(running, 1)
     call.cancel()
     await ends(running, ("/test/sleep", 1))
     assert running.methods.cancelled == ["sleep"]
@@ -120,7 +126,7 @@ async def test_a_connection_that_is_lost_ends_its_handlers(running: Running) -> 
     async with grpc.aio.insecure_channel(running.address) as channel:
         asked: Any = channel.unary_unary("/test/sleep")
         calls = [asked(b"30") for _ in range(5)]
-        await asyncio.sleep(0.2)
+        await begun(running, 5)
     await ends(running, ("/test/sleep", 5))
     assert running.methods.cancelled == ["sleep"] * 5
     await asyncio.gather(*calls, return_exceptions=True)
