@@ -81,7 +81,12 @@ def parse(text: bytes) -> KeyRing:
 
     try:
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise KeysError("nested too deep to be keys") from error
+    except yaml.MarkedYAMLError as error:  # in whole it quotes the file, which somebody may have put a key into
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise KeysError(f"not valid YAML: line {line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
         raise KeysError(f"not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, list):
         raise KeysError("a file of keys is a YAML list of entries with name and hash; write [] for none at all")
@@ -114,9 +119,9 @@ def make(name: str, models: Iterable[str] = (), rate: float | None = None, **mor
 def _entry(number: int, entry: Any) -> ApiKey:
     if not isinstance(entry, Mapping):
         raise KeysError(f"entry {number} is no mapping with name and hash")
-    where = f"entry {number} ({entry.get('name')!r:.70})"
+    where = f"entry {number} ({_shown(entry.get('name'))})"
     if unknown := [field for field in entry if field not in _FIELDS]:
-        raise KeysError(f"{where}: no such field as {unknown[0]!r:.70}; there are {', '.join(_FIELDS)}")
+        raise KeysError(f"{where}: no such field as {_shown(unknown[0])}; there are {', '.join(_FIELDS)}")
     name = entry.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise KeysError(f"{where}: name is up to 64 letters, digits, dots, dashes and underscores")
@@ -139,6 +144,11 @@ def _entry(number: int, entry: Any) -> ApiKey:
     )
 
 
+def _shown(value: Any) -> str:
+    """In an error. YAML's anchors can make more of a list than there is memory to print it."""
+    return f"{type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.70}"
+
+
 def _digest(where: str, text: Any) -> bytes:
     if isinstance(text, str) and text.startswith(PREFIX):
         raise KeysError(f"{where}: hash holds a key itself; replace it by a new one from `python -m service.keys`")
@@ -155,7 +165,7 @@ def _number(where: str, field: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise KeysError(f"{where}: {field} is a number above 0, got {value!r:.70}")
+        raise KeysError(f"{where}: {field} is a number above 0, got {_shown(value)}")
     return float(value)
 
 

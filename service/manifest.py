@@ -204,7 +204,7 @@ class Manifest:
             )
             manifest._check_labels()
             return manifest
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(
                 f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"

@@ -90,7 +90,7 @@ class ProfileStore:
             return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             _log.warning("%s cannot be used (%s: %s); measuring again", path, type(error).__name__, error)
             return None
 

@@ -44,8 +44,10 @@ def spell(place: Place) -> str:
 
 def read(text: str) -> Document:
     """Raises RoutesError for what is no YAML, and for a key given twice, which YAML itself would let pass."""
+    lines: dict[Place, int] = {}
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return Document(None if node is None else _value(node, (), lines, ()), lines)
     except RecursionError as error:
         raise RoutesError("nested too deep to be routes") from error
     except yaml.MarkedYAMLError as error:
@@ -53,10 +55,6 @@ def read(text: str) -> Document:
         raise RoutesError(f"line {line}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise RoutesError(str(error)) from error
-    lines: dict[Place, int] = {}
-    if node is None:
-        return Document(None, lines)
-    return Document(_value(node, (), lines, ()), lines)
 
 
 def _value(node: yaml.Node, place: Place, lines: dict[Place, int], around: tuple[yaml.Node, ...]) -> Any:

@@ -52,5 +52,5 @@ def load(data: bytes) -> Contents:
         if document["format"] != _FORMAT:
             raise ValueError(f"format {document['format']} is not {_FORMAT}")
         return {path: File(int(file["size"]), str(file["sha256"])) for path, file in document["files"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
