@@ -8,6 +8,7 @@ from typing import Any
 
 from service import current
 
+_OURS = "service"
 _FIELDS = "fields"
 
 
@@ -17,7 +18,11 @@ class LogFormat(StrEnum):
 
 
 def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
-    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one."""
+    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one.
+
+    `level` is for this project's own loggers. Libraries warn and no more: what some of them say of their work at lower
+    levels holds what clients send, API keys too.
+    """
     handler = logging.StreamHandler()
     if style is LogFormat.json:
         handler.setFormatter(JsonFormatter(worker))
@@ -25,8 +30,8 @@ def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
     else:
         who = "" if worker is None else f"worker {worker}: "
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.basicConfig(level=max(logging.WARNING, logging.getLevelName(level)), handlers=[handler], force=True)
+    logging.getLogger(_OURS).setLevel(level)
 
 
 def fields(**values: Any) -> dict[str, Any]:

@@ -141,7 +141,11 @@ class Settings(BaseSettings):
         ge=0,
         description="seconds to go on answering after SIGTERM, while load balancers notice that /readyz says no",
     )
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: str = Field(
+        "INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="DEBUG, INFO, WARNING or ERROR of the service's own; libraries warn and no more",
+    )
     log_format: LogFormat = Field(LogFormat.text, description="text for people, or json: one event a line")
     access_log: bool = Field(False, description="a line in the log for every request, without its body")
     otlp_endpoint: str = Field(
