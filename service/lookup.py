@@ -29,9 +29,6 @@ def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows)
     if model is None:
         if trouble:
             raise NotReady(trouble)
-        if ref.label is not None:
-            known = _names(models, shows)
-            raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; models here: {known}")
         raise unknown(models, ref, shows)
     if ref.label is not None:
         return _labelled(model, ref)

@@ -32,7 +32,7 @@ from tests.edges.tfserving_rest import ask, refused
         ("POST", "/v1/models/nobody:predict", 404, "Latest(nobody)"),
         ("POST", "/v1/models/lenet5/versions/9:predict", 404, "Specific(lenet5, 9)"),
         ("POST", "/v1/models/lenet5/labels/nope:predict", 400, "label 'nope'"),
-        ("POST", "/v1/models/nobody/labels/nope:predict", 400, "label 'nope'"),
+        ("POST", "/v1/models/nobody/labels/nope:predict", 404, "nobody"),
         ("PUT", "/v1/models/lenet5", 400, "Malformed request: PUT"),
         ("DELETE", "/v1/models/lenet5", 400, "Malformed request: DELETE"),
         ("PATCH", "/v1/models/lenet5:predict", 400, "Malformed request: PATCH"),
