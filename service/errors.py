@@ -20,10 +20,22 @@
 Each edge owns one table from `Code` to its protocol (`rest/errors.py`, `rpc/errors.py`).
 """
 
+import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
+
+_LONGEST = 2000  # characters of a message
+_MOST_LISTED, _LONGEST_LISTED = 20, 60  # names, and characters of each
+
+
+def listed(names: Collection[str]) -> str:
+    """Names that a client sent, sorted, as an error shows them: ['a', 'b']. Of many, or long ones, it shows a part."""
+    first = heapq.nsmallest(_MOST_LISTED, names)
+    shown = ", ".join(repr(name[:_LONGEST_LISTED]) for name in first)
+    more = f", and {len(names) - len(first):,} more" if len(names) > len(first) else ""
+    return f"[{shown}{more}]"
 
 
 class Code(StrEnum):
@@ -54,6 +66,8 @@ class ServiceError(Exception):
     retry_after: float | None = None
 
     def __init__(self, message: str, **detail: Any) -> None:
+        if len(message) > _LONGEST:  # a client's own words may be megabytes
+            message = f"{message[:_LONGEST]}... ({len(message):,} characters)"
         super().__init__(message)
         self.message = message
         self.detail: Mapping[str, Any] = detail

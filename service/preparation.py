@@ -4,6 +4,7 @@ Models take turns at the decoding threads, so that one with a thousand images wa
 """
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,12 +16,17 @@ from functools import partial
 import numpy as np
 
 from service import images
-from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge
+from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge, listed
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
 from service.resizing import Pixels
 from service.sharing import Places, Turns
 
+_BASE64 = re.compile(rb"\s*(data:[^,]{0,200},|[A-Za-z0-9+/_-]{32})")
+_BASE64_HINT = (
+    '; it looks like base64: in JSON send {"b64": "..."}, in the Open Inference Protocol with the tensor\'s parameter '
+    '"content_type": "base64"; elsewhere the file itself'
+)
 _NEWEST = 0.05  # weight of the newest image in what one takes
 
 
@@ -145,7 +151,8 @@ class Preparation:
         try:
             pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
         except ServiceError as error:
-            raise type(error)(error.message, row=row, **error.detail) from error
+            hint = _BASE64_HINT if _BASE64.match(data) else ""
+            raise type(error)(error.message + hint, row=row, **error.detail) from error
         self._image += _NEWEST * (time.monotonic() - began - self._image)
         return pixels
 
@@ -185,15 +192,15 @@ def _aliased(signature: Signature, name: str, inputs: Tensors) -> Tensors:
     if set(inputs) == {""} and signature.only_input is not None:
         return {signature.only_input: inputs[""]}
     if set(inputs) != set(signature.inputs):
-        raise InvalidInput(f"signature {name!r} takes the inputs {sorted(signature.inputs)}, got {sorted(inputs)}")
+        raise InvalidInput(f"signature {name!r} takes the inputs {sorted(signature.inputs)}, got {listed(inputs)}")
     return inputs
 
 
 def _check_outputs(signature: Signature, name: str, outputs: tuple[str, ...]) -> None:
     if unknown := [alias for alias in outputs if alias not in signature.outputs]:
-        raise InvalidInput(f"signature {name!r} has no output {unknown[0]!r}; it has {sorted(signature.outputs)}")
+        raise InvalidInput(f"signature {name!r} has no output {unknown[0]!r:.70}; it has {sorted(signature.outputs)}")
     if len(set(outputs)) < len(outputs):
-        raise InvalidInput(f"an output is asked for twice: {sorted(outputs)}")
+        raise InvalidInput(f"an output is asked for twice: {listed(outputs)}")
 
 
 def _shared(signature: Signature, inputs: Tensors) -> bool:

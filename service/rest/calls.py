@@ -27,6 +27,11 @@ def of(ref: ModelRef, request: Request) -> Call:
     )
 
 
+def media_type(request: Request) -> str:
+    """What Content-Type says a body is, in lower case and without parameters; empty where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def body(request: Request) -> bytes:
     """Raises Cancelled where the client goes away while it sends, and what the middleware says of its body."""
     try:

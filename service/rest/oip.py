@@ -14,12 +14,13 @@ from service.errors import InvalidInput, NotReady, Unsupported
 from service.manifest import Manifest
 from service.messages import PredictRequest
 from service.predictor import Predictor
-from service.rest import calls, errors, oip_messages
+from service.rest import calls, errors, large_json, oip_messages
 from service.rest.oip_messages import Asked
 from service.wire import oip
+from service.wire.json_values import LARGE
 
 JSON_LENGTH = "inference-header-content-length"
-_LARGE, _LARGE_JSON = 2**20, 2**18  # bytes past which reading leaves the event loop to the others
+_LARGE = 2**20  # bytes of tensors past which reading leaves the event loop to the others
 _LARGE_REPLY = 2**16  # bytes past which compressing does
 _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _MODEL = "/v2/models/{model}"
@@ -91,10 +92,11 @@ def router(predictor: Predictor) -> APIRouter:
         async def read(manifest: Manifest) -> PredictRequest:
             nonlocal asked
             body, length = await calls.body(request), _json_length(request)
-            if len(body) > _LARGE or (len(body) if length is None else length) > _LARGE_JSON:
+            json_bytes = len(body) if length is None else length
+            if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
                 question, asked = await asyncio.to_thread(oip_messages.read, body, length, manifest)
             else:
-                question, asked = oip_messages.read(body, length, manifest)
+                question, asked = await large_json.read(json_bytes, lambda: oip_messages.read(body, length, manifest))
             return question
 
         result = await calls.predict(predictor, calls.of(oip.model(model, version), request), request, read)
@@ -111,7 +113,8 @@ def router(predictor: Predictor) -> APIRouter:
     @routes.post("/v2/repository/index", response_model=None)
     async def index(request: Request) -> Response:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
-        only_ready = oip_messages.only_ready(await calls.body(request))
+        body = await calls.body(request)
+        only_ready = await large_json.read(len(body), lambda: oip_messages.only_ready(body))
         return JSONResponse(oip.index(predictor.index(), only_ready))
 
     for path, why in _ABSENT.items():

@@ -8,8 +8,6 @@ Inference-Header-Content-Length says how long the JSON is. Parameters that are n
 timeouts) are for schedulers that this service does not have: they are not read.
 """
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping
@@ -18,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import BackendFailed, InvalidInput
+from service.errors import BackendFailed, InvalidInput, listed
 from service.manifest import STRING, Manifest
 from service.messages import Array, PredictRequest, PredictResult, strings
-from service.rest import payload
-from service.wire import oip, oip_tensors
+from service.wire import json_values, oip, oip_tensors
+from service.wire.json_values import name_type
 
 _BINARY_SIZE = "binary_data_size"
 _LOOKS_LIKE = (
@@ -57,7 +55,7 @@ def read(body: bytes, json_length: int | None, manifest: Manifest) -> tuple[Pred
     if "inputs" not in document:
         raise InvalidInput(f"the request has no inputs; it looks like {_LOOKS_LIKE}")
     if len(inputs) < len(tensors):
-        raise InvalidInput(f"an input is there twice: {[tensor['name'] for tensor in tensors]}")
+        raise InvalidInput(f"an input is there twice: {listed([tensor['name'] for tensor in tensors])}")
     signature = oip.signature(manifest, parameters, inputs)
     tail = memoryview(body)[end:]
     arrays: dict[str, Array] = {}
@@ -122,14 +120,14 @@ def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = json_values.parse(text)
+    except ValueError as error:
         raise InvalidInput(
             f"the request is not valid JSON ({error}); where bytes follow it, Inference-Header-Content-Length says "
             "how long it is"
         ) from error
     if not isinstance(document, dict):
-        raise InvalidInput(f"the request is an object, got {document!r:.40}")
+        raise InvalidInput(f"the request is an object, got {name_type(document)}")
     return document
 
 
@@ -142,25 +140,25 @@ def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _name(tensor: Mapping[str, Any]) -> str:
     if not isinstance(name := tensor.get("name"), str):
-        raise InvalidInput(f"every tensor has a name, got {name!r:.40}")
+        raise InvalidInput(f"every tensor has a name, got {name_type(name)}")
     return name
 
 
 def _id(document: Mapping[str, Any]) -> str:
     if not isinstance(given := document.get("id", ""), str):
-        raise InvalidInput(f"id is a string, got {given!r:.40}")
+        raise InvalidInput(f"id is a string, got {name_type(given)}")
     return given
 
 
 def _parameters(of: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(parameters := document.get("parameters") or {}, dict):
-        raise InvalidInput(f"{of}: parameters is an object, got {parameters!r:.40}")
+        raise InvalidInput(f"{of}: parameters is an object, got {name_type(parameters)}")
     return parameters
 
 
 def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
     if not isinstance(value := parameters.get(key, default), bool):
-        raise InvalidInput(f"{key} is true or false, got {value!r:.40}")
+        raise InvalidInput(f"{key} is true or false, got {name_type(value)}")
     return value
 
 
@@ -170,9 +168,9 @@ def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Arra
     oip.refuse_shared_memory(name, parameters)
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-        raise InvalidInput(f"input {name!r} needs a shape such as [1, 28, 28, 3], got {shape!r:.40}", input=name)
+        raise InvalidInput(f"input {name!r} needs a shape such as [1, 28, 28, 3]: a list of whole numbers", input=name)
     if not isinstance(datatype, str):
-        raise InvalidInput(f"input {name!r} needs a datatype such as 'UINT8', got {datatype!r:.40}", input=name)
+        raise InvalidInput(f"input {name!r} needs a datatype such as 'UINT8', got {name_type(datatype)}", input=name)
     if _BINARY_SIZE in parameters:
         size = oip.whole_number(name, parameters, _BINARY_SIZE)
         if size > len(tail):
@@ -185,36 +183,13 @@ def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Arra
     if not isinstance(data := tensor.get("data"), list):
         raise InvalidInput(f"input {name!r} needs data, a list, or a {_BINARY_SIZE} in its parameters", input=name)
     dtype = oip_tensors.dtype(name, datatype)
-    if dtype != STRING:
-        return oip_tensors.shaped(name, payload.numbers(name, data, dtype), shape), tail
-    encoded = parameters.get("content_type") == "base64"
-    values = [_text(name, value, encoded) for value in _flat(data)]
-    return oip_tensors.shaped(name, strings(values), shape), tail
-
-
-def _flat(data: list[Any]) -> list[Any]:
-    """Each value once, however deep the lists are."""
-    flat, under_way = [], [iter(data)]
-    while under_way:
-        for value in under_way[-1]:
-            if isinstance(value, list):
-                under_way.append(iter(value))
-                break
-            flat.append(value)
-        else:
-            under_way.pop()
-    return flat
-
-
-def _text(name: str, value: Any, encoded: bool) -> bytes:
-    if not isinstance(value, str):
-        raise InvalidInput(f"input {name!r} takes text, got {value!r:.40}", input=name)
-    if not encoded:
-        return value.encode(errors="replace")  # JSON can spell half a surrogate pair, UTF-8 cannot
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput(f"input {name!r} is not padded, standard base64 ({error})", input=name) from error
+    array = json_values.read_array(name, data, dtype)
+    if dtype == STRING and parameters.get("content_type") == "base64":
+        encoded = [
+            json_values.decode_base64(f"input {name!r}", text.decode(errors="replace")) for text in array.ravel()
+        ]
+        array = strings(encoded)
+    return oip_tensors.shaped(name, array, shape), tail
 
 
 def _output(tensor: Mapping[str, Any], binary: bool) -> oip.Output:

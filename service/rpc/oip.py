@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from service import about
-from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported
+from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported, listed
 from service.manifest import STRING, Manifest
 from service.messages import PredictRequest
 from service.predictor import Predictor
@@ -118,7 +118,7 @@ def _ref(name: str, version: str) -> Any:
 def _read(request: Any, outputs: tuple[oip.Output, ...], manifest: Manifest) -> PredictRequest:
     inputs = {tensor.name: tensor for tensor in request.inputs}
     if len(inputs) < len(request.inputs):
-        raise InvalidInput(f"an input is there twice: {[tensor.name for tensor in request.inputs]}")
+        raise InvalidInput(f"an input is there twice: {listed([tensor.name for tensor in request.inputs])}")
     signature = oip.signature(manifest, _parameters(request), inputs)
     for tensor in request.inputs:
         oip.refuse_shared_memory(tensor.name, tensor.parameters)

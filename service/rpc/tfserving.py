@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.errors import InvalidInput, ServiceError, Unsupported
+from service.errors import InvalidInput, ServiceError, Unsupported, listed
 from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
@@ -126,12 +126,12 @@ def _check_names(request: Any, manifest: Manifest, name: str) -> None:
     missing = sorted(known - sent - set(signatures.defaults(manifest, name)))
     if len(sent) != len(known) and (extra or missing):
         raise InvalidInput(
-            f"{len(sent)} inputs were sent, {sorted(sent)}, and the signature takes {len(known)}, {sorted(known)}; "
-            f"extra: {extra}, missing: {missing}"
+            f"{len(sent)} inputs were sent, {listed(sent)}, and the signature takes {len(known)}, {sorted(known)}; "
+            f"extra: {listed(extra)}, missing: {missing}"
         )
     if extra or missing:
-        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r} too much"
-        raise InvalidInput(f"the request {what}: {sorted(sent)} were sent, the signature takes {sorted(known)}")
+        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r:.70} too much"
+        raise InvalidInput(f"the request {what}: {listed(sent)} were sent, the signature takes {sorted(known)}")
 
 
 def _ref(request: Any) -> ModelRef:
@@ -161,7 +161,7 @@ def _tasks(request: Any) -> list[Any]:
         raise InvalidInput("all tasks of one request ask the same model")
     names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in tasks]
     if len(set(names)) < len(names):
-        raise InvalidInput(f"each task asks another signature, got {names}")
+        raise InvalidInput(f"each task asks another signature, got {listed(names)}")
     for task in tasks:
         if task.method_name not in (examples.CLASSIFY, examples.REGRESS):
             known = f"{examples.CLASSIFY!r} and {examples.REGRESS!r}"

@@ -30,6 +30,7 @@ _FIELDS: dict[int, tuple[str, str]] = {
     types_pb2.DT_STRING: ("string", "string_val"),
 }
 _MOST_REPEATED = 2**20  # elements: twenty bytes on the wire must not become gigabytes here
+_MOST_DIMENSIONS = 64  # NumPy's own bound
 _NARROW = {"int8", "int16", "uint8", "uint16"}  # travel as int32
 _TYPES = {name: number for number, (name, _) in _FIELDS.items()}
 
@@ -56,6 +57,9 @@ def to_array(name: str, proto: TensorProto) -> Array:
     """
     if proto.dtype not in _FIELDS:
         raise InvalidInput(f"input {name!r}: dtype {dtype_name(proto.dtype)} is not supported", input=name)
+    if len(proto.tensor_shape.dim) > _MOST_DIMENSIONS:  # numbers of that many digits take hours to multiply
+        count = len(proto.tensor_shape.dim)
+        raise InvalidInput(f"input {name!r}: {count} dimensions are given; {_MOST_DIMENSIONS} are possible", input=name)
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise InvalidInput(f"input {name!r}: the tensor's shape must be fully known, got {list(shape)}", input=name)

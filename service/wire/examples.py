@@ -9,7 +9,7 @@ import numpy as np
 from service.errors import InvalidInput, UnknownSignature
 from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
-from service.wire import json_to_tensors
+from service.wire import json_to_tensors, json_values
 from service.wire.stubs import classification_pb2, example_pb2, regression_pb2
 
 CLASSIFY = "tensorflow/serving/classify"
@@ -18,6 +18,7 @@ REGRESS = "tensorflow/serving/regress"
 _INPUT = "inputs"
 _CLASSES, _SCORES, _OUTPUTS = "classes", "scores", "outputs"
 _ASKED = {CLASSIFY: (_CLASSES, _SCORES), REGRESS: (_OUTPUTS,)}
+_MOST_REPEATED = 2**25  # bytes: what stands once on the wire stands before every example here
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -31,6 +32,7 @@ def from_input(message: Any) -> list[bytes]:
         context = listed.context.SerializeToString()
     if not listed.examples:
         raise InvalidInput("input is empty; send at least one Example")
+    _check_repeated(context, len(listed.examples))
     return [context + example.SerializeToString() for example in listed.examples]
 
 
@@ -40,6 +42,7 @@ def from_json(document: json_to_tensors.Document) -> list[bytes]:
     if not isinstance(listed, list) or not listed:
         raise InvalidInput("'examples' is a list with at least one object of features")
     context = _example("'context'", document["context"]) if "context" in document else b""
+    _check_repeated(context, len(listed))
     return [context + _example(f"item {item} of 'examples'", example) for item, example in enumerate(listed)]
 
 
@@ -107,6 +110,14 @@ def regressions_proto(values: Array) -> Any:
     return result
 
 
+def _check_repeated(context: bytes, examples: int) -> None:
+    if len(context) * examples > _MOST_REPEATED:
+        raise InvalidInput(
+            f"the context's {len(context):,} bytes before each of {examples:,} examples are more than "
+            f"{_MOST_REPEATED:,}; send fewer examples at once"
+        )
+
+
 def _example(where: str, features: Any) -> bytes:
     if not isinstance(features, dict):
         raise InvalidInput(f"{where} is an object of features")
@@ -114,14 +125,14 @@ def _example(where: str, features: Any) -> bytes:
     for name, value in features.items():
         values = value if isinstance(value, list) else [value]
         if not name.isprintable():  # halves of surrogate pairs, and bytes that are not UTF-8, among them
-            raise InvalidInput(f"{where}: the feature name {name!a} is not text")
+            raise InvalidInput(f"{where}: the feature name {name!a:.70} is not text")
         feature = example.features.feature[name]
         kinds = {_kind(where, name, one) for one in values}
         if len(kinds) > 1:
             raise InvalidInput(f"{where}: feature {name!r} mixes {' and '.join(sorted(kinds))}; send one kind")
         for kind in kinds:
             if kind == "bytes":
-                values = [json_to_tensors.raw(f"{where}: feature {name!r}", one) for one in values]
+                values = [json_values.read_bytes(f"{where}: feature {name!r}", one) for one in values]
             elif kind == "int64":
                 values = [int(one) for one in values]
             getattr(feature, f"{kind}_list").value.extend(values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import InvalidInput, Unsupported
+from service.errors import InvalidInput, Unsupported, listed
 from service.manifest import STRING, Manifest, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, strings
 from service.wire import oip_tensors, signatures
@@ -54,7 +54,7 @@ def whole_number(name: str, parameters: Mapping[str, Any], key: str) -> int:
     """A tensor's parameter, 0 where it has none. Raises InvalidInput."""
     value = parameters.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidInput(f"tensor {name!r}: {key} is a whole number, got {value!r:.40}")
+        raise InvalidInput(f"tensor {name!r}: {key} is a whole number from 0")
     return value
 
 
@@ -64,7 +64,7 @@ def signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collectio
     Raises UnknownSignature, or InvalidInput where none takes these inputs, or several do.
     """
     if not isinstance(asked := parameters.get(SIGNATURE_NAME, ""), str):
-        raise InvalidInput(f"the parameter {SIGNATURE_NAME} is a string, got {asked!r:.40}")
+        raise InvalidInput(f"the parameter {SIGNATURE_NAME} is a string")
     if asked:
         manifest.signature(asked)
         return asked
@@ -75,11 +75,11 @@ def signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collectio
         return taking[0]
     if taking:
         raise InvalidInput(
-            f"several signatures take the inputs {sorted(sent)}: name one of {sorted(taking)} "
+            f"several signatures take the inputs {listed(sent)}: name one of {sorted(taking)} "
             f"in the request's parameter {SIGNATURE_NAME!r}"
         )
     known = "; ".join(f"{name}: {sorted(known.inputs)}" for name, known in sorted(manifest.signatures.items()))
-    raise InvalidInput(f"no signature takes the inputs {sorted(sent)}; what they take: {known}")
+    raise InvalidInput(f"no signature takes the inputs {listed(sent)}; what they take: {known}")
 
 
 def shown(manifest: Manifest) -> tuple[str, Signature]:

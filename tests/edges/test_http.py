@@ -90,7 +90,7 @@ def test_a_request_id_comes_back(client: httpx.Client, samples: dict[str, bytes]
         (b'{"instances": [{"b64": 7}]}', "application/json", "base64"),
         (b'{"instances": [{"b65": "aGk="}]}', "application/json", "image"),
         (b'{"instances": [NaN]}', "application/json", "NaN"),
-        (b'{"instances": [[[1, 2], [3]]]}', "application/json", "ragged"),
+        (b'{"instances": [[[1, 2], [3]]]}', "application/json", "size 1 at level 1; expected size 2"),
         (b'{"instances": [[[["a"]]]]}', "application/json", "uint8"),
         (b'{"instances": [[[[300, 0, 0]]]]}', "application/json", "0 to 255"),
         (b'{"instances": [1], "signature_name": 5}', "application/json", "signature_name"),

@@ -1,0 +1,249 @@
+"""Bodies that are small on the wire and mean to be much in memory, or long in time, against a real process.
+
+Every reader of every API: the process stays within a stated multiple of the body limit, answers others meanwhile, and
+refuses with a 4xx.
+"""
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from service.wire.stubs import (
+    classification_pb2,
+    oip_pb2,
+    oip_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    tensor_pb2,
+    types_pb2,
+)
+from tests.serving import Service, running
+
+LIMIT = 4 * 2**20
+MULTIPLE = 28  # docs/security.md
+SECONDS = 5.0  # of one body; on a busy machine
+
+
+def filled(item: str) -> str:
+    """`item`, as often as a list within the limit holds it."""
+    return "[" + ",".join([item] * ((LIMIT - 200) // (len(item) + 1))) + "]"
+
+
+VALUES: dict[str, Callable[[], str]] = {
+    "a long text among numbers": lambda: json.dumps(["x" * 10_000, *[1] * 10_000]),
+    "texts of two letters": lambda: filled('"ab"'),
+    "texts that escape": lambda: filled(r'"\u00e9\n"'),
+    "one text with wide letters": lambda: json.dumps(["\U0001f600" + "x" * (LIMIT - 500)], ensure_ascii=False),
+    "numbers of a digit": lambda: filled("1"),
+    "numbers of no float": lambda: filled("1e400"),
+    "integers of 4,299 digits": lambda: filled("9" * 4299),
+    "integers of 5,000 digits": lambda: filled("9" * 5000),
+    "not a number": lambda: filled("NaN"),
+    "fractions of a million digits": lambda: filled("0." + "1" * 10**6),
+    "nulls": lambda: filled("null"),
+    "truths and numbers": lambda: filled("true,1"),
+    "empty lists": lambda: filled("[]"),
+    "lists of one": lambda: filled("[0]"),
+    "lists of three": lambda: filled("[1,2,3]"),
+    "empty objects": lambda: filled("{}"),
+    "objects of one": lambda: filled('{"":0}'),
+    "wide objects": lambda: "[{" + ",".join(f'"{key}":0' for key in range(360_000)) + "}]",
+    "a key many times": lambda: "[{" + ",".join(['"a":[]'] * 500_000) + "}]",
+    "objects of base64": lambda: filled('{"b64":""}'),
+    "lists 65 deep": lambda: "[" * 65 + "1" + "]" * 65,
+    "lists 900 deep": lambda: "[" * 900 + "1" + "]" * 900,
+    "lists 100,000 deep": lambda: "[" * 100_000 + "1" + "]" * 100_000,
+    "objects 100,000 deep": lambda: '{"a":' * 100_000 + "1" + "}" * 100_000,
+}
+_ALWAYS = (
+    *("a long text among numbers", "texts of two letters", "texts that escape", "integers of 4,299 digits"),
+    *("not a number", "empty lists", "lists of three", "wide objects"),
+    *("lists 65 deep", "lists 900 deep", "lists 100,000 deep"),
+)
+BODIES: dict[str, tuple[str, str]] = {  # path, and what stands around the values
+    "predict": ("/predict/lenet5", '{{"instances":{0}}}'),
+    "v1 rows": ("/v1/models/lenet5:predict", '{{"instances":{0}}}'),
+    "v1 pixels": ("/v1/models/lenet5:predict", '{{"signature_name":"image","inputs":{0}}}'),
+    "v1 examples": ("/v1/models/lenet5:classify", '{{"examples":{0}}}'),
+    "v1 context": ("/v1/models/lenet5:regress", '{{"examples":[{{}}],"context":{{"a":{0}}}}}'),
+    "v1 unknown": ("/v1/models/nobody:predict", '{{"instances":{0}}}'),
+    "v2 pixels": (
+        "/v2/models/lenet5/infer",
+        '{{"inputs":[{{"name":"image","shape":[1,28,28,3],"datatype":"UINT8","data":{0}}}]}}',
+    ),
+    "v2 texts": (
+        "/v2/models/lenet5/infer",
+        '{{"inputs":[{{"name":"image_bytes","shape":[1],"datatype":"BYTES","data":{0}}}]}}',
+    ),
+    "v2 inputs": ("/v2/models/lenet5/infer", '{{"inputs":{0}}}'),
+    "v2 shape": (
+        "/v2/models/lenet5/infer",
+        '{{"inputs":[{{"name":"image","shape":{0},"datatype":"UINT8","data":[1]}}]}}',
+    ),
+    "v2 id": ("/v2/models/lenet5/infer", '{{"id":{0},"parameters":[]}}'),
+    "v2 index": ("/v2/repository/index", '{{"ready":{0}}}'),
+}
+
+
+@pytest.fixture(scope="module")
+def service(lenet5_repository: Path) -> Iterator[Service]:
+    with running("--repository", lenet5_repository, "--max-body-bytes", LIMIT) as service:
+        service.wait_ready()
+        yield service
+        assert "Traceback" not in service.log(), service.log()[-5000:]
+        assert max(map(len, service.log().splitlines())) < 3000, "a client's text fills the log"
+        assert service.stop() == 0
+
+
+class Watched:
+    """What a process does to its memory, in bytes, and to another client's slowest answer, in seconds, meanwhile."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._proc = service, Path(f"/proc/{service.process.pid}")
+        self._over = threading.Event()
+        self.memory, self.slowest = 0, 0.0
+
+    def __enter__(self) -> "Watched":
+        (self._proc / "clear_refs").write_text("5")  # the peak begins anew
+        self._before = self._status("VmRSS")
+        self._other = threading.Thread(target=self._ask)
+        self._other.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._other.join()
+        self.memory = self._status("VmHWM") - self._before
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._service.url, timeout=60) as client:
+            while not self._over.wait(0.002):
+                began = time.monotonic()
+                assert client.get("/healthz").status_code == 200
+                self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def _status(self, field: str) -> int:
+        lines = (self._proc / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+@pytest.mark.parametrize(
+    "values", [pytest.param(name, marks=() if name in _ALWAYS else pytest.mark.slow) for name in VALUES]
+)
+def test_a_body_costs_a_multiple_of_its_limit_and_is_refused(service: Service, values: str) -> None:
+    text = VALUES[values]()
+    for api, (path, around) in BODIES.items():
+        body = gzip.compress(around.format(text).encode(), 1)
+        with Watched(service) as watched:
+            began = time.monotonic()
+            answer = httpx.post(service.url + path, content=body, headers=_JSON, timeout=60)
+            seconds = time.monotonic() - began
+        said = f"{api}: {answer.status_code}, {watched.memory / LIMIT:.1f} times, {seconds:.2f} s, "
+        said += f"another's slowest answer {watched.slowest:.2f} s; {answer.text[:300]}"
+        print(said)
+        assert 400 <= answer.status_code < 500, said
+        assert len(answer.content) < 3000, said
+        assert watched.memory < MULTIPLE * LIMIT, said
+        assert seconds < SECONDS and watched.slowest < SECONDS / 2, said
+
+
+_JSON = {"content-type": "application/json", "content-encoding": "gzip"}
+
+
+def _two_values(sizes: list[int]) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
+    tensor = request.inputs["image"]
+    tensor.dtype = types_pb2.DT_UINT8
+    tensor.int_val.extend([1, 2])
+    for size in sizes:
+        tensor.tensor_shape.dim.add(size=size)
+    return request
+
+
+def _contexts() -> classification_pb2.ClassificationRequest:
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "lenet5"
+    listed = request.input.example_list_with_context
+    listed.context.features.feature["a"].bytes_list.value.append(b"x" * (LIMIT // 2))
+    for _ in range(100_000):
+        listed.examples.add()
+    return request
+
+
+def _values(signature: str, alias: str, **values: object) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "lenet5", signature
+    kind = types_pb2.DT_STRING if "string_val" in values else types_pb2.DT_UINT8
+    request.inputs[alias].CopyFrom(tensor_pb2.TensorProto(dtype=kind, **values))
+    return request
+
+
+def _empty_examples() -> classification_pb2.ClassificationRequest:
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "lenet5"
+    request.input.example_list.MergeFromString(b"\x0a\0" * 2_000_000)
+    return request
+
+
+def _empty_sizes() -> predict_pb2.PredictRequest:
+    request = _values("image", "image")
+    request.inputs["image"].tensor_shape.MergeFromString(b"\x12\0" * 2_000_000)
+    return request
+
+
+def _many_names() -> predict_pb2.PredictRequest:
+    request = _values("image", "image")
+    for number in range(200_000):
+        request.inputs[f"{number:x}"].dtype = types_pb2.DT_FLOAT
+    return request
+
+
+def _contents(datatype: str, shape: list[int]) -> oip_pb2.ModelInferRequest:
+    request = oip_pb2.ModelInferRequest(model_name="lenet5")
+    request.inputs.add(name="image", datatype=datatype, shape=shape).contents.uint_contents.append(1)
+    return request
+
+
+MESSAGES: dict[str, Callable[[], object]] = {
+    "a shape of 300,000 huge sizes": lambda: _two_values([2**62] * 300_000),
+    "a shape of 64 huge sizes": lambda: _two_values([2**62] * 64),
+    "a shape of 65 ones": lambda: _two_values([1] * 65),
+    "two values for 2^40": lambda: _two_values([2**40]),
+    "two values for 2^20": lambda: _two_values([2**20]),
+    "two million sizes of nothing": _empty_sizes,
+    "four million numbers of a byte": lambda: _values("image", "image", int_val=[1] * 4_000_000),
+    "a million texts of two letters": lambda: _values("", "image_bytes", string_val=[b"ab"] * 1_000_000),
+    "two million examples of nothing": _empty_examples,
+    "200,000 names": _many_names,
+    "none of huge sizes": lambda: _two_values([2**62, 2**62, 0]),
+    "a context before many examples": _contexts,
+    "contents for 2^61": lambda: _contents("UINT8", [2**61]),
+    "contents of 300,000 sizes": lambda: _contents("UINT8", [2**61] * 300_000),
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_costs_a_multiple_of_its_limit_and_is_refused(service: Service, message: str) -> None:
+    request = MESSAGES[message]()
+    with service.channel() as channel:
+        ask = {
+            predict_pb2.PredictRequest: prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict,
+            classification_pb2.ClassificationRequest: prediction_service_pb2_grpc.PredictionServiceStub(
+                channel
+            ).Classify,
+            oip_pb2.ModelInferRequest: oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer,
+        }[type(request)]
+        with Watched(service) as watched, pytest.raises(grpc.RpcError) as refused:
+            ask(request, timeout=30)
+    said = f"{refused.value.code()}, {watched.memory / LIMIT:.1f} times; {refused.value.details()[:300]}"
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, said
+    assert len(refused.value.details()) < 3000, said
+    assert watched.memory < MULTIPLE * LIMIT and watched.slowest < SECONDS / 2, said
