@@ -37,6 +37,7 @@ _NAMES = {
     bool: "true or false",
     type(None): "null",
 }
+_STRETCH = 2**16
 _MOST_DIMENSIONS = 64  # NumPy's own bound
 
 _FREE = 2**16  # of each sort of value, in a body of any size
@@ -143,9 +144,12 @@ def read_array(alias: str, value: Any, dtype: str, first: int = 0, items: str = 
 def _fill(alias: str, flat: list[Any], dtype: str) -> Array:
     if dtype == STRING:
         return strings([read_bytes(f"input {alias!r}", value) for value in flat])
+    array = np.empty(len(flat), dtype)
     try:
         with np.errstate(over="ignore"):  # a double that no float holds is infinite
-            return np.array(flat, dtype)
+            for start in range(0, len(flat), _STRETCH):  # between two of them other threads get their turn
+                array[start : start + _STRETCH] = np.array(flat[start : start + _STRETCH], dtype)
+        return array
     except OverflowError as error:
         limits = f", {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype in _INTEGERS else ""
         raise InvalidInput(f"input {alias!r}: a number does not fit {dtype}{limits}", input=alias) from error

@@ -29,7 +29,7 @@ def _ways(secret: str) -> list[dict[str, str]]:
         {"authorization": f"Bearer {secret} {secret}"},
         {"authorization": f"Bearer {secret[:-1]}"},
         {"x-api-key": secret},
-        {"x-api-key": f" {secret},"},
+        {"x-api-key": f"{secret},"},
         {"x-api-key": secret * 400},
         {"x-api-key": secret, "authorization": f"Bearer {secret}"},
         {"x-routing-key": secret, "x-api-key": secret},
