@@ -68,7 +68,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.speaking("http/1.1") if core.tls is not None else None
-    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, http_tls)
+    grpc_port = grpc_listener.getsockname()[1]
+    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from service.rest import connections
 from service.rest.connections import BoundedProtocol, Config, ConnectionLimits
 
 _BACKLOG = 2048
-_STORMS = ("Invalid HTTP request received.", "Unsupported upgrade request.")  # a line for each; counted instead
 
 
 class _Uvicorn(uvicorn.Server):
@@ -41,7 +39,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask."""
+    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask, and its
+    client where gRPC is.
+    """
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class HttpServer:
         grace: float,
         limits: ConnectionLimits,
         refused: Callable[[str], None],
+        grpc_port: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         config = Config(
@@ -64,8 +65,7 @@ class HttpServer:
             timeout_keep_alive=connections.KEEP_ALIVE,
             timeout_graceful_shutdown=int(grace),
         )
-        config.limits, config.refused = limits, refused
-        logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _STORMS)
+        config.limits, config.refused, config.grpc_port = limits, refused, grpc_port
         self._server = _Uvicorn(config, listener, tls)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
