@@ -14,6 +14,7 @@ from service import ports
 from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
+from service.ports import StartError
 from service.rest.app import HttpGuards, create_app
 from service.rest.connections import ConnectionLimits
 from service.rest.server import HttpServer
@@ -35,6 +36,7 @@ class _Stop:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.by = ""
+        self.orphaned = False
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
@@ -47,6 +49,7 @@ class _Stop:
 
     def on_orphaned(self) -> None:
         self.by = self.by or "the parent process is gone"
+        self.orphaned = True
         self.asked.set()
 
 
@@ -75,6 +78,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
+    if worker is not None and worker.orphaned:  # before the event loop could see it
+        raise StartError("the parent process is gone")
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
         await http.start()
@@ -90,10 +95,11 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
     following.cancel()
     await asyncio.wait((watching, following))
-    await rpc.drain()
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
+    if not stop.orphaned:  # a service that takes the place of a killed one waits for its ports
+        await ports.empty_backlogs((listener, grpc_listener))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
     for rotation in rotating:
         rotation.cancel()

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from service import ports
 from service.rest import connections
 from service.rest.connections import BoundedProtocol, Config, ConnectionLimits
-
-_BACKLOG = 2048
 
 
 class _Uvicorn(uvicorn.Server):
@@ -32,7 +31,7 @@ class _Uvicorn(uvicorn.Server):
             sock=self._listener,
             ssl=self._tls,
             ssl_handshake_timeout=self._bounds.limits.header_seconds if self._tls else None,
-            backlog=_BACKLOG,
+            backlog=ports.BACKLOG,
         )
         self.servers.append(server)
         self.started = True
@@ -66,12 +65,14 @@ class HttpServer:
             timeout_graceful_shutdown=int(grace),
         )
         config.limits, config.refused, config.grpc_port = limits, refused, grpc_port
+        self._listener = listener
         self._server = _Uvicorn(config, listener, tls)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns once it listens."""
+        """Returns once it listens. Raises StartError."""
+        ports.listen(self._listener)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._server.serve())
         self._sweeping = loop.create_task(connections.sweep(self._server.server_state.connections))
