@@ -76,6 +76,10 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
+    reloading: set[asyncio.Task[None]] = set()  # referred to while they run
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: reloading.add(asyncio.create_task(_reload(core)))
+    )
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
@@ -129,6 +133,14 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
     await catalog.watch(settings.poll_seconds)
+
+
+async def _reload(core: Core) -> None:
+    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    _log.info("SIGHUP: looking at the files of routes, keys and certificates")
+    for file in (core.routes, *core.rotations):
+        await file.look()
+        await file.look()  # as for a file that kept still
 
 
 async def _report(worker: Worker, core: Core) -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service import keys
 from service.rpc.server import SERVICES
 from tests.serving import Service, running
 from tests.testdata import TESTDATA, needs_testdata
@@ -176,6 +177,27 @@ def test_grpc_health_follows_readiness(lenet5_repository: Path, tmp_path: Path, 
             for watch in watches.values():
                 watch.cancel()
         assert service.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_has_files_looked_at_and_ends_nothing(lenet5_repository: Path, tmp_path: Path, workers: int) -> None:
+    routes, keys_file = tmp_path / "routes.yaml", tmp_path / "keys.yaml"
+    (_, first), (secret, second) = keys.make("first"), keys.make("second")
+    routes.write_text("routes:\n  before: lenet5\n")
+    keys_file.write_text(first)
+    files = ("--routes", routes, "--api-keys", keys_file, "--workers", workers)
+    with running("--repository", lenet5_repository, *files) as service:
+        service.process.send_signal(signal.SIGHUP)  # long before anything is there
+        service.wait_ready()
+        routes.write_text("routes:\n  after: lenet5\n")
+        keys_file.write_text(first + second)
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_until(lambda: service.log().count("new API keys in force") == workers, 20)
+        service.wait_until(lambda: service.log().count("routes taken over") == workers, 20)
+        assert service.log().count("SIGHUP: looking") >= workers
+        key = {"authorization": f"Bearer {secret}"}
+        assert "after" in httpx.get(f"{service.url}/routes", headers=key).json()["routes"]
+        assert service.stop() == 0
 
 
 def test_the_grpc_port_opens_once_models_are_loaded(lenet5_repository: Path) -> None:
