@@ -187,7 +187,8 @@ def test_sighup_has_files_looked_at_and_ends_nothing(lenet5_repository: Path, tm
     keys_file.write_text(first)
     files = ("--routes", routes, "--api-keys", keys_file, "--workers", workers)
     with running("--repository", lenet5_repository, *files) as service:
-        service.process.send_signal(signal.SIGHUP)  # long before anything is there
+        assert service.http_port
+        service.process.send_signal(signal.SIGHUP)  # while models load
         service.wait_ready()
         routes.write_text("routes:\n  after: lenet5\n")
         keys_file.write_text(first + second)
