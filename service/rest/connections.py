@@ -146,16 +146,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self._on_unreadable(data)
-        if self._unread > self._limits.header_bytes and not self.transport.is_closing():
+        if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
             self._head_too_large()
 
     def eof_received(self) -> bool:
         """A client that has sent all it wants to may wait for its answers still: true keeps the connection open."""
-        if self._waits is _Waits.BODY and self.pipeline:
-            self.pipeline.popleft()  # will never be whole
-        elif self._waits is _Waits.BODY or not self._owes_answers() or self.scheme == "https":  # TLS has no half
+        if not self._owes_answers() or self.scheme == "https":  # TLS has no half
             return False
-        self._last_words = self._last_words or b""
+        if self._last_words is None:
+            self._last_words = b""
+            if self._waits is _Waits.BODY:  # of a request that will never be whole
+                if not self.pipeline:
+                    return False
+                self.pipeline.popleft()
         self._probe(_FIRST_PROBE)
         return True
 
@@ -269,9 +272,7 @@ class BoundedProtocol(HttpToolsProtocol):
         says = "this is no HTTP/1.1 request"
         elsewhere = f"gRPC (HTTP/2) is on port {self.config.grpc_port} (--grpc-port)"
         if not self._served and data.startswith(_HTTP2):
-            says = (
-                f"this port speaks HTTP/1.1; {elsewhere}"  # in HTTP/1.1, after which gRPC's clients wait and try again
-            )
+            says = f"this port speaks HTTP/1.1; {elsewhere}"
         elif not self._served and data.startswith(_TLS):
             says = f"this port speaks HTTP without TLS (--tls-cert and --tls-key turn it on): ask http://; {elsewhere}"
         self._refuse(400, Code.INVALID_INPUT, says, "malformed")

@@ -146,6 +146,17 @@ async def test_requests_before_broken_bytes_are_answered_first(echo: Echo) -> No
         assert first == ("GET", "/one", "") and second[0] == 400
 
 
+async def test_what_waits_in_line_before_broken_bytes_is_answered_too(echo: Echo) -> None:
+    """Also where the client half-closes behind them, and the first one takes its time."""
+    line = b"".join(b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n" % path for path in (b"held", b"two", b"three"))
+    broken = b"POST /four HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n"
+    asking = asyncio.create_task(echo.ask(line + broken))
+    await echo.held.wait()
+    echo.released.set()
+    *answered, refused = await asking
+    assert [path for _, path, _ in answered] == ["/held", "/two", "/three"] and refused[0] == 400
+
+
 async def test_too_many_headers_of_a_second_request_do_not_cost_the_first(echo: Echo) -> None:
     many = b"".join(b"x-%d: y\r\n" % number for number in range(30))
     first, second = await echo.ask(
