@@ -4,11 +4,12 @@ import itertools
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.certificates import Authority
 from tests.serving import Service, running
 
 FAKE = ("--backend", "fake")  # loads nothing: what is tested is sockets and processes
@@ -53,50 +55,61 @@ def test_equal_ports_are_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2 and "--http-port" in line and "--grpc-port" in line and "4242" in line
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_no_new_connection_is_lost_at_sigterm(workers: int) -> None:
-    assert outcomes(workers, 300)["lost"] == 0
+@pytest.mark.parametrize(("workers", "tls"), [(1, False), (2, False), (1, True)])
+def test_no_new_connection_is_lost_at_sigterm(workers: int, tls: bool, tmp_path: Path) -> None:
+    assert outcomes(workers, 300, tmp_path if tls else None)["lost"] == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_no_new_connection_of_twenty_thousand_is_lost_over_ten_sigterms(workers: int) -> None:
-    total = sum((outcomes(workers, 1500) for _ in range(10)), Counter[str]())
-    assert total["answered"] > 10_000 and total["lost"] == 0, total
+    total = sum((outcomes(workers, 2000) for _ in range(10)), Counter[str]())
+    assert total["answered"] >= 20_000 and total["lost"] == 0, total
 
 
-def outcomes(workers: int, before: int) -> Counter[str]:
+def outcomes(workers: int, before: int, tls: Path | None = None) -> Counter[str]:
     """Of requests over a connection each, from 16 clients without pause, `before` answers before SIGTERM and all after:
-    answered, refused (which nobody mistakes for an accepted request), or lost.
+    answered, refused (which nobody mistakes for an accepted request), or lost. With a folder for certificates over TLS.
     """
-    counts: Counter[str] = Counter()
-    enough = threading.Event()
-    request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    seen: list[str] = []
+    enough, over = threading.Event(), threading.Event()
+    arguments = [*FAKE, "--workers", workers]
+    context = ssl.create_default_context()
+    if tls is not None:
+        certificate, key = Authority("test").signs("server").write(tls, "server")
+        arguments += ["--tls-cert", certificate, "--tls-key", key]
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def ask(wire: socket.socket) -> bytes:
+        received = b""
+        with suppress(OSError):  # as a whole answer, or as none
+            if tls is not None:
+                wire = context.wrap_socket(wire)
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            while chunk := wire.recv(65536):
+                received += chunk
+        return received
 
     def client(port: int) -> None:
-        while not counts["refused"]:
+        while not over.is_set():
             try:
                 wire = socket.create_connection(("127.0.0.1", port), timeout=20)
             except ConnectionRefusedError:
-                counts["refused"] += 1
+                seen.append("refused")
+                over.set()
                 return
             with wire:
-                try:
-                    wire.sendall(request)
-                    whole = b"".join(iter(lambda wire=wire: wire.recv(65536), b""))  # type: ignore[misc]
-                except ConnectionError:
-                    whole = b""
-            counts["answered" if whole.endswith(b'{"status":"alive"}') else "lost"] += 1
-            if counts["answered"] > before:
+                seen.append("answered" if ask(wire).endswith(b'{"status":"alive"}') else "lost")
+            if len(seen) >= before:
                 enough.set()
 
-    with running(*FAKE, "--workers", workers) as service:
-        service.wait_ready()
+    with running(*arguments) as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
         threads = [threading.Thread(target=client, args=(service.http_port,)) for _ in range(16)]
         for thread in threads:
             thread.start()
-        assert enough.wait(60), counts
+        assert enough.wait(60), Counter(seen)
         assert service.stop() == 0
         for thread in threads:
             thread.join()
-    return counts
+    return Counter(seen)
