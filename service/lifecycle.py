@@ -138,9 +138,9 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
 async def _reload(core: Core) -> None:
     """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
     _log.info("SIGHUP: looking at the files of routes, keys and certificates")
-    for file in (core.routes, *core.rotations):
-        await file.look()
-        await file.look()  # as for a file that kept still
+    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
+        await look()
+        await look()  # as at files that kept still
 
 
 async def _report(worker: Worker, core: Core) -> None:

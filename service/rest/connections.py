@@ -118,6 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
         self._running: RequestResponseCycle | None = None
+        self._writer: _Together | None = None  # of its response
         self._upgrade = False  # asked for by the head that was read last, and not taken
         self._last_words: bytes | None = None  # sent, maybe empty, after the last answer; nothing is read until then
         self._leaving = False  # after the answer that is next
@@ -133,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        cycle.transport = _Together(self.transport, self.loop)
+        self._writer = cycle.transport = _Together(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
@@ -149,7 +150,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
             self._head_too_large()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never does
         """A client that has sent all it wants to may wait for its answers still: true keeps the connection open."""
         if not self._owes_answers() or self.scheme == "https":  # TLS has no half
             return False
@@ -282,12 +283,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _probe(self, pause: float) -> None:
         """Looks, from now on, whether a client that sends no more has left: what is sent to it then is reset."""
-        if self.transport.is_closing() or self._running is None:
+        if self.transport.is_closing() or self._writer is None:
             return
         if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
             return
-        self._running.transport.begin()
+        self._writer.begin()
         self.loop.call_later(pause, self._probe, min(2 * pause, _LONGEST_PROBE))
 
     def _close_if_idle(self) -> None:
@@ -296,7 +297,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _part(self, words: bytes) -> None:
         """Ends the connection with these, which go behind the answers that are being sent."""
-        transport = self.transport if self._running is None else self._running.transport
+        transport = self._writer or self.transport
         if words:
             transport.write(words)
         transport.close()

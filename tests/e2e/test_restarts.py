@@ -24,7 +24,7 @@ FAKE = ("--backend", "fake")  # loads nothing: what is tested is sockets and pro
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize(("before", "after"), itertools.product([1, 2], [1, 2]))
+@pytest.mark.parametrize(("before", "after"), [*itertools.product([1, 2], [1, 2])])
 def test_a_restart_gets_its_ports_at_once(before: int, after: int, end: signal.Signals) -> None:
     """With clients that were connected, idle and not, over both protocols."""
     with ExitStack() as stack:

@@ -5,7 +5,7 @@ over real sockets, in front of an application that echoes.
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +42,7 @@ class Echo:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: list[str] = field(default_factory=list)
     port: int = 0
-    stop: Callable[[], Awaitable[None]] = field(init=False)
+    stop: Callable[[], Coroutine[Any, Any, None]] = field(init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
