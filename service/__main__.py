@@ -1,7 +1,10 @@
 """`python -m service`: settings, then the process's life."""
 
+import os
+import re
 import signal
 import sys
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
@@ -10,10 +13,12 @@ from service.settings import Settings
 
 
 def main() -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        print(f"python -m service: {_one_line(error)}; see --help", file=sys.stderr)
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        print(f"python -m service: {problems}; see --help", file=sys.stderr)
         return 2
     except SettingsError as error:
         print(f"python -m service: {error}; see --help", file=sys.stderr)
@@ -28,12 +33,23 @@ def main() -> int:
     run(settings)
 
 
-def _one_line(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        flag = "--" + str(problem["loc"][0]).replace("_", "-") + " " if problem["loc"] else ""
-        problems.append(f"{flag}{problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(problems)
+def _describe(problem: Any) -> str:
+    """With the flags it is about, and the environment variables that they came from."""
+    message = problem["msg"].removeprefix("Value error, ")
+    flags = re.findall("--[a-z-]+", message)
+    if problem["loc"]:
+        flags = ["--" + str(problem["loc"][0]).replace("_", "-")]
+        message = f"{flags[0]} {message}"
+    variables = [name for flag in dict.fromkeys(flags) for name in _variables(flag)]
+    return f"{message} (set by {', '.join(variables)})" if variables else message
+
+
+def _variables(flag: str) -> list[str]:
+    """None where the command line has the flag, which goes first."""
+    if any(argument == flag or argument.startswith(f"{flag}=") for argument in sys.argv[1:]):
+        return []
+    variable = f"SERVICE{flag[1:].replace('-', '_')}".upper()
+    return [name for name in os.environ if name.upper() == variable]
 
 
 if __name__ == "__main__":

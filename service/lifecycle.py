@@ -14,6 +14,7 @@ from service import ports
 from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
+from service.ports import StartError
 from service.rest.app import HttpGuards, create_app
 from service.rest.connections import ConnectionLimits
 from service.rest.server import HttpServer
@@ -35,6 +36,7 @@ class _Stop:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.by = ""
+        self.orphaned = False
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
 
@@ -47,6 +49,7 @@ class _Stop:
 
     def on_orphaned(self) -> None:
         self.by = self.by or "the parent process is gone"
+        self.orphaned = True
         self.asked.set()
 
 
@@ -68,12 +71,19 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.speaking("http/1.1") if core.tls is not None else None
-    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, http_tls)
+    grpc_port = grpc_listener.getsockname()[1]
+    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
+    reloading: set[asyncio.Task[None]] = set()  # referred to while they run
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: reloading.add(asyncio.create_task(_reload(core)))
+    )
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     at_once = worker is None or not worker.again
+    if worker is not None and worker.orphaned:  # before the event loop could see it
+        raise StartError("the parent process is gone")
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
         await http.start()
@@ -89,10 +99,11 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
     following.cancel()
     await asyncio.wait((watching, following))
-    await rpc.drain()
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
+    if not stop.orphaned:  # a service that takes the place of a killed one waits for its ports
+        await ports.empty_backlogs((listener, grpc_listener))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
     for rotation in rotating:
         rotation.cancel()
@@ -122,6 +133,14 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
     await catalog.watch(settings.poll_seconds)
+
+
+async def _reload(core: Core) -> None:
+    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    _log.info("SIGHUP: looking at the files of routes, keys and certificates")
+    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
+        await look()
+        await look()  # as at files that kept still
 
 
 async def _report(worker: Worker, core: Core) -> None:

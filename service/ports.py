@@ -1,8 +1,26 @@
-"""Whose port it is: ours alone, or that of our own workers and nobody else."""
+"""Whose port it is: ours alone, or that of our own workers and nobody else; and how it is given up."""
 
+import asyncio
+import ctypes
 import errno
 import resource
 import socket
+import struct
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+BACKLOG = 2048  # connections that may wait to be accepted
+_PATIENCE, _PAUSE = 2.0, 0.05  # seconds for workers whose parent was killed to leave its port, and between looks
+_HANDSHAKE = 0.2  # seconds: round trips of clients that have begun to connect
+_QUEUE_PATIENCE, _QUEUE_PAUSE = 5.0, 0.01  # seconds until the last of them is accepted, and between looks
+_QUEUED = struct.Struct("24xI")  # tcp_info's tcpi_unacked: of a listening socket, the connections in its queue
+_SO_ATTACH_FILTER = 26
+# A socket filter, which sees segments from their TCP header on: those with SYN and without ACK are dropped.
+_DROP_NEW = struct.pack(
+    "HBBI" * 5, *(0x30, 0, 0, 13), *(0x54, 0, 0, 0x12), *(0x15, 1, 0, 0x02), *(6, 0, 0, 2**32 - 1), *(6, 0, 0, 0)
+)
 
 
 class StartError(Exception):
@@ -10,29 +28,63 @@ class StartError(Exception):
 
 
 def own(host: str, port: int, flag: str) -> socket.socket:
-    """A bound, silent socket; 0 takes any free port. Raises StartError, naming `flag`, where the port is somebody's."""
+    """A bound, silent socket, beside which nobody else can bind; 0 takes any free port. Raises StartError, naming
+    `flag`, where the port is somebody's and stays it.
+
+    SO_REUSEADDR gets past connections that linger from a process before us. As long as nobody listens it would also
+    let in whoever sets it too: it is taken back until `listen`.
+    """
     sock = _socket(host)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a process before us may linger
-    _bind(sock, host, port, flag)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _bind(sock, host, port, flag, _PATIENCE)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return sock
+
+
+def listen(sock: socket.socket) -> None:
+    """On a socket from `own` or `borrow`. Its connections inherit SO_REUSEADDR, so that those which linger do not keep
+    the process after us from its port. Raises StartError.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {address(*sock.getsockname()[:2])}: {error.strerror}") from error
 
 
 def lend(sock: socket.socket) -> None:
     """From now on our workers may `borrow` the port of a socket from `own`, while nobody else gets it.
 
     The order is the trick: binding without SO_REUSEPORT fails where anybody has the port, whatever their options;
-    SO_REUSEPORT set afterwards lets others of this user in who set it too, and without SO_REUSEADDR nobody else.
+    SO_REUSEPORT set afterwards lets others of this user in who set it too, and nobody else.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 def borrow(host: str, port: int, flag: str) -> socket.socket:
     """A socket beside those of the other workers: once they listen, the kernel spreads new connections over them."""
     sock = _socket(host)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(
+        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+    )  # for connections that linger, which may be nobody's worker's
     _bind(sock, host, port, flag)
     return sock
+
+
+async def empty_backlogs(listeners: Iterable[socket.socket]) -> None:
+    """Returns once these, whose servers go on accepting, can be closed without a reset to anybody.
+
+    A listener that closes resets the connections that wait in its queue, also those whose handshake is under way. On
+    Linux clients that begin to connect from now on hear nothing; they try again after a second and are refused then.
+    """
+    listeners = tuple(listeners)
+    for sock in listeners:
+        _ignore_new(sock)
+    await asyncio.sleep(_HANDSHAKE)
+    deadline = time.monotonic() + _QUEUE_PATIENCE
+    while any(map(_queued, listeners)) and time.monotonic() < deadline:
+        await asyncio.sleep(_QUEUE_PAUSE)
 
 
 def make_room(connections: int) -> None:
@@ -53,10 +105,31 @@ def _socket(host: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _bind(sock: socket.socket, host: str, port: int, flag: str) -> None:
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        what = f"another with {flag}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "another --host"
-        raise StartError(f"cannot use {address(host, port)}: {error.strerror}; choose {what}") from error
+def _bind(sock: socket.socket, host: str, port: int, flag: str, patience: float = 0.0) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            sock.bind((host, port))
+            return
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                continue
+            sock.close()
+            what = f"another with {flag}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "another --host"
+            raise StartError(f"cannot use {address(host, port)}: {error.strerror}; choose {what}") from error
+
+
+def _ignore_new(sock: socket.socket) -> None:
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(_DROP_NEW)
+        with suppress(OSError):  # sandboxes that have none
+            where = struct.pack("HP", len(_DROP_NEW) // 8, ctypes.addressof(program))
+            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)
+
+
+def _queued(sock: socket.socket) -> int:
+    if sys.platform != "linux" or sock.fileno() < 0:
+        return 0
+    (queued,) = _QUEUED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))
+    return int(queued)

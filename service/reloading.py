@@ -28,6 +28,7 @@ class Reloading:
     def __init__(self, what: str, paths: Sequence[Path], apply: Callable[[Contents], None], metrics: Metrics) -> None:
         self._what, self._paths, self._apply, self._metrics = what, tuple(paths), apply, metrics
         self._in_force: Contents | None = None
+        self._before: Contents | None = None
         self._refused: object = None
 
     def load(self) -> None:
@@ -38,25 +39,30 @@ class Reloading:
         self._metrics.guards.reloaded(self._what, in_force=True)
 
     async def watch(self) -> None:
-        """Until cancelled. What cannot be used is logged once, and what is in force stays."""
-        before: Contents | None = None
+        """Looks until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL)
-            try:
-                contents = await asyncio.to_thread(self._read)
-                settled, before = contents == before, contents
-                if not settled:
-                    continue
-                if contents == self._in_force:
-                    if self._refused is not None:
-                        self._back()
-                elif contents != self._refused:
-                    self._take(contents)
-            except ReloadError as error:  # not readable
-                before = None
-                self._refuse(error, str(error))
-            except Exception:  # a fault of ours must not end the rotation
-                _log.exception("the look at the %s failed", self._what)
+            await self.look()
+
+    async def look(self) -> None:
+        """Puts in force what reads as it did at the look before. What cannot be used is logged once, and changes
+        nothing.
+        """
+        try:
+            contents = await asyncio.to_thread(self._read)
+            settled, self._before = contents == self._before, contents
+            if not settled:
+                return
+            if contents == self._in_force:
+                if self._refused is not None:
+                    self._back()
+            elif contents != self._refused:
+                self._take(contents)
+        except ReloadError as error:  # not readable
+            self._before = None
+            self._refuse(error, str(error))
+        except Exception:  # a fault of ours must not end the rotation
+            _log.exception("the look at the %s failed", self._what)
 
     def _take(self, contents: Contents) -> None:
         try:

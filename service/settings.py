@@ -153,6 +153,12 @@ class Settings(BaseSettings):
         description="http://host:4318 of an OpenTelemetry collector, for traces; OTEL_EXPORTER_OTLP_ENDPOINT too",
     )
 
+    @model_validator(mode="after")
+    def _a_port_each(self) -> "Settings":
+        if self.http_port == self.grpc_port != 0:
+            raise ValueError(f"--http-port and --grpc-port are two ports, got {self.http_port} for both")
+        return self
+
     @field_validator("otlp_endpoint")
     @classmethod
     def _is_url(cls, value: str) -> str:

@@ -31,6 +31,11 @@ class Worker:
         missing = [str(one) for one in range(self.count) if not ready_file(self.folder, one).exists()]
         return f"still waiting for worker {', '.join(missing)} of {self.count}"
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether the parent is gone."""
+        return os.getppid() != self.parent
+
     def on_orphaned(self, leave: Callable[[], object]) -> None:
         """Calls `leave` when the parent is gone, however it went: its end of the pipe that is our stdin closes."""
 

@@ -65,6 +65,7 @@ class _Supervisor:
     async def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         host, count = self._settings.host, self._settings.workers
         http = ports.own(host, self._settings.http_port, "--http-port")
         grpc = ports.own(host, self._settings.grpc_port, "--grpc-port")
@@ -141,6 +142,12 @@ class _Supervisor:
         self._asked = number
         self._hand_on(number)
 
+    def _on_hangup(self) -> None:
+        for worker, process in self._alive.items():
+            if ready_file(self._folder, worker).exists():  # any other may not bear it yet, and reads the files anyway
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGHUP)
+
     def _hand_on(self, number: signal.Signals) -> None:
         for worker, process in self._alive.items():
             # One that still imports would show a KeyboardInterrupt; not ready, it ends as fast either way.
@@ -166,6 +173,7 @@ def _how(code: int) -> str:
 
 
 def _work() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, worker = pickle.load(sys.stdin.buffer)
     from service.process import run
 

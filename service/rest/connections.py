@@ -1,4 +1,5 @@
-"""Bounds on an HTTP connection, below any request: how many, how long, how large a head.
+"""An HTTP connection, below any request: its bounds (how many, how long, how large a head), what it reads as requests,
+and how it ends.
 
 A timer a request would cost more than reading its head. Connections note when they began to wait for their client, and
 one task (`sweep`) looks at all of them twice a second.
@@ -6,6 +7,7 @@ one task (`sweep`) looks at all of them twice a second.
 
 import asyncio
 import json
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -14,6 +16,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -22,6 +25,11 @@ from service.rest.errors import REQUEST_ID
 
 _INTERVAL = 0.5  # seconds between looks
 KEEP_ALIVE = 75  # seconds: longer than load balancers keep idle connections, so that they close first
+_NEXT_REQUEST = 0.1  # seconds in which an idle connection's next request may be on its way when the server stops
+_FIRST_REQUEST = 1.0  # the same of a connection that has just been accepted
+_FIRST_PROBE, _LONGEST_PROBE = 0.01, 0.5  # seconds between looks at a client that has sent all it wants to
+_BEGINNING = b"HTTP/1.1 "  # of every response
+_TLS, _HTTP2 = b"\x16\x03", b"PRI * HTTP/2.0"  # the first bytes of clients that speak them
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +42,13 @@ class ConnectionLimits:
 
 
 class Config(uvicorn.Config):
-    """uvicorn's, and what its protocol here needs. `refused` is told a reason for each connection that is ended."""
+    """uvicorn's, and what its protocol here needs. `refused` is told a reason for each connection that is ended;
+    `grpc_port` is where clients are sent that speak HTTP/2.
+    """
 
     limits: ConnectionLimits
     refused: Callable[[str], None]
+    grpc_port: int
 
 
 class _Waits(Enum):
@@ -61,8 +72,19 @@ class _Together(asyncio.Transport):
         self._transport, self._loop = transport, loop
         self._head: Any = None
         self._open = False
+        self._begun = 0  # bytes
+
+    def begin(self) -> None:
+        """Sends one more byte of what every response begins with, ahead of it, as long as there are any: a client that
+        has left answers with a reset.
+        """
+        if self._head is None and self._begun < len(_BEGINNING):
+            self._transport.write(_BEGINNING[self._begun : self._begun + 1])
+            self._begun += 1
 
     def write(self, data: Any) -> None:
+        if self._begun and self._head is None:
+            data = data[self._begun :]
         if self._open:
             self._transport.write(data)
         elif self._head is None:
@@ -96,6 +118,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
         self._running: RequestResponseCycle | None = None
+        self._writer: _Together | None = None  # of its response
+        self._upgrade = False  # asked for by the head that was read last, and not taken
+        self._last_words: bytes | None = None  # sent, maybe empty, after the last answer; nothing is read until then
+        self._leaving = False  # after the answer that is next
         if len(self.connections) > self._limits.connections:
             self._refuse(503, Code.OVERLOADED, "too many connections are open; connect again later", "too_many")
 
@@ -108,16 +134,42 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        cycle.transport = _Together(self.transport, self.loop)
+        self._writer = cycle.transport = _Together(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        """In uvicorn's place, which loses the body of a request that asks for an upgrade."""
+        if self.transport.is_closing() or self._last_words is not None:
             return
+        self._unset_keepalive_if_required()
         self._unread += len(data)
-        super().data_received(data)
-        if self._unread > self._limits.header_bytes and not self.transport.is_closing():
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self._on_unreadable(data)
+        if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
             self._head_too_large()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never does
+        """A client that has sent all it wants to may wait for its answers still: true keeps the connection open."""
+        if not self._owes_answers() or self.scheme == "https":  # TLS has no half
+            return False
+        if self._last_words is None:
+            self._last_words = b""
+            if self._waits is _Waits.BODY:  # of a request that will never be whole
+                if not self.pipeline:
+                    return False
+                self.pipeline.popleft()
+        self._probe(_FIRST_PROBE)
+        return True
+
+    def shutdown(self) -> None:
+        """When the server stops. A request that has begun, or may be on its way, gets the connection's last answer."""
+        self._leaving = True
+        if self._owes_answers():
+            super().shutdown()
+        else:
+            self.loop.call_later(_NEXT_REQUEST if self._served else _FIRST_REQUEST, self._close_if_idle)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -135,6 +187,12 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _RefusedError
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(400, Code.INVALID_INPUT, "CONNECT is for proxies, and this is none", "malformed")
+                raise _RefusedError
+            self._upgrade = True
+            return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self._limits.header_bytes:
             self._head_too_large()
@@ -142,12 +200,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = 0
         self._waits, self._since, self._served = _Waits.BODY, time.monotonic(), True
         super().on_headers_complete()
+        self.cycle.keep_alive = self.cycle.keep_alive and not self._leaving
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrade:  # the head's end, which is read again
+            return
         self._unread = 0
         self._waits, self._since = _Waits.REQUEST, time.monotonic()
         super().on_message_complete()
@@ -155,6 +216,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self._waits is _Waits.REQUEST:
             self._since = time.monotonic()
+        if self._last_words is not None and not self.pipeline:
+            self._part(self._last_words)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
@@ -164,11 +227,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._stuck = None
         super().resume_writing()
-
-    def send_400_response(self, msg: str) -> None:
-        """Where the parser gave up."""
-        if not self.transport.is_closing():
-            self._refuse(400, Code.INVALID_INPUT, "this is no HTTP/1.1 request", "malformed")
 
     def sweep(self, now: float) -> None:
         """Ends the connection where its client has taken too long."""
@@ -192,13 +250,65 @@ class BoundedProtocol(HttpToolsProtocol):
             if now - self._since > allowed:
                 self.transport.close()
 
+    def _parse(self, data: memoryview) -> None:
+        """An upgrade is never taken. The parser takes it for granted and reads no body, so that it is given such a head
+        again, without the upgrade, before what follows.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                self._upgrade = False
+                method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+                lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+                lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+                self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
+                data = data[upgrade.args[0] :]
+
+    def _on_unreadable(self, data: bytes) -> None:
+        """Where the parser gave up."""
+        if self.transport.is_closing() or self._last_words is not None:  # we stopped it
+            return
+        says = "this is no HTTP/1.1 request"
+        elsewhere = f"gRPC (HTTP/2) is on port {self.config.grpc_port} (--grpc-port)"
+        if not self._served and data.startswith(_HTTP2):
+            says = f"this port speaks HTTP/1.1; {elsewhere}"
+        elif not self._served and data.startswith(_TLS):
+            says = f"this port speaks HTTP without TLS (--tls-cert and --tls-key turn it on): ask http://; {elsewhere}"
+        self._refuse(400, Code.INVALID_INPUT, says, "malformed")
+
+    def _owes_answers(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def _probe(self, pause: float) -> None:
+        """Looks, from now on, whether a client that sends no more has left: what is sent to it then is reset."""
+        if self.transport.is_closing() or self._writer is None:
+            return
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+            return
+        self._writer.begin()
+        self.loop.call_later(pause, self._probe, min(2 * pause, _LONGEST_PROBE))
+
+    def _close_if_idle(self) -> None:
+        if self._waits is _Waits.REQUEST and not self._owes_answers():
+            self.transport.close()
+
+    def _part(self, words: bytes) -> None:
+        """Ends the connection with these, which go behind the answers that are being sent."""
+        transport = self._writer or self.transport
+        if words:
+            transport.write(words)
+        transport.close()
+
     def _head_too_large(self) -> None:
         limit = self._limits.header_bytes
         says = f"the request line and headers have more than {limit:,} bytes (--max-header-bytes)"
         self._refuse(431, Code.TOO_LARGE, says, "large_headers")
 
     def _refuse(self, status: int, code: Code, message: str, reason: str) -> None:
-        """Before there is a request that the application could answer."""
+        """Where there is no request that the application could answer, after the answers to those before."""
         identifier = uuid.uuid4().hex
         body = json.dumps({"error": {"code": code, "message": message, "request_id": identifier}})
         head = (
@@ -206,8 +316,16 @@ class BoundedProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\n{REQUEST_ID}: {identifier}\r\nconnection: close\r\n\r\n"
         )
         self.config.refused(reason)
-        self.transport.write(head.encode() + body.encode())
-        self.transport.close()
+        words = head.encode() + body.encode()
+        if self._waits is _Waits.BODY and self.pipeline:
+            self.pipeline.popleft()  # the request whose body it is
+            self._last_words = words
+        elif self._waits is _Waits.BODY:
+            self._part(b"" if self.cycle.response_started else words)
+        elif self._owes_answers():
+            self._last_words = words
+        else:
+            self._part(words)
 
 
 async def sweep(connections: Iterable[object]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -10,11 +9,9 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from service import ports
 from service.rest import connections
 from service.rest.connections import BoundedProtocol, Config, ConnectionLimits
-
-_BACKLOG = 2048
-_STORMS = ("Invalid HTTP request received.", "Unsupported upgrade request.")  # a line for each; counted instead
 
 
 class _Uvicorn(uvicorn.Server):
@@ -34,14 +31,16 @@ class _Uvicorn(uvicorn.Server):
             sock=self._listener,
             ssl=self._tls,
             ssl_handshake_timeout=self._bounds.limits.header_seconds if self._tls else None,
-            backlog=_BACKLOG,
+            backlog=ports.BACKLOG,
         )
         self.servers.append(server)
         self.started = True
 
 
 class HttpServer:
-    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask."""
+    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask, and its
+    client where gRPC is.
+    """
 
     def __init__(
         self,
@@ -50,6 +49,7 @@ class HttpServer:
         grace: float,
         limits: ConnectionLimits,
         refused: Callable[[str], None],
+        grpc_port: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         config = Config(
@@ -64,14 +64,15 @@ class HttpServer:
             timeout_keep_alive=connections.KEEP_ALIVE,
             timeout_graceful_shutdown=int(grace),
         )
-        config.limits, config.refused = limits, refused
-        logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _STORMS)
+        config.limits, config.refused, config.grpc_port = limits, refused, grpc_port
+        self._listener = listener
         self._server = _Uvicorn(config, listener, tls)
         self._serving: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Returns once it listens."""
+        """Returns once it listens. Raises StartError."""
+        ports.listen(self._listener)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._server.serve())
         self._sweeping = loop.create_task(connections.sweep(self._server.server_state.connections))

@@ -51,15 +51,18 @@ class RoutesFile:
         """Looks every `interval` seconds until cancelled."""
         while True:
             await asyncio.sleep(interval)
-            try:
-                await self.look()
-            except Exception:  # a fault of ours must not end the watch
-                _log.exception("the look at the routes failed")
+            await self.look()
 
     async def look(self) -> None:
         """Takes over what the file says once it says the same at two looks: a half-written one is no error, and may
         even be valid. What cannot be used changes nothing and is logged once.
         """
+        try:
+            await self._look()
+        except Exception:  # a fault of ours must not end the watch
+            _log.exception("the look at the routes failed")
+
+    async def _look(self) -> None:
         if self.path is None:
             return
         try:

@@ -1,6 +1,7 @@
 """What the command line refuses, and whose port it is."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -49,9 +50,30 @@ def test_wrong_arguments_end_in_one_clear_line(arguments: list[str], says: str) 
     assert code == 2 and says in error.splitlines()[-1] and "Traceback" not in error
 
 
-def test_environment_variables_are_settings_too() -> None:
-    code, error = failing(env={"SERVICE_HTTP_PORT": "eighty"})
-    assert code == 2 and "--http-port" in error
+@pytest.mark.parametrize(
+    ("env", "arguments", "says"),
+    [
+        ({"SERVICE_HTTP_PORT": "eighty"}, [], "--http-port .*SERVICE_HTTP_PORT"),
+        (
+            {"service_workers": "0"},
+            ["--http-port", "70000"],
+            r"--http-port [^;(]*; --workers [^;]*\(set by service_workers\)",
+        ),
+        ({"SERVICE_TARGET": "host:8500"}, [], "--backend tfserving and --target .*set by SERVICE_TARGET"),
+        ({"SERVICE_HTTP_PORT": "4242"}, ["--grpc-port", "4242"], r"--grpc-port .*set by SERVICE_HTTP_PORT\)"),
+    ],
+)
+def test_a_wrong_setting_names_the_environment_variable_it_came_from(
+    env: dict[str, str], arguments: list[str], says: str
+) -> None:
+    code, error = failing(*arguments, env=env)
+    [line] = error.splitlines()
+    assert code == 2 and re.search(says, line)
+
+
+def test_the_command_line_goes_before_the_environment(tmp_path: Path) -> None:
+    code, error = failing("--http-port=eighty", env={"SERVICE_HTTP_PORT": "also wrong"})
+    assert code == 2 and "--http-port" in error and "SERVICE_HTTP_PORT" not in error
 
 
 def test_help_answers_at_once() -> None:

@@ -13,6 +13,8 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service import keys
+from service.rpc.server import SERVICES
 from tests.serving import Service, running
 from tests.testdata import TESTDATA, needs_testdata
 
@@ -137,19 +139,66 @@ def test_requests_under_way_at_sigterm_are_answered(lenet5_repository: Path, dig
         assert service.process.wait(30) == 0
 
 
-def test_grpc_health_goes_first_too(lenet5_repository: Path) -> None:
-    with running("--repository", lenet5_repository, "--drain-seconds", 1.5) as service:
-        service.wait_ready()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_grpc_health_follows_readiness(lenet5_repository: Path, tmp_path: Path, workers: int) -> None:
+    """Of every service, told to who checks and who watches: nothing to serve, a model, none again, a model, a drain."""
+    away, repository = tmp_path / "away", tmp_path / "models"
+    repository.mkdir()
+    shutil.copytree(lenet5_repository / "lenet5", away)
+    arguments = ("--repository", repository, "--poll-seconds", 0.1, "--drain-seconds", 1.5, "--workers", workers)
+    with running(*arguments) as service:
+        service.wait_until(lambda: service.log().count("gRPC on port") == workers)
         with service.channel() as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
-            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            watches = {name: health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=60) for name in SERVICES}
+
+            def told(status: int) -> None:
+                for name, watch in watches.items():
+                    assert next(watch).status == status
+                    check = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
+                    assert check.status == status, name
+
+            told(health_pb2.HealthCheckResponse.NOT_SERVING)
+            for _ in range(2):
+                away.rename(repository / "lenet5")
+                told(health_pb2.HealthCheckResponse.SERVING)
+                service.wait_ready()
+                (repository / "lenet5").rename(away)
+                told(health_pb2.HealthCheckResponse.NOT_SERVING)
+            away.rename(repository / "lenet5")
+            told(health_pb2.HealthCheckResponse.SERVING)
             service.process.send_signal(signal.SIGTERM)
             asked = time.monotonic()
-            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            told(health_pb2.HealthCheckResponse.NOT_SERVING)
             assert time.monotonic() - asked < 1
-            watch.cancel()
+            with pytest.raises(grpc.RpcError) as caught:
+                health.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=30)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+            for watch in watches.values():
+                watch.cancel()
         assert service.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_has_files_looked_at_and_ends_nothing(lenet5_repository: Path, tmp_path: Path, workers: int) -> None:
+    routes, keys_file = tmp_path / "routes.yaml", tmp_path / "keys.yaml"
+    (_, first), (secret, second) = keys.make("first"), keys.make("second")
+    routes.write_text("routes:\n  before: lenet5\n")
+    keys_file.write_text(first)
+    files = ("--routes", routes, "--api-keys", keys_file, "--workers", workers)
+    with running("--repository", lenet5_repository, *files) as service:
+        assert service.http_port
+        service.process.send_signal(signal.SIGHUP)  # while models load
+        service.wait_ready()
+        routes.write_text("routes:\n  after: lenet5\n")
+        keys_file.write_text(first + second)
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_until(lambda: service.log().count("new API keys in force") == workers, 20)
+        service.wait_until(lambda: service.log().count("routes taken over") == workers, 20)
+        assert service.log().count("SIGHUP: looking") >= workers
+        key = {"authorization": f"Bearer {secret}"}
+        assert "after" in httpx.get(f"{service.url}/routes", headers=key).json()["routes"]
+        assert service.stop() == 0
 
 
 def test_the_grpc_port_opens_once_models_are_loaded(lenet5_repository: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import http.client
+import json
 import re
 import socket
 import time
@@ -219,3 +220,18 @@ def test_an_upload_that_breaks_off_is_no_fault_of_ours(service: Service, client:
     service.wait_until(lambda: "in_flight 0.0" in client.get("/metrics").text, 10)
     assert series in client.get("/metrics").text
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_an_upgrade_that_is_not_taken_loses_no_body(service: Service, samples: dict[str, bytes], framing: str) -> None:
+    """As `curl --http2` asks, by a client that closes its sending half behind the request."""
+    image = samples["7"]
+    framed = b"content-length: %d\r\n\r\n%s" % (len(image), image)
+    if framing == "chunked":
+        framed = b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(image), image)
+    upgrade = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"
+    with socket.create_connection(("127.0.0.1", service.http_port), timeout=30) as wire:
+        wire.sendall(b"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\n" + upgrade + framed)
+        wire.shutdown(socket.SHUT_WR)
+        head, _, body = b"".join(iter(lambda: wire.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and json.loads(body)["predictions"][0]["label"] == "7"

@@ -1,9 +1,11 @@
 """What several of these tests share."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from service.backends.fake import FakeBackend
 from service.catalog import Catalog
@@ -11,6 +13,15 @@ from service.metrics import Metrics
 from service.preparation import Limits, Preparation
 from tests.unit.service.batches import batcher
 from tests.unit.service.routed import World
+
+_ON_UVLOOP = "test_http_connections"  # how a socket ends is the event loop's to say, and this is the service's
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    on_uvloop = item.nodeid.partition("::")[0].endswith(f"{_ON_UVLOOP}.py")
+    return {"uvloop": uvloop.new_event_loop} if on_uvloop else {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture
