@@ -1,13 +1,12 @@
 """LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -27,15 +26,38 @@ class Layout:
     threads: int
 
 
-class Lane:
-    """One interpreter of a memory-mapped model file; one call at a time."""
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model's bytes as they were when it was read, once for all of its lanes.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    Given a path, LiteRT maps the file: one that is overwritten or cut short under a running service then changes its
+    answers, or ends the process with a SIGBUS.
+    """
+
+    path: Path
+    content: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises ValueError where it cannot be read, or is empty."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        if not content:
+            raise ValueError(f"{path} is empty: it is still being copied, or was damaged")
+        return cls(path, content)
+
+
+class Lane:
+    """One interpreter; one call at a time."""
+
+    def __init__(self, model: ModelFile, threads: int) -> None:
         """Raises ValueError, naming the file, where it is no TFLite model."""
         try:
-            self._interpreter = Interpreter(model_path=os.fspath(path), num_threads=threads)
+            self._interpreter = Interpreter(model_content=model.content, num_threads=threads)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
+            raise ValueError(f"{model.path} is not a TFLite model, or only half of one: {error}") from error
         # Making one takes as long as a small network does.
         self._by_signature = {
             name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()
@@ -98,19 +120,19 @@ class Lane:
 
 
 class LiteRTRunner:
-    """A pool of lanes over one model file.
+    """A pool of lanes over one model.
 
     Any batch size runs on any lane: with XNNPACK a new batch size costs a reshape, not a
     repacking of weights (measured: no difference between one size repeated and sizes in turn).
     """
 
-    def __init__(self, path: Path, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
+    def __init__(self, model: ModelFile, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
         """`made` are lanes there already, by their threads.
 
         Raises ValueError, naming the file, where it is no TFLite model.
         """
         there: dict[int, Lane | None] = dict(made or {})
-        lanes = [there.pop(layout.threads, None) or Lane(path, layout.threads) for _ in range(layout.lanes)]
+        lanes = [there.pop(layout.threads, None) or Lane(model, layout.threads) for _ in range(layout.lanes)]
         self.slots = layout.lanes
         self.signatures = lanes[0].signatures
         self._free: SimpleQueue[Lane] = SimpleQueue()
