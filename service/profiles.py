@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
 
+from service.files import write_whole
 from service.manifest import Profile
 
 SHARE = "IMAGE_MODEL_SERVER_CORES"
@@ -112,9 +113,7 @@ class ProfileStore:
     def write(self, model: Path, profile: Profile) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".tmp", delete=False) as file:
-                json.dump(asdict(profile), file)
-            Path(file.name).rename(self._path(model))  # another process may be reading or writing it too
+            write_whole(self._path(model), json.dumps(asdict(profile)).encode())  # other processes read and write it
         except OSError as error:
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache", error)
 
