@@ -1,8 +1,10 @@
 """LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -11,9 +13,13 @@ from typing import Any, Self
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from service import logs
 from service.errors import BackendFailed, InvalidInput
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
+
+_introduced = threading.Event()
+"""LiteRT has named its delegate on stderr, which it does once a process."""
 
 LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
 
@@ -58,6 +64,10 @@ class Lane:
             self._interpreter = Interpreter(model_content=model.content, num_threads=threads)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{model.path} is not a TFLite model, or only half of one: {error}") from error
+        if not _introduced.is_set():
+            with logs.native_lines(), suppress(RuntimeError):  # one that needs a request's shapes fails here, and runs
+                self._interpreter.allocate_tensors()
+            _introduced.set()
         # Making one takes as long as a small network does.
         self._by_signature = {
             name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from service import logs
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
 from service.profiles import cores
@@ -91,9 +92,10 @@ class SavedModelRunner:
 def _tensorflow() -> Any:
     """Raises ImportError or AttributeError where there is none, or not the whole of it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    with logs.native_lines():
+        import tensorflow as tf
 
-    _ = tf.compat.v1.Session
+        _ = tf.compat.v1.Session
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
     # Else every full collection goes through its objects, hundreds of thousands, while nobody is answered.
     gc.freeze()
