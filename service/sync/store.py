@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from service.contents import FILES
 from service.manifest import SAVED_MODEL, TFLITE
 from service.messages import is_model_name
-from service.sync.contents import FILES
 from service.sync.places import Found, Streams, SyncError
 
 if TYPE_CHECKING:
