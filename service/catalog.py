@@ -20,7 +20,7 @@ from service.lookup import Model, find, unknown
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.servable import Servable, State, Status
-from service.warming import warm
+from service.warming import Behind, check_succession, warm
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 30.0  # seconds of loading between two signs of life in the log
@@ -38,10 +38,14 @@ class Catalog:
         keep: int,
         needs_models: bool,
         shows: Callable[[str], bool] = lambda name: True,
+        passed_over: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """`shows` tells which models' names whoever asks may read in an error."""
+        """`shows` tells which models' names whoever asks may read in an error; `passed_over` why nothing is served
+        from a path where models are looked for.
+        """
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
         self._keep, self._needs_models, self._shows = keep, needs_models, shows
+        self._passed_over = passed_over
         self._models: dict[str, Model] = {}
         self._asked: set[str] = set()
         self._looking = asyncio.Lock()
@@ -131,6 +135,10 @@ class Catalog:
         """Model name -> every version ever seen of it, newest first."""
         return {name: self.statuses(name) for name in sorted(self._models)}
 
+    def passed_over(self) -> Mapping[str, str]:
+        """Path -> why nothing is served from there, of what whoever asks may know of."""
+        return {path: why for path, why in self._passed_over().items() if self._shows(path.partition("/")[0])}
+
     async def close(self) -> None:
         """Stops loading, drains and unloads everything."""
         for task in self._following.values():
@@ -153,6 +161,10 @@ class Catalog:
             return f"no model could be loaded: {name}/{version}: {status.error}{others}"
         if any(model.failed for model in self._models.values()):
             return "no model could be loaded; the log says why"
+        notes = [f"{path} {why}" for path, why in self.passed_over().items()]
+        if notes:
+            others = f" (and {len(notes) - 1} more, in the log)" if len(notes) > 1 else ""
+            return f"there are no models: {notes[0]}{others}"
         return "there are no models; export one with `python -m export --model mobilenet_v3_small`"
 
     async def _look(self) -> None:
@@ -175,6 +187,10 @@ class Catalog:
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, Model())
         model.failed = {version: mark for version, mark in model.failed.items() if version in versions}
+        for version, before in list(model.behind.items()):
+            if before not in versions or version not in versions:  # nothing holds it back any more
+                del model.behind[version]
+                model.failed.pop(version, None)
         for status in model.statuses.values():
             if status.error and status.version not in versions:
                 self._metrics.versions.failed(ModelRef(name, status.version), False)
@@ -184,12 +200,18 @@ class Catalog:
                 break
             current = model.servables.get(version)
             fresh = current is not None and current.fingerprint == versions[version]
-            if fresh or await self._load(name, model, version, versions[version]) or current is not None:
+            before = max((number for number in model.servables if number <= version and number in versions), default=-1)
+            if (
+                fresh
+                or await self._load(name, model, version, versions[version], model.servables.get(before))
+                or current is not None
+            ):
                 wanted.add(version)
         for version in model.servables.keys() - wanted:
             self._retire(model, model.servables.pop(version))
 
-    async def _load(self, name: str, model: Model, version: int, fingerprint: str) -> bool:
+    async def _load(self, name: str, model: Model, version: int, fingerprint: str, before: Servable | None) -> bool:
+        """`before` is the version in service whose clients this one would get."""
         if model.failed.get(version) == fingerprint:
             return False
         old = model.servables.get(version)
@@ -198,6 +220,8 @@ class Catalog:
         try:
             loaded = await self._backend.load(name, version)
             try:
+                if before is not None and self._needs_models:  # an upstream has decided by itself
+                    check_succession(loaded.manifest, before.manifest)
                 await warm(loaded)
             except BaseException:
                 await loaded.runner.close()
@@ -205,6 +229,8 @@ class Catalog:
         except Exception as error:
             if not isinstance(error, NotReady):
                 model.failed[version] = fingerprint
+            if isinstance(error, Behind) and before is not None:
+                model.behind[version] = before.ref.version or 0
             state = State.END if old is None else State.AVAILABLE  # the old one under this number goes on
             self._set(name, model, Status(version, state, str(error)))
             self._metrics.versions.failed(ModelRef(name, version), True)

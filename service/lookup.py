@@ -13,11 +13,14 @@ Shows = Callable[[str], bool]
 
 @dataclass(eq=False)
 class Model:
-    """One name: the versions that answer, what is known of all, and the fingerprints that failed."""
+    """One name: the versions that answer, what is known of all, the fingerprints that failed, and those of them that
+    lack what an older version has, by that version.
+    """
 
     servables: dict[int, Servable] = field(default_factory=dict)
     statuses: dict[int, Status] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    behind: dict[int, int] = field(default_factory=dict)
 
 
 def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:

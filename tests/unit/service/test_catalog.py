@@ -1,6 +1,7 @@
 """The catalog: what is loaded follows what is found, and never for the worse."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,6 +133,46 @@ async def test_a_version_that_breaks_on_disk_goes_on_in_memory() -> None:
     assert not runner.closed and target.available() == {"m": [1]}
     (status,) = target.statuses("m")
     assert status.state is State.AVAILABLE and status.error == "overwritten with rubbish", "it says why"
+
+
+SECOND = {**FAKE_SIGNATURES, "second": FAKE_SIGNATURES["serving_default"]}
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["under its own number", "as the next one"])
+@pytest.mark.parametrize(
+    ("manifest", "lacks"),
+    [
+        (Manifest("m", 2, SECOND, checked=False), "manifest.json"),
+        (Manifest("m", 2, FAKE_SIGNATURES, checked=True), "signature second"),
+    ],
+)
+async def test_a_version_with_less_than_the_one_in_service_replaces_it_only_when_that_is_removed(
+    manifest: Manifest, lacks: str, number: int
+) -> None:
+    backend = FakeBackend()
+    backend.add("m", 1, manifest=Manifest("m", 1, SECOND, checked=True))
+    target = catalog(backend, keep=1)
+    await target.sync()
+    backend.add("m", number, manifest=replace(manifest, version=number))
+    backend.fingerprints["m", number] = "less"
+    for _ in range(3):
+        await target.sync()
+    assert target.available() == {"m": [1]} and backend.loads.count(("m", number)) == (2 if number == 1 else 1)
+    error = target.statuses("m")[0].error
+    assert lacks in error and "remove version 1" in error
+    if number == 2:
+        del backend.versions["m", 1]
+        await target.sync()
+        assert target.available() == {"m": [2]}, "nothing holds it back any more"
+
+
+async def test_an_older_version_may_have_less() -> None:
+    backend = FakeBackend()
+    backend.add("m", 1)
+    backend.add("m", 2, manifest=Manifest("m", 2, SECOND, checked=True))
+    target = catalog(backend)
+    await target.sync()
+    assert target.available() == {"m": [2, 1]}
 
 
 async def test_removed_versions_unload() -> None:
