@@ -23,6 +23,8 @@ from service.servable import Servable, State, Status
 from service.warming import Behind, check_succession, warm
 
 _log = logging.getLogger(__name__)
+_REMEMBERED = 3  # versions of a model that have gone, and are still told of
+_REMEMBERED_MODELS = 16  # models that have gone altogether
 _PATIENCE = 30.0  # seconds of loading between two signs of life in the log
 
 
@@ -47,6 +49,7 @@ class Catalog:
         self._keep, self._needs_models, self._shows = keep, needs_models, shows
         self._passed_over = passed_over
         self._models: dict[str, Model] = {}
+        self._gone: dict[str, None] = {}
         self._asked: set[str] = set()
         self._looking = asyncio.Lock()
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -118,7 +121,7 @@ class Catalog:
         return find(self._models, ref, self.trouble, self._shows).lease()
 
     def statuses(self, name: str) -> list[Status]:
-        """Every version ever seen of a model, newest first. Raises NotFound for an unknown name."""
+        """Every version found of a model, and the last that went, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
             raise unknown(self._models, ModelRef(name), self._shows)
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
@@ -132,7 +135,7 @@ class Catalog:
         }
 
     def index(self) -> Mapping[str, list[Status]]:
-        """Model name -> every version ever seen of it, newest first."""
+        """Model name -> every version found of it, and the last that went, newest first."""
         return {name: self.statuses(name) for name in sorted(self._models)}
 
     def passed_over(self) -> Mapping[str, str]:
@@ -175,6 +178,7 @@ class Catalog:
                 self._trouble = error.message
                 raise
             self._asked.clear()
+            self._forget_models()
             for name in sorted(found.keys() | self._models.keys()):
                 if name not in self._following:
                     task = asyncio.get_running_loop().create_task(self._follow(name, found.get(name, {})))
@@ -186,6 +190,7 @@ class Catalog:
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, Model())
+        model.found = versions.keys()
         model.failed = {version: mark for version, mark in model.failed.items() if version in versions}
         for version, before in list(model.behind.items()):
             if before not in versions or version not in versions:  # nothing holds it back any more
@@ -209,6 +214,7 @@ class Catalog:
                 wanted.add(version)
         for version in model.servables.keys() - wanted:
             self._retire(model, model.servables.pop(version))
+        self._forget(name, model)
 
     async def _load(self, name: str, model: Model, version: int, fingerprint: str, before: Servable | None) -> bool:
         """`before` is the version in service whose clients this one would get."""
@@ -258,9 +264,31 @@ class Catalog:
             self._set(name, model, Status(version, State.UNLOADING))
         await servable.retire()
         if not replaced and version not in model.servables:
-            self._metrics.versions.unloaded(servable.ref)
             self._set(name, model, Status(version, State.END))
+            self._metrics.ended(servable.ref, State.END)
+            self._forget(name, model)
         _log.info("%s/%d is unloaded", name, version)
+
+    def _forget(self, name: str, model: Model) -> None:
+        """Of what has gone, the last few stay known: whoever publishes for years publishes thousands of versions."""
+        ended = [version for version, status in model.statuses.items() if status.state is State.END]
+        gone = sorted(version for version in ended if version not in model.found)
+        for version in gone[:-_REMEMBERED]:
+            self._drop(name, model, version)
+        if model.found or len(ended) < len(model.statuses):
+            self._gone.pop(name, None)
+        else:
+            self._gone.setdefault(name)
+
+    def _forget_models(self) -> None:
+        for name in list(self._gone)[:-_REMEMBERED_MODELS]:
+            if name not in self._following:
+                for version in list(self._models[name].statuses):
+                    self._drop(name, self._models[name], version)
+                del self._gone[name], self._models[name]
+
+    def _drop(self, name: str, model: Model, version: int) -> None:
+        self._metrics.ended(ModelRef(name, version), model.statuses.pop(version).state)
 
     def _set(self, name: str, model: Model, status: Status) -> None:
         previous = model.statuses.get(status.version)

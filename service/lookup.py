@@ -1,6 +1,6 @@
 """Which loaded version a reference means, or why there is none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from service.errors import InvalidInput, NotFound, NotReady
@@ -13,14 +13,15 @@ Shows = Callable[[str], bool]
 
 @dataclass(eq=False)
 class Model:
-    """One name: the versions that answer, what is known of all, the fingerprints that failed, and those of them that
-    lack what an older version has, by that version.
+    """One name: the versions that answer, what is known of all, the fingerprints that failed, those of them that
+    lack what an older version has, by that version, and the versions that were found at the last look.
     """
 
     servables: dict[int, Servable] = field(default_factory=dict)
     statuses: dict[int, Status] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     behind: dict[int, int] = field(default_factory=dict)
+    found: Collection[int] = ()
 
 
 def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:

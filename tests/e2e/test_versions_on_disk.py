@@ -1,6 +1,7 @@
 """Versions that come, change, break and go under a running service."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,22 @@ def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
         assert (reply["version"], reply["predictions"][0]["label"]) == (1, "7")
         shutil.copytree(repository / "lenet5" / "1", repository / "lenet5" / "2", dirs_exist_ok=True)
         service.wait_until(lambda: versions(service) == [2, 1], 20)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_series_end_with_their_version(repository: Path, digit: bytes, workers: int) -> None:
+    def counted() -> set[str]:
+        return set(re.findall(r'version="(\d+)"', httpx.get(f"{service.url}/metrics").text))
+
+    with running("--repository", repository, "--poll-seconds", 0.1, "--workers", workers) as service:
+        service.wait_ready()
+        for version in range(2, 6):
+            httpx.post(f"{service.url}/predict/lenet5", content=digit)
+            publish(repository, version)
+            shutil.rmtree(repository / "lenet5" / str(version - 2), ignore_errors=True)
+            service.wait_until(lambda version=version: serves(service, version), 20)  # type: ignore[misc]
+        service.wait_until(lambda: counted() == {"4", "5"}, 20)
+        assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
 def test_layouts_that_are_not_served_are_named_where_people_look(repository: Path) -> None:

@@ -1,6 +1,7 @@
 """The catalog: what is loaded follows what is found, and never for the worse."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,9 @@ from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
 from service.catalog import Catalog
 from service.errors import NotFound, NotReady
 from service.manifest import Manifest
-from service.messages import ModelRef
+from service.messages import ModelRef, PredictResult
 from service.metrics import Metrics
-from service.servable import State
+from service.servable import State, Status
 from tests.unit.service.batches import batcher
 
 
@@ -173,6 +174,57 @@ async def test_an_older_version_may_have_less() -> None:
     target = catalog(backend)
     await target.sync()
     assert target.available() == {"m": [2, 1]}
+
+
+async def test_of_what_has_gone_the_last_few_are_told_of_and_none_is_counted() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
+    )
+
+    def counted() -> set[str]:
+        metrics.page()  # a scrape of what was counted to the end
+        return set(re.findall(r'model="(m|other\d+)",(?:\w+="\w+",)*version="(\d+)"', metrics.page()[0].decode()))
+
+    for version in range(1, 21):
+        backend.versions.clear()
+        backend.add("m", version)
+        backend.versions["m", version + 100] = ValueError("broken")
+        await target.sync()
+        metrics.succeeded("http", PredictResult(ModelRef("m", version), "", {}, served_by=(ModelRef("m", version),)))
+        metrics.batches(ModelRef("m", version)).batch(1, 0)
+        await settled()
+    await target.sync()
+    known = {status.version: (status.state, status.error) for status in target.statuses("m")}
+    broken, ended = (State.END, "broken"), (State.END, "")
+    assert known == {120: broken, 119: broken, 118: broken, 117: broken, 20: (State.AVAILABLE, "")}
+    assert counted() == {("m", str(version)) for version in known}
+    for number in range(40):
+        backend.versions.clear()
+        backend.add(f"other{number}", 1)
+        await target.sync()
+        await settled()
+    await target.sync()
+    assert target.index()["other38"] == [Status(1, *ended)]
+    assert 10 < len(target.index()) < 20 and counted() == {("other39", "1")}
+
+
+async def test_a_version_that_comes_back_is_counted_again() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
+    )
+    for _ in range(2):
+        backend.add("m", 1)
+        await target.sync()
+        del backend.versions["m", 1]
+        await target.sync()
+        await settled()
+    backend.add("m", 1)
+    await target.sync()
+    metrics.page()
+    metrics.batches(ModelRef("m", 1)).batch(1, 0)
+    assert b'model_server_batch_rows_count{model="m",version="1"} 1.0' in metrics.page()[0]
 
 
 async def test_removed_versions_unload() -> None:
