@@ -12,6 +12,7 @@ from export.errors import ExportError
 from service.files import write_whole
 from service.manifest import Profile
 from service.profiles import ProfileStore
+from service.sync import staging
 
 
 @contextmanager
@@ -49,3 +50,10 @@ def test_a_configuration_that_finds_no_space_leaves_nothing(tmp_path: Path) -> N
     with no_space(), pytest.raises(ExportError, match="cannot be written"):
         tfserving_config.write(tmp_path / "models.config", "model_config_list {}\n" * 100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_version_follows_the_newest_that_can_be_served(tmp_path: Path) -> None:
+    for name in ("3", "0007", str(2**63), "9" * 30, "latest"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    with staging.staging(tmp_path / "m") as folder:
+        assert staging.publish_next(folder, lambda number: None) == 8
