@@ -87,6 +87,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         needs_models=settings.backend is not BackendName.tfserving,
         shows=gate.shows,
         passed_over=passed_over,
+        # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
+        loads=cores() + 4,
     )
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
     try:

@@ -16,7 +16,7 @@ from functools import partial
 from service.backends.base import Backend, Loaded
 from service.batching import Batcher
 from service.errors import NotReady
-from service.lookup import Model, find, unknown
+from service.lookup import Model, find, unknown, why_none
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.servable import Servable, State, Status
@@ -41,13 +41,14 @@ class Catalog:
         needs_models: bool,
         shows: Callable[[str], bool] = lambda name: True,
         passed_over: Callable[[], Mapping[str, str]] = dict,
+        loads: int = 16,
     ) -> None:
         """`shows` tells which models' names whoever asks may read in an error; `passed_over` why nothing is served
-        from a path where models are looked for.
+        from a path where models are looked for. `loads` versions are loaded and warmed at a time.
         """
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
         self._keep, self._needs_models, self._shows = keep, needs_models, shows
-        self._passed_over = passed_over
+        self._passed_over, self._loads = passed_over, asyncio.Semaphore(loads)
         self._models: dict[str, Model] = {}
         self._gone: dict[str, None] = {}
         self._asked: set[str] = set()
@@ -63,7 +64,7 @@ class Catalog:
         if not self._needs_models:
             return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())
-        return "" if answers else self._trouble or self._nothing()
+        return "" if answers else self._trouble or why_none(self._models, self._shows, self.passed_over())
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds, and waits for the loads that takes.
@@ -152,24 +153,6 @@ class Catalog:
         if self._retiring:
             await asyncio.wait(self._retiring)
 
-    def _nothing(self) -> str:
-        """Why no model answers although the repository could be read."""
-        models = [(name, model) for name, model in sorted(self._models.items()) if self._shows(name)]
-        if any(status.state is State.LOADING for _, model in models for status in model.statuses.values()):
-            return "the models are still loading"
-        failed = [(name, version, model.statuses[version]) for name, model in models for version in model.failed]
-        if failed:
-            name, version, status = failed[0]
-            others = f" (and {len(failed) - 1} more, in the log)" if len(failed) > 1 else ""
-            return f"no model could be loaded: {name}/{version}: {status.error}{others}"
-        if any(model.failed for model in self._models.values()):
-            return "no model could be loaded; the log says why"
-        notes = [f"{path} {why}" for path, why in self.passed_over().items()]
-        if notes:
-            others = f" (and {len(notes) - 1} more, in the log)" if len(notes) > 1 else ""
-            return f"there are no models: {notes[0]}{others}"
-        return "there are no models; export one with `python -m export --model mobilenet_v3_small`"
-
     async def _look(self) -> None:
         async with self._looking:
             try:
@@ -224,14 +207,8 @@ class Catalog:
         if old is None:
             self._set(name, model, Status(version, State.LOADING))
         try:
-            loaded = await self._backend.load(name, version)
-            try:
-                if before is not None and self._needs_models:  # an upstream has decided by itself
-                    check_succession(loaded.manifest, before.manifest)
-                await warm(loaded)
-            except BaseException:
-                await loaded.runner.close()
-                raise
+            async with self._loads:
+                loaded = await self._load_warm(name, version, before)
         except Exception as error:
             if not isinstance(error, NotReady):
                 model.failed[version] = fingerprint
@@ -251,6 +228,17 @@ class Catalog:
         if old is not None:
             self._retire(model, old)
         return True
+
+    async def _load_warm(self, name: str, version: int, before: Servable | None) -> Loaded:
+        loaded = await self._backend.load(name, version)
+        try:
+            if before is not None and self._needs_models:  # an upstream has decided by itself
+                check_succession(loaded.manifest, before.manifest)
+            await warm(loaded)
+        except BaseException:
+            await loaded.runner.close()
+            raise
+        return loaded
 
     def _retire(self, model: Model, servable: Servable) -> None:
         task = asyncio.get_running_loop().create_task(self._unload(model, servable))

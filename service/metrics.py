@@ -5,15 +5,13 @@ scraped adds up all of them, and one that is started again counts on where its p
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
 from service.current import OK, Current
 from service.guard_metrics import GuardMetrics
@@ -21,7 +19,7 @@ from service.messages import ModelRef, PredictResult
 from service.process_metrics import ProcessMetrics
 from service.replica_metrics import ReplicaMetrics
 from service.route_metrics import RouteMetrics
-from service.version_metrics import STATES, VersionMetrics
+from service.version_metrics import OfLivingVersions, VersionMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -51,7 +49,8 @@ class Metrics:
             os.environ[_FOLDER] = str(shared.folder)
             values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]  # as all of its multiprocess part
             self._page = CollectorRegistry()
-            self._page.register(_OfLivingVersions(str(shared.folder)))
+            everything = MultiProcessCollector(None, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
+            self._page.register(OfLivingVersions(everything))
         self._page.register(ProcessMetrics(shared.parent if shared else None))
         self.guards = GuardMetrics(self._registry)
         self.routes = RouteMetrics(self._registry)
@@ -248,30 +247,6 @@ class _Answers:
     stages: dict[str, Histogram]
     request_bytes: Histogram
     response_bytes: Histogram
-
-
-class _OfLivingVersions(Collector):
-    """What all workers keep in files, without the series of versions that none of them has or has failed to load."""
-
-    def __init__(self, folder: str) -> None:
-        self._all = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]  # as above
-
-    def collect(self) -> Iterable[Metric]:
-        metrics = list(self._all.collect())
-        living = {
-            (sample.labels["model"], sample.labels["version"])
-            for metric in metrics
-            if metric.name in STATES
-            for sample in metric.samples
-            if sample.value
-        }
-        for metric in metrics:
-            metric.samples = [
-                sample
-                for sample in metric.samples
-                if not sample.labels.get("version") or (sample.labels.get("model"), sample.labels["version"]) in living
-            ]
-        return metrics
 
 
 def forget(worker: int, folder: Path) -> None:

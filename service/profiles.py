@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
@@ -48,9 +49,15 @@ def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 def machine() -> str:
     """Processor, cores and engine: where these are the same, so is what a model costs."""
-    return f"{processor()}, {cores()} cores, ai-edge-litert {version('ai-edge-litert')}"
+    return f"{processor()}, {cores()} cores, ai-edge-litert {_engine()}"
 
 
+@cache
+def _engine() -> str:
+    return version("ai-edge-litert")
+
+
+@cache
 def processor() -> str:
     """As the system names it."""
     try:

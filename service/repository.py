@@ -98,13 +98,21 @@ def _readable(folder: Path) -> list[Path]:
 
 
 def _fingerprint(folder: Path) -> str:
-    parts = []
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            try:
-                facts = (Path(parent) / name).stat()
-            except OSError:  # being replaced as we look: the next look differs
-                continue
-            parts.append(f"{parent}/{name}:{facts.st_size}:{facts.st_mtime_ns}")
-    return "\n".join(parts)
+    return "\n".join(sorted(_file_facts(os.fspath(folder))))
+
+
+def _file_facts(folder: str) -> Iterator[str]:
+    """A line for each file below; strings and not paths, because every poll goes through all of them."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        yield from _file_facts(entry.path)
+                    else:
+                        facts = entry.stat()
+                        yield f"{entry.path}:{facts.st_size}:{facts.st_mtime_ns}"
+                except OSError:  # being replaced as we look: the next look differs
+                    continue
+    except OSError:
+        return

@@ -1,12 +1,14 @@
 """The Prometheus series of versions: the states they are in, what waits for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from service.messages import ModelRef
 
-STATES = ("model_server_version_state", "model_server_version_failed")
+_STATES = ("model_server_version_state", "model_server_version_failed")
 """Above 0 for the versions that there are, or that could not be loaded."""
 
 
@@ -18,12 +20,12 @@ class VersionMetrics:
         self._series_stay = series_stay
         self._queue_rows = gauge("model_server_queue_rows", "Rows waiting for a free slot.", "model", "version")
         self._states = gauge(
-            STATES[0],
+            _STATES[0],
             "1 for the state a version is in; with several workers, how many of them have it in that state.",
             *("model", "version", "state"),
         )
         self._failed = gauge(
-            STATES[1],
+            _STATES[1],
             "1 while a version that lies in the repository cannot be loaded; its log line says why. With several "
             "workers, how many of them cannot.",
             *("model", "version"),
@@ -58,6 +60,30 @@ class VersionMetrics:
     def refresh(self) -> None:
         for ref, queued_rows in self._queues.items():
             self._queue_rows.labels(*_labels(ref)).set(queued_rows())
+
+
+class OfLivingVersions(Collector):
+    """Everything that workers keep in files, without versions that none of them has or has failed to load."""
+
+    def __init__(self, everything: Collector) -> None:
+        self._everything = everything
+
+    def collect(self) -> Iterable[Metric]:
+        metrics = list(self._everything.collect())
+        living = {
+            (sample.labels["model"], sample.labels["version"])
+            for metric in metrics
+            if metric.name in _STATES
+            for sample in metric.samples
+            if sample.value
+        }
+        for metric in metrics:
+            metric.samples = [
+                sample
+                for sample in metric.samples
+                if not sample.labels.get("version") or (sample.labels.get("model"), sample.labels["version"]) in living
+            ]
+        return metrics
 
 
 def _labels(ref: ModelRef) -> tuple[str, str]:

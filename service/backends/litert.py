@@ -1,9 +1,7 @@
 """LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
 
-import asyncio
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from service import logs
+from service.backends.threads import Threads
 from service.errors import BackendFailed, InvalidInput
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
@@ -148,10 +147,10 @@ class LiteRTRunner:
         self._free: SimpleQueue[Lane] = SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
-        self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert")
+        self._threads = Threads(layout.lanes)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, signature, inputs)
+        return await self._threads.run(self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
         """`run`, for a thread that may block."""
@@ -162,7 +161,7 @@ class LiteRTRunner:
             self._free.put(lane)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close()
         while not self._free.empty():
             self._free.get()
 

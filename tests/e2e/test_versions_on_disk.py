@@ -157,11 +157,13 @@ def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_series_end_with_their_version(repository: Path, digit: bytes, workers: int) -> None:
-    def counted() -> set[str]:
-        return set(re.findall(r'version="(\d+)"', httpx.get(f"{service.url}/metrics").text))
-
     with running("--repository", repository, "--poll-seconds", 0.1, "--workers", workers) as service:
+        url = service.url
         service.wait_ready()
+
+        def counted() -> set[str]:
+            return set(re.findall(r'version="(\d+)"', httpx.get(f"{url}/metrics").text))
+
         for version in range(2, 6):
             httpx.post(f"{service.url}/predict/lenet5", content=digit)
             publish(repository, version)

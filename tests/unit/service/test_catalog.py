@@ -182,7 +182,7 @@ async def test_of_what_has_gone_the_last_few_are_told_of_and_none_is_counted() -
         backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
     )
 
-    def counted() -> set[str]:
+    def counted() -> set[tuple[str, str]]:
         metrics.page()  # a scrape of what was counted to the end
         return set(re.findall(r'model="(m|other\d+)",(?:\w+="\w+",)*version="(\d+)"', metrics.page()[0].decode()))
 
