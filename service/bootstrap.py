@@ -28,7 +28,7 @@ from service.repository import Repository
 from service.routing.file import RoutesFile
 from service.routing.router import Router
 from service.routing.yaml_lines import RoutesError
-from service.settings import BackendName, Settings
+from service.settings import BackendName, Settings, Switch
 from service.sharing import Places
 from service.tls import Certificates
 from service.worker import Worker
@@ -130,7 +130,9 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     if settings.backend is BackendName.embedded:
         from service.backends.embedded import EmbeddedBackend
 
-        embedded = EmbeddedBackend(repository, ProfileStore.at(settings.cache))
+        embedded = EmbeddedBackend(
+            repository, ProfileStore.at(settings.cache), foreign=settings.foreign_models is Switch.on
+        )
         return embedded, lambda: embedded.passed_over
     from service.backends.tf_serving import TFServingBackend, Upstreams
     from service.backends.upstream import targets

@@ -49,8 +49,9 @@ class EmbeddedRunner:
 class EmbeddedBackend:
     """LiteRT where `model.tflite` has the signature, TensorFlow for whatever is left."""
 
-    def __init__(self, repository: Repository, profiles: ProfileStore) -> None:
-        self._repository, self._profiles = repository, profiles
+    def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
+        """Without `foreign` neither models that have no manifest are run, nor anything by TensorFlow."""
+        self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._told: dict[tuple[str, int], str] = {}
@@ -110,6 +111,8 @@ class EmbeddedBackend:
             )
         manifest = Manifest.read(folder, name, version)
         warmup = tuple(read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else ()
+        if manifest is None and not self._foreign_too:
+            raise ValueError(f"{folder} was not exported by this project, and --foreign-models is off")
         if manifest is None:
             runner, manifest = self._foreign(folder, name, version)
             return Loaded(manifest, runner, warmup)
@@ -129,6 +132,11 @@ class EmbeddedBackend:
         recipe = manifest.preprocessing
         decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
         missing = set(manifest.signatures) - set(by_signature) - decoded
+        if missing and not self._foreign_too:
+            names = ", ".join(sorted(missing))
+            raise ValueError(
+                f"{folder} needs TensorFlow for {names}, and --foreign-models is off: a graph is a program"
+            )
         if missing:
             from service.backends.saved_model import SavedModelRunner
 
