@@ -1,7 +1,7 @@
 """What lies in a model repository and is not served, and why: layouts that people have and nobody reads here."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from service.repository import LARGEST_VERSION, holds_model, version_number
 
 _SERVED = f"{SAVED_MODEL} or {TFLITE}"
 _FORMATS = (".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth", ".pb", ".tflite", ".mar", ".safetensors")
+_ELSEWHERE = "start with --repository"
 _VOLUMES_OWN = "lost+found"
 _DIGITS = re.compile(r"\D*(\d{1,18})\D*")
 
@@ -19,15 +20,14 @@ Notes = Iterator[tuple[str, str]]
 
 
 def passed_over(root: Path) -> dict[str, str]:
-    """Path below `root` -> why it is not served, for what looks as if it should be. Hidden files are nobody's models.
-
-    Empty where `root` itself cannot be read.
+    """Path below `root` -> why it is not served, for what looks as if it should be; first where `root` is the wrong
+    folder. Hidden files are nobody's models. Empty where `root` itself cannot be read.
     """
     notes: dict[str, str] = {}
     for entry in _children(root)[0] or ():
         with suppress(OSError):  # gone as we look
             notes |= _in_root(root, entry)
-    return notes
+    return dict(sorted(notes.items(), key=lambda note: _ELSEWHERE not in note[1]))
 
 
 def _in_root(root: Path, entry: Path) -> Notes:
@@ -41,43 +41,49 @@ def _in_root(root: Path, entry: Path) -> Notes:
         elif _is_model_file(entry):
             yield name, f"lies in no model's folder; a model is a folder NAME/1/ that holds {_SERVED}"
     elif version_number(name) is not None and holds_model(entry):
-        yield name, f"is a version: {root} is one model's folder; start with --repository {root.parent}"
+        yield name, f"is a version: {root} is one model's folder; {_ELSEWHERE} {root.parent}"
     elif not is_model_name(name):
         yield name, "is no model's name: letters, digits, '_', '-' and '.', at most 128, the first a letter or digit"
     else:
-        yield from _in_model(root, entry, children)
+        served, notes = _in_model(entry, children)
+        yield from notes.items()
+        if not served and not notes and not _hidden(entry):
+            yield name, f"holds no version; one is a folder {name}/1/ that holds {_SERVED}"
 
 
-def _in_model(root: Path, model: Path, children: list[Path]) -> Notes:
-    if not children and not _hidden(model):
-        yield model.name, f"is empty; a version is a folder {model.name}/1/ that holds {_SERVED}"
+def _in_model(model: Path, children: list[Path]) -> tuple[Mapping[int, Path], Mapping[str, str]]:
+    """The versions that are served, and what is not."""
+    notes: dict[str, str] = {}
     deeper = [child for child in children if any(_holds_version(child))]
     if deeper:
-        yield model.name, f"is a repository of its own ({deeper[0].name} is a model); start with --repository {model}"
+        notes[model.name] = f"is a repository of its own ({deeper[0].name} is a model); {_ELSEWHERE} {model}"
         children = [child for child in children if child not in deeper]
     served: dict[int, Path] = {}
     for child in children:
         path = f"{model.name}/{child.name}"
         if child.is_file():
             if _is_model_file(child):
-                yield path, f"lies in no version's folder; move the model's files to {model.name}/1/"
+                notes[path] = f"lies in no version's folder; move the model's files to {model.name}/1/"
             continue
         number = version_number(child.name)
         reason = _not_a_version(child, number)
         if reason:
-            yield path, reason
+            notes[path] = reason
         elif number is not None and served.setdefault(number, child) is not child:
-            yield path, f"is version {number} again; {served[number].name} is served"
+            notes[path] = f"is version {number} again; {served[number].name} is served"
+    return served, notes
 
 
 def _not_a_version(folder: Path, number: int | None) -> str:
-    """Empty where it is one."""
+    """Empty where it is one, or nobody would take it for one."""
     children, error = _children(folder)
     if children is None:
         return error
     if number is None and folder.name.isascii() and folder.name.isdigit():
         return f"is no version: numbers end at {LARGEST_VERSION}"
     if number is None:
+        if not any(_is_model_file(child) for child in children):
+            return ""
         found = _DIGITS.fullmatch(folder.name)
         return f"is no version: rename it to a whole number, such as {found[1] if found else 1}"
     if holds_model(folder):

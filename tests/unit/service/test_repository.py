@@ -92,6 +92,7 @@ def test_a_version_number_has_64_bits(tmp_path: Path) -> None:
         ("m/1/notes.txt", "m/1", "holds no saved_model.pb or model.tflite"),
         ("m/1/export/saved_model.pb", "m/1", "in export/"),
         ("models/m/1/saved_model.pb", "models", "--repository {root}/models"),
+        ("m/notes/why.txt", "m", "holds no version"),
         ("mein modell/1/saved_model.pb", "mein modell", "is no model's name"),
         ("_m/1/saved_model.pb", "_m", "is no model's name"),
     ],
@@ -105,6 +106,15 @@ def test_a_layout_that_is_not_served_is_named(tmp_path: Path, file: str, path: s
     assert found(tmp_path) == {"good": [1]} or path == "1"
 
 
+def test_that_the_repository_lies_deeper_is_told_first(tmp_path: Path) -> None:
+    for folder in ("docs", "service/rest", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    version(tmp_path / "model_repository", "m", "1")
+    notes = passed_over(tmp_path)
+    assert list(notes) == ["model_repository", "docs", "service", "tests"]
+    assert f"--repository {tmp_path / 'model_repository'}" in notes["model_repository"]
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "m").mkdir()
@@ -112,7 +122,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     notes = passed_over(tmp_path)
     assert sorted(notes) == ["empty", "loop", "m/1"]
-    assert "symbolic links" in notes["loop"] and "No such file" in notes["m/1"] and "is empty" in notes["empty"]
+    assert "symbolic links" in notes["loop"] and "No such file" in notes["m/1"] and "holds no version" in notes["empty"]
     assert passed_over(tmp_path / "absent") == {}
 
 
@@ -125,6 +135,7 @@ def test_what_is_nobodys_model_is_not_told_of(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("not a model")
     (tmp_path / "good" / "batching_params.pbtxt").write_text("not a model")
     (tmp_path / "good" / "1" / "assets").mkdir()
+    (tmp_path / "good" / "notes").mkdir()
     assert passed_over(tmp_path) == {}
 
 
