@@ -55,9 +55,11 @@ def _in_model(model: Path, children: list[Path]) -> tuple[Mapping[int, Path], Ma
     """The versions that are served, and what is not."""
     notes: dict[str, str] = {}
     deeper = [child for child in children if any(_holds_version(child))]
-    if deeper:
+    if deeper and not any(version_number(child.name) is not None for child in children):
         notes[model.name] = f"is a repository of its own ({deeper[0].name} is a model); {_ELSEWHERE} {model}"
-        children = [child for child in children if child not in deeper]
+    else:
+        notes |= {f"{model.name}/{child.name}": "holds versions, one folder too deep" for child in deeper}
+    children = [child for child in children if child not in deeper]
     served: dict[int, Path] = {}
     for child in children:
         path = f"{model.name}/{child.name}"

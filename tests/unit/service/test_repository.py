@@ -106,6 +106,16 @@ def test_a_layout_that_is_not_served_is_named(tmp_path: Path, file: str, path: s
     assert found(tmp_path) == {"good": [1]} or path == "1"
 
 
+def test_versions_beside_and_below_those_that_are_served_are_named(tmp_path: Path) -> None:
+    version(tmp_path, "m", "1")
+    version(tmp_path, "m", "0001", "model.tflite")
+    version(tmp_path / "m", "archive", "7")
+    assert passed_over(tmp_path) == {
+        "m/archive": "holds versions, one folder too deep",
+        "m/1": "is version 1 again; 0001 is served",
+    }
+
+
 def test_that_the_repository_lies_deeper_is_told_first(tmp_path: Path) -> None:
     for folder in ("docs", "service/rest", "tests"):
         (tmp_path / folder).mkdir(parents=True)
