@@ -330,3 +330,30 @@ async def test_a_load_that_hangs_holds_up_its_own_model_only() -> None:
     assert states(target, "stuck") == {1: State.LOADING}
     watch.cancel()
     await asyncio.wait_for(target.close(), 5)
+
+
+async def test_only_so_many_versions_load_at_a_time() -> None:
+    class Counting(FakeBackend):
+        loading = most = 0
+
+        async def load(self, name: str, version: int) -> Loaded:
+            self.loading += 1
+            self.most = max(self.most, self.loading)
+            try:
+                return await super().load(name, version)
+            finally:
+                self.loading -= 1
+
+    backend = Counting(load_seconds=0.001)
+    for number in range(20):
+        backend.add(f"m{number}", 1)
+    target = Catalog(
+        backend,
+        lambda loaded: batcher(loaded.runner, max_queued_rows=100),
+        Metrics(),
+        keep=1,
+        needs_models=True,
+        loads=3,
+    )
+    await target.sync()
+    assert len(target.available()) == 20 and backend.most == 3
