@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from export.errors import ExportError
-from service.sync import contents
+from service import contents
 from service.sync import staging as stages
 
 

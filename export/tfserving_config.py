@@ -7,9 +7,7 @@ without one is then not batched at all.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,15 +112,13 @@ def per_model(batching: "Batching") -> str:
 
 def write(path: Path, content: str) -> None:
     """Whole or not at all, and not where it says so already: a server that watches the folder would load it again."""
+    from service.files import write_whole
+
     try:
         if path.is_file() and path.read_text(encoding="utf-8") == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).rename(path)
+        write_whole(path, content.encode())
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}") from error
 

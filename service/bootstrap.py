@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service import guards
@@ -27,7 +28,7 @@ from service.repository import Repository
 from service.routing.file import RoutesFile
 from service.routing.router import Router
 from service.routing.yaml_lines import RoutesError
-from service.settings import BackendName, Settings
+from service.settings import BackendName, Settings, Switch
 from service.sharing import Places
 from service.tls import Certificates
 from service.worker import Worker
@@ -77,13 +78,17 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
 
     gate = Gate(metrics, worker.folder if worker else None)
     tls, rotations = _guards(settings, gate, metrics)
+    backend, passed_over = _backend(settings, metrics)
     catalog = Catalog(
-        _backend(settings, metrics),
+        backend,
         batcher,
         metrics,
         keep=settings.keep_versions,
         needs_models=settings.backend is not BackendName.tfserving,
         shows=gate.shows,
+        passed_over=passed_over,
+        # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
+        loads=cores() + 4,
     )
     preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
     try:
@@ -115,16 +120,20 @@ def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certifica
     return tls, tuple(rotations)
 
 
-def _backend(settings: Settings, metrics: Metrics) -> Backend:
+def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[], Mapping[str, str]]]:
+    """And what it passes over: path -> why nothing is served from there. Raises StartError."""
     if settings.backend is BackendName.fake:
         from service.backends import fake
 
-        return fake.instant()
+        return fake.instant(), dict
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded import EmbeddedBackend
 
-        return EmbeddedBackend(repository, ProfileStore.at(settings.cache))
+        embedded = EmbeddedBackend(
+            repository, ProfileStore.at(settings.cache), foreign=settings.foreign_models is Switch.on
+        )
+        return embedded, lambda: embedded.passed_over
     from service.backends.tf_serving import TFServingBackend, Upstreams
     from service.backends.upstream import targets
 
@@ -140,7 +149,7 @@ def _backend(settings: Settings, metrics: Metrics) -> Backend:
     except ValueError as error:
         raise StartError(str(error)) from error
     metrics.replicas.follow(backend.reports)
-    return backend
+    return backend, dict
 
 
 def _tracing(settings: Settings) -> Tracing | None:

@@ -16,13 +16,15 @@ from functools import partial
 from service.backends.base import Backend, Loaded
 from service.batching import Batcher
 from service.errors import NotReady
-from service.lookup import Model, find, unknown
+from service.lookup import Model, find, unknown, why_none
 from service.messages import ModelRef
 from service.metrics import Metrics
 from service.servable import Servable, State, Status
-from service.warming import warm
+from service.warming import Behind, check_succession, warm
 
 _log = logging.getLogger(__name__)
+_REMEMBERED = 3  # versions of a model that have gone, and are still told of
+_REMEMBERED_MODELS = 16  # models that have gone altogether
 _PATIENCE = 30.0  # seconds of loading between two signs of life in the log
 
 
@@ -38,11 +40,17 @@ class Catalog:
         keep: int,
         needs_models: bool,
         shows: Callable[[str], bool] = lambda name: True,
+        passed_over: Callable[[], Mapping[str, str]] = dict,
+        loads: int = 16,
     ) -> None:
-        """`shows` tells which models' names whoever asks may read in an error."""
+        """`shows` tells which models' names whoever asks may read in an error; `passed_over` why nothing is served
+        from a path where models are looked for. `loads` versions are loaded and warmed at a time.
+        """
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
         self._keep, self._needs_models, self._shows = keep, needs_models, shows
+        self._passed_over, self._loads = passed_over, asyncio.Semaphore(loads)
         self._models: dict[str, Model] = {}
+        self._gone: dict[str, None] = {}
         self._asked: set[str] = set()
         self._looking = asyncio.Lock()
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -56,7 +64,7 @@ class Catalog:
         if not self._needs_models:
             return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())
-        return "" if answers else self._trouble or self._nothing()
+        return "" if answers else self._trouble or why_none(self._models, self._shows, self.passed_over())
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds, and waits for the loads that takes.
@@ -114,7 +122,7 @@ class Catalog:
         return find(self._models, ref, self.trouble, self._shows).lease()
 
     def statuses(self, name: str) -> list[Status]:
-        """Every version ever seen of a model, newest first. Raises NotFound for an unknown name."""
+        """Every version found of a model, and the last that went, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
             raise unknown(self._models, ModelRef(name), self._shows)
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
@@ -128,8 +136,12 @@ class Catalog:
         }
 
     def index(self) -> Mapping[str, list[Status]]:
-        """Model name -> every version ever seen of it, newest first."""
+        """Model name -> every version found of it, and the last that went, newest first."""
         return {name: self.statuses(name) for name in sorted(self._models)}
+
+    def passed_over(self) -> Mapping[str, str]:
+        """Path -> why nothing is served from there, of what whoever asks may know of."""
+        return {path: why for path, why in self._passed_over().items() if self._shows(path.partition("/")[0])}
 
     async def close(self) -> None:
         """Stops loading, drains and unloads everything."""
@@ -141,20 +153,6 @@ class Catalog:
         if self._retiring:
             await asyncio.wait(self._retiring)
 
-    def _nothing(self) -> str:
-        """Why no model answers although the repository could be read."""
-        models = [(name, model) for name, model in sorted(self._models.items()) if self._shows(name)]
-        if any(status.state is State.LOADING for _, model in models for status in model.statuses.values()):
-            return "the models are still loading"
-        failed = [(name, version, model.statuses[version]) for name, model in models for version in model.failed]
-        if failed:
-            name, version, status = failed[0]
-            others = f" (and {len(failed) - 1} more, in the log)" if len(failed) > 1 else ""
-            return f"no model could be loaded: {name}/{version}: {status.error}{others}"
-        if any(model.failed for model in self._models.values()):
-            return "no model could be loaded; the log says why"
-        return "there are no models; export one with `python -m export --model mobilenet_v3_small`"
-
     async def _look(self) -> None:
         async with self._looking:
             try:
@@ -163,6 +161,7 @@ class Catalog:
                 self._trouble = error.message
                 raise
             self._asked.clear()
+            self._forget_models()
             for name in sorted(found.keys() | self._models.keys()):
                 if name not in self._following:
                     task = asyncio.get_running_loop().create_task(self._follow(name, found.get(name, {})))
@@ -174,7 +173,12 @@ class Catalog:
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, Model())
+        model.found = versions.keys()
         model.failed = {version: mark for version, mark in model.failed.items() if version in versions}
+        for version, before in list(model.behind.items()):
+            if before not in versions or version not in versions:  # nothing holds it back any more
+                del model.behind[version]
+                model.failed.pop(version, None)
         for status in model.statuses.values():
             if status.error and status.version not in versions:
                 self._metrics.versions.failed(ModelRef(name, status.version), False)
@@ -184,27 +188,32 @@ class Catalog:
                 break
             current = model.servables.get(version)
             fresh = current is not None and current.fingerprint == versions[version]
-            if fresh or await self._load(name, model, version, versions[version]) or current is not None:
+            before = max((number for number in model.servables if number <= version and number in versions), default=-1)
+            if (
+                fresh
+                or await self._load(name, model, version, versions[version], model.servables.get(before))
+                or current is not None
+            ):
                 wanted.add(version)
         for version in model.servables.keys() - wanted:
             self._retire(model, model.servables.pop(version))
+        self._forget(name, model)
 
-    async def _load(self, name: str, model: Model, version: int, fingerprint: str) -> bool:
+    async def _load(self, name: str, model: Model, version: int, fingerprint: str, before: Servable | None) -> bool:
+        """`before` is the version in service whose clients this one would get."""
         if model.failed.get(version) == fingerprint:
             return False
         old = model.servables.get(version)
         if old is None:
             self._set(name, model, Status(version, State.LOADING))
         try:
-            loaded = await self._backend.load(name, version)
-            try:
-                await warm(loaded)
-            except BaseException:
-                await loaded.runner.close()
-                raise
+            async with self._loads:
+                loaded = await self._load_warm(name, version, before)
         except Exception as error:
             if not isinstance(error, NotReady):
                 model.failed[version] = fingerprint
+            if isinstance(error, Behind) and before is not None:
+                model.behind[version] = before.ref.version or 0
             state = State.END if old is None else State.AVAILABLE  # the old one under this number goes on
             self._set(name, model, Status(version, state, str(error)))
             self._metrics.versions.failed(ModelRef(name, version), True)
@@ -220,6 +229,17 @@ class Catalog:
             self._retire(model, old)
         return True
 
+    async def _load_warm(self, name: str, version: int, before: Servable | None) -> Loaded:
+        loaded = await self._backend.load(name, version)
+        try:
+            if before is not None and self._needs_models:  # an upstream has decided by itself
+                check_succession(loaded.manifest, before.manifest)
+            await warm(loaded)
+        except BaseException:
+            await loaded.runner.close()
+            raise
+        return loaded
+
     def _retire(self, model: Model, servable: Servable) -> None:
         task = asyncio.get_running_loop().create_task(self._unload(model, servable))
         self._retiring.add(task)
@@ -232,9 +252,31 @@ class Catalog:
             self._set(name, model, Status(version, State.UNLOADING))
         await servable.retire()
         if not replaced and version not in model.servables:
-            self._metrics.versions.unloaded(servable.ref)
             self._set(name, model, Status(version, State.END))
+            self._metrics.ended(servable.ref, State.END)
+            self._forget(name, model)
         _log.info("%s/%d is unloaded", name, version)
+
+    def _forget(self, name: str, model: Model) -> None:
+        """Of what has gone, the last few stay known: whoever publishes for years publishes thousands of versions."""
+        ended = [version for version, status in model.statuses.items() if status.state is State.END]
+        gone = sorted(version for version in ended if version not in model.found)
+        for version in gone[:-_REMEMBERED]:
+            self._drop(name, model, version)
+        if model.found or len(ended) < len(model.statuses):
+            self._gone.pop(name, None)
+        else:
+            self._gone.setdefault(name)
+
+    def _forget_models(self) -> None:
+        for name in list(self._gone)[:-_REMEMBERED_MODELS]:
+            if name not in self._following:
+                for version in list(self._models[name].statuses):
+                    self._drop(name, self._models[name], version)
+                del self._gone[name], self._models[name]
+
+    def _drop(self, name: str, model: Model, version: int) -> None:
+        self._metrics.ended(ModelRef(name, version), model.statuses.pop(version).state)
 
     def _set(self, name: str, model: Model, status: Status) -> None:
         previous = model.statuses.get(status.version)

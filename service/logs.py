@@ -3,6 +3,12 @@
 import datetime
 import json
 import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -10,6 +16,10 @@ from service import current
 
 _OURS = "service"
 _FIELDS = "fields"
+_STDERR = 2
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_native = logging.getLogger("service.native")
+_capturing = threading.Lock()
 
 
 class LogFormat(StrEnum):
@@ -23,7 +33,8 @@ def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
     `level` is for this project's own loggers. Libraries warn and no more: what some of them say of their work at lower
     levels holds what clients send, API keys too.
     """
-    handler = logging.StreamHandler()
+    # A descriptor of its own: what `native_lines` catches is nobody's but the libraries'.
+    handler = logging.StreamHandler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"))
     if style is LogFormat.json:
         handler.setFormatter(JsonFormatter(worker))
         logging.captureWarnings(True)
@@ -37,6 +48,39 @@ def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
 def fields(**values: Any) -> dict[str, Any]:
     """For `extra=`: members of their own in a JSON line. They must be plain values."""
     return {_FIELDS: values}
+
+
+@contextmanager
+def native_lines() -> Iterator[None]:
+    """Logs, once the block has ended, what C++ libraries write to stderr in it: they know nothing of a log's format.
+
+    For blocks that are known for it, such as an engine's start, and no longer: what a library says before it ends the
+    process must not wait here.
+    """
+    if not hasattr(os, "memfd_create"):  # not Linux
+        yield
+        return
+    with _capturing:
+        stderr, caught = os.dup(_STDERR), os.memfd_create("native-lines")
+        try:
+            sys.stderr.flush()
+            os.dup2(caught, _STDERR)
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            with os.fdopen(caught, "rb") as file:
+                file.seek(0)
+                lines = file.read().decode("utf-8", "backslashreplace").splitlines()
+    for line in lines:
+        if found := _NATIVE.fullmatch(line):
+            _native.log(_LEVELS[found["level"]], "%s", found["text"])
+        elif line.strip():
+            _native.warning("%s", line)
+
+
+# `INFO: text`, as LiteRT writes, and `I0000 00:00:1795788133.011074   23916 port.cc:153] text`, as TensorFlow does.
+_NATIVE = re.compile(r"(?P<level>[IWEF])(?:[A-Z]+: |\d{4} [\d:.]+ +\d+ \S+\] )(?P<text>.*)")
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,6 +1,6 @@
 """Which loaded version a reference means, or why there is none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.errors import InvalidInput, NotFound, NotReady
@@ -13,11 +13,15 @@ Shows = Callable[[str], bool]
 
 @dataclass(eq=False)
 class Model:
-    """One name: the versions that answer, what is known of all, and the fingerprints that failed."""
+    """One name: the versions that answer, what is known of all, the fingerprints that failed, those of them that
+    lack what an older version has, by that version, and the versions that were found at the last look.
+    """
 
     servables: dict[int, Servable] = field(default_factory=dict)
     statuses: dict[int, Status] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    behind: dict[int, int] = field(default_factory=dict)
+    found: Collection[int] = ()
 
 
 def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:
@@ -54,6 +58,27 @@ def unknown(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFoun
     """The error for a name that no model has."""
     names = _names(models, shows)
     return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
+
+
+def why_none(models: Mapping[str, Model], shows: Shows, passed_over: Mapping[str, str]) -> str:
+    """Why no model answers although the repository could be read; what lies there is not served for the reasons of
+    `passed_over`, by path.
+    """
+    shown = [(name, model) for name, model in sorted(models.items()) if shows(name)]
+    if any(status.state is State.LOADING for _, model in shown for status in model.statuses.values()):
+        return "the models are still loading"
+    failed = [f"{name}/{number}: {model.statuses[number].error}" for name, model in shown for number in model.failed]
+    if failed:
+        return f"no model could be loaded: {_first(failed)}"
+    if any(model.failed for model in models.values()):
+        return "no model could be loaded; the log says why"
+    if passed_over:
+        return f"there are no models: {_first([f'{path} {why}' for path, why in passed_over.items()])}"
+    return "there are no models; export one with `python -m export --model mobilenet_v3_small`"
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return reasons[0] + (f" (and {len(reasons) - 1} more, in the log)" if len(reasons) > 1 else "")
 
 
 def _labelled(model: Model, ref: ModelRef) -> Servable:

@@ -19,11 +19,12 @@ from service.messages import ModelRef, PredictResult
 from service.process_metrics import ProcessMetrics
 from service.replica_metrics import ReplicaMetrics
 from service.route_metrics import RouteMetrics
-from service.version_metrics import VersionMetrics
+from service.version_metrics import OfLivingVersions, VersionMetrics
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
+_MOST_ENDED = 1000  # versions whose late answers are still looked for
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -48,7 +49,8 @@ class Metrics:
             os.environ[_FOLDER] = str(shared.folder)
             values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]  # as all of its multiprocess part
             self._page = CollectorRegistry()
-            MultiProcessCollector(self._page, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
+            everything = MultiProcessCollector(None, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
+            self._page.register(OfLivingVersions(everything))
         self._page.register(ProcessMetrics(shared.parent if shared else None))
         self.guards = GuardMetrics(self._registry)
         self.routes = RouteMetrics(self._registry)
@@ -114,7 +116,13 @@ class Metrics:
             "model_server_ready", "1 while /readyz says yes; with several workers, how many of them say so."
         )
         self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
+        self._of_versions = (
+            *(self._requests, self._stages, self._request_bytes, self._response_bytes),
+            *(self._batch_rows, self._dead_rows, self._dropped_rows, self._coalesced),
+        )
         self._answers: dict[tuple[ModelRef, str], _Answers] = {}
+        self._ended: dict[ModelRef, None] = {}
+        self._ending: set[ModelRef] = set()
         self._says_ready: Callable[[], bool] = bool
         self._worker_starts.inc()
         self._in_flight.set(0)
@@ -148,6 +156,8 @@ class Metrics:
 
     def batches(self, ref: ModelRef) -> "Batches":
         """What one version's batcher tells of its rows."""
+        self._ended.pop(ref, None)
+        self._ending.discard(ref)
         model, number = ref.name, str(ref.version)
         return Batches(
             self._batch_rows.labels(model, number),
@@ -157,6 +167,15 @@ class Metrics:
 
     def coalesced(self, ref: ModelRef) -> None:
         self._coalesced.labels(ref.name, str(ref.version)).inc()
+
+    def ended(self, ref: ModelRef, state: str) -> None:
+        """A version leaves `state` and is told of no more: the next page is the last that counts for it."""
+        self.versions.ended(ref, state)
+        if self._shared is None:  # what workers keep in files cannot be removed: a page leaves it out
+            self._ended[ref] = None
+            self._ending.add(ref)
+            while len(self._ended) > _MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
 
     def follow_readiness(self, ready: Callable[[], bool]) -> None:
         self._says_ready = ready
@@ -173,7 +192,20 @@ class Metrics:
         """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""
         self.refresh()
         encode, content_type = choose_encoder(accept)
-        return encode(self._page), content_type
+        page = encode(self._page)
+        self._remove_ended()
+        return page, content_type
+
+    def _remove_ended(self) -> None:
+        """Answers that slow clients were still taking come after the end, and are removed with the page after them."""
+        late = {key for key in self._answers if key[0] in self._ended}
+        for key in late:
+            del self._answers[key]
+        for ref in self._ending | {ref for ref, _ in late}:
+            model, version = _labels(ref)
+            for metric in self._of_versions:
+                metric.remove_by_labels({"model": model, "version": version})
+        self._ending.clear()
 
     def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
         """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""

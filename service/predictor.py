@@ -95,7 +95,7 @@ class Predictor:
         return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
 
     async def statuses(self, name: str, version: int | None = None) -> list[Status]:
-        """Every version ever seen of a model (of the one a route leads to), newest first, or the one asked for.
+        """The versions of a model (of the one a route leads to), newest first, the last that went too; or one of them.
 
         Raises NotFound, Unauthenticated or Forbidden.
         """
@@ -116,8 +116,12 @@ class Predictor:
         return {name: versions for name, versions in self._catalog.available().items() if self._gate.shows(name)}
 
     def index(self) -> Mapping[str, list[Status]]:
-        """Model name -> every version ever seen, newest first: of the models that whoever asks may know of."""
+        """Model name -> its versions, newest first, the last that went too, of the models whoever asks may know of."""
         return {name: statuses for name, statuses in self._catalog.index().items() if self._gate.shows(name)}
+
+    def passed_over(self) -> Mapping[str, str]:
+        """Path below the repository -> why nothing is served from there, of what whoever asks may know of."""
+        return self._catalog.passed_over()
 
     async def routes(self) -> Mapping[str, Any]:
         """The routes in force and what is wrong with their file, as JSON. Raises Unauthenticated or Forbidden."""

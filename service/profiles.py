@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Self
 
+from service.files import write_whole
 from service.manifest import Profile
 
 SHARE = "IMAGE_MODEL_SERVER_CORES"
@@ -47,9 +49,15 @@ def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 def machine() -> str:
     """Processor, cores and engine: where these are the same, so is what a model costs."""
-    return f"{processor()}, {cores()} cores, ai-edge-litert {version('ai-edge-litert')}"
+    return f"{processor()}, {cores()} cores, ai-edge-litert {_engine()}"
 
 
+@cache
+def _engine() -> str:
+    return version("ai-edge-litert")
+
+
+@cache
 def processor() -> str:
     """As the system names it."""
     try:
@@ -112,9 +120,7 @@ class ProfileStore:
     def write(self, model: Path, profile: Profile) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".tmp", delete=False) as file:
-                json.dump(asdict(profile), file)
-            Path(file.name).rename(self._path(model))  # another process may be reading or writing it too
+            write_whole(self._path(model), json.dumps(asdict(profile)).encode())  # other processes read and write it
         except OSError as error:
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache", error)
 

@@ -21,6 +21,11 @@ class BackendName(StrEnum):
     fake = "fake"
 
 
+class Switch(StrEnum):
+    on = "on"
+    off = "off"
+
+
 class Settings(BaseSettings):
     """Serves image classifiers over HTTP and gRPC.
 
@@ -44,6 +49,11 @@ class Settings(BaseSettings):
         BackendName.embedded,
         description="embedded runs the models in this process; tfserving asks --target; fake answers at once, without "
         "any model, so that the service itself can be measured",
+    )
+    foreign_models: Switch = Field(
+        Switch.on,
+        description="off refuses models that this project did not export, and runs nothing in TensorFlow: a SavedModel "
+        "is a program (docs/security.md)",
     )
     target: str = Field(
         "",
@@ -170,6 +180,8 @@ class Settings(BaseSettings):
     def _target_with_tfserving(self) -> "Settings":
         if (self.backend is BackendName.tfserving) != bool(self.target):
             raise ValueError("--backend tfserving and --target host:port go together")
+        if self.foreign_models is Switch.off and self.backend is not BackendName.embedded:
+            raise ValueError("--foreign-models off goes with --backend embedded: an upstream runs what it was given")
         if self.target:
             try:
                 targets.parse(self.target)

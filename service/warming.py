@@ -4,12 +4,34 @@ import numpy as np
 
 from service.backends.base import Golden, Loaded
 from service.errors import ServiceError
+from service.manifest import MANIFEST, Manifest
 
 # Of a probability. Other processors round differently, int8 in whole steps; a wrong model is far off.
 TOLERANCE = 0.01
 TOLERANCE_QUANTIZED = 0.1
 
 _FLOAT = ("", "float32", "float16")
+
+
+class Behind(ValueError):
+    """A version lacks what the one in service has."""
+
+
+def check_succession(new: Manifest, old: Manifest) -> None:
+    """Raises Behind where clients of `old` would miss something in `new`, which then replaces it only once `old` is
+    removed: a copy that is not whole loads as somebody else's model.
+    """
+    signatures = sorted(set(old.signatures) - set(new.signatures))
+    if old.checked and not new.checked:
+        lacks = str(MANIFEST)
+    elif signatures:
+        lacks = f"signature{'s' * (len(signatures) > 1)} {', '.join(signatures)}"
+    else:
+        return
+    raise Behind(
+        f"it has no {lacks}, which version {old.version} in service has: its copy may not be whole; copy the rest, "
+        f"publish a version that has it, or remove version {old.version} to serve this one as it is"
+    )
 
 
 async def warm(loaded: Loaded) -> None:

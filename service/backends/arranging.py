@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from service.backends import measuring
-from service.backends.litert import Lane, Layout, LiteRTRunner
+from service.backends.litert import Lane, Layout, LiteRTRunner, ModelFile
 from service.manifest import Profile
 from service.profiles import cores, machine, resident_mb
 
@@ -17,7 +17,7 @@ _AS_MUCH = 1.3
 
 def known(path: Path, profile: Profile) -> LiteRTRunner:
     """The runner that `profile` was measured with. Raises ValueError where `path` is no TFLite model."""
-    return LiteRTRunner(path, Layout(profile.lanes, profile.threads))
+    return LiteRTRunner(ModelFile.read(path), Layout(profile.lanes, profile.threads))
 
 
 def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
@@ -32,9 +32,10 @@ def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     Raises ValueError where `path` is no TFLite model.
     """
     before = resident_mb()
-    made = {1: Lane(path, 1)}
-    layout, load_seconds = _survey(path, made)
-    runner = LiteRTRunner(path, layout, made)
+    model = ModelFile.read(path)
+    made = {1: Lane(model, 1)}
+    layout, load_seconds = _survey(model, made)
+    runner = LiteRTRunner(model, layout, made)
     made.clear()
     milliseconds = measuring.buckets(runner.call, runner.signatures, seconds)
     return runner, Profile(
@@ -59,7 +60,7 @@ def told(profile: Profile) -> str:
     return "; ".join([f"interpreters: {profile.lanes} of {profile.threads} threads", *costs])
 
 
-def _survey(path: Path, made: dict[int, Lane]) -> tuple[Layout, float]:
+def _survey(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
     """The better layout, and the seconds from opening the file so to the first answer."""
     narrow, wide = Layout(cores(), 1), Layout(1, cores())
     calls = {
@@ -73,7 +74,7 @@ def _survey(path: Path, made: dict[int, Lane]) -> tuple[Layout, float]:
     loading, alone, back_to_back = {}, {}, {}
     for threads in sorted({1, cores()}):
         began = time.perf_counter()
-        lane = made.get(threads) or made.setdefault(threads, Lane(path, threads))
+        lane = made.get(threads) or made.setdefault(threads, Lane(model, threads))
         call = partial(lane.call, name, inputs)
         call()
         loading[threads] = time.perf_counter() - began

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service import contents, layouts
 from service.backends.base import Found, Golden, Loaded, Runner
 from service.errors import NotReady
 from service.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
     from service.backends.litert import LiteRTRunner
 
 _log = logging.getLogger(__name__)
+_MOST_NOTES = 20  # lines in the log for one look
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,15 @@ class EmbeddedRunner:
 class EmbeddedBackend:
     """LiteRT where `model.tflite` has the signature, TensorFlow for whatever is left."""
 
-    def __init__(self, repository: Repository, profiles: ProfileStore) -> None:
-        self._repository, self._profiles = repository, profiles
+    def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
+        """Without `foreign` neither models that have no manifest are run, nor anything by TensorFlow."""
+        self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._told: dict[tuple[str, int], str] = {}
+        self._last_notes: Mapping[str, str] = {}
+        self.passed_over: Mapping[str, str] = {}
+        """Path below the repository -> why nothing is served from there."""
 
     async def find(self) -> Found:
         """What is on disk. What is there at the first look is taken as whole; later, a folder that changed
@@ -62,6 +68,7 @@ class EmbeddedBackend:
         except NotReady:
             self._last = self._last or {}
             raise
+        self._note(await asyncio.to_thread(layouts.passed_over, self._repository.root), first=self._last is None)
         told = {}
         for name, versions in now.items():
             for version, fingerprint in versions.items():
@@ -76,6 +83,16 @@ class EmbeddedBackend:
             for name, versions in now.items()
         }
 
+    def _note(self, notes: Mapping[str, str], *, first: bool) -> None:
+        """Logs what is passed over, each once for as long as it lies there; what is being copied is not told of yet."""
+        still = {path: why for path, why in notes.items() if first or self._last_notes.get(path) == why}
+        fresh = [f"{path} {why}" for path, why in still.items() if self.passed_over.get(path) != why]
+        for line in fresh[:_MOST_NOTES]:
+            _log.warning("not served: %s", line)
+        if len(fresh) > _MOST_NOTES:
+            _log.warning("not served: %d more; /models lists them", len(fresh) - _MOST_NOTES)
+        self._last_notes, self.passed_over = notes, still
+
     async def ask(self, name: str) -> bool:
         return False  # the scan sees every folder already
 
@@ -84,8 +101,18 @@ class EmbeddedBackend:
 
     def _load(self, name: str, version: int) -> Loaded:
         folder = self._repository.folder(name, version)
+        contents.check(folder)
+        if missing := self._repository.missing(name, version):
+            path, older = next(iter(missing.items()))
+            raise ValueError(
+                f"{folder} has no {path}, which version {older} has: it is still being copied, or something else made "
+                f"it; copy the rest, bring it with `python -m service.sync`, or remove "
+                f"version {older} to serve it as it is"
+            )
         manifest = Manifest.read(folder, name, version)
         warmup = tuple(read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else ()
+        if manifest is None and not self._foreign_too:
+            raise ValueError(f"{folder} was not exported by this project, and --foreign-models is off")
         if manifest is None:
             runner, manifest = self._foreign(folder, name, version)
             return Loaded(manifest, runner, warmup)
@@ -105,6 +132,11 @@ class EmbeddedBackend:
         recipe = manifest.preprocessing
         decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
         missing = set(manifest.signatures) - set(by_signature) - decoded
+        if missing and not self._foreign_too:
+            names = ", ".join(sorted(missing))
+            raise ValueError(
+                f"{folder} needs TensorFlow for {names}, and --foreign-models is off: a graph is a program"
+            )
         if missing:
             from service.backends.saved_model import SavedModelRunner
 

@@ -1,20 +1,24 @@
 """LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
 
-import asyncio
-import os
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from service import logs
+from service.backends.threads import Threads
 from service.errors import BackendFailed, InvalidInput
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
+
+_introduced = threading.Event()
+"""LiteRT has named its delegate on stderr, which it does once a process."""
 
 LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
 
@@ -27,15 +31,42 @@ class Layout:
     threads: int
 
 
-class Lane:
-    """One interpreter of a memory-mapped model file; one call at a time."""
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model's bytes as they were when it was read, once for all of its lanes.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    Given a path, LiteRT maps the file: one that is overwritten or cut short under a running service then changes its
+    answers, or ends the process with a SIGBUS.
+    """
+
+    path: Path
+    content: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises ValueError where it cannot be read, or is empty."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        if not content:
+            raise ValueError(f"{path} is empty: it is still being copied, or was damaged")
+        return cls(path, content)
+
+
+class Lane:
+    """One interpreter; one call at a time."""
+
+    def __init__(self, model: ModelFile, threads: int) -> None:
         """Raises ValueError, naming the file, where it is no TFLite model."""
         try:
-            self._interpreter = Interpreter(model_path=os.fspath(path), num_threads=threads)
+            self._interpreter = Interpreter(model_content=model.content, num_threads=threads)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a TFLite model, or only half of one: {error}") from error
+            raise ValueError(f"{model.path} is not a TFLite model, or only half of one: {error}") from error
+        if not _introduced.is_set():
+            with logs.native_lines(), suppress(RuntimeError):  # one that needs a request's shapes fails here, and runs
+                self._interpreter.allocate_tensors()
+            _introduced.set()
         # Making one takes as long as a small network does.
         self._by_signature = {
             name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()
@@ -98,28 +129,28 @@ class Lane:
 
 
 class LiteRTRunner:
-    """A pool of lanes over one model file.
+    """A pool of lanes over one model.
 
     Any batch size runs on any lane: with XNNPACK a new batch size costs a reshape, not a
     repacking of weights (measured: no difference between one size repeated and sizes in turn).
     """
 
-    def __init__(self, path: Path, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
+    def __init__(self, model: ModelFile, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
         """`made` are lanes there already, by their threads.
 
         Raises ValueError, naming the file, where it is no TFLite model.
         """
         there: dict[int, Lane | None] = dict(made or {})
-        lanes = [there.pop(layout.threads, None) or Lane(path, layout.threads) for _ in range(layout.lanes)]
+        lanes = [there.pop(layout.threads, None) or Lane(model, layout.threads) for _ in range(layout.lanes)]
         self.slots = layout.lanes
         self.signatures = lanes[0].signatures
         self._free: SimpleQueue[Lane] = SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
-        self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert")
+        self._threads = Threads(layout.lanes)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, signature, inputs)
+        return await self._threads.run(self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
         """`run`, for a thread that may block."""
@@ -130,7 +161,7 @@ class LiteRTRunner:
             self._free.put(lane)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close()
         while not self._free.empty():
             self._free.get()
 

@@ -10,13 +10,14 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from service import logs
+from service.backends.threads import Threads
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
 from service.profiles import cores
@@ -51,12 +52,12 @@ class SavedModelRunner:
         self._options = config_pb2.CallableOptions
         self._invalid = (tf.errors.InvalidArgumentError, TypeError, ValueError)
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
-        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="tensorflow")
+        self._threads = Threads(self.slots)
         self.signatures = signatures.from_protos(self._definitions)
         self.definitions = signatures.serialized(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, signature, inputs, outputs)
+        return await self._threads.run(self._run, signature, inputs, outputs)
 
     def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
         names = outputs or tuple(self._definitions[signature].outputs)
@@ -83,7 +84,7 @@ class SavedModelRunner:
         return self._callables[key]
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close()
         await asyncio.to_thread(self._session.close)
 
 
@@ -91,9 +92,10 @@ class SavedModelRunner:
 def _tensorflow() -> Any:
     """Raises ImportError or AttributeError where there is none, or not the whole of it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    with logs.native_lines():
+        import tensorflow as tf
 
-    _ = tf.compat.v1.Session
+        _ = tf.compat.v1.Session
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
     # Else every full collection goes through its objects, hundreds of thousands, while nobody is answered.
     gc.freeze()

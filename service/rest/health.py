@@ -36,8 +36,11 @@ def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
 
     @routes.get("/models", response_model=None)
     async def models() -> dict[str, Any]:
-        """Every model with the versions that answer, newest first."""
-        return {"models": predictor.available()}
+        """Every model with the versions that answer, newest first; and, where something lies in the repository that is
+        not served, its path and why.
+        """
+        passed_over = predictor.passed_over()
+        return {"models": predictor.available()} | ({"passed_over": passed_over} if passed_over else {})
 
     @routes.get("/models/{model}", response_model=None)
     async def model(model: str, version: str | None = None) -> dict[str, Any]:

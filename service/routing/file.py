@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
+from service.files import write_whole
 from service.metrics import Metrics
 from service.routing import schema
 from service.routing.routes import Routes
@@ -99,10 +99,8 @@ class RoutesFile:
 
     def _take(self, routes: Routes, content: bytes) -> None:
         self.routes, self._taken = routes, content
-        if self._kept is not None:  # whole or not at all: another worker may be reading it
-            staged = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
-            staged.write_bytes(content)
-            staged.replace(self._kept)
+        if self._kept is not None:  # another worker may be reading it
+            write_whole(self._kept, content)
 
 
 def _read(path: Path) -> bytes:

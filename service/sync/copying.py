@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-from service.sync import contents
-from service.sync.contents import FILES, Contents, File
+from service import contents
+from service.contents import FILES, Contents, File
 from service.sync.places import Destination, Source, SyncError
 
 _log = logging.getLogger("service.sync")

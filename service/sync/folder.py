@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from service import contents
 from service.errors import NotReady
 from service.repository import Repository
-from service.sync import contents, staging
+from service.sync import staging
 from service.sync.places import Found, Streams, SyncError
 
 _CHUNK = 2**20

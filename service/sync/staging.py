@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from service.repository import version_number
+
 _PREFIX = ".staging-"  # hidden, and no number: neither this project nor TensorFlow Serving would load it
 
 
@@ -74,8 +76,7 @@ def flush(folder: Path) -> None:
 
 
 def _newest(home: Path) -> int:
-    names = [entry.name for entry in home.iterdir()]
-    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0)
+    return max((number for entry in home.iterdir() if (number := version_number(entry.name)) is not None), default=0)
 
 
 def _claim(home: Path) -> tuple[Path, int]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from service.contents import FILES
 from service.manifest import SAVED_MODEL, TFLITE
 from service.messages import is_model_name
-from service.sync.contents import FILES
+from service.repository import version_number
 from service.sync.places import Found, Streams, SyncError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Store:
                 for entry in chunk:
                     name, _, rest = entry["path"].partition("/")
                     number, _, path = rest.partition("/")
-                    if is_model_name(name) and _is_number(number) and _is_plain(path):
+                    if is_model_name(name) and version_number(number) is not None and _is_plain(path):
                         versions.setdefault(name, {}).setdefault(int(number), {})[path] = entry["size"]
         return {
             name: {number: files for number, files in numbered.items() if _holds_model(files)}
@@ -102,7 +103,7 @@ class Store:
         with _told(f"{self._url}: {name}"):
             listed = obstore.list_with_delimiter(self._store, name)
             names = [prefix.rpartition("/")[2] for prefix in listed["common_prefixes"]]
-            number = max((int(each) for each in names if _is_number(each)), default=0) + 1
+            number = max((found for each in names if (found := version_number(each)) is not None), default=0) + 1
             while True:
                 try:
                     obstore.put(self._store, f"{name}/{number}/{_CLAIM}", b"", mode="create")
@@ -139,10 +140,6 @@ def _why(error: Exception) -> str:
 
 def _first(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:300]
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _is_plain(path: str) -> bool:

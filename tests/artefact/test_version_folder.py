@@ -17,10 +17,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export import data, sources
 from export.progress import Stage
+from service import contents
 from service import images as gateway
+from service.contents import FILES
 from service.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
-from service.sync import contents
-from service.sync.contents import FILES
 from tests.exporting import demo
 from tests.images import encode, photo
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import contents
 from tests import confined
 from tests.exporting import ROOT
 from tests.images import encode, photo
@@ -153,6 +154,7 @@ def later_models(models: Path, tmp_path: Path) -> Path:
     volume = shutil.copytree(models, tmp_path / "later_models")
     path = volume / "lenet5" / "1" / "assets.extra" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "invented": {"later": True}}))
+    contents.write(volume / "lenet5" / "1")
     return confined.readable(volume)
 
 

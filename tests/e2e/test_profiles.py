@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import contents
 from service.manifest import MANIFEST, SAMPLES
 from tests.serving import Service, running
 
@@ -20,6 +21,7 @@ def from_elsewhere(lenet5_repository: Path, tmp_path: Path) -> Path:
     document = json.loads(file.read_text())
     assert document["profile"]["milliseconds"]["image"]["32"] > 0
     file.write_text(json.dumps(document | {"profile": document["profile"] | {"machine": "a larger one, 64 cores"}}))
+    contents.write(file.parents[1])
     return tmp_path / "models"
 
 

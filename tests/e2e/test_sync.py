@@ -17,8 +17,8 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
+from service import contents
 from service.repository import Repository
-from service.sync import contents
 from tests.buckets import Bucket, bucket
 from tests.confined import needs_root
 from tests.serving import running

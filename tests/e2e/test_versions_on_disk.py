@@ -1,6 +1,7 @@
 """Versions that come, change, break and go under a running service."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import contents
 from tests.serving import Service, running
 from tests.testdata import TESTDATA, needs_testdata
 
@@ -37,8 +39,8 @@ def digit(repository: Path) -> bytes:
 
 def publish(repository: Path, version: int) -> None:
     """A whole version in one rename, as the exporter does it."""
-    staged = repository / "lenet5" / f".staging-{version}"
-    shutil.copytree(repository / "lenet5" / "1", staged)
+    staged, newest = repository / "lenet5" / f".staging-{version}", repository / "lenet5" / str(version - 1)
+    shutil.copytree(newest, staged)
     staged.rename(repository / "lenet5" / str(version))
 
 
@@ -100,6 +102,7 @@ def test_a_broken_version_never_replaces_a_working_one(
         data = bytearray(model.read_bytes())
         data[100_000:200_000] = os.urandom(100_000)
         model.write_bytes(bytes(data))
+        contents.write(staged)
     else:
         model.write_text("not a model")
     staged.rename(repository / "lenet5" / "2")
@@ -128,6 +131,59 @@ def test_a_folder_copied_slowly_is_taken_when_it_is_whole(service: Service, repo
         )
     service.wait_until(lambda: versions(service) == [2, 1], 20)
     assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["version"] == 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
+    repository: Path, digit: bytes, restarted: bool
+) -> None:
+    """A copy that rests after its first file is a model of its own, without labels and without our signatures."""
+    (repository / "lenet5" / "2").mkdir()
+    arguments = ("--repository", repository, "--poll-seconds", 0.1)
+    first = repository / "lenet5" / "2" / "model.tflite"
+    if restarted:
+        shutil.copy(repository / "lenet5" / "1" / "model.tflite", first)
+    with running(*arguments) as service:
+        service.wait_ready()
+        if not restarted:
+            shutil.copy(repository / "lenet5" / "1" / "model.tflite", first)
+        service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
+        assert "manifest.json" in states(service)[2][1] and "manifest.json" in service.log()
+        reply = httpx.post(f"{service.url}/predict/lenet5", content=digit).json()
+        assert (reply["version"], reply["predictions"][0]["label"]) == (1, "7")
+        shutil.copytree(repository / "lenet5" / "1", repository / "lenet5" / "2", dirs_exist_ok=True)
+        service.wait_until(lambda: versions(service) == [2, 1], 20)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_series_end_with_their_version(repository: Path, digit: bytes, workers: int) -> None:
+    with running("--repository", repository, "--poll-seconds", 0.1, "--workers", workers) as service:
+        url = service.url
+        service.wait_ready()
+
+        def counted() -> set[str]:
+            return set(re.findall(r'version="(\d+)"', httpx.get(f"{url}/metrics").text))
+
+        for version in range(2, 6):
+            httpx.post(f"{service.url}/predict/lenet5", content=digit)
+            publish(repository, version)
+            shutil.rmtree(repository / "lenet5" / str(version - 2), ignore_errors=True)
+            service.wait_until(lambda version=version: serves(service, version), 20)  # type: ignore[misc]
+        service.wait_until(lambda: counted() == {"4", "5"}, 20)
+        assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_layouts_that_are_not_served_are_named_where_people_look(repository: Path) -> None:
+    (repository / "lenet5" / "1").rename(repository / "lenet5" / "v1")
+    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+        service.wait_until(lambda: "gRPC on port" in service.log())
+        why = "lenet5/v1 is no version: rename it to a whole number, such as 1"
+        assert service.log().count(f"not served: {why}") == 1
+        assert why in httpx.get(f"{service.url}/readyz").json()["reason"]
+        assert httpx.get(f"{service.url}/models").json()["passed_over"] == dict([why.split(" ", 1)])
+        (repository / "lenet5" / "v1").rename(repository / "lenet5" / "1")
+        service.wait_ready()
+        assert "passed_over" not in httpx.get(f"{service.url}/models").json()
 
 
 def test_a_half_copied_folder_is_taken_once_repaired(service: Service, repository: Path) -> None:

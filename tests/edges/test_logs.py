@@ -17,6 +17,7 @@ from service.messages import ModelRef, strings
 from service.wire import codec
 from service.wire.stubs import get_model_status_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 from tests.serving import Service, running
+from tests.testdata import TESTDATA, with_half_plus_two
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -31,9 +32,8 @@ def talking(lenet5_repository: Path) -> Iterator[Service]:
 
 
 def events(service: Service) -> list[dict[str, Any]]:
-    """Every line that is there whole; one that is no JSON fails, but for what C++ libraries write themselves."""
-    lines = service.log().rpartition("\n")[0].splitlines()
-    return [json.loads(line) for line in lines if not line.startswith(("INFO: ", "WARNING: "))]
+    """Every line that is there whole; one that is no JSON fails."""
+    return [json.loads(line) for line in service.log().rpartition("\n")[0].splitlines()]
 
 
 def event(service: Service, request_id: str, logger: str = "service.access") -> dict[str, Any]:
@@ -54,6 +54,18 @@ def predict(samples: dict[str, bytes], name: str = "lenet5") -> predict_pb2.Pred
 
 def trailing(call: Any) -> dict[str, str]:
     return {pair[0]: pair[1] for pair in call.trailing_metadata() or ()}
+
+
+def test_what_libraries_write_is_events_too(lenet5_repository: Path, tmp_path: Path) -> None:
+    """LiteRT's delegate says that it is there, TensorFlow what processor it found."""
+    repository = with_half_plus_two(lenet5_repository, tmp_path)
+    with running("--repository", repository, "--log-format", "json") as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        said = [one for one in events(service) if one["logger"] == "service.native"]
+        assert any(one["level"] == "INFO" and "XNNPACK" in one["message"] for one in said), said
+        assert TESTDATA is None or any("oneDNN" in one["message"] for one in said), said
+        assert service.stop() == 0
+        events(service)
 
 
 def test_the_start_is_events_too(talking: Service) -> None:

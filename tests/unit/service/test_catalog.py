@@ -1,6 +1,8 @@
 """The catalog: what is loaded follows what is found, and never for the worse."""
 
 import asyncio
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
 from service.catalog import Catalog
 from service.errors import NotFound, NotReady
 from service.manifest import Manifest
-from service.messages import ModelRef
+from service.messages import ModelRef, PredictResult
 from service.metrics import Metrics
-from service.servable import State
+from service.servable import State, Status
 from tests.unit.service.batches import batcher
 
 
@@ -134,6 +136,97 @@ async def test_a_version_that_breaks_on_disk_goes_on_in_memory() -> None:
     assert status.state is State.AVAILABLE and status.error == "overwritten with rubbish", "it says why"
 
 
+SECOND = {**FAKE_SIGNATURES, "second": FAKE_SIGNATURES["serving_default"]}
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["under its own number", "as the next one"])
+@pytest.mark.parametrize(
+    ("manifest", "lacks"),
+    [
+        (Manifest("m", 2, SECOND, checked=False), "manifest.json"),
+        (Manifest("m", 2, FAKE_SIGNATURES, checked=True), "signature second"),
+    ],
+)
+async def test_a_version_with_less_than_the_one_in_service_replaces_it_only_when_that_is_removed(
+    manifest: Manifest, lacks: str, number: int
+) -> None:
+    backend = FakeBackend()
+    backend.add("m", 1, manifest=Manifest("m", 1, SECOND, checked=True))
+    target = catalog(backend, keep=1)
+    await target.sync()
+    backend.add("m", number, manifest=replace(manifest, version=number))
+    backend.fingerprints["m", number] = "less"
+    for _ in range(3):
+        await target.sync()
+    assert target.available() == {"m": [1]} and backend.loads.count(("m", number)) == (2 if number == 1 else 1)
+    error = target.statuses("m")[0].error
+    assert lacks in error and "remove version 1" in error
+    if number == 2:
+        del backend.versions["m", 1]
+        await target.sync()
+        assert target.available() == {"m": [2]}, "nothing holds it back any more"
+
+
+async def test_an_older_version_may_have_less() -> None:
+    backend = FakeBackend()
+    backend.add("m", 1)
+    backend.add("m", 2, manifest=Manifest("m", 2, SECOND, checked=True))
+    target = catalog(backend)
+    await target.sync()
+    assert target.available() == {"m": [2, 1]}
+
+
+async def test_of_what_has_gone_the_last_few_are_told_of_and_none_is_counted() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
+    )
+
+    def counted() -> set[tuple[str, str]]:
+        metrics.page()  # a scrape of what was counted to the end
+        return set(re.findall(r'model="(m|other\d+)",(?:\w+="\w+",)*version="(\d+)"', metrics.page()[0].decode()))
+
+    for version in range(1, 21):
+        backend.versions.clear()
+        backend.add("m", version)
+        backend.versions["m", version + 100] = ValueError("broken")
+        await target.sync()
+        metrics.succeeded("http", PredictResult(ModelRef("m", version), "", {}, served_by=(ModelRef("m", version),)))
+        metrics.batches(ModelRef("m", version)).batch(1, 0)
+        await settled()
+    await target.sync()
+    known = {status.version: (status.state, status.error) for status in target.statuses("m")}
+    broken, ended = (State.END, "broken"), (State.END, "")
+    assert known == {120: broken, 119: broken, 118: broken, 117: broken, 20: (State.AVAILABLE, "")}
+    assert counted() == {("m", str(version)) for version in known}
+    for number in range(40):
+        backend.versions.clear()
+        backend.add(f"other{number}", 1)
+        await target.sync()
+        await settled()
+    await target.sync()
+    assert target.index()["other38"] == [Status(1, *ended)]
+    assert 10 < len(target.index()) < 20 and counted() == {("other39", "1")}
+
+
+async def test_a_version_that_comes_back_is_counted_again() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
+    )
+    for _ in range(2):
+        backend.add("m", 1)
+        await target.sync()
+        del backend.versions["m", 1]
+        await target.sync()
+        await settled()
+    backend.add("m", 1)
+    await target.sync()
+    metrics.page()
+    metrics.batches(ModelRef("m", 1)).batch(1, 0)
+    assert b'model_server_batch_rows_count{model="m",version="1"} 1.0' in metrics.page()[0]
+
+
 async def test_removed_versions_unload() -> None:
     backend = FakeBackend()
     runner = backend.add("m", 1)
@@ -237,3 +330,30 @@ async def test_a_load_that_hangs_holds_up_its_own_model_only() -> None:
     assert states(target, "stuck") == {1: State.LOADING}
     watch.cancel()
     await asyncio.wait_for(target.close(), 5)
+
+
+async def test_only_so_many_versions_load_at_a_time() -> None:
+    class Counting(FakeBackend):
+        loading = most = 0
+
+        async def load(self, name: str, version: int) -> Loaded:
+            self.loading += 1
+            self.most = max(self.most, self.loading)
+            try:
+                return await super().load(name, version)
+            finally:
+                self.loading -= 1
+
+    backend = Counting(load_seconds=0.001)
+    for number in range(20):
+        backend.add(f"m{number}", 1)
+    target = Catalog(
+        backend,
+        lambda loaded: batcher(loaded.runner, max_queued_rows=100),
+        Metrics(),
+        keep=1,
+        needs_models=True,
+        loads=3,
+    )
+    await target.sync()
+    assert len(target.available()) == 20 and backend.most == 3

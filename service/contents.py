@@ -40,6 +40,42 @@ def paths(folder: Path) -> set[str]:
     return found
 
 
+def check(folder: Path) -> None:
+    """Reads every listed file of a version folder; one without a list passes.
+
+    Raises ValueError, naming a file, where one is missing or not what the list says, or the list cannot be read.
+    """
+    try:
+        listed = load((folder / FILES).read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / FILES} cannot be read ({error}); copy it again") from error
+    differ = [path for path, file in listed.items() if _size(folder / path) != file.size]
+    if not differ:  # what is still being copied is known without reading it
+        differ = [path for path, file in listed.items() if _digest(folder / path) != file.sha256]
+    if differ:
+        raise ValueError(
+            f"{folder} is not whole: {len(differ)} of its {len(listed)} files are missing, cut short or not what "
+            f"{FILES} says, {differ[0]} among them; copy it again, or remove {FILES} where the change is meant"
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
 def dump(contents: Contents) -> bytes:
     files = {path: asdict(file) for path, file in sorted(contents.items())}
     return json.dumps({"format": _FORMAT, "files": files}, indent=2).encode() + b"\n"

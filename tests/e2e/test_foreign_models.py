@@ -1,0 +1,53 @@
+"""`--foreign-models`: whether graphs run that may do whatever TensorFlow can."""
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import contents
+from service.settings import Settings
+from tests import zoo
+from tests.serving import Service, running
+
+
+@pytest.fixture
+def repository(lenet5_repository: Path, tmp_path: Path) -> Path:
+    """An export, one of which the fast form is missing, and two models of somebody else's."""
+    shutil.copytree(lenet5_repository / "lenet5", tmp_path / "lenet5")
+    graph = shutil.copytree(lenet5_repository / "lenet5", tmp_path / "graph_only") / "1"
+    (graph / "model.tflite").unlink()
+    contents.write(graph)
+    zoo.write(tmp_path)
+    (tmp_path / "lite" / "1").mkdir(parents=True)
+    shutil.copy(lenet5_repository / "lenet5" / "1" / "model.tflite", tmp_path / "lite" / "1")
+    return tmp_path
+
+
+def served(service: Service) -> set[str]:
+    return set(httpx.get(f"{service.url}/models").json()["models"])
+
+
+def test_without_foreign_models_nothing_runs_but_our_own_lite_models(repository: Path, digit: bytes) -> None:
+    with running("--repository", repository, "--foreign-models", "off") as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        assert served(service) == {"lenet5"}
+        assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["predictions"][0]["label"] == "7"
+        for name, why in {"zoo": "was not exported", "lite": "was not exported", "graph_only": "needs Tensor"}.items():
+            said = httpx.post(f"{service.url}/predict/{name}", content=digit).json()["error"]["message"]
+            assert why in said and "--foreign-models is off" in said
+        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
+        assert "libtensorflow" not in maps
+
+
+def test_with_them_all_run(repository: Path) -> None:
+    with running("--repository", repository) as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        assert served(service) == {"lenet5", "graph_only", "zoo", "lite"}
+        assert "libtensorflow" in Path(f"/proc/{service.process.pid}/maps").read_text()
+
+
+def test_an_upstream_is_not_told_what_to_run() -> None:
+    with pytest.raises(ValueError, match="--foreign-models off goes with --backend embedded"):
+        Settings.model_validate({"backend": "tfserving", "target": "localhost:8500", "foreign_models": "off"})
