@@ -44,15 +44,15 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         default="digits",
         metavar="digits|DIR",
-        help="images to learn from: 1,797 handwritten digits, or a folder of JPEG and PNG files with "
-        "one folder a class (default: digits)",
+        help="images to learn from: 1,797 handwritten digits, or a folder of JPEG, PNG, GIF, BMP and WebP files "
+        "with one folder a class (default: digits)",
     )
     add(
         "--weights",
         default="none",
         metavar="none|imagenet|FILE",
-        help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file, which "
-        "--epochs 0 exports untouched (default: none)",
+        help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file of the same "
+        "network, which --epochs 0 exports untouched (default: none)",
     )
     add(
         "--quantize",
@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
     add("--learning-rate", type=float, metavar="X", help="(default: the model's own)")
     add("--seed", type=int, default=0, metavar="N", help="of weights and shuffling (default: 0)")
+    add(
+        "--force",
+        action="store_true",
+        help="publish even a network that is not shown to be better than guessing (docs/exporting.md has the rule)",
+    )
     add("--name", help="publish under this name (default: the architecture's)")
     add(
         "--repository",
@@ -117,6 +122,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             quantize=args.quantize,
             max_accuracy_drop=args.max_accuracy_drop,
             target=args.target,
+            force=args.force,
         )
         for row in rows
     )

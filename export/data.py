@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from export import pixels
+from export import reading
 from export.errors import ExportError
 from export.progress import Stage
-from export.sources import Source
+from export.sources import Source, describe_counts
 
 HELD_OUT = 0.2
 EXAMPLES = 16
@@ -39,19 +39,24 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`examples` are the first rows of `held_out`, classes taking turns, at most EXAMPLES."""
+    """`examples` are the first rows of `held_out`, classes taking turns, at most EXAMPLES.
+
+    `warnings` says what was left out, and which images only the service can decode.
+    """
 
     name: str
     labels: tuple[str, ...]
     train: Split
     held_out: Split
     examples: tuple[Example, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def load(source: Source, size: int, stage: Stage) -> Dataset:
-    """Decodes every image to [size, size] once. Raises ExportError naming the first unreadable one.
+    """Decodes every image to [size, size] once, by the service's decoder and by the graph's.
 
-    Pixels lie in an unnamed scratch file (in TMPDIR) that the system pages, so a folder may exceed memory.
+    Raises ExportError that lists every image the service would refuse, with the reason. Pixels lie in an unnamed
+    scratch file (in TMPDIR) that the system pages, so a folder may exceed memory.
     """
     train, held_out = split(source.classes)
     order = np.concatenate([train, held_out])
@@ -63,7 +68,7 @@ def load(source: Source, size: int, stage: Stage) -> Dataset:
             f"{len(order)} images at {size}x{size} do not fit in {tempfile.gettempdir()}: {error.strerror}; "
             "set TMPDIR to a larger disk"
         ) from error
-    _decode(source, order, images, stage)
+    troubles = _decode(source, order, images, stage)
     labels, count = source.labels, len(train)
     return Dataset(
         name=source.name,
@@ -71,9 +76,14 @@ def load(source: Source, size: int, stage: Stage) -> Dataset:
         train=Split(images[:count], source.classes[train]),
         held_out=Split(images[count:], source.classes[held_out]),
         examples=tuple(
-            Example(source.read(index), labels[source.classes[index]], source.describe(index))
-            for index in held_out[:EXAMPLES].tolist()
+            Example(
+                reading.encode_for_graph(source.read(index), troubles[count + place]),
+                labels[source.classes[index]],
+                source.describe(index),
+            )
+            for place, index in enumerate(held_out[:EXAMPLES].tolist())
         ),
+        warnings=_warnings(source, order, troubles),
     )
 
 
@@ -93,26 +103,46 @@ def split(classes: Any) -> tuple[Any, Any]:
     return np.array(sorted(train), np.int64), np.array([index for _, _, index in sorted(turns)], np.int64)
 
 
-def _decode(source: Source, order: Any, images: Any, stage: Stage) -> None:
-    import tensorflow as tf
+def _decode(source: Source, order: Any, images: Any, stage: Stage) -> list[str]:
+    """Fills `images`, one for each index in `order`, and returns what the graph cannot do with each, "" mostly."""
+    size = images.shape[1]
+    decode = reading.build_graph(size)
 
-    decode = tf.function(
-        lambda data: pixels.decode(data, images.shape[1]), input_signature=[tf.TensorSpec([], tf.string)]
-    )
-
-    def fill(position: int) -> None:
+    def fill(position: int) -> str | ExportError:
         index = int(order[position])
         try:
-            images[position] = decode(source.read(index)).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            raise ExportError(
-                f"{source.describe(index)} is not a readable JPEG or PNG image; mend or remove it"
-            ) from error
+            file = source.read(index)
+        except ExportError as error:
+            return error
+        try:
+            images[position], trouble = reading.read(file, size, decode)
+        except ExportError as error:
+            return ExportError(f"{source.describe(index)}: {error}")
+        return trouble
 
+    troubles: list[str] = []
+    bad: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for done, _ in enumerate(pool.map(fill, range(len(order))), 1):
-                stage.advance(done, len(order))
+            for position, outcome in enumerate(pool.map(fill, range(len(order)))):
+                stage.advance(position + 1, len(order))
+                if isinstance(outcome, ExportError):
+                    bad.append(str(outcome))
+                else:
+                    troubles.append(outcome)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if bad:
+        listed = "".join(f"\n  {line}" for line in sorted(bad))
+        raise ExportError(f"{len(bad)} of {len(order)} images cannot be used; mend or remove them:{listed}")
+    return troubles
+
+
+def _warnings(source: Source, order: Any, troubles: list[str]) -> tuple[str, ...]:
+    """One line a reason, with the first file that it holds for."""
+    lines = [f"not read: {describe_counts(source.passed_over)}"] if source.passed_over else []
+    for trouble in sorted({each for each in troubles if each}):
+        concerned = [int(index) for index, each in zip(order, troubles, strict=True) if each == trouble]
+        lines.append(f"{len(concerned)} of {len(order)} images {trouble} (first: {source.describe(min(concerned))})")
+    return tuple(lines)

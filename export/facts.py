@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.data import Dataset
+from export.names import escape
 from export.parity import Parity
 from export.quantize.choice import Choice
 from export.quantize.saved_model import XLA
@@ -27,10 +28,11 @@ def gather(
     file_sizes: Mapping[str, int],
     seconds: float,
     choice: Choice | None,
+    warnings: tuple[str, ...],
 ) -> dict[str, Any]:
     """`seconds` is what training took; `file_sizes` is bytes by relative path; `choice` of precision, if any.
 
-    `score` is that of the precision that is published.
+    `score` is that of the precision that is published; `warnings` are what its export warned of.
     """
     row = spec.architecture
     return {
@@ -46,13 +48,14 @@ def gather(
         "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
         "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},
         "training": {
-            "weights": spec.weights,
+            "weights": escape(spec.weights),
             "epochs": spec.recipe.epochs,
             "batch_size": spec.recipe.batch_size,
             "learning_rate": spec.recipe.learning_rate,
             "seed": spec.seed,
             "seconds": round(seconds, 1),
         },
+        "warnings": list(warnings),
         "parity": asdict(parity),
         "quantization": None if choice is None else _quantization(spec, choice),
         "file_bytes": dict(file_sizes),

@@ -13,6 +13,7 @@ from export.data import Dataset, Example
 from export.errors import ExportError
 from export.litert import LiteModel
 from export.readback import Readback
+from export.reading import PIXEL_TOLERANCE, measure_levels
 from export.signatures import BYTES, CLASSES, IMAGE, PROBABILITIES, TENSOR
 from service import images as gateway
 from service.errors import ServiceError
@@ -20,10 +21,6 @@ from service.messages import strings
 
 TOLERANCE = 1e-4
 """Largest difference of one probability: float32 sums in another order, and no more."""
-
-PIXEL_TOLERANCE = 2.0
-"""Levels of 255 by which an image decoded by the gateway may differ from the graph's, on average over its
-pixels: rounding, and for large photographs the gateway's reduction while decoding (about 1)."""
 
 ENTRY_TOLERANCE = 1e-3
 """Mean difference of a probability between a quantized model's two entries: now and then a float sum in
@@ -88,7 +85,7 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
     return Parity(
         images=len(files),
         probabilities=found,
-        gateway_pixels=max(_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
+        gateway_pixels=max(measure_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
         gateway_probabilities=_difference(staged.lite(IMAGE, decoded), wanted),
     )
 
@@ -112,7 +109,7 @@ def _as_gateway(examples: tuple[Example, ...], rows: Any) -> Any:
                 image = gateway.decode(file, size, size, _MOST_PIXELS)
             except ServiceError as error:
                 raise ExportError(f"refused to publish: the gateway cannot decode {example.origin}: {error}") from error
-            levels = _levels(image, rows[len(decoded)])
+            levels = measure_levels(image, rows[len(decoded)])
             if levels > PIXEL_TOLERANCE:
                 raise ExportError(
                     f"refused to publish: the gateway decodes {example.origin} {levels:.1f} levels of 255 "
@@ -143,7 +140,3 @@ def _difference(outputs: Mapping[str, Any], wanted: Any) -> float:
     """Largest absolute difference of a probability; infinite where the answer holds NaN."""
     largest = float(np.abs(outputs[PROBABILITIES] - wanted).max())
     return largest if np.isfinite(largest) else float("inf")
-
-
-def _levels(image: Any, other: Any) -> float:
-    return float(np.abs(image.astype(int) - other).mean())

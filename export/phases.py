@@ -20,12 +20,12 @@ class Phase:
     frozen: tuple[Any, ...] = ()
 
 
-def plan(model: Any, known: Sequence[Any], recipe: Recipe) -> tuple[Phase, ...]:
+def plan(model: Any, known: Sequence[Any], recipe: Recipe, head: str = "") -> tuple[Phase, ...]:
     """All of `model` at once where it starts from nothing, or from all of its own weights.
 
     Where only `known` layers have weights worth keeping: the rest alone first, since a random head would
     shake what they know, then everything but batch norms at a tenth of the rate. Raises ExportError
-    where a random head would stay random.
+    where a random head would stay random; `head` says why it is, where that is known.
     """
     import keras
 
@@ -33,8 +33,8 @@ def plan(model: Any, known: Sequence[Any], recipe: Recipe) -> tuple[Phase, ...]:
     if known and new:
         if recipe.epochs < 2:
             raise ExportError(
-                f"the starting weights fit all but the last {len(new)} layers of {model.name} (another "
-                "number of classes?), which have to be trained: give --epochs 2 or more"
+                f"the starting weights fit all but the last {len(new)} layers of {model.name} "
+                f"({head or 'another number of classes?'}), which have to be trained: give --epochs 2 or more"
             )
         probe = max(1, round(recipe.epochs * _PROBE_SHARE))
         gentle = replace(recipe, epochs=recipe.epochs - probe, learning_rate=recipe.learning_rate * _FINE_TUNE_RATE)

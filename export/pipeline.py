@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from export import (
+    batch_norms,
+    chance,
     data,
     facts,
     freeze,
@@ -23,8 +25,10 @@ from export import (
 )
 from export.data import Dataset, Split
 from export.litert import LiteModel
+from export.names import escape
 from export.parity import Parity
-from export.progress import Progress
+from export.phases import Phase
+from export.progress import Progress, Stage
 from export.quantize import lite, saved_model, schemes
 from export.quantize.choice import Choice
 from export.quantize.schemes import FLOAT32
@@ -33,6 +37,7 @@ from export.signatures import IMAGE
 from export.sources import Source
 from export.spec import GPU, ExportSpec
 from export.train import Score
+from export.weights import Start
 from service.manifest import TFLITE, Manifest, Preprocessing, Profile
 
 
@@ -53,6 +58,8 @@ class Published:
     """Of precision, where one was asked for."""
     profile: Profile
     seconds: float
+    warnings: tuple[str, ...] = ()
+    """What a person should know before it is used."""
 
 
 def export(spec: ExportSpec, progress: Progress) -> Published:
@@ -62,12 +69,19 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         saved_model.check_measurable(spec.quantize)
     row, size = spec.architecture, spec.image_size
     source = sources.find(spec.data)
-    model, known = _build(spec, source.labels, progress)
+    start = _build(spec, source.labels, progress)
+    model = start.model
+    plan = phases.plan(model, start.known, spec.recipe, start.head)
     dataset = _read(spec, source, progress)
-    seconds = _train(spec, model, known, dataset.train, progress)
+    held_out = dataset.held_out.classes
+    warnings = (*start.warnings, *dataset.warnings)
+    warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
+    seconds = _train(spec, model, plan, dataset.train, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
+        judged = chance.judge(score.accuracy, held_out, dataset.labels, _advise(spec), spec.force)
+        _warn(stage, judged)
 
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
@@ -80,6 +94,8 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         choice = _quantize(spec, folder, dataset, progress)
         if choice is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
+            judged = chance.judge(score.accuracy, held_out, dataset.labels, "lower --max-accuracy-drop", spec.force)
+        warnings += judged
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
@@ -95,7 +111,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             architecture=row.name,
             precision=FLOAT32 if choice is None else choice.chosen.precision,
             profile=measured,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice),
+            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice, warnings),
         )
         with progress.stage("publishing") as stage:
             version = publish.publish(folder, lambda number: replace(manifest, version=number).write(folder))
@@ -112,6 +128,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         choice=choice,
         profile=measured,
         seconds=time.monotonic() - started,
+        warnings=warnings,
     )
 
 
@@ -141,21 +158,23 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
     return choice
 
 
-def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> tuple[Any, tuple[Any, ...]]:
-    """The network as training finds it, and those of its layers that already know something."""
+def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Start:
+    """The network as training finds it."""
     import keras
 
     keras.backend.clear_session()  # releases what an export before this one left
     keras.utils.set_random_seed(spec.seed)
-    with progress.stage(f"building {spec.architecture.name}, weights: {spec.weights}") as stage:
-        model, known = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
-        stage.result = f"{model.count_params():,} parameters"
-    return model, known
+    with progress.stage(f"building {spec.architecture.name}, weights: {escape(spec.weights)}") as stage:
+        start = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
+        _warn(stage, start.warnings)
+        stage.result = f"{start.model.count_params():,} parameters"
+    return start
 
 
 def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
-    with progress.stage(f"reading {spec.data}") as stage:
+    with progress.stage(f"reading {escape(spec.data)}") as stage:
         dataset = data.load(source, spec.image_size, stage)
+        _warn(stage, dataset.warnings)
         stage.result = (
             f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "
             f"{len(dataset.held_out.classes):,} held out"
@@ -163,14 +182,55 @@ def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
     return dataset
 
 
-def _train(spec: ExportSpec, model: Any, known: tuple[Any, ...], split: Split, progress: Progress) -> float:
+def _check_statistics(
+    spec: ExportSpec, start: Start, trains: bool, split: Split, progress: Progress
+) -> tuple[str, ...]:
+    """Re-estimates a donor's batch norms that training would leave as they are, where they are stale.
+
+    Where nothing is trained, nothing is changed either. Returns what a person should know of it.
+    """
+    norms = batch_norms.list_norms(start.known)
+    if not norms or (trains and len(start.known) == sum(bool(layer.weights) for layer in start.model.layers)):
+        return ()  # what trains all at once has them re-estimated at its end
+    given = (start.model, norms, spec.architecture, split, spec.seed)
+    with progress.stage("holding batch norm statistics against the training images") as stage:
+        apart = batch_norms.measure_staleness(*given, stage)
+        stage.result = f"{apart:.2f} nats apart"
+        if not apart > batch_norms.STALE:
+            return ()
+        found = f"the batch norm statistics of {escape(spec.weights)} are not those of these images ({apart:.1f} nats)"
+        if trains:
+            batch_norms.re_estimate(*given, stage)
+            found += " and were re-estimated"
+        else:
+            found += ": answers may be wrong; --epochs 1 re-estimates them"
+        _warn(stage, (found,))
+    return (found,)
+
+
+def _advise(spec: ExportSpec) -> str:
+    if spec.recipe.epochs == 0:
+        return (
+            f"are these the classes, in this order, and the scaling of pixels that {escape(spec.weights)} was trained "
+            "with? --epochs trains it on these images"
+        )
+    return "give more --epochs, another --learning-rate or more images"
+
+
+def _warn(stage: Stage, warnings: tuple[str, ...]) -> None:
+    for text in warnings:
+        stage.warn(text)
+
+
+def _train(spec: ExportSpec, model: Any, plan: tuple[Phase, ...], split: Split, progress: Progress) -> float:
     """Trains `model` in place and returns the seconds it took."""
     started = time.monotonic()
-    for phase in phases.plan(model, known, spec.recipe):
+    for phase in plan:
         for layer in model.layers:
             layer.trainable = layer not in phase.frozen
+        norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
         with progress.stage(phase.title) as stage:
             train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage)
-            train.re_estimate_statistics(model, spec.architecture, split, spec.seed, stage)
+            batch_norms.re_estimate(model, norms, spec.architecture, split, spec.seed, stage)
             stage.result = f"epochs: {phase.recipe.epochs}"
     return time.monotonic() - started

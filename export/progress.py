@@ -31,6 +31,10 @@ class Stage:
         self._write(f"{self._break()}  {text}\n")
         self._open = False
 
+    def warn(self, text: str) -> None:
+        """For what a person must see wherever it is printed."""
+        self.line(f"warning: {text}")
+
     def end(self, text: str) -> None:
         """`text` goes behind the title where nothing has been said since."""
         self._write(f" {text}\n" if self._open else f"{self._title} {text}\n")
@@ -50,6 +54,9 @@ class LiveStage(Stage):
 
     def advance(self, done: int, total: int, note: str = "") -> None:
         self._bar.update(self._task, completed=done, total=total, note=note)
+
+    def warn(self, text: str) -> None:
+        self._bar.console.print(f"  warning: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 class Progress:

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import sources, weights
+from export import donor, sources, weights
 from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture, Recipe
 from export.errors import UsageError
+from export.names import escape, is_text
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from service.messages import is_model_name
 
@@ -33,7 +34,8 @@ class ExportSpec:
     """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file.
 
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
-    images that a quantized form may get wrong more than float32 does; `target` says where it will run.
+    images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
+    publishes what is no better than guessing.
     """
 
     architecture: Architecture
@@ -47,6 +49,7 @@ class ExportSpec:
     quantize: str | None = None
     max_accuracy_drop: float = 0.005
     target: str = CPU
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -81,14 +84,18 @@ class ExportSpec:
                 raise UsageError(f"--weights imagenet: there are none for {row.name}; use --weights none")
             return
         file = Path(self.weights)
+        if file.is_file() and not self.weights.endswith(weights.SUFFIXES) and donor.is_hdf5(file):
+            raise UsageError(f"--weights {donor.describe_whole_model(escape(file))}")
         if not self.weights.endswith(weights.SUFFIXES):
             raise UsageError(
-                f"--weights {self.weights}: give none, imagenet, or a file ending in .keras or .weights.h5"
+                f"--weights {escape(file)}: give none, imagenet, or a file ending in .keras or .weights.h5"
             )
         if not file.is_file() or not os.access(file, os.R_OK):
-            raise UsageError(f"--weights {self.weights}: there is no such file, or it cannot be read")
+            raise UsageError(f"--weights {escape(file)}: there is no such file, or it cannot be read")
 
     def _check_repository(self) -> None:
+        if not is_text(str(self.repository)):  # TensorFlow writes to no such folder
+            raise UsageError(f"--repository {escape(self.repository)}: its name is not UTF-8")
         existing = self.repository.absolute()
         while not existing.exists():
             existing = existing.parent

@@ -85,6 +85,7 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
         ),
         ("took", f"{published.seconds:.0f} s"),
+        *(("warning", text) for text in published.warnings),
     ]
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from export import pixels
 from export.architectures.architecture import Architecture, Recipe
 from export.data import Split
+from export.errors import ExportError
 from export.progress import Stage
 
 # Training images move a little, at random: by a share of their size, radians, a share of their scale.
 # Nothing mirrors: digits, and much else, have a right side.
 _SHIFT, _TURN, _ZOOM = 0.08, 0.15, 0.1
 
-_STATISTICS_BATCHES = 64
 _EVALUATION_BATCH = 128
 
 
@@ -54,32 +54,8 @@ def fit(model: Any, architecture: Architecture, split: Split, recipe: Recipe, se
     )
 
 
-def re_estimate_statistics(model: Any, architecture: Architecture, split: Split, seed: int, stage: Stage) -> None:
-    """Replaces every trainable batch norm's moving mean and variance by averages over training images.
-
-    A momentum of 0.999 needs thousands of steps to forget where it started: after a few hundred
-    the network is right in training and wrong in use. Momentum i/(i+1) makes the moving average
-    the plain average of batches, each normalised by its own statistics, as in training.
-    """
-    import keras
-
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    if not norms:
-        return
-    kept = [layer.momentum for layer in norms]
-    order = np.random.default_rng(seed).permutation(len(split.classes))
-    batches = np.array_split(order, math.ceil(len(order) / _EVALUATION_BATCH))[:_STATISTICS_BATCHES]
-    for index, batch in enumerate(batches):
-        for layer in norms:
-            layer.momentum = index / (index + 1)
-        model(pixels.to_tensor(split.images[np.sort(batch)], architecture), training=True)
-        stage.advance(index + 1, len(batches), "batch norm statistics")
-    for layer, momentum in zip(norms, kept, strict=True):
-        layer.momentum = momentum
-
-
 def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple[str, ...], stage: Stage) -> Score:
-    """Counts right answers on `split`, batch norms and dropout as in use."""
+    """Counts right answers on `split`, batch norms and dropout as in use. Raises ExportError where answers are NaN."""
     import tensorflow as tf
 
     infer = tf.function(
@@ -89,7 +65,10 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
     for start in range(0, len(right), _EVALUATION_BATCH):
         rows = slice(start, start + _EVALUATION_BATCH)
         images = tf.constant(np.asarray(split.images[rows]))
-        right[rows] = infer(images).numpy().argmax(-1) == split.classes[rows]
+        answers = infer(images).numpy()
+        if not np.isfinite(answers).all():
+            raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
+        right[rows] = answers.argmax(-1) == split.classes[rows]
         stage.advance(min(start + _EVALUATION_BATCH, len(right)), len(right), "held-out images")
     by_class = {label: float(right[split.classes == index].mean()) for index, label in enumerate(labels)}
     return Score(float(right.mean()), by_class)

@@ -28,7 +28,7 @@ MORE = (
 )
 _LARGE = frozenset({"efficientnet_b2", "efficientnet_v2_b3", "xception"})
 """Without calibration, which at their sizes takes more than ten gigabytes."""
-_UNTRAINED = ("--epochs", "0", "--max-accuracy-drop", "1", "--quantize")
+_UNTRAINED = ("--epochs", "0", "--force", "--max-accuracy-drop", "1", "--quantize")
 _BENCH, _CACHE, _OUTPUT = Path("build/bench"), Path("build/report/repository"), Path("build/report/output")
 _SCENARIOS = "single_stream,offline,steps,search,server"
 _PRICE = 0.10

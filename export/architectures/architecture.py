@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from export.configuration import Layer
+
 Shape = tuple[int, int, int]
 """Height, width, channels of what a network takes."""
 
@@ -37,8 +39,9 @@ class Architecture:
     `build(shape, classes)` returns an untrained `keras.Model` from float32 [N, height, width, channels]
     to probabilities, float32 [N, classes]. `pretrained()` returns the same network with ImageNet
     weights and 1000 classes at its published size (it may download), or is None where nobody
-    publishes any; `weights_by` says who does. `settle(model)`, where there is one, is called once
-    starting weights are in. All import Keras themselves, so that the table is free to read.
+    publishes any; `weights_by` says who does. `settle(model, absorbed)`, where there is one, is called once
+    starting weights are in; `absorbed` is whether they are from a network with one more layer, which
+    `absorbs` knows and `settle` makes up for. All import Keras themselves, so that the table is free to read.
     """
 
     name: str
@@ -59,7 +62,8 @@ class Architecture:
     """The share of ImageNet's validation images that `pretrained()` gets right, as published by `weights_by`."""
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
-    settle: Callable[[Any], None] | None = None
+    settle: Callable[[Any, bool], None] | None = None
+    absorbs: Callable[[Layer], bool] | None = None
 
     def shape(self, size: int) -> Shape:
         return (size, size, self.channels)

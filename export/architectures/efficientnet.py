@@ -1,26 +1,41 @@
 """EfficientNet, from Keras' own builders."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from export.architectures.applications import RAW, network
+from export.configuration import Layer
+
+_DEVIATION = (0.229, 0.224, 0.225)
 
 
-def _settle(model: Any) -> None:
+def _absorbs(layer: Layer) -> bool:
+    """Whether this is the layer that Keras builds only where it loads ImageNet's weights, behind the normalisation."""
+    scale = layer.settings.get("scale")
+    wanted = [each**-0.5 for each in _DEVIATION]
+    return (
+        layer.kind == "Rescaling"
+        and isinstance(scale, list)
+        and all(math.isclose(one, other, rel_tol=1e-6) for one, other in zip(scale, wanted, strict=True))
+    )
+
+
+def _settle(model: Any, absorbed: bool) -> None:
     """Makes the normalisation inside the graph mean what the weights now in it were trained with.
 
     Keras divides by the root of the layer's variance, which ImageNet's weights set to the standard
-    deviation; a graph built to load them divides by that root once more, and ours, built without
-    weights, does not. So the variance becomes what both steps amount to. Any other passes as it is.
+    deviation; a graph built to load them divides by that root once more (`_absorbs`), and ours, built
+    without weights, does not. So the variance becomes what both steps amount to.
     """
     import keras
     import numpy as np
 
     norm = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, count = norm.get_weights()
-    if np.allclose(variance, (0.229, 0.224, 0.225), atol=1e-3):
-        norm.set_weights([mean, variance**2, count])
+    if absorbed:
+        norm.set_weights([mean, variance * np.array(_DEVIATION, np.float32), count])
     norm.finalize_state()  # it computes with copies, which setting weights leaves behind
 
 
@@ -34,7 +49,7 @@ _efficientnet = partial(
 )
 
 ROWS = tuple(
-    replace(row, settle=_settle)
+    replace(row, settle=_settle, absorbs=_absorbs)
     for row in (
         _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, top1=0.771, input_size=224),
         _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, top1=0.791, input_size=240),

@@ -28,7 +28,7 @@ SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
 CONCURRENCIES = (1, 8, 32)
 
 # Untrained: how fast a network is does not depend on what it has learnt, and its accuracy means nothing.
-_UNTRAINED = ("--epochs", "0", "--quantize", "--max-accuracy-drop", "1")
+_UNTRAINED = ("--epochs", "0", "--force", "--quantize", "--max-accuracy-drop", "1")
 _FORM_SECONDS = 0.5
 _WARM_UP_SECONDS = 2.0
 

@@ -52,7 +52,7 @@ def test_resnet50_answers_as_keras_does_from_its_own_preprocessing(photos: Path,
     told_apart(trained, bgr(pictures.copy()), bgr(pictures[..., ::-1].copy()))
     trained.save(tmp_path / "mine.keras")
     said = export(
-        *("--model", "resnet50", "--weights", tmp_path / "mine.keras", "--epochs", 0, "--image-size", 48),
+        *("--model", "resnet50", "--weights", tmp_path / "mine.keras", "--epochs", 0, "--image-size", 48, "--force"),
         *("--data", photos, "--repository", tmp_path / "models"),
     )
     assert "differs from the trained network by at most" in said
@@ -84,7 +84,7 @@ def test_one_of_several_that_fails_does_not_stop_the_others(
         return work(spec, progress)
 
     monkeypatch.setattr(pipeline, "export", broken)
-    given = specs("vgg16,vgg19,lenet5", "--data", str(photos), "--repository", str(tmp_path / "models"))
+    given = specs("vgg16,vgg19,lenet5", "--force", "--data", str(photos), "--repository", str(tmp_path / "models"))
     with pytest.raises(ExportError, match=r"2 of 3 models failed, .*: vgg16, vgg19$") as failed:
         run(given)
     assert failed.value.exit_code == 1

@@ -1,5 +1,6 @@
 """Arguments are judged before anything heavy is imported, and a refusal is one line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_list_shows_every_row_in_the_width_there_is(columns: int, source: bool) 
 def test_help_names_every_flag() -> None:
     ended = run_export("--help")
     assert ended.returncode == 0
-    for flag in ("--model", "--data", "--weights", "--image-size", "--epochs", "--quantize", "--name"):
+    for flag in ("--model", "--data", "--weights", "--image-size", "--epochs", "--quantize", "--name", "--force"):
         assert flag in ended.stdout
 
 
@@ -101,3 +102,15 @@ def test_all_is_every_architecture_the_smallest_first() -> None:
     assert {spec.name for spec in specs} == set(ARCHITECTURES)
     counts = [spec.architecture.parameters for spec in specs]
     assert counts == sorted(counts)
+
+
+def test_a_whole_model_in_hdf5_is_told_from_weights(tmp_path: Path) -> None:
+    file = tmp_path / "mine.h5"
+    file.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(UsageError, match=r"mine\.h5 is a whole model in HDF5"):
+        parse(["--model", "lenet5", "--weights", str(file)])
+
+
+def test_a_repository_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"models\\xe9: its name is not UTF-8"):
+        parse(["--model", "lenet5", "--repository", os.fsdecode(os.fsencode(tmp_path) + b"/models\xe9")])

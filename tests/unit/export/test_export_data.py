@@ -1,4 +1,6 @@
 import io
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import data, sources
+from export import data, reading, sources
 from export.errors import ExportError, UsageError
 from export.progress import Stage
+from service import images
+from service.settings import Settings
+from tests.images import encode, png_claiming
 
 Picture = Callable[[Path], None]
 
@@ -72,14 +77,6 @@ def test_folder_is_one_class_a_folder(tmp_path: Path) -> None:
     assert [example.label for example in loaded.examples] == ["cat", "dog", "cat", "dog"]
 
 
-def test_a_broken_image_is_named(tmp_path: Path) -> None:
-    animals(tmp_path)
-    whole = (tmp_path / "cat" / "3.jpg").read_bytes()
-    (tmp_path / "cat" / "3.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ExportError, match=r"cat/3\.jpg is not a readable JPEG or PNG"):
-        data.load(sources.folder(tmp_path), 24, stage())
-
-
 def test_an_image_that_vanishes_is_named(tmp_path: Path) -> None:
     found = sources.folder(animals(tmp_path))
     (tmp_path / "dog" / "4.PNG").unlink()
@@ -94,7 +91,9 @@ def test_too_few_classes_or_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="it has only 'cat'"):
         sources.folder(tmp_path)
     picture(tmp_path / "dog" / "0.jpg")
-    with pytest.raises(UsageError, match="cat has 1 JPEG or PNG images; a class needs at least 5"):
+    for index in range(5):
+        picture(tmp_path / "cat" / f"{index}.jpg")
+    with pytest.raises(UsageError, match="dog has 1 images; a class needs at least 5"):
         sources.folder(tmp_path)
 
 
@@ -103,3 +102,115 @@ def test_a_label_that_would_break_the_label_file_is_refused(tmp_path: Path) -> N
     (tmp_path / "cat").rename(tmp_path / "c\u2028at")
     with pytest.raises(UsageError, match="line break"):
         sources.folder(tmp_path)
+
+
+def test_every_image_that_the_service_refuses_is_listed_before_training(tmp_path: Path) -> None:
+    animals(tmp_path)
+    whole = (tmp_path / "cat" / "3.jpg").read_bytes()
+    (tmp_path / "cat" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog" / "1.PNG").write_bytes(png_claiming(9_000, 9_000))
+    (tmp_path / "dog" / "2.PNG").write_text("<html>404</html>")
+    with pytest.raises(ExportError) as refused:
+        data.load(sources.folder(tmp_path), 24, stage())
+    head, *lines = str(refused.value).splitlines()
+    assert head == "3 of 20 images cannot be used; mend or remove them:"
+    assert [line.split(":")[0].strip() for line in lines] == [
+        str(tmp_path / name) for name in ("cat/3.jpg", "dog/1.PNG", "dog/2.PNG")
+    ]
+    assert "is the file whole?" in lines[0]
+    assert "9000x9000" in lines[1]
+    assert "this is no JPEG" in lines[2]
+
+
+def test_the_largest_image_to_train_on_is_the_largest_that_the_service_takes() -> None:
+    assert Settings.model_fields["max_pixels"].default == reading.MOST_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".jfif", "JPEG"), (".jpe", "JPEG"), (".JPG", "JPEG"), (".bmp", "BMP"), (".GIF", "GIF"), (".png", "JPEG"),
+    ],
+)  # fmt: skip
+def test_images_are_taken_under_every_name_and_for_what_they_are(tmp_path: Path, suffix: str, kind: str) -> None:
+    animals(tmp_path)
+    levels = np.arange(40 * 30, dtype=np.uint8).reshape(30, 40) // 5
+    (tmp_path / "cat" / f"more{suffix}").write_bytes(encode(np.stack([levels] * 3, axis=-1), kind))
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    assert len(loaded.train.classes) + len(loaded.held_out.classes) == 21
+    assert loaded.warnings == ()
+
+
+@pytest.mark.xfail(raises=ExportError, reason="the service decodes no WebP yet")
+@pytest.mark.parametrize("name", ["photo.webp", "photo.jpg"])
+def test_webp_is_trained_on_and_said_to_be_the_services_alone(tmp_path: Path, name: str) -> None:
+    """Whatever the file is called, its content decides."""
+    for label, level in (("a", 20), ("b", 220)):
+        for index in range(5):
+            file = tmp_path / label / f"{index}-{name}"
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(encode(np.full((30, 40, 3), level, np.uint8), "WEBP"))
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    (warning,) = loaded.warnings
+    assert "10 of 10 images are WebP files, which the service decodes and a bare TensorFlow Serving cannot" in warning
+    assert str(tmp_path / "a" / f"0-{name}") in warning
+    assert loaded.held_out.images[:, 0, 0, 0].tolist() == [20, 220]
+    # What warms, samples and checks the graph has to be readable to it.
+    assert {Image.open(io.BytesIO(example.data)).format for example in loaded.examples} == {"PNG"}
+
+
+def test_an_image_that_the_graph_decodes_otherwise_is_trained_on_as_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animals(tmp_path)
+    monkeypatch.setattr(reading, "PIXEL_TOLERANCE", -1.0)  # no two decoders are close enough
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    (warning,) = loaded.warnings
+    assert warning.startswith("20 of 20 images are decoded otherwise by a bare TensorFlow Serving than by the service")
+    (file,) = (file for file in (tmp_path / "cat").iterdir() if str(file) == loaded.examples[0].origin)
+    served = images.decode(file.read_bytes(), 24, 24, reading.MOST_PIXELS)
+    np.testing.assert_array_equal(loaded.held_out.images[0], served)
+
+
+def test_what_is_not_read_is_counted_once_a_reason(tmp_path: Path) -> None:
+    animals(tmp_path)
+    for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.heic", "dog/notes", "d.jpg", "dog/.hidden.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "cat" / "kittens").mkdir()
+    assert sources.folder(tmp_path).passed_over == {
+        ".heic files": 3,
+        "files without an ending": 1,
+        "images outside of the class folders": 1,
+        "folders inside of a class folder": 1,
+    }
+    assert data.load(sources.folder(tmp_path), 24, stage()).warnings == (
+        "not read: 3 .heic files, 1 files without an ending, 1 folders inside of a class folder, "
+        "1 images outside of the class folders",
+    )
+    shutil.rmtree(tmp_path / "dog")
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "a.heic").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"dog has 0 images \(beside 1 \.heic files\); a class needs at least 5"):
+        sources.folder(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_found_before_training(tmp_path: Path) -> None:
+    animals(tmp_path)
+    odd = os.fsdecode(os.fsencode(tmp_path / "dog") + b"\xff")
+    (tmp_path / "dog").rename(odd)
+    with pytest.raises(UsageError, match=r"dog\\xff has a name that is not UTF-8; rename it") as refused:
+        sources.folder(tmp_path)
+    str(refused.value).encode()
+
+
+def test_names_of_images_and_of_their_root_may_be_in_any_encoding(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/photos\xe9"))
+    animals(root)
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    (root / "cat" / "3.jpg").rename(root / "cat" / odd)
+    found = sources.folder(root)
+    loaded = data.load(found, 24, stage())
+    assert loaded.name == "photos\\xe9"
+    assert sum(found.describe(index).endswith("caf\\xe9.jpg") for index in range(20)) == 1
+    for text in (*(found.describe(index) for index in range(20)), *(each.origin for each in loaded.examples)):
+        text.encode()

@@ -107,9 +107,12 @@ def test_efficientnet_with_imagenet_weights_is_what_keras_makes_of_them(
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(file))
     theirs = keras.applications.EfficientNetB0(weights="imagenet")
     wanted = stem(theirs, pixels(224).astype(np.float32))
-    for start in ("imagenet", str(file)):
-        ours, known = weights.start(row, 224, 1000, start)
-        assert known == tuple(layer for layer in ours.layers if layer.weights)
+    theirs.save(tmp_path / "mine.keras")
+    theirs.save_weights(tmp_path / "mine.weights.h5")
+    for given in ("imagenet", str(tmp_path / "mine.keras"), str(tmp_path / "mine.weights.h5")):
+        start = weights.start(row, 224, 1000, given)
+        ours = start.model
+        assert start.known == tuple(layer for layer in ours.layers if layer.weights)
         np.testing.assert_allclose(stem(ours, to_tensor(pixels(224), row)), wanted, atol=1e-4)
 
 
@@ -119,6 +122,6 @@ def test_efficientnet_with_weights_of_its_own_statistics_keeps_them(tmp_path: Pa
     norm = next(layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
     norm.adapt(np.random.default_rng(0).uniform(0, 0.5, (8, 4, 4, 3)).astype(np.float32))
     theirs.save(file)
-    ours, _ = weights.start(row, 32, 5, str(file))
+    ours = weights.start(row, 32, 5, str(file)).model
     wanted = stem(theirs, pixels(32).astype(np.float32))
     np.testing.assert_allclose(stem(ours, to_tensor(pixels(32), row)), wanted, rtol=1e-4, atol=1e-4)
