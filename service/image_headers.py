@@ -11,6 +11,7 @@ from service.errors import InvalidInput, TooLarge
 
 MAX_SIDE = 16_384
 MAX_MILLISECONDS = 250.0
+MAX_MEMORY = 200_000_000  # bytes, for one image
 MAX_ASPECT = 200  # times as long as wide: the longest receipts and panoramas are some 50
 MAX_PIXELS_PER_BYTE = 2_000  # a blank page is 340 as RGB in PNG, 1,030 in gray or with a palette, 1,240 as GIF
 _FREE_PIXELS = 4_000_000  # of any density: a blank 1-bit scan of a page has 8,000 a byte
@@ -97,16 +98,23 @@ def check(header: Header, size: int, max_pixels: int, max_side: int) -> None:
         )
 
 
-def check_time(header: Header, cost: Cost, size: int, max_milliseconds: float) -> None:
-    """Raises TooLarge where decoding may take longer than that."""
+def check_cost(header: Header, cost: Cost, size: int, max_milliseconds: float) -> int:
+    """The bytes of memory that decoding takes. Raises TooLarge past MAX_MEMORY, and where it takes longer."""
     milliseconds = (header.pixels * cost.pixel + size * cost.byte) / 1e6
+    memory = round(header.pixels * cost.memory) + size
+    what = f"a {header.format} of {header.width}x{header.height} pixels in {size / 1e6:.1f} MB may take"
+    instead = "so send a smaller one, or a JPEG that is not progressive"
     if milliseconds > max_milliseconds:
         raise TooLarge(
-            f"a {header.format} of {header.width}x{header.height} pixels in {size / 1e6:.1f} MB may take "
-            f"{milliseconds:.0f} ms to decode; the limit is {max_milliseconds:.0f} ms, so send a smaller one, or a "
-            "JPEG that is not progressive",
+            f"{what} {milliseconds:.0f} ms to decode; the limit is {max_milliseconds:.0f} ms, {instead}",
             max_decode_ms=max_milliseconds,
         )
+    if memory > MAX_MEMORY:
+        raise TooLarge(
+            f"{what} {memory / 1e6:.0f} MB to decode; the limit is {MAX_MEMORY / 1e6:.0f} MB, {instead}",
+            max_memory=MAX_MEMORY,
+        )
+    return memory
 
 
 def undecodable(kind: Format, why: object) -> InvalidInput:
@@ -207,6 +215,7 @@ def _jpeg_cost(samples: float, passes: float, components: int, arithmetic: bool)
 # PNG
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_MEMORY = {0: 2.5, 2: 4.5, 3: 5.5, 4: 5.5, 6: 8.5}  # Pillow's picture, and one without alpha or palette
 
 
 def _read_png(data: bytes) -> Header:
@@ -215,8 +224,7 @@ def _read_png(data: bytes) -> Header:
     if data[12:16] != b"IHDR" or not channels or bits not in (1, 2, 4, 8, 16):
         raise undecodable(Format.png, "its header is broken")
     raster = channels * bits / 8  # bytes a pixel
-    one = channels == 1 and colour != 3
-    memory = 6.0 if one else 9.0
+    memory = _PNG_MEMORY[colour] if bits < 16 or colour else 5.5
     return Header(Format.png, width, height, Cost(7.0 * raster + (3.5 if interlaced else 1.0), 6.0, memory))
 
 
@@ -242,7 +250,7 @@ def _read_gif(data: bytes) -> Header:
         raise undecodable(Format.gif, "it has no picture")
     left, top, columns, rows = struct.unpack_from("<HHHH", data, at + 1)
     size = max(width, left + columns), max(height, top + rows)
-    return Header(Format.gif, *size, Cost(4.0, 4.0, 10.0), head=head, start=at, transparent=transparent)
+    return Header(Format.gif, *size, Cost(4.0, 4.0, 7.0), head=head, start=at, transparent=transparent)
 
 
 # BMP
@@ -283,7 +291,7 @@ def _read_webp(data: bytes) -> Header:
         raise undecodable(Format.webp, "its header is cut")
     else:
         raise InvalidInput(f"this is no {NAMES} file")
-    return Header(Format.webp, width, height, Cost(16.0, 18.0, 24.0))
+    return Header(Format.webp, width, height, Cost(16.0, 18.0, 16.0))
 
 
 _READERS = {

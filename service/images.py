@@ -37,7 +37,7 @@ from service.image_headers import (
     Format,
     Header,
     check,
-    check_time,
+    check_cost,
     read_header,
     undecodable,
 )
@@ -52,7 +52,7 @@ Reserve = Callable[[int], AbstractContextManager[object]]
 
 def quick(data: bytes) -> bool:
     """True for a JPEG that surely decodes in a few milliseconds: few pixels, one pass over them."""
-    if len(data) > _QUICK_BYTES:
+    if len(data) > _QUICK_BYTES or not data.startswith(b"\xff\xd8"):
         return False
     try:
         header = read_header(data)
@@ -80,8 +80,7 @@ def decode(
     check(header, len(data), max_pixels, max_side)
     factor = _reduction(header.height, header.width, height, width) if header.reduced else 1
     cost = header.reduced if header.reduced and factor > 1 else header.cost
-    check_time(header, cost, len(data), max_milliseconds)
-    with reserve(round(header.pixels * cost.memory) + len(data)):
+    with reserve(check_cost(header, cost, len(data), max_milliseconds)):
         file = _strip_png(data) if header.format is Format.png else _strip(data, header)
         if header.format is Format.jpeg:
             return _decode_jpeg(file, header, height, width, factor)
