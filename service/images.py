@@ -31,16 +31,8 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from service.errors import ServiceError, TooLarge
-from service.image_headers import (
-    MAX_MILLISECONDS,
-    MAX_SIDE,
-    Format,
-    Header,
-    check,
-    check_cost,
-    read_header,
-    undecodable,
-)
+from service.image_headers import Format, Header, read_header, undecodable
+from service.image_limits import MAX_MILLISECONDS, MAX_SIDE, check, check_cost
 from service.resizing import Pixels, resized, resized_picture
 
 _MARGIN = 1.5

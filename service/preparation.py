@@ -16,7 +16,7 @@ import numpy as np
 
 from service import images
 from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge
-from service.image_headers import MAX_MILLISECONDS, MAX_SIDE
+from service.image_limits import MAX_MILLISECONDS, MAX_SIDE
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.memory import DecodingMemory
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
-from service.image_headers import MAX_MEMORY, MAX_MILLISECONDS, MAX_SIDE, read_header
+from service.image_headers import read_header
+from service.image_limits import MAX_MEMORY, MAX_MILLISECONDS, MAX_SIDE
 from service.profiles import processor
 from service.settings import Settings
 
@@ -114,6 +115,7 @@ def _noise(width: int, height: int, channels: int, levels: int = 256) -> NDArray
 
 def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
+    ImageFile.MAXBLOCK = 2**26  # Pillow writes a progressive file in one go
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
