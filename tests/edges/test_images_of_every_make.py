@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from tests.image_bombs import BOMBS
 from tests.image_matrix import ImageFile, all_files
 
 
@@ -13,3 +14,10 @@ def test_a_file_is_answered_or_refused_with_the_words_of_the_table(client: httpx
         assert reply.status_code == 200, reply.text
     else:
         assert reply.status_code == 400 and file.says in reply.json()["error"]["message"], reply.text
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_its_sender_s_error(client: httpx.Client, bomb: str) -> None:
+    reply = client.post("/predict/lenet5", content=BOMBS[bomb](), headers={"content-type": "application/octet-stream"})
+    assert reply.status_code in (400, 413), reply.text
+    assert client.get("/healthz").status_code == 200

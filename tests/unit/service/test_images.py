@@ -16,7 +16,8 @@ from PIL import Image
 
 from service import images, resizing
 from service.errors import InvalidInput, TooLarge
-from tests.image_matrix import PNG_START, ImageFile, Verdict, all_files, png_chunk
+from tests.image_bombs import BOMBS, png, png_of_zeros
+from tests.image_matrix import ImageFile, Verdict, all_files
 from tests.images import photo, png_claiming
 
 LIMIT = 50_000_000
@@ -185,18 +186,6 @@ def test_a_file_that_ends_early_is_refused_wherever_it_ends(name: str) -> None:
             images.decode(data[:end], 32, 32, LIMIT)
 
 
-def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8, kind: int = 0) -> bytes:
-    """A gray picture of zeros, one bit a pixel, with these chunks ahead of it."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 1, kind, 0, 0, 0)
-    rows = zlib.compress(bytes(height * (1 + -(-width // 8))), 9)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
 def growth(work: Callable[[], object]) -> int:
     """By how many bytes this process rose at most meanwhile."""
 
@@ -229,47 +218,6 @@ def test_what_lies_beside_the_pixels_does_not_explode(chunk: tuple[bytes, bytes]
             images.decode(png(chunk), 32, 32, LIMIT)
 
     assert growth(decode) < 50 * 2**20
-
-
-def empty_gif(width: int, height: int, blocks: bytes = b"") -> bytes:
-    """A frame of one pixel on a screen of this size."""
-    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
-    return screen + blocks + struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\2\2\x44\1\0;"
-
-
-def run_length(width: int, height: int) -> bytes:
-    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 1100, 0, 0, 1078) + header + bytes(1024) + b"\1\5\0\0" * height
-
-
-def many_scans(width: int, height: int) -> bytes:
-    whole = encode(PHOTO.resize((width, height)), "JPEG", progressive=True, quality=5)
-    return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * 85 + whole[-2:]
-
-
-BOMBS = {
-    "one row": lambda: png(width=49_999_999, height=1),
-    "one column": lambda: png(width=1, height=49_999_999),
-    "a thin row": lambda: png(width=16_000, height=60),
-    "50 million pixels in 6 KB": lambda: png(width=7071, height=7071),
-    "900 million pixels in 150 KB": lambda: png(width=30_000, height=30_000),
-    "a large run-length BMP": lambda: run_length(7071, 7071),
-    "a large screen with a tiny frame": lambda: empty_gif(7071, 7071),
-    "many small blocks in a GIF": lambda: empty_gif(9, 9, b"\x21\xfe" + b"\1x" * 4_000_000 + b"\0"),
-    "many large blocks in a GIF": lambda: empty_gif(9, 9, b"\x21\xfe" + (b"\xff" + b"x" * 255) * 110_000 + b"\0"),
-    "many chunks in a PNG": lambda: png(*[(b"prVt", b"")] * 300_000),
-    "many segments in a JPEG": lambda: JPEG[:2] + b"\xff\xe5\0\2" * 2_000_000 + JPEG[2:],
-    "many scans of a JPEG": lambda: many_scans(3000, 2000),
-    "a flat WebP": lambda: encode(Image.new("RGB", (7000, 7000)), "WEBP", lossless=True, method=0),
-    "RGBA of 16 bits": lambda: png_of_zeros(6000, 5000, 16, 6),
-}
-
-
-def png_of_zeros(width: int, height: int, bits: int, colour: int) -> bytes:
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    pixels = zlib.compress(bytes(height * (1 + width * samples * bits // 8)), 1)
-    return PNG_START + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
