@@ -90,7 +90,15 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
         loads=cores() + 4,
     )
-    preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
+    limits = Limits(
+        settings.max_queued_rows,
+        settings.max_pixels,
+        waiting,
+        settings.max_image_side,
+        settings.max_decode_ms,
+        settings.max_decoding_mb * 10**6,
+    )
+    preparation = Preparation(limits, threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
     except RoutesError as error:
