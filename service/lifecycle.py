@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 
-from service import ports
+from service import guards, ports
 from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
@@ -73,6 +73,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
+    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
+        _log.warning(open_to_all)
     at_once = worker is None or not worker.again
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
@@ -113,7 +115,7 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
     try:
         await catalog.sync()
     except NotReady as error:
-        _log.error("%s; waiting for it", error.message)
+        _log.error("%s; waiting for it", error.for_log)
     if http is not None:
         await http.start()
     port = await rpc.start()

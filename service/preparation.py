@@ -145,7 +145,7 @@ class Preparation:
         try:
             pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
         except ServiceError as error:
-            raise type(error)(error.message, row=row, **error.detail) from error
+            raise error.copy(row=row) from error
         self._image += _NEWEST * (time.monotonic() - began - self._image)
         return pixels
 
