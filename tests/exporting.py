@@ -35,3 +35,13 @@ def demo() -> dict[str, list[str]]:
     """Model name -> the arguments `make serve` exports it with."""
     commands = re.findall(r"-m export (--model (\w+)[^&;}\n]*)", (ROOT / "Makefile").read_text())
     return {name: arguments.split() for arguments, name in commands}
+
+
+def demo_models(folder: Path) -> Path:
+    """A repository with the demo models: `TEST_MODELS`, or `folder`, into which those that it lacks are exported."""
+    if made := os.environ.get("TEST_MODELS"):
+        return Path(made)
+    for name, arguments in demo().items():
+        if not (folder / name / "1").is_dir():
+            export(*arguments, "--repository", folder)
+    return folder
