@@ -85,7 +85,15 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         needs_models=settings.backend is not BackendName.tfserving,
         shows=gate.shows,
     )
-    preparation = Preparation(Limits(settings.max_queued_rows, settings.max_pixels, waiting), threads=cores())
+    limits = Limits(
+        settings.max_queued_rows,
+        settings.max_pixels,
+        waiting,
+        settings.max_image_side,
+        settings.max_decode_ms,
+        settings.max_decoding_mb * 10**6,
+    )
+    preparation = Preparation(limits, threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
     except RoutesError as error:

@@ -16,21 +16,31 @@ import numpy as np
 
 from service import images
 from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge
+from service.image_headers import MAX_MILLISECONDS, MAX_SIDE
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
+from service.memory import DecodingMemory
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
 from service.resizing import Pixels
 from service.sharing import Places, Turns
 
 _NEWEST = 0.05  # weight of the newest image in what one takes
+_DEAREST = 20  # images as dear as one may be, that one request may have
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_rows` bounds one request, `max_pixels` one image before it is decoded, `max_bytes` all that wait for it."""
+    """`max_rows` bounds one request. `max_pixels`, `max_side` and `max_milliseconds` bound one image, by its header.
+
+    `max_bytes` bounds all that wait to be decoded, encoded; `max_memory` all that are being decoded, in bytes. The
+    images of one request may take _DEAREST times `max_milliseconds`.
+    """
 
     max_rows: int
     max_pixels: int
     max_bytes: int
+    max_side: int = MAX_SIDE
+    max_milliseconds: float = MAX_MILLISECONDS
+    max_memory: int = 512 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Preparation:
         """`threads`: one a core."""
         self._limits = limits
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._memory = DecodingMemory(limits.max_memory)
         self._alone = threads == 1
         self._places = Places(threads)
         self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(self._places))
@@ -128,9 +139,11 @@ class Preparation:
 
     async def _pixels(self, turns: Turns, recipe: Preprocessing, encoded: Array) -> list[Pixels]:
         if len(encoded) == 1:
-            return [await self._decode_one(turns, recipe, 0, encoded[0], self._alone)]
+            return [await self._decode_one(turns, recipe, 0, encoded[0], self._alone, _Spent())]
+        spent = _Spent()
         rows = [  # never here: several would hold up the event loop
-            asyncio.ensure_future(self._decode_one(turns, recipe, row, data, False)) for row, data in enumerate(encoded)
+            asyncio.ensure_future(self._decode_one(turns, recipe, row, data, False, spent))
+            for row, data in enumerate(encoded)
         ]
         try:
             return await asyncio.gather(*rows)
@@ -138,10 +151,18 @@ class Preparation:
             for task in rows:  # one bad image fails the request: nobody waits for the others
                 task.cancel()
 
-    async def _decode_one(self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool) -> Pixels:
+    async def _decode_one(
+        self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool, spent: "_Spent"
+    ) -> Pixels:
         await turns.take(self._image)
+        if spent.seconds > (most := _DEAREST * self._limits.max_milliseconds / 1000):
+            turns.leave()
+            raise TooLarge(
+                f"the images of this request take more than {most:g} s to decode; send fewer in one", row=row
+            )
         began = time.monotonic()
-        decode = partial(images.decode, data, recipe.height, recipe.width, self._limits.max_pixels)
+        limits = self._limits.max_pixels, self._limits.max_side, self._limits.max_milliseconds
+        decode = partial(spent.count, images.decode, data, recipe.height, recipe.width, *limits, self._memory.share)
         try:
             pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
         except ServiceError as error:
@@ -159,6 +180,20 @@ class Preparation:
         work = self._threads.submit(decode)
         work.add_done_callback(done)  # a thread goes on where its caller has left, and is not free before it is done
         return await asyncio.wrap_future(work)
+
+
+class _Spent:
+    """Seconds of processor time that the images of one request have taken."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def count(self, decode: Callable[..., Pixels], *given: object) -> Pixels:
+        began = time.thread_time()
+        try:
+            return decode(*given)
+        finally:
+            self.seconds += time.thread_time() - began
 
 
 def _at_once(decode: Callable[[], Pixels], turns: Turns) -> Pixels:

@@ -31,16 +31,34 @@ def resized(pixels: Pixels, height: int, width: int, covered: tuple[float, float
     if (rows, columns) == (height, width):
         return pixels
     if fast is None:
-        return _by_pillow(pixels, height, width, rows, columns)
+        return resized_picture(Image.fromarray(pixels), height, width, (rows, columns))
     source = fast.ImageData(pixels.shape[1], pixels.shape[0], fast.PixelType.U8x3, pixels.tobytes())
     target = fast.ImageData(width, height, fast.PixelType.U8x3)
-    options = fast.ResizeOptions(
+    _resizer().resize(source, target, _options(rows, columns))
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, 3)
+
+
+def resized_picture(
+    picture: Image.Image, height: int, width: int, covered: tuple[float, float] | None = None
+) -> Pixels:
+    """RGB, uint8 [height, width, 3], from a picture of mode L or RGB, which is read where it lies in memory."""
+    rows, columns = covered or (picture.height, picture.width)
+    if (rows, columns) == (height, width):
+        small = picture
+    elif fast is None:
+        small = picture.resize((width, height), Image.Resampling.BILINEAR, (0.0, 0.0, columns, rows))
+    else:
+        small = Image.new(picture.mode, (width, height))
+        _resizer().resize_pil(picture, small, _options(rows, columns))
+    return np.asarray(small.convert("RGB"))
+
+
+def _options(rows: float, columns: float) -> Any:
+    return fast.ResizeOptions(
         resize_alg=fast.ResizeAlg.convolution(fast.FilterType.bilinear),
         crop_box=fast.CropBox(0.0, 0.0, columns, rows),
         use_alpha=False,
     )
-    _resizer().resize(source, target, options)
-    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, 3)
 
 
 def _resizer() -> Any:
@@ -48,8 +66,3 @@ def _resizer() -> Any:
     if not hasattr(_OF_THREAD, "resizer"):
         _OF_THREAD.resizer = fast.Resizer()
     return _OF_THREAD.resizer
-
-
-def _by_pillow(pixels: Pixels, height: int, width: int, rows: float, columns: float) -> Pixels:
-    picture = Image.fromarray(pixels)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, (0.0, 0.0, columns, rows)))

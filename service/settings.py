@@ -100,6 +100,16 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
     max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")
+    max_image_side: int = Field(16_384, ge=1, description="most rows and most columns of an image (413)")
+    max_decode_ms: float = Field(
+        250.0,
+        gt=0,
+        description="most milliseconds that decoding an image may take on a core of 2023, judged by its header (413): "
+        "larger PNG, WebP and progressive JPEG files need more",
+    )
+    max_decoding_mb: int = Field(
+        512, ge=1, description="megabytes that images may take while they are decoded; past it they wait for each other"
+    )
     api_keys: Path | None = Field(
         None, description="YAML file of API keys; without one everything is open (`python -m service.keys` makes keys)"
     )

@@ -3,13 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from service import images
-from service.errors import InvalidInput, Overloaded
+from service.errors import InvalidInput, Overloaded, TooLarge
 from service.manifest import Manifest, Preprocessing, Signature, TensorSpec
+from service.memory import DecodingMemory
 from service.messages import PredictRequest, strings
 from service.preparation import Limits, Preparation
 from tests.images import encode, photo
@@ -53,7 +55,7 @@ async def test_one_bad_image_spares_the_others_the_decoding(
     decoded: list[int] = []
     real = images.decode
 
-    def counting(data: bytes, *limits: int) -> object:
+    def counting(data: bytes, *limits: Any) -> object:
         decoded.append(len(data))
         return real(data, *limits)
 
@@ -72,7 +74,7 @@ async def test_a_thread_that_still_works_for_nobody_is_not_free(
     at_once: list[int] = []
     real = images.decode
 
-    def stuck(data: bytes, *limits: int) -> object:
+    def stuck(data: bytes, *limits: Any) -> object:
         at_once.append(len(at_once))
         began.set()
         go_on.wait(10)
@@ -118,7 +120,7 @@ async def test_with_one_core_a_small_jpeg_needs_no_thread(
     where = []
     real = images.decode
 
-    def seen(data: bytes, *limits: int) -> object:
+    def seen(data: bytes, *limits: Any) -> object:
         where.append(threading.current_thread() is threading.main_thread())
         return real(data, *limits)
 
@@ -134,3 +136,89 @@ async def test_a_broken_jpeg_takes_no_place_for_good(preparation: Preparation) -
         with pytest.raises(InvalidInput):
             await preparation.prepare(MANIFEST, request(IMAGE[: len(IMAGE) // 2]))
     await asyncio.wait_for(preparation.prepare(MANIFEST, request(IMAGE)), 10)
+
+
+async def test_images_wait_for_memory_that_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores, and memory for one: the second image is decoded when the first is done, and none is refused."""
+    png = encode(np.tile(photo(), (2, 2, 1)))
+    held, most = [0, 0], threading.Event()
+    real = images._decode_by_pillow
+    lock = threading.Lock()
+
+    def counting(*given: Any) -> Any:
+        with lock:
+            held[0] += 1
+            held[1] = max(held)
+        most.wait(0.2)  # long enough for another thread to come in, were it let in
+        try:
+            return real(*given)
+        finally:
+            with lock:
+                held[0] -= 1
+
+    monkeypatch.setattr(images, "_decode_by_pillow", counting)
+    needed = 5 * 2 * 427 * 2 * 640 + len(png)
+    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_memory=needed), threads=2)
+    try:
+        run = await asyncio.wait_for(preparation.prepare(MANIFEST, request(png, png, png)), 30)
+    finally:
+        preparation.close()
+    assert len(run.inputs["image"]) == 3 and held == [0, 1]
+
+
+async def test_an_image_that_never_fits_is_too_large() -> None:
+    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_memory=1_000_000), threads=2)
+    try:
+        with pytest.raises(TooLarge, match="MB to decode"):
+            await preparation.prepare(MANIFEST, request(encode(photo())))
+        await preparation.prepare(MANIFEST, request(encode(photo()[:64, :64])))
+    finally:
+        preparation.close()
+
+
+async def test_many_small_files_of_large_pictures_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand files of 34 bytes: each passes, and all of them would hold the cores for a minute."""
+    flat = encode(np.zeros((1000, 1000, 3), np.uint8), "WEBP", lossless=True)
+    assert len(flat) < 100
+    decoded = []
+    real = images.decode
+
+    def counting(*given: Any) -> Any:
+        decoded.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(images, "decode", counting)
+    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_milliseconds=17), threads=2)
+    try:
+        with pytest.raises(TooLarge, match="send fewer in one"):
+            await preparation.prepare(MANIFEST, request(*[flat] * 1000))
+        assert len(decoded) < 500
+        await preparation.prepare(MANIFEST, request(flat, flat))
+    finally:
+        preparation.close()
+
+
+def test_a_large_share_is_not_overtaken_by_small_ones() -> None:
+    memory, order = DecodingMemory(100), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold(name: str, size: int) -> None:
+        with memory.share(size):
+            order.append(name)
+            if name == "first":
+                inside.set()
+                leave.wait(10)
+
+    first = threading.Thread(target=hold, args=("first", 60))
+    first.start()
+    assert inside.wait(10)
+    large = threading.Thread(target=hold, args=("large", 80))
+    large.start()
+    while not memory._line.locked():  # it stands in line
+        threading.Event().wait(0.001)
+    small = threading.Thread(target=hold, args=("small", 10))
+    small.start()
+    leave.set()
+    for thread in (first, large, small):
+        thread.join(10)
+    assert order == ["first", "large", "small"]
