@@ -37,11 +37,10 @@ def demo() -> dict[str, list[str]]:
     return {name: arguments.split() for arguments, name in commands}
 
 
-def demo_models(folder: Path) -> Path:
-    """A repository with the demo models: `TEST_MODELS`, or `folder`, into which those that it lacks are exported."""
+def demo_model(name: str, folder: Path) -> Path:
+    """A repository with this demo model: `TEST_MODELS`, or `folder`, into which it is exported where it is missing."""
     if made := os.environ.get("TEST_MODELS"):
         return Path(made)
-    for name, arguments in demo().items():
-        if not (folder / name / "1").is_dir():
-            export(*arguments, "--repository", folder)
+    if not (folder / name / "1").is_dir():
+        export(*demo()[name], "--repository", folder)
     return folder

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.exporting import demo_models
+from tests.exporting import demo_model
 from tests.fuzz.cases import Case, Kind
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.traffic import Sender, Tally, send
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0, help="after which no more are sent (default: 300)")
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="sends these cases and nothing else")
     arguments = parser.parse_args()
-    models = demo_models(Path("build/models"))
+    models = demo_model(_MODEL, Path("build/models"))
     with running("--repository", models) as service:
         service.wait_ready()
         if arguments.replay:
@@ -122,7 +122,7 @@ class _Fuzzing:
         for case, why in tally.faults[:_MOST_WRITTEN]:
             path = _FOLDER / f"{case.kind}-{self._seed}-{case.number}.json"
             case.write(path, why)
-            kinds.setdefault(f"{case.path} {why[:160]}", []).append(path)
+            kinds.setdefault(f"{case.path} {why.partition('request_id')[0][:160]}", []).append(path)
         for alike, paths in kinds.items():
             print(f"{len(paths)} x {alike}\n    {' '.join(map(str, paths[:3]))}")
         for problem in problems:

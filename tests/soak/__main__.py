@@ -19,7 +19,7 @@ import httpx
 
 from loadtest import machine
 from tests import procfs
-from tests.exporting import ROOT, demo_models
+from tests.exporting import ROOT, demo_model
 from tests.neighbours import Account, Neighbours
 from tests.serving import Service, running
 from tests.soak.disturbances import Disturbances, Files
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: 600)")
     parser.add_argument("--write", action="store_true", help=f"puts the table into {_PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    lenet5 = demo_models(Path("build/models")) / "lenet5" / "1"
+    lenet5 = demo_model("lenet5", Path("build/models")) / "lenet5" / "1"
     image = (lenet5 / "assets.extra/samples/7-0.png").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         files = Files(Path(folder), lenet5)

@@ -16,6 +16,7 @@ from tests import procfs
 from tests.serving import Service
 from tests.soak import mischief
 
+_BAD_CLIENTS = 3  # at once, on each port
 _ROUTES = "routes:\n  digits: {target: lenet5}\n  route-{number}: {target: lenet5}\n"
 
 
@@ -74,8 +75,8 @@ class Disturbances:
             ("routes changed", 3.0, files.reload_routes),
             ("keys changed", 5.0, files.reload_keys),
             ("workers killed", 20.0, self._kill_a_worker),
-            ("bad HTTP clients", 0.05, lambda: self._misbehave(service.http_port)),
-            ("bad gRPC clients", 0.05, lambda: self._misbehave(service.grpc_port)),
+            *[("bad HTTP clients", 0.05, lambda: self._misbehave(service.http_port))] * _BAD_CLIENTS,
+            *[("bad gRPC clients", 0.05, lambda: self._misbehave(service.grpc_port))] * _BAD_CLIENTS,
         ]
         if hangup:
             every.append(("SIGHUP", 7.0, lambda: service.process.send_signal(signal.SIGHUP)))
