@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow check loadtest report bench bench-gateway simulation overload k8s-check observability-check
+.PHONY: help serve test test-slow fuzz fuzz-short soak check loadtest report bench bench-gateway simulation overload k8s-check observability-check
 .PHONY: image-tree lock clean
 
 help: ## this list
@@ -25,6 +25,15 @@ image-tree: .venv/installed ## the files of the gateway's image, in build/image-
 
 test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
 	@$(BIN)/python -m pytest -m slow
+
+fuzz: .venv/installed ## 140,000 mutated images, JSON bodies and protobufs through a live service, at most 5 minutes
+	@$(BIN)/python -m tests.fuzz
+
+fuzz-short: .venv/installed ## some 3,000 of them, under a minute
+	@$(BIN)/python -m tests.fuzz --share 0.02 --seconds 40
+
+soak: .venv/installed ## ten minutes of swaps, reloads, bad clients and killed workers; writes docs/reliability.md
+	@$(BIN)/python -m tests.soak --write
 
 check: .venv/installed ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

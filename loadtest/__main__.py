@@ -1,6 +1,7 @@
 """`python -m loadtest`: measures served models under load and writes a report of them.
 
-Whatever ends it early, Ctrl-C or a service that dies, the report has what was measured until then and says why.
+Where Ctrl-C ends it early, the report has what was measured until then and says why. A model whose service dies under
+load, or answers no more, is reported as collapsed; the others are measured all the same, and the exit status is 1.
 """
 
 import signal
@@ -44,8 +45,11 @@ def _run(options: Options) -> int:
         print(f"loadtest: nothing was measured: {run.interrupted or 'no model could be'}", file=sys.stderr)
         return INTERRUPTED if run.interrupted == "Ctrl-C" else 1
     code = report.conclude(run, options.output, options.baseline, options.budgets)
+    collapsed = [subject for subject in run.subjects if subject.collapsed]
+    for subject in collapsed:
+        print(f"loadtest: {subject.model} {subject.problem}", file=sys.stderr)
     if run.interrupted is None:
-        return code
+        return 1 if collapsed else code
     print(f"loadtest: ended early: {run.interrupted}", file=sys.stderr)
     return INTERRUPTED if run.interrupted.startswith("Ctrl-C") else 1
 

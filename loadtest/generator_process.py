@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from loadtest.jobs import Job, MLPerf, Outcome
+from loadtest.jobs import INTERRUPTED, Job, MLPerf, Outcome
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 5.0
 _LOOK = 0.2  # seconds between two looks at whether the service still lives
@@ -55,7 +55,12 @@ class GeneratorProcess:
                 else:
                     listen(event)
         except KeyboardInterrupt:
-            return self._end(job, "Ctrl-C")
+            return self._end(job, INTERRUPTED)
+
+    def restart(self) -> None:
+        """For the next job, whatever became of the last one. Raises GeneratorError."""
+        self.__exit__()
+        self._start()
 
     def _end(self, job: Job, why: str) -> Outcome:
         """What there is so far. LoadGen cannot be stopped: of its scenario nothing is left."""
@@ -68,8 +73,7 @@ class GeneratorProcess:
                     outcome = Outcome.from_document(event["outcome"])
                     outcome.ended = why
                     return outcome
-        self.__exit__()
-        self._start()
+        self.restart()
         return Outcome.nothing(why)
 
     def _start(self) -> None:

@@ -64,6 +64,8 @@ class Job:
         return cls(**{**found, "photos": tuple(found["photos"]), "load": load})
 
 
+INTERRUPTED = "Ctrl-C"
+"""Why a load ended before its time where its user has had enough."""
 GAVE_UP = "far more than 1 % late"
 """Why a load ended before its time where it was asked to, by `give_up_over`."""
 _HISTOGRAMS = ("latencies", "late", "prompt")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from loadtest import metrics_page, processes
 from loadtest.arrivals import Arrivals
 from loadtest.generator_process import GeneratorProcess
-from loadtest.jobs import GAVE_UP, Closed, Job, MLPerf, Outcome
+from loadtest.jobs import GAVE_UP, INTERRUPTED, Closed, Job, MLPerf, Outcome
 from loadtest.metrics_page import Scrape
 from loadtest.results import Point
 from loadtest.target import Served, Target
@@ -26,7 +26,11 @@ class Watching(Protocol):
 
 
 class Ended(Exception):
-    """Nothing more can or shall be measured; the message says why."""
+    """Nothing more shall be measured, because the user has had enough; the message says why."""
+
+
+class Collapsed(Exception):
+    """This model cannot be measured any further: its service died or answers no more; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class Loads:
         give_up_over: int | None = None,
         keep: Callable[[Point], None] | None = None,
     ) -> tuple[Point, Outcome]:
-        """`keep` gets the point before anything else can happen. Raises Ended where the service is gone or the user
-        has had enough, after what there was by then was kept.
+        """`keep` gets the point before anything else can happen. Raises Collapsed where the service is gone and Ended
+        where the user has had enough, after what there was by then was kept.
         """
         before: list[_Look] = []
 
@@ -92,7 +96,9 @@ class Loads:
             self._progress.point(point)
         if over:
             assert outcome.ended is not None
-            raise Ended(self._target.trouble() or outcome.ended)
+            if outcome.ended == INTERRUPTED:
+                raise Ended(outcome.ended)
+            raise Collapsed(self._target.trouble() or outcome.ended)
         return point, outcome
 
     def _look(self) -> _Look:

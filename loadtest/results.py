@@ -136,6 +136,8 @@ class Subject:
     capacity: Capacity | None = None
     problem: str | None = None
     """Why it was not measured, or not to the end."""
+    collapsed: bool = False
+    """Whether that is because its service died or answered no more under load."""
 
 
 @dataclass

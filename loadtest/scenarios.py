@@ -56,7 +56,10 @@ class Plan:
 
 
 def sweep(subject: Subject, protocol: str, loads: Loads, plan: Plan, say: Callable[[str], None]) -> None:
-    """Puts every scenario on one model and its points into `subject`, each as soon as it is there. Raises Ended."""
+    """Puts every scenario on one model and its points into `subject`, each as soon as it is there.
+
+    Raises Ended and Collapsed.
+    """
     reach = _Reach(loads, say)
     for scenario in plan.scenarios:
         if scenario == "search":
@@ -142,7 +145,7 @@ def as_long_as_others(load: MLPerf, seconds: float) -> MLPerf:
 def overhead(
     subject: Subject, loads: Loads, connections: Sequence[int], seconds: float, say: Callable[[str], None]
 ) -> None:
-    """Closed loops of so many connections. Raises Ended."""
+    """Closed loops of so many connections. Raises Ended and Collapsed."""
     for count in connections:
         say(f"{count} connections")
         loads.put("overhead", Closed(count, seconds), warm_up=1.0, keep=subject.points.append)

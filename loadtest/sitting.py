@@ -10,7 +10,7 @@ from pathlib import Path
 from loadtest import machine, photos, results, scenarios, target
 from loadtest.arguments import OVERHEAD, Options
 from loadtest.generator_process import GeneratorError, GeneratorProcess
-from loadtest.loads import Ended, Loads
+from loadtest.loads import Collapsed, Ended, Loads
 from loadtest.progress import Progress
 from loadtest.report.comparison import steps
 from loadtest.results import Run, Subject
@@ -55,7 +55,10 @@ class _Sitting:
     progress: Progress
 
     def measure(self, name: str, existing: Target | None) -> None:
-        """One model; what it cannot be measured for becomes its problem. Raises Ended and GeneratorError."""
+        """One model; what it cannot be measured for, or not to the end, becomes its problem: the others come next.
+
+        Raises Ended, and GeneratorError where no generator can be started any more.
+        """
         try:
             with _serving(name, existing, self.options) as serving:
                 self._measure(serving.model(name), serving)
@@ -77,9 +80,15 @@ class _Sitting:
                     scenarios.overhead(subject, loads, OVERHEAD, options.seconds, self.progress.say)
                 else:
                     scenarios.sweep(subject, protocol, loads, plan, self.progress.say)
-        except (Ended, GeneratorError) as error:
-            subject.problem = f"not measured to the end: {str(error).splitlines()[0]}"
+        except Ended as error:
+            subject.problem = f"not measured to the end: {error}"
             raise
+        except (Collapsed, GeneratorError) as error:
+            subject.collapsed = True
+            subject.problem = f"collapsed: {str(error).splitlines()[0]}"
+            self.progress.tell(f"{subject.model} collapsed: {error}")
+            if isinstance(error, GeneratorError):
+                self.generator.restart()
 
     def _leave_out(self, subject: Subject, why: str) -> None:
         subject.problem = why.splitlines()[0]

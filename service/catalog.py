@@ -94,9 +94,9 @@ class Catalog:
                     await self.sync()
                 last = self._trouble = ""
             except NotReady as error:
-                if error.message != last:
-                    _log.error("%s; what is loaded stays", error.message)
-                last = error.message
+                if error.for_log != last:
+                    _log.error("%s; what is loaded stays", error.for_log)
+                last = error.for_log
             except Exception:  # a fault of ours must not end the watch over everybody's models
                 _log.exception("the look for new versions failed")
 
@@ -217,7 +217,7 @@ class Catalog:
             state = State.END if old is None else State.AVAILABLE  # the old one under this number goes on
             self._set(name, model, Status(version, state, str(error)))
             self._metrics.versions.failed(ModelRef(name, version), True)
-            _log.error("%s/%d was not loaded: %s", name, version, error)
+            _log.error("%s/%d was not loaded: %s", name, version, getattr(error, "for_log", error))
             return False
         servable = Servable(loaded, self._batcher(loaded), fingerprint)
         model.servables[version] = servable

@@ -74,7 +74,7 @@ class Coalescing(Generic[T]):
         error = None if shared.task.cancelled() else shared.task.exception()
         if isinstance(error, ServiceError):
             # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
-            raise type(error)(error.message, **error.detail) from error
+            raise error.copy() from error
         return shared.task.result()
 
     def _forget(self, key: Hashable, shared: _Run[T]) -> None:

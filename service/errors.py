@@ -24,7 +24,7 @@ import heapq
 import math
 from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 _LONGEST = 2000  # characters of a message
 _MOST_LISTED, _LONGEST_LISTED = 20, 60  # names, and characters of each
@@ -59,18 +59,27 @@ class ServiceError(Exception):
     """Base of every error a caller may see: `message` says what happened and what to do next.
 
     `detail` holds JSON-able facts for programs (the row, the limit, what is available). `retry_after` is in how many
-    seconds the same request may fare better, None where nobody can say.
+    seconds the same request may fare better, None where nobody can say. `for_log` is what operators read instead of
+    `message` where that must not tell all of it: the addresses of upstreams are no business of clients.
     """
 
     code: ClassVar[Code]
     retry_after: float | None = None
 
-    def __init__(self, message: str, **detail: Any) -> None:
+    def __init__(self, message: str, *, for_log: str = "", **detail: Any) -> None:
         if len(message) > _LONGEST:  # a client's own words may be megabytes
             message = f"{message[:_LONGEST]}... ({len(message):,} characters)"
         super().__init__(message)
         self.message = message
+        self.for_log = for_log or message
         self.detail: Mapping[str, Any] = detail
+
+    def copy(self, message: str = "", **detail: Any) -> Self:
+        """Another of its kind with the same facts, and these `detail` besides; `message` is what it says instead."""
+        copied = type(self).__new__(type(self), message or self.message)
+        changed = {"message": message or self.message, "detail": {**self.detail, **detail}}
+        copied.__dict__.update(self.__dict__ | changed)
+        return copied
 
 
 class NotFound(ServiceError):

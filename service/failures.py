@@ -44,4 +44,4 @@ class FailureLog:
         silent = self._silent.pop(error.code, 0)
         more = f" (and {silent} more like it)" if silent else ""
         stack = error if error.code is Code.BACKEND else None
-        _log.log(LEVELS[error.code], "%s %.300r: %s%s", error.code, str(ref), error.message, more, exc_info=stack)
+        _log.log(LEVELS[error.code], "%s %.300r: %s%s", error.code, str(ref), error.for_log, more, exc_info=stack)

@@ -1,5 +1,6 @@
 """Keys and certificates: from the files that settings name to what is in force, and kept so."""
 
+import ipaddress
 from pathlib import Path
 
 from service import keys
@@ -39,3 +40,20 @@ def certificate_files(
     reloading = Reloading("certificates", paths, apply, metrics)
     reloading.load()
     return certificates, reloading
+
+
+def exposure(host: str, api_keys: Path | None, tls_client_ca: Path | None) -> str:
+    """A sentence for the start where everybody who reaches `host` may ask everything; empty where not."""
+    if api_keys is not None or tls_client_ca is not None or _is_loopback(host):
+        return ""
+    return (
+        f"--host {host} takes requests from other machines, and nobody needs a key: "
+        "set --api-keys (docs/security.md), or --host 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

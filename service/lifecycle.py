@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 
-from service import ports
+from service import guards, ports
 from service.bootstrap import Core, build
 from service.catalog import Catalog
 from service.errors import NotReady
@@ -81,6 +81,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         signal.SIGHUP, lambda: reloading.add(asyncio.create_task(_reload(core)))
     )
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
+    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
+        _log.warning(open_to_all)
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")
@@ -124,7 +126,7 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
     try:
         await catalog.sync()
     except NotReady as error:
-        _log.error("%s; waiting for it", error.message)
+        _log.error("%s; waiting for it", error.for_log)
     if http is not None:
         await http.start()
     port = await rpc.start()

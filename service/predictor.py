@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.gate import Gate
 from service.manifest import Manifest
 from service.messages import Call, ModelRef, PredictResult
 from service.metrics import Metrics
+from service.routing.discretion import Discretion
 from service.routing.report import report
 from service.routing.router import Router
 from service.servable import Status
@@ -73,9 +75,12 @@ class Predictor:
             self._failures.record(call.ref, failure)
             if request.span is not None:
                 request.span.end(failure.code, {})
-            if failure is error or isinstance(failure, Cancelled):
+            if isinstance(failure, Cancelled):
                 raise
-            raise failure from error
+            told = self._discretion(call.ref.name).error(failure)
+            if told is error:
+                raise
+            raise told from error
         finally:
             self._in_flight -= 1
         request.answered = time.monotonic()
@@ -84,7 +89,7 @@ class Predictor:
         self._metrics.succeeded(call.protocol, result, request.exemplar)
         if request.span is not None:
             request.span.end(current.OK, result.timings.parts())
-        return result
+        return self._discretion(call.ref.name).result(result)
 
     async def describe(self, ref: ModelRef) -> Manifest:
         """What the version that `ref` means says of itself, under the name asked for.
@@ -92,7 +97,8 @@ class Predictor:
         Raises NotFound or NotReady, Unauthenticated or Forbidden.
         """
         self._gate.authorise(ref.name)
-        return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
+        with self._discreet(ref.name):
+            return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
 
     async def statuses(self, name: str, version: int | None = None) -> list[Status]:
         """The versions of a model (of the one a route leads to), newest first, the last that went too; or one of them.
@@ -100,9 +106,10 @@ class Predictor:
         Raises NotFound, Unauthenticated or Forbidden.
         """
         self._gate.authorise(name)
-        name = self._router.stands_for(ModelRef(name)).name
-        await self._catalog.look_for(name)
-        statuses = self._catalog.statuses(name)
+        with self._discreet(name) as discretion:
+            target = self._router.stands_for(ModelRef(name)).name
+            await self._catalog.look_for(target)
+            statuses = [discretion.status(status) for status in self._catalog.statuses(target)]
         if version is None:
             return statuses
         found = [status for status in statuses if status.version == version]
@@ -150,6 +157,21 @@ class Predictor:
         await self._catalog.look_for(ref.name)
         with self._catalog.lease(ref) as servable:
             return servable.manifest
+
+    def _discretion(self, name: str) -> Discretion:
+        return Discretion(name, {other for other in self._router.leads_to(name) if not self._gate.shows(other)})
+
+    @contextmanager
+    def _discreet(self, name: str) -> Iterator[Discretion]:
+        """Whatever goes wrong inside is told in the names that whoever asks for `name` may know."""
+        discretion = self._discretion(name)
+        try:
+            yield discretion
+        except ServiceError as error:
+            told = discretion.error(error)
+            if told is error:
+                raise
+            raise told from error
 
     def _admit(self) -> None:
         if self._in_flight > self._max_in_flight:

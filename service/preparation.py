@@ -173,7 +173,7 @@ class Preparation:
             pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
         except ServiceError as error:
             hint = _BASE64_HINT if _BASE64.match(data) else ""
-            raise type(error)(error.message + hint, row=row, **error.detail) from error
+            raise error.copy(error.message + hint, row=row) from error
         self._image += _NEWEST * (time.monotonic() - began - self._image)
         return pixels
 

@@ -48,7 +48,7 @@ class Entry:
     def fail(self, error: ServiceError) -> None:
         if not self.future.done():
             # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
-            own = type(error)(error.message, **error.detail)
+            own = error.copy()
             own.__cause__ = error.__cause__ or error
             self.future.set_exception(own)
 

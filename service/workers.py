@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from service import logs, metrics, ports
+from service import guards, logs, metrics, ports
 from service.ports import StartError
 from service.profiles import SHARE, cores
 from service.routing.file import load
@@ -75,6 +75,8 @@ class _Supervisor:
         self._settings = self._settings.model_copy(update=taken)
         self._share = max(1, cores() // count)
         _log.info("HTTP on port %d; starting %d workers, cores for each: %d", taken["http_port"], count, self._share)
+        if open_to_all := guards.exposure(host, self._settings.api_keys, self._settings.tls_client_ca):
+            _log.warning(open_to_all)
         keeping = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
         announcing = asyncio.ensure_future(self._announce())
         try:

@@ -35,3 +35,12 @@ def demo() -> dict[str, list[str]]:
     """Model name -> the arguments `make serve` exports it with."""
     commands = re.findall(r"-m export (--model (\w+)[^&;}\n]*)", (ROOT / "Makefile").read_text())
     return {name: arguments.split() for arguments, name in commands}
+
+
+def demo_model(name: str, folder: Path) -> Path:
+    """A repository with this demo model: `TEST_MODELS`, or `folder`, into which it is exported where it is missing."""
+    if made := os.environ.get("TEST_MODELS"):
+        return Path(made)
+    if not (folder / name / "1").is_dir():
+        export(*demo()[name], "--repository", folder)
+    return folder

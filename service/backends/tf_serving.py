@@ -43,6 +43,12 @@ _ERRORS: dict[Status, type[errors.ServiceError]] = {
     Status.NOT_FOUND: errors.Unloaded,  # the catalog had it
     Status.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
+_TOLD: dict[Status, str] = {
+    Status.RESOURCE_EXHAUSTED: "the upstream is busy; ask again later",
+    Status.UNAVAILABLE: "no upstream could answer; ask again later",
+    Status.NOT_FOUND: "the upstream does not have this version any more",
+    Status.DEADLINE_EXCEEDED: "the upstream did not answer in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +166,12 @@ class TFServingBackend:
 
     def _unreachable(self, failure: CallFailed) -> errors.NotReady:
         if failure.lost or not failure.peer:
-            said = f"nobody answers at {failure.peer or self._replicas.name} ({failure.details})"
+            told, said = "no upstream answers", f"nobody answers at {failure.peer or self._replicas.name}"
         else:
-            said = f"the upstream {failure.peer} answered {failure.status.name} ({failure.details})"
-        return errors.NotReady(f"{said}; is it up, and is --target right?")
+            told = f"the upstream answered {failure.status.name}"
+            said = f"the upstream {failure.peer} answered {failure.status.name}"
+        for_log = f"{said} ({failure.details}); is it up, and is --target right?"
+        return errors.NotReady(f"{told}; the server's log says more", for_log=for_log)
 
     async def load(self, name: str, version: int) -> Loaded:
         runner = UpstreamRunner(self._caller, name, version)
@@ -220,7 +228,9 @@ class TFServingBackend:
 
 
 def _error(failure: CallFailed) -> errors.ServiceError:
+    """What clients are told names no address: only a replica's own words about the request or the model go on."""
     kind = _ERRORS.get(failure.status, errors.BackendFailed)
-    if not failure.peer:
-        return kind(f"upstream: {failure.details}")
-    return kind(f"{failure.peer} answered {failure.status.name}: {failure.details}")
+    for_log = f"{failure.peer or 'upstream'} answered {failure.status.name}: {failure.details}"
+    if not failure.peer or issubclass(kind, errors.NotReady | errors.DeadlineExceeded):
+        return kind(_TOLD.get(failure.status, "the upstream failed"), for_log=for_log)
+    return kind(f"the upstream answered {failure.status.name}: {failure.details}", for_log=for_log)

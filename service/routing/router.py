@@ -87,7 +87,7 @@ class Router:
         """Raises it with the routes there are, where it is the name that nobody knows."""
         names = [name for name in sorted(self.file.routes.by_name) if self._shows(name)]
         if "models" in error.detail and names:
-            raise NotFound(f"{error.message}; routes here: {names}", **error.detail, routes=names) from error
+            raise error.copy(f"{error.message}; routes here: {names}", routes=names) from error
 
     def latency_slo(self, name: str) -> float | None:
         """Seconds that a call for `name` may take where it brings no deadline; None where no route says."""
@@ -96,6 +96,10 @@ class Router:
     def stands_for(self, ref: ModelRef) -> ModelRef:
         """The version that describes what `ref` names. Raises NotFound or InvalidInput."""
         return self.file.routes.stands_for(ref)
+
+    def leads_to(self, name: str) -> set[str]:
+        """Every name that a call for `name` may reach."""
+        return self.file.routes.leads_to(name)
 
     def end_shadows(self) -> None:
         """None runs or starts from here on: nobody waits for them."""

@@ -143,6 +143,17 @@ class Routes:
                 step = self._step(step.route, heaviest.target, "", chance)
         return step
 
+    def leads_to(self, name: str) -> set[str]:
+        """Every route and model that a call for `name` may reach, `name` itself too where it is a route."""
+        found: set[str] = set()
+        waiting = [name] if name in self.by_name else []
+        while waiting:
+            one = waiting.pop()
+            if one not in found:
+                found.add(one)
+                waiting += [target.name for target in self.by_name[one].targets()] if one in self.by_name else []
+        return found
+
     def labels_of(self, name: str) -> set[str]:
         """Every label configured for `name`, whatever it is another name of."""
         route = self.by_name.get(name)

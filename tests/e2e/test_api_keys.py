@@ -1,6 +1,9 @@
 """API keys on both edges, with real keys in a real file."""
 
+import base64
+import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,14 @@ from tritonclient.utils import InferenceServerException
 
 from service import keys
 from service.messages import strings
+from service.wire import codec
 from service.wire.stubs import (
+    get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
 )
 from tests.guarded import Guarded
 from tests.serving import running
@@ -184,3 +192,71 @@ def test_routes_are_shown_to_keys_that_open_them(lenet5_repository: Path, tmp_pa
         assert "cats-live" in told(made[1][0], "cats-none") and "secret-plan" not in told(made[1][0], "cats-none")
         assert "secret-plan" in told(made[0][0], "cats-none")
         assert "FORBIDDEN" in told(made[1][0], "lenet5"), "a route's name opens the route, not the model behind it"
+
+
+def test_an_alias_keeps_what_is_behind_it_from_who_may_not_know_it(lenet5_repository: Path, tmp_path: Path) -> None:
+    """Whatever is asked about it, over every protocol: answers, pages and errors speak of the name asked for."""
+    secret, repository = "hidden-net", tmp_path / "models"
+    shutil.copytree(lenet5_repository / "lenet5" / "1", repository / secret / "1")
+    shutil.copytree(lenet5_repository / "lenet5" / "1", repository / secret / "2")
+    (repository / secret / "2" / "model.tflite").write_bytes(b"broken")
+    made = [keys.make("all"), keys.make("cats", ["cats*"])]
+    (tmp_path / "keys.yaml").write_text("".join(entry for _, entry in made))
+    (tmp_path / "routes.yaml").write_text(
+        f"routes:\n  cats: {{target: middle-route}}\n  middle-route: {{target: {secret}, max_rows: 1}}\n"
+        f"  cats-both: {{split: [{{target: {secret}}}, {{target: other-net}}]}}\n"
+    )
+    digit = (repository / secret / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+    two = {"instances": [{"b64": base64.b64encode(digit).decode()}] * 2}
+    with running(
+        *("--repository", repository, "--api-keys", tmp_path / "keys.yaml", "--routes", tmp_path / "routes.yaml")
+    ) as service:
+        service.wait_ready()
+
+        def said(key: str) -> Iterator[str]:
+            with httpx.Client(base_url=service.url, headers={"x-api-key": key}, timeout=30) as client:
+                for name in ("cats", "cats-both"):
+                    for question in ("", "?version=2", "?version=9", "?label=nope", "?signature=nope"):
+                        yield _whole(client.post(f"/predict/{name}{question}", content=digit))
+                        yield _whole(client.get(f"/models/{name}{question}"))
+                    for part in ("", "/metadata", "/versions/9", "/versions/9/metadata", "/labels/nope/metadata"):
+                        yield _whole(client.get(f"/v1/models/{name}{part}"))
+                    for part in ("", "/versions/9", "/labels/nope"):
+                        yield _whole(client.post(f"/v1/models/{name}{part}:predict", json=two))
+                    for part in ("", "/versions/9", "/versions/nope", "/ready", "/versions/2/ready"):
+                        yield _whole(client.get(f"/v2/models/{name}{part}"))
+                for page in ("/models", "/readyz"):
+                    yield _whole(client.get(page))
+                yield _whole(client.post("/v2/repository/index"))
+            metadata = (("x-api-key", key),)
+            with service.channel() as channel:
+                prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                status = model_service_pb2_grpc.ModelServiceStub(channel)
+                for version in (None, 9):
+                    spec = model_pb2.ModelSpec(name="cats")
+                    if version is not None:
+                        spec.version.value = version
+                    ask = predict_pb2.PredictRequest(model_spec=spec)
+                    ask.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([digit])))
+                    described = get_model_metadata_pb2.GetModelMetadataRequest(
+                        model_spec=spec, metadata_field=["signature_def"]
+                    )
+                    for call, request in (
+                        (prediction.Predict, ask),
+                        (prediction.GetModelMetadata, described),
+                        (status.GetModelStatus, get_model_status_pb2.GetModelStatusRequest(model_spec=spec)),
+                    ):
+                        try:
+                            reply, done = call.with_call(request, metadata=metadata, timeout=30)
+                            yield f"{reply} {done.trailing_metadata()}"
+                        except grpc.RpcError as error:
+                            yield f"{error.details()} {error.trailing_metadata()}"
+
+        for text in said(made[1][0]):
+            for name in (secret, "middle-route", "other-net"):
+                assert name not in text, text
+        assert sum(secret in text for text in said(made[0][0])) > 10, "who may know it is told"
+
+
+def _whole(reply: httpx.Response) -> str:
+    return f"{reply.request.method} {reply.request.url}: {reply.status_code} {dict(reply.headers)} {reply.text}"

@@ -101,3 +101,17 @@ def test_a_second_service_on_the_same_port_leaves_the_first_alone(service: Servi
     code, error = failing("--host", "127.0.0.1", "--repository", str(tmp_path), *sum(ports.items(), ()))
     assert code == 1 and "in use" in error
     assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_start_that_is_open_to_other_machines_says_so_once(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text("[]")
+
+    def warned(*arguments: object) -> int:
+        with running("--backend", "fake", "--workers", workers, *arguments) as service:
+            service.wait_ready()
+            return service.log().count("nobody needs a key")
+
+    assert warned("--host", "0.0.0.0") == 1
+    assert warned("--host", "127.0.0.1") == warned("--host", "localhost") == 0
+    assert warned("--host", "0.0.0.0", "--api-keys", tmp_path / "keys.yaml") == 0

@@ -121,8 +121,8 @@ def test_an_upstream_that_wants_a_key(tree: Path, models: Path, tmp_path: Path) 
         upstream.wait_ready()
         target = f"127.0.0.1:{upstream.grpc_port}"
         with confined.serving(tree, "--backend", "tfserving", "--target", target) as service:
-            says = f"the upstream {target} answered UNAUTHENTICATED"
-            expect(service, log=says, reason=says)
+            log = f"the upstream {target} answered UNAUTHENTICATED"
+            expect(service, log=log, reason="the upstream answered UNAUTHENTICATED")
 
 
 def test_a_place_for_temporary_files_is_missing(tree: Path, models: Path) -> None:

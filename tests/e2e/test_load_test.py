@@ -2,11 +2,12 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,42 +151,41 @@ def test_the_highest_rate_within_the_slo_is_searched(lenet5_repository: Path, tm
     assert server.offered == pytest.approx(found.low) and server.tool == "loadgen"
 
 
-def _interrupted(process: "subprocess.Popen[str]") -> None:
-    its_service(process)
-    process.send_signal(signal.SIGINT)
-
-
-def _killed(process: "subprocess.Popen[str]") -> None:
-    its_service(process).kill()
-
-
-@pytest.mark.parametrize(
-    ("end", "code", "reason"),
-    [
-        (_interrupted, 130, "Ctrl-C"),
-        pytest.param(_killed, 1, "the service was ended by signal 9", marks=pytest.mark.slow),
-    ],
-)
-def test_what_was_measured_before_the_end_is_reported(
-    lenet5_repository: Path,
-    tmp_path: Path,
-    end: Callable[["subprocess.Popen[str]"], None],
-    code: int,
-    reason: str,
-) -> None:
+def test_what_was_measured_before_ctrl_c_is_reported(lenet5_repository: Path, tmp_path: Path) -> None:
     with load_test("--repository", lenet5_repository, *LONG, "--output", tmp_path) as process:
-        end(process)
+        its_service(process)
+        process.send_signal(signal.SIGINT)
         began = time.monotonic()
         _, said = process.communicate(timeout=60)
-        assert time.monotonic() - began < 30 and process.returncode == code, said
-    assert reason in said and "Traceback" not in said
+        assert time.monotonic() - began < 30 and process.returncode == 130, said
+    assert "Ctrl-C" in said and "Traceback" not in said
     run = Run.read(tmp_path / "results.json")
-    assert run.interrupted is not None and reason in run.interrupted
+    assert run.interrupted is not None and "Ctrl-C" in run.interrupted
     (subject,) = run.subjects
-    assert subject.problem is not None and reason in subject.problem
+    assert subject.problem is not None and "Ctrl-C" in subject.problem and not subject.collapsed
     (point,) = subject.points
     assert len(point.latencies) > 10 and (tmp_path / "report.html").is_file()
     assert not [each for each in psutil.process_iter() if str(lenet5_repository) in _command(each)]
+
+
+@pytest.mark.slow
+def test_one_model_that_collapses_leaves_the_others_their_turn(lenet5_repository: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    for name in ("first", "second"):
+        shutil.copytree(lenet5_repository / "lenet5", repository / name)
+    load = ("--scenario", "steps", "--rates", "40", "--seconds", "3")
+    with load_test("--repository", repository, *load, "--output", tmp_path / "report") as process:
+        its_service(process).kill()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "first collapsed: the service was ended by signal 9" in said and "Traceback" not in said
+    run = Run.read(tmp_path / "report" / "results.json")
+    first, second = run.subjects
+    assert run.interrupted is None and first.collapsed and "signal 9" in (first.problem or "")
+    assert len(first.points[0].latencies) > 10, "what was measured before is kept"
+    assert not second.collapsed and second.problem is None and len(second.points[0].latencies) > 300
+    assert "collapsed" in (tmp_path / "report" / "report.html").read_text()
+    assert not [each for each in psutil.process_iter() if str(repository) in _command(each)]
 
 
 def _command(process: psutil.Process) -> str:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from service.errors import BackendFailed, Code, InvalidInput
+from service.errors import BackendFailed, Code, InvalidInput, RateLimited
 from service.failures import LEVELS, FailureLog
 from service.messages import ModelRef
 
@@ -33,3 +33,11 @@ def test_a_failing_model_comes_with_its_stack(caplog: pytest.LogCaptureFixture) 
     error.__cause__ = ZeroDivisionError()
     FailureLog().record(ModelRef("m"), error)
     assert "ZeroDivisionError" in caplog.text and caplog.records[0].levelno == logging.ERROR
+
+
+def test_a_copy_keeps_kind_facts_and_what_the_log_is_told() -> None:
+    """Errors are copied for every caller of a batch."""
+    copy = RateLimited("slow down", 2.5, for_log="from 10.0.0.7").copy(row=3)
+    assert isinstance(copy, RateLimited) and copy.message == str(copy) == "slow down"
+    assert copy.for_log == "from 10.0.0.7" and copy.retry_after == 2.5
+    assert copy.detail == {"retry_after_ms": 2500, "row": 3}

@@ -51,8 +51,9 @@ async def test_what_is_gone_may_come_back(upstream: Pair) -> None:
 async def test_a_passing_fault_while_loading_is_not_for_ever(upstream: Pair) -> None:
     servicer, backend = upstream
     servicer.faults = 1
-    with pytest.raises(NotReady, match="one moment"):
+    with pytest.raises(NotReady, match="the upstream answered UNAVAILABLE") as refused:
         await backend.load("m1", 1)
+    assert "one moment" in refused.value.for_log
     assert set((await backend.load("m1", 1)).manifest.signatures) == {"serving_default"}
 
 
