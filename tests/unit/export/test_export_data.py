@@ -141,7 +141,6 @@ def test_images_are_taken_under_every_name_and_for_what_they_are(tmp_path: Path,
     assert loaded.warnings == ()
 
 
-@pytest.mark.xfail(raises=ExportError, reason="the service decodes no WebP yet")
 @pytest.mark.parametrize("name", ["photo.webp", "photo.jpg"])
 def test_webp_is_trained_on_and_said_to_be_the_services_alone(tmp_path: Path, name: str) -> None:
     """Whatever the file is called, its content decides."""
@@ -154,7 +153,7 @@ def test_webp_is_trained_on_and_said_to_be_the_services_alone(tmp_path: Path, na
     (warning,) = loaded.warnings
     assert "10 of 10 images are WebP files, which the service decodes and a bare TensorFlow Serving cannot" in warning
     assert str(tmp_path / "a" / f"0-{name}") in warning
-    assert loaded.held_out.images[:, 0, 0, 0].tolist() == [20, 220]
+    assert np.abs(loaded.held_out.images[:, 0, 0, 0].astype(int) - [20, 220]).max() <= 1, "WebP rounds"
     # What warms, samples and checks the graph has to be readable to it.
     assert {Image.open(io.BytesIO(example.data)).format for example in loaded.examples} == {"PNG"}
 

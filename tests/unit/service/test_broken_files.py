@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from service import keys
+from service import contents, keys
 from service.keys import KeysError
 from service.manifest import LABELS, MANIFEST, Manifest, Profile
 from service.profiles import ProfileStore
 from service.routing import file as routes_file
 from service.routing.yaml_lines import RoutesError
-from service.sync import contents
 
 ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
