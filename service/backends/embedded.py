@@ -106,8 +106,8 @@ class EmbeddedBackend:
                 whole = SavedModelRunner(folder)
                 found = Manifest(name, version, whole.signatures, definitions=whole.definitions)
                 return Loaded(found, whole, warmup), None
-            lite, profile = self._litert(folder / TFLITE, None)
-            return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
+            lite, measured = self._litert(folder / TFLITE, None)
+            return Loaded(Manifest(name, version, lite.signatures, profile=measured), lite, warmup), lite
         golden = _golden(folder, manifest)  # before anything that would have to be closed again
         runner, profile = self._own(folder, manifest)
         return Loaded(replace(manifest, profile=profile), runner, warmup, golden), None

@@ -64,7 +64,7 @@ ACROSS: dict[str, Callable[[Array], Array]] = {
     "names by place": lambda x: strings([b"%d" % row for row in range(len(x))]),
 }
 NO_ROWS: dict[str, Callable[[Array], Array]] = {
-    "a scalar": lambda x: np.float32(2.5),
+    "a scalar": lambda x: np.asarray(2.5),
     "always two": lambda x: np.zeros((2, 3)),
     "always one": lambda x: np.zeros((1, 3)),
     "twice as many": lambda x: np.repeat(x, 2, axis=0),
