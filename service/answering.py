@@ -63,44 +63,55 @@ class Answering:
         self._catalog, self._preparation = catalog, preparation
         self._coalescing, self._coalesced = coalescing, coalesced
 
-    async def answer(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
-        """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. Raises ServiceError."""
+    async def answer(
+        self, ref: ModelRef, question: Question, deadline: float | None, alone: bool = False
+    ) -> PredictResult:
+        """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. An `alone` one shares no batch.
+
+        Raises ServiceError.
+        """
         await self._catalog.look_for(ref.name)
         try:
-            return await self._once(ref, question, deadline)
+            return await self._once(ref, question, deadline, alone)
         except Unloaded:
             if ref.version is not None:
                 raise
         # An upstream replaced the version between two looks: who asked for the newest one gets that which is now.
         await self._catalog.look_again(ref.name)
-        return await self._once(ref, question, deadline)
+        return await self._once(ref, question, deadline, alone)
 
-    async def _once(self, ref: ModelRef, question: Question, deadline: float | None) -> PredictResult:
+    async def _once(self, ref: ModelRef, question: Question, deadline: float | None, alone: bool) -> PredictResult:
         with self._catalog.lease(ref) as servable:
             question.resolved = servable.ref
             # Refused here, a request has cost next to nothing: its body is not parsed and its image not decoded.
             with servable.batcher.admit(deadline, self._preparation.ahead) as ticket:
                 request = await question.request(servable.manifest)
-                return await self._ask(servable, request, deadline, ticket)
+                return await self._ask(servable, request, deadline, ticket, alone)
 
     async def _ask(
-        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket
+        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket, alone: bool
     ) -> PredictResult:
         manifest = servable.manifest
         if self._coalescing is None:
-            outputs, timings = await self._compute(servable, request, deadline, ticket)
+            outputs, timings = await self._compute(servable, request, deadline, ticket, alone)
         else:
-            outputs, timings = await self._share(self._coalescing, servable, request, deadline, ticket)
+            outputs, timings = await self._share(self._coalescing, servable, request, deadline, ticket, alone)
         outputs = complete(manifest, request, outputs)
         signature = request.signature or DEFAULT_SIGNATURE
         return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
 
     async def _compute(
-        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket
+        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket, alone: bool
     ) -> Computed:
         run = await self._preparation.prepare(servable.manifest, request)
         answer = await servable.batcher.submit(
-            run.signature, run.inputs, run.outputs, shared=run.shared, deadline=deadline, ticket=ticket
+            run.signature,
+            run.inputs,
+            run.outputs,
+            shared=run.shared,
+            alone=alone,
+            deadline=deadline,
+            ticket=ticket,
         )
         return answer.outputs, Timings(
             decode=run.decode, queue=answer.queue, batch=answer.batch, compute=answer.compute
@@ -113,12 +124,13 @@ class Answering:
         request: PredictRequest,
         deadline: float | None,
         ticket: Ticket,
+        alone: bool,
     ) -> Computed:
         began = time.monotonic()
-        key = id(servable), identity(request)  # a version that replaced another under its number is not the same
+        key = id(servable), alone, identity(request)  # a version that replaced another under its number is not the same
         if coalescing.under_way(key):
             servable.batcher.arrived(ticket)
-        run = partial(self._compute, servable, request, deadline, ticket)
+        run = partial(self._compute, servable, request, deadline, ticket, alone)
         computed, joined = await coalescing.share(key, deadline, run)
         if not joined:
             return computed

@@ -17,11 +17,12 @@ from math import inf
 
 from service.admission import Bounds, Ticket, check_in_time, full
 from service.backends.base import Runner
+from service.batch_sharing import BatchSharing
 from service.costs import Cost
 from service.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
 from service.errors import DeadlineExceeded, NotReady
 from service.forecast import Margin, until_done
-from service.messages import DEFAULT_SIGNATURE, Tensors
+from service.messages import DEFAULT_SIGNATURE, ModelRef, Tensors
 from service.policy import Policy
 from service.queueing import Answer, Arrivals, Entry, Queue
 from service.sharing import Places
@@ -37,7 +38,8 @@ class Batcher:
     """Owns the queues and the slots of one loaded version.
 
     `cost` says what a signature's batches take; requests are expected for the `usual` one until they have been read.
-    `places` are shared with other versions; a run takes `cores` of them.
+    `sharing` says which signatures share batches: all where it is left out. `places` are shared with other versions; a
+    run takes `cores` of them.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Batcher:
         bounds: Bounds,
         cost: Callable[[str], Cost],
         *,
+        sharing: BatchSharing | None = None,
         usual: str = DEFAULT_SIGNATURE,
         places: Places | None = None,
         cores: int = 1,
@@ -56,7 +59,8 @@ class Batcher:
         self._runner, self._policy, self._bounds, self._cost = runner, policy, bounds, cost
         self._events: Events = events or Nobody()
         self._clock = clock
-        self._dispatch = Dispatch(runner, self._events, clock)
+        self.sharing = sharing or BatchSharing(ModelRef(""), {})
+        self._dispatch = Dispatch(runner, self._events, self.sharing, clock)
         self._loop = asyncio.get_running_loop()
         self._party = (places or Places(runner.slots * cores)).party(self._pump, cores)
         self._queues: dict[Hashable, Queue] = {}
@@ -97,11 +101,13 @@ class Batcher:
         outputs: tuple[str, ...] = (),
         *,
         shared: bool = True,
+        alone: bool = False,
         deadline: float | None = None,
         ticket: Ticket | None = None,
     ) -> Answer:
-        """The rows of `inputs` through the model. `shared` says that dim 0 counts rows, so that other
-        requests may join the batch; else the request runs alone. `deadline` is a reading of the clock.
+        """The rows of `inputs` through the model. `shared` says that dim 0 counts rows, so that other requests may join
+        the batch where the signature allows it, and nobody wants this one `alone`. `deadline` is a reading of the
+        clock.
 
         Raises Overloaded, NotReady (draining), DeadlineExceeded, or what the runner raises.
         """
@@ -115,7 +121,7 @@ class Batcher:
             self.arrived(ticket)
         else:
             self._arrivals.came(rows, now)
-        queue = self._queue(signature, inputs, outputs, shared)
+        queue = self._queue(signature, inputs, outputs, shared and not alone and self.sharing.allows(signature))
         queue.add(entry)
         self.queued_rows += rows
         self._queued_bytes += entry.size
@@ -161,7 +167,7 @@ class Batcher:
             rows,
             before=self.queued_rows + self._coming_rows,
             free=max(ahead, free),
-            most=min(self._policy.max_rows, cost.enough),
+            most=min(self._policy.max_rows, cost.enough) if self.sharing.allows(self._usual) else 1,
             allowed=inf if deadline is None else deadline - now,
             rate=self._arrivals.rate,
             slots=self._runner.slots,
@@ -202,7 +208,7 @@ class Batcher:
                     waiting.hold(now)
                 break
             queue.release(now)
-            most = min(self._policy.max_rows, queue.cost.enough) if queue.shared else 1
+            most = min(self._policy.max_rows, queue.cost.enough) if self._shares(queue) else 1
             if not self._party.enter(queue.cost.seconds(min(most, queue.rows))):
                 return  # in line: the one who leaves calls
             batch = queue.take(now, most, partial(self._drop, queue))
@@ -220,9 +226,12 @@ class Batcher:
         self._party.give_up()
 
     def _due(self, queue: Queue, now: float) -> float:
-        if self._draining or not queue.shared:  # there is no company to wait for
+        if self._draining or not self._shares(queue):  # there is no company to wait for
             return queue.entries[0].since
         return self._policy.dispatch_at(queue.waiting(self._policy.max_rows, self._arrivals.gap(now)))
+
+    def _shares(self, queue: Queue) -> bool:
+        return queue.shared and self.sharing.allows(queue.signature)  # it may have stopped since the queue was made
 
     def _drop(self, queue: Queue, entry: Entry) -> None:
         self._count_out(queue, entry)

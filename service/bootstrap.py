@@ -10,6 +10,7 @@ from service.access import Access
 from service.admission import Bounds
 from service.answering import Answering
 from service.backends.base import Backend, Loaded
+from service.batch_sharing import BatchSharing
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.coalescing import Coalescing
@@ -62,6 +63,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
 
     def batcher(loaded: Loaded) -> Batcher:
         manifest, slots = loaded.manifest, loaded.runner.slots
+        ref = ModelRef(manifest.name, manifest.version)
         # An upstream's models share an upstream's cores, and take there what nobody has measured yet.
         profile = manifest.profile if embedded else None
         return Batcher(
@@ -69,11 +71,12 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
             policy,
             Bounds(settings.max_queued_rows, waiting),
             lambda signature: cost(profile.milliseconds.get(signature) if profile else None),
+            sharing=BatchSharing(ref, loaded.unshared),
             usual=recipe.image_signature if (recipe := manifest.preprocessing) else DEFAULT_SIGNATURE,
             # Upstreams bound themselves, by slots that come and go with the replicas.
             places=places if embedded else Places(sys.maxsize),
             cores=max(1, cores() // slots) if embedded else 1,
-            events=metrics.batches(ModelRef(manifest.name, manifest.version)),
+            events=metrics.batches(ref),
         )
 
     gate = Gate(metrics, worker.folder if worker else None)

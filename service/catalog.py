@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _REMEMBERED = 3  # versions of a model that have gone, and are still told of
 _REMEMBERED_MODELS = 16  # models that have gone altogether
 _PATIENCE = 30.0  # seconds of loading between two signs of life in the log
+_MOST_TEXT = 500  # characters of a line that grows with a model's signatures
 
 
 class Catalog:
@@ -225,6 +226,8 @@ class Catalog:
         self._set(name, model, Status(version, State.AVAILABLE))
         self._metrics.versions.failed(servable.ref, False)
         _log.info("%s/%d is available", name, version)
+        if loaded.unshared:
+            _log.info("%s/%d: requests do not share batches: %s", name, version, _summary(loaded.unshared))
         if old is not None:
             self._retire(model, old)
         return True
@@ -282,3 +285,12 @@ class Catalog:
         previous = model.statuses.get(status.version)
         model.statuses[status.version] = status
         self._metrics.versions.state(ModelRef(name, status.version), status.state, previous.state if previous else None)
+
+
+def _summary(unshared: Mapping[str, str]) -> str:
+    """Reasons with their signatures, cut to a line."""
+    by_reason: dict[str, list[str]] = {}
+    for signature, reason in unshared.items():
+        by_reason.setdefault(reason, []).append(signature)
+    text = "; ".join(f"{reason} ({', '.join(signatures)})" for reason, signatures in by_reason.items())
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}... (all of it at /models/<model>)"

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from service.backends.base import Runner
+from service.batch_sharing import BatchSharing, mismatch
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, ServiceError
 from service.messages import Tensors
 from service.queueing import Answer, Entry, Queue
@@ -32,8 +33,11 @@ class Nobody:
 class Dispatch:
     """Runs batches, and tells their queue what they cost."""
 
-    def __init__(self, runner: Runner, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
-        self._runner, self._events, self._clock = runner, events, clock
+    def __init__(
+        self, runner: Runner, events: Events, sharing: BatchSharing, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`sharing` is told of signatures that turn out not to answer row for row."""
+        self._runner, self._events, self._sharing, self._clock = runner, events, sharing, clock
 
     async def run(self, queue: Queue, batch: list[Entry]) -> None:
         """Returns when all of them are settled; raises nothing but cancellation."""
@@ -43,9 +47,7 @@ class Dispatch:
             if len(batch) == 1:
                 batch[0].fail(error)
             else:  # one caller's input is to blame, and nobody knows whose: each answers for its own
-                for entry in batch:
-                    if not entry.future.done():
-                        await self.run(queue, [entry])
+                await self._run_apart(queue, batch)
         except ServiceError as error:
             for entry in batch:
                 entry.fail(error)
@@ -54,6 +56,11 @@ class Dispatch:
             failed.__cause__ = error
             for entry in batch:
                 entry.fail(failed)
+
+    async def _run_apart(self, queue: Queue, batch: list[Entry]) -> None:
+        for entry in batch:
+            if not entry.future.done():
+                await self.run(queue, [entry])
 
     async def _compute(self, queue: Queue, batch: list[Entry]) -> None:
         started = self._clock()
@@ -68,6 +75,11 @@ class Dispatch:
         outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _longest(batch, started))
         compute = self._clock() - started
         queue.cost.observe(rows, compute)
+        if queue.shared and (reason := mismatch(outputs, rows)):  # nobody can tell whose part is whose
+            self._sharing.stop(queue.signature, reason)
+            if len(batch) > 1:
+                await self._run_apart(queue, batch)
+                return
         for entry, part in zip(batch, _split(outputs, [entry.rows for entry in batch]), strict=True):
             if not entry.future.done():
                 entry.future.set_result(Answer(part, started - entry.since - entry.held, entry.held, compute))
@@ -94,9 +106,6 @@ def _split(outputs: Tensors, rows: list[int]) -> list[Tensors]:
     if len(rows) == 1:
         return [outputs]
     ends = np.cumsum(rows)
-    for alias, array in outputs.items():
-        if array.ndim == 0 or len(array) != ends[-1]:
-            raise BackendFailed(f"output {alias!r} has shape {list(array.shape)} for a batch of {ends[-1]} rows")
     return [
         {alias: array[end - size : end] for alias, array in outputs.items()}
         for end, size in zip(ends, rows, strict=True)

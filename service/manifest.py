@@ -49,12 +49,15 @@ class TensorSpec:
         if given != self.dtype:
             raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
 
-    def check(self, name: str, array: Array) -> None:
-        """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
-        self.check_dtype(name, array)
+    def check_shape(self, name: str, array: Array) -> None:
         if self.shape is not None and not _fits(array.shape, self.shape):
             wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
             raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
+
+    def check(self, name: str, array: Array) -> None:
+        """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
+        self.check_dtype(name, array)
+        self.check_shape(name, array)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidInput(f"input {name!r} holds NaN or infinity", input=name)
 
@@ -74,6 +77,17 @@ class Signature:
     @property
     def only_input(self) -> str | None:
         return next(iter(self.inputs)) if len(self.inputs) == 1 else None
+
+    @property
+    def fixed(self) -> str:
+        """Which tensor does not declare rows in dim 0, so that requests cannot share a batch; empty where all do."""
+        if not self.inputs:
+            return "it takes no inputs"
+        for kind, specs in (("input", self.inputs), ("output", self.outputs)):
+            for alias, spec in specs.items():
+                if not spec.batched:
+                    return f"{kind} {alias!r} declares no open first dimension"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,20 @@ class Predictor:
         with self._discreet(ref.name):
             return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
 
+    async def batching(self, ref: ModelRef) -> Mapping[str, str]:
+        """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.
+
+        Raises NotFound or NotReady, Unauthenticated or Forbidden.
+        """
+        self._gate.authorise(ref.name)
+        allowed = self._router.batching(ref)
+        ref = self._router.stands_for(ref)
+        await self._catalog.look_for(ref.name)
+        with self._catalog.lease(ref) as servable:
+            unshared = servable.batcher.sharing.unshared
+            refused = "" if allowed else "the routes say `batching: false`"
+            return {name: refused or unshared.get(name, "") for name in servable.manifest.signatures}
+
     async def statuses(self, name: str, version: int | None = None) -> list[Status]:
         """The versions of a model (of the one a route leads to), newest first, the last that went too; or one of them.
 

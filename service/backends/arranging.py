@@ -6,7 +6,9 @@ from pathlib import Path
 
 from service.backends import measuring
 from service.backends.litert import Lane, Layout, LiteRTRunner, ModelFile
+from service.errors import ServiceError
 from service.manifest import Profile
+from service.messages import Tensors
 from service.profiles import cores, machine, resident_mb
 
 _SURVEY_SECONDS = 0.1  # for each of two arrangements, alone and back to back
@@ -66,7 +68,7 @@ def _survey(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
     calls = {
         name: inputs
         for name, signature in made[1].signatures.items()
-        if (inputs := measuring.inputs_of(signature, 1)) is not None
+        if (inputs := measuring.inputs_of(signature, 1)) is not None and _runs(made[1], name, inputs)
     }
     if not calls:
         return narrow, 0.0
@@ -84,3 +86,11 @@ def _survey(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
     as_much = back_to_back[cores()] * cores() < _AS_MUCH * back_to_back[1]
     layout = wide if sooner and as_much else narrow
     return layout, loading[layout.threads] * layout.lanes
+
+
+def _runs(lane: Lane, name: str, inputs: Tensors) -> bool:
+    try:
+        lane.call(name, inputs)
+    except ServiceError:
+        return False
+    return True

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.manifest import Manifest
@@ -41,12 +41,16 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that can run. `warmup` (signature, inputs) and `golden` are for before its first client."""
+    """A version that can run. `warmup` (signature, inputs) and `golden` are for before its first client.
+
+    `unshared` names the signatures whose requests must not share a batch, and says why.
+    """
 
     manifest: Manifest
     runner: Runner
     warmup: tuple[tuple[str, Tensors], ...] = ()
     golden: Golden | None = None
+    unshared: Mapping[str, str] = field(default_factory=dict)
 
 
 Found = Mapping[str, Mapping[int, str]]

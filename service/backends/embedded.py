@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service import contents, layouts
+from service.backends import row_probe
 from service.backends.base import Found, Golden, Loaded, Runner
 from service.errors import NotReady
 from service.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
@@ -97,9 +98,21 @@ class EmbeddedBackend:
         return False  # the scan sees every folder already
 
     async def load(self, name: str, version: int) -> Loaded:
-        return await asyncio.to_thread(self._load, name, version)
+        loaded, lite = await asyncio.to_thread(self._load, name, version)
+        signatures = loaded.manifest.signatures
+        if loaded.manifest.checked:  # our networks answer row for row
+            return replace(loaded, unshared=row_probe.declared(signatures))
+        try:
+            unshared = await row_probe.probe(loaded.runner, signatures, loaded.warmup)
+        except BaseException:
+            await loaded.runner.close()
+            raise
+        if lite is not None:
+            lite.keep_whole(unshared)
+        return replace(loaded, unshared=unshared)
 
-    def _load(self, name: str, version: int) -> Loaded:
+    def _load(self, name: str, version: int) -> "tuple[Loaded, LiteRTRunner | None]":
+        """A version, and what runs it where that is a foreign `model.tflite`."""
         folder = self._repository.folder(name, version)
         contents.check(folder)
         if missing := self._repository.missing(name, version):
@@ -114,11 +127,17 @@ class EmbeddedBackend:
         if manifest is None and not self._foreign_too:
             raise ValueError(f"{folder} was not exported by this project, and --foreign-models is off")
         if manifest is None:
-            runner, manifest = self._foreign(folder, name, version)
-            return Loaded(manifest, runner, warmup)
+            if (folder / SAVED_MODEL).is_file():
+                from service.backends.saved_model import SavedModelRunner
+
+                whole = SavedModelRunner(folder)
+                found = Manifest(name, version, whole.signatures, definitions=whole.definitions)
+                return Loaded(found, whole, warmup), None
+            lite, measured = self._litert(folder / TFLITE, None)
+            return Loaded(Manifest(name, version, lite.signatures, profile=measured), lite, warmup), lite
         golden = _golden(folder, manifest)  # before anything that would have to be closed again
         runner, profile = self._own(folder, manifest)
-        return Loaded(replace(manifest, profile=profile), runner, warmup, golden)
+        return Loaded(replace(manifest, profile=profile), runner, warmup, golden), None
 
     def _own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
         by_signature: dict[str, Runner] = {}
@@ -144,15 +163,6 @@ class EmbeddedBackend:
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
         return EmbeddedRunner(by_signature, tuple(runners)), profile
-
-    def _foreign(self, folder: Path, name: str, version: int) -> tuple[Runner, Manifest]:
-        if (folder / SAVED_MODEL).is_file():
-            from service.backends.saved_model import SavedModelRunner
-
-            whole = SavedModelRunner(folder)
-            return whole, Manifest(name, version, whole.signatures, definitions=whole.definitions)
-        fast, profile = self._litert(folder / TFLITE, None)
-        return fast, Manifest(name, version, fast.signatures, profile=profile)
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile here: `shipped` where this is its machine, else as kept, else measured."""

@@ -1,7 +1,7 @@
 """LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from service import logs
 from service.backends.threads import Threads
-from service.errors import BackendFailed, InvalidInput
+from service.batch_sharing import mismatch
+from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
 
@@ -21,6 +22,9 @@ _introduced = threading.Event()
 """LiteRT has named its delegate on stderr, which it does once a process."""
 
 LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
+_MOST_SAID = 4096  # characters of errors after which an interpreter, which keeps them all, is made anew
+_MOST_TOLD = 200  # characters of one error
+_INVOKED = "failed to invoke"  # TFLite's words for a failure in an operation, not in arranging its inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,33 @@ class Lane:
 
     def __init__(self, model: ModelFile, threads: int) -> None:
         """Raises ValueError, naming the file, where it is no TFLite model."""
+        self._model, self._threads = model, threads
+        self._make()
+        self.signatures = self._read_signatures()
+
+    def call(self, signature: str, inputs: Tensors, in_parts: bool = True) -> Tensors:
+        """Outputs by alias. Raises InvalidInput or BackendFailed.
+
+        With `in_parts` a large batch goes in runs of `LARGEST_RUN`: an interpreter never gives back the memory of its
+        largest one. It goes whole where the parts' outputs turn out not to have its rows.
+        """
+        self._check(signature, inputs)
+        rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
+        if not in_parts or max(rows, default=1) <= LARGEST_RUN or len(rows) > 1:
+            return self._invoke(signature, inputs)
+        parts = []
+        for start in range(0, count := rows.pop(), LARGEST_RUN):
+            part = {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()}
+            parts.append(self._invoke(signature, part))
+            if mismatch(parts[-1], min(LARGEST_RUN, count - start)):
+                return self._invoke(signature, inputs)
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
+
+    def _make(self) -> None:
         try:
-            self._interpreter = Interpreter(model_content=model.content, num_threads=threads)
+            self._interpreter = Interpreter(model_content=self._model.content, num_threads=self._threads)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{model.path} is not a TFLite model, or only half of one: {error}") from error
+            raise ValueError(f"{self._model.path} is not a TFLite model, or only half of one: {error}") from error
         if not _introduced.is_set():
             with logs.native_lines(), suppress(RuntimeError):  # one that needs a request's shapes fails here, and runs
                 self._interpreter.allocate_tensors()
@@ -71,9 +98,9 @@ class Lane:
         self._by_signature = {
             name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()
         }
+        self._said = ""  # all errors of this interpreter, which adds each to those before
 
-    @property
-    def signatures(self) -> dict[str, Signature]:
+    def _read_signatures(self) -> dict[str, Signature]:
         if not self._by_signature:
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
             return {
@@ -87,19 +114,16 @@ class Lane:
             for name, runner in self._by_signature.items()
         }
 
-    def call(self, signature: str, inputs: Tensors) -> Tensors:
-        """Outputs by alias. Raises InvalidInput or BackendFailed.
-
-        A large batch goes in runs of `LARGEST_RUN`: an interpreter never gives back the memory of its largest one.
-        """
-        rows = {array.shape[0] if array.ndim else 1 for array in inputs.values()}
-        if max(rows, default=1) <= LARGEST_RUN or len(rows) > 1:
-            return self._invoke(signature, inputs)
-        parts = [
-            self._invoke(signature, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
-            for start in range(0, rows.pop(), LARGEST_RUN)
-        ]
-        return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
+    def _check(self, signature: str, inputs: Tensors) -> None:
+        """Raises InvalidInput where a shape is not the declared one; dim 0 is resized, as TensorFlow Serving does."""
+        for alias, array in inputs.items():
+            spec = self.signatures[signature].inputs[alias]
+            if not array.size:  # TFLite would answer without any rows
+                raise InvalidInput(f"input {alias!r} has no values: its shape is {list(array.shape)}", input=alias)
+            if spec.shape:  # old converters write 1 for any size, and none for any rank
+                unsure = None not in spec.shape
+                inner = [None if unsure and size == 1 else size for size in spec.shape[1:]]
+                TensorSpec(spec.dtype, (None, *inner)).check_shape(alias, array)
 
     def _invoke(self, signature: str, inputs: Tensors) -> Tensors:
         try:
@@ -108,20 +132,30 @@ class Lane:
                 return result
             return self._invoke_by_name(inputs)
         except ValueError as error:
-            raise InvalidInput(f"the model refused its input: {error}") from error
+            raise InvalidInput(f"the model refused its input: {str(error)[:_MOST_TOLD]}") from error
         except RuntimeError as error:
-            raise BackendFailed(f"LiteRT failed: {error}") from error
+            raise self._failure(str(error)) from None  # the log would have the whole of it
+
+    def _failure(self, text: str) -> ServiceError:
+        """What a RuntimeError with `text` means. The interpreter is made anew where it failed in the middle of a run,
+        or holds too many errors.
+        """
+        said, self._said = text.removeprefix(self._said), text
+        failed = _INVOKED in said
+        if failed or len(text) > _MOST_SAID:
+            with suppress(ValueError):  # its file is gone or another one: the old interpreter still runs
+                self._make()
+        if failed:
+            return BackendFailed(f"LiteRT failed: {said[:_MOST_TOLD]}")
+        return InvalidInput(f"the model refused the shape of its input: {said[:_MOST_TOLD]}")
 
     def _invoke_by_name(self, inputs: Tensors) -> Tensors:
         """For a file without signatures: tensors go by name, resized to the request as TensorFlow Serving does."""
         interpreter = self._interpreter
         details = {_alias(detail): detail["index"] for detail in interpreter.get_input_details()}
-        try:
-            for alias, array in inputs.items():
-                interpreter.resize_tensor_input(details[alias], array.shape)
-            interpreter.allocate_tensors()
-        except RuntimeError as error:
-            raise InvalidInput(f"the model refused the shape of its input: {error}") from error
+        for alias, array in inputs.items():
+            interpreter.resize_tensor_input(details[alias], array.shape)
+        interpreter.allocate_tensors()
         for alias, array in inputs.items():
             interpreter.set_tensor(details[alias], array)
         interpreter.invoke()
@@ -144,10 +178,15 @@ class LiteRTRunner:
         lanes = [there.pop(layout.threads, None) or Lane(model, layout.threads) for _ in range(layout.lanes)]
         self.slots = layout.lanes
         self.signatures = lanes[0].signatures
+        self._whole = {name for name, signature in self.signatures.items() if signature.fixed}
         self._free: SimpleQueue[Lane] = SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
         self._threads = Threads(layout.lanes)
+
+    def keep_whole(self, signatures: Iterable[str]) -> None:
+        """Batches of these are never run in parts: their rows depend on each other."""
+        self._whole |= set(signatures)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         return await self._threads.run(self.call, signature, inputs)
@@ -156,7 +195,7 @@ class LiteRTRunner:
         """`run`, for a thread that may block."""
         lane = self._free.get()
         try:
-            return lane.call(signature, inputs)
+            return lane.call(signature, inputs, signature not in self._whole)
         finally:
             self._free.put(lane)
 

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from statistics import quantiles
 
 import numpy as np
 
+from service.errors import ServiceError
 from service.manifest import STRING, Signature
 from service.messages import Tensors
 
@@ -42,7 +44,7 @@ def busy(call: Callable[[], object], seconds: float) -> float:
 def buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> dict[str, dict[int, float]]:
     """Signature -> rows -> milliseconds of a batch, for as many of BUCKETS as fit in about `seconds`.
 
-    Every signature gets its first bucket, then small ones come before large ones.
+    Every signature gets its first bucket, then small ones come before large ones. None past one that the model refuses.
     """
     until = time.perf_counter() + seconds
     found: dict[str, dict[int, float]] = {name: {} for name in signatures}
@@ -57,9 +59,10 @@ def buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> 
             def run(name: str = name, inputs: Tensors = inputs) -> object:
                 return call(name, inputs)
 
-            if expected < _SLOW:
-                run()  # a new batch size makes the engine arrange its memory anew
-            found[name][rows] = busy(run, _ENOUGH)
+            with suppress(ServiceError):
+                if expected < _SLOW:
+                    run()  # a new batch size makes the engine arrange its memory anew
+                found[name][rows] = busy(run, _ENOUGH)
     return {name: values for name, values in found.items() if values}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from service import current, errors
+from service.backends import row_probe
 from service.backends.base import Found, Loaded
 from service.backends.upstream import targets
 from service.backends.upstream.balancing import State
@@ -178,12 +179,13 @@ class TFServingBackend:
         if not self._replicas.having(name, version):
             await self.ask(name)
         manifest = await asyncio.to_thread(self._own_manifest, name, version)
-        if manifest is None:
-            definitions = await self._definitions(name, version)
-            manifest = Manifest(
-                name, version, signatures.from_protos(definitions), definitions=signatures.serialized(definitions)
-            )
-        return Loaded(manifest, runner)
+        if manifest is not None:
+            return Loaded(manifest, runner, unshared=row_probe.declared(manifest.signatures))
+        definitions = await self._definitions(name, version)
+        manifest = Manifest(
+            name, version, signatures.from_protos(definitions), definitions=signatures.serialized(definitions)
+        )
+        return Loaded(manifest, runner, unshared=await row_probe.probe(runner, manifest.signatures))
 
     def _own_manifest(self, name: str, version: int) -> Manifest | None:
         if self._repository is None:

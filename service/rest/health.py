@@ -44,9 +44,16 @@ def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
 
     @routes.get("/models/{model}", response_model=None)
     async def model(model: str, version: str | None = None) -> dict[str, Any]:
-        """One model: the states of its versions, and what the version asked for says of itself."""
+        """One model: the states of its versions, what the version asked for says of itself, and which of its signatures
+        share batches between requests.
+        """
         statuses = [asdict(status) for status in await predictor.statuses(model)]
-        manifest = await predictor.describe(ModelRef.parse(model, version))
-        return {"versions": statuses, "manifest": manifest.document()}
+        ref = ModelRef.parse(model, version)
+        manifest = await predictor.describe(ref)
+        batching = {
+            name: {"shared": False, "reason": reason} if reason else {"shared": True}
+            for name, reason in (await predictor.batching(ref)).items()
+        }
+        return {"versions": statuses, "manifest": manifest.document(), "batching": batching}
 
     return routes

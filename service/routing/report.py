@@ -65,6 +65,8 @@ def _written(route: Route) -> dict[str, Any]:
         "max_rows": route.max_rows,
         "latency_slo_ms": None if route.latency_slo is None else route.latency_slo * 1000,
     }
+    if not route.batching:
+        written["batching"] = False
     return written | {key: value for key, value in limits.items() if value is not None}
 
 

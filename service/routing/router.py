@@ -27,8 +27,11 @@ _MEMBERS_SHARE = 0.9  # of the time left: an ensemble that may do without a memb
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
+    """`alone` says that a route on the way lets its calls share no batches."""
+
     question: Question
     deadline: float | None
+    alone: bool = False
 
     @property
     def left(self) -> float | None:
@@ -101,6 +104,10 @@ class Router:
         """Every name that a call for `name` may reach."""
         return self.file.routes.leads_to(name)
 
+    def batching(self, ref: ModelRef) -> bool:
+        """Whether the routes let calls for `ref` share batches. Raises NotFound or InvalidInput."""
+        return self.file.routes.batching(ref)
+
     def end_shadows(self) -> None:
         """None runs or starts from here on: nobody waits for them."""
         self._shadows.end()
@@ -108,19 +115,20 @@ class Router:
     async def _follow(self, plan: Plan, errand: _Errand) -> PredictResult:
         route, started = plan.route, time.monotonic()
         question = errand.question if route.max_rows is None else _bounded(errand.question, route)
+        alone = errand.alone or not route.batching
         late = None
         if errand.deadline is None and route.latency_slo is not None:
             late = started + route.latency_slo
         with self._counted(route):
             try:
                 async with asyncio.timeout(None if late is None else route.latency_slo):
-                    step, result = await self._first(plan, _Errand(question, late or errand.deadline))
+                    step, result = await self._first(plan, _Errand(question, late or errand.deadline, alone))
             finally:
                 errand.question.resolved = question.resolved
         seconds = time.monotonic() - started
         self._metrics.answered(route.name, seconds)
         if plan.shadow is not None and step is plan.steps[0]:  # a substitute's answer says nothing about the target
-            self._shadows.ask(route, plan.shadow, question, result, seconds)
+            self._shadows.ask(route, plan.shadow, question, result, seconds, alone)
         return result
 
     async def _first(self, plan: Plan, errand: _Errand) -> tuple[Step, PredictResult]:
@@ -158,10 +166,13 @@ class Router:
     async def _take(self, step: ModelRef | Plan, errand: _Errand) -> PredictResult:
         if isinstance(step, Plan):
             return await self._follow(step, errand)
-        return await self._answering.answer(step, errand.question, errand.deadline)
+        alone = errand.alone or not self.file.routes.model_batching(step.name)
+        return await self._answering.answer(step, errand.question, errand.deadline, alone)
 
-    async def _take_shadow(self, step: ModelRef | Plan, question: Question, deadline: float) -> PredictResult:
-        return await self._take(step, _Errand(question, deadline))
+    async def _take_shadow(
+        self, step: ModelRef | Plan, question: Question, deadline: float, alone: bool
+    ) -> PredictResult:
+        return await self._take(step, _Errand(question, deadline, alone))
 
     async def _average(self, plan: Plan, average: Average, errand: _Errand) -> PredictResult:
         """All members at once. As soon as too many have failed for the quorum, the others are given up."""

@@ -46,7 +46,8 @@ class Shadow:
 class Route:
     """One name that clients ask for. It has a `split` (of one where nothing is split) or an `ensemble`.
 
-    `latency_slo` (seconds) is the deadline of calls that bring none. `model` is the one model that all of it leads to;
+    `latency_slo` (seconds) is the deadline of calls that bring none. Without `batching` its calls share no batches; a
+    route of a model's own name says so of all that model's calls. `model` is the one model that all of it leads to;
     empty where there are several.
     """
 
@@ -59,6 +60,7 @@ class Route:
     max_in_flight: int | None = None
     max_rows: int | None = None
     latency_slo: float | None = None
+    batching: bool = True
     model: str = ""
 
     @property
@@ -131,17 +133,19 @@ class Routes:
 
         Raises as `plan` does.
         """
-        chance = random.Random(0)
-        step: Step = self.plan(ref, "", chance)
-        while not isinstance(step, ModelRef):
-            if isinstance(step, Average):
-                step = step.members[0][0]
-            elif step.exact or step.route.ensemble is not None:
-                step = step.steps[0]
-            else:
-                heaviest = max(step.route.split, key=lambda one: one.weight)
-                step = self._step(step.route, heaviest.target, "", chance)
-        return step
+        return self._main_way(ref)[-1]
+
+    def batching(self, ref: ModelRef) -> bool:
+        """Whether calls for `ref` may share batches on their way to the version that describes it.
+
+        Raises as `plan` does.
+        """
+        routes, version = self._main_way(ref)
+        return self.model_batching(version.name) and all(route.batching for route in routes)
+
+    def model_batching(self, name: str) -> bool:
+        """Whether the route of the model's own name, if there is one, lets its calls share batches."""
+        return name not in self.by_name or self.by_name[name].batching
 
     def leads_to(self, name: str) -> set[str]:
         """Every route and model that a call for `name` may reach, `name` itself too where it is a route."""
@@ -167,6 +171,23 @@ class Routes:
         if route is None or route.latency_slo is not None or route.alias_of in ("", name):
             return None if route is None else route.latency_slo
         return self.latency_slo(route.alias_of)
+
+    def _main_way(self, ref: ModelRef) -> tuple[list[Route], ModelRef]:
+        """The routes on the way to the version that describes `ref`, and that version."""
+        chance = random.Random(0)
+        step: Step = self.plan(ref, "", chance)
+        routes = []
+        while not isinstance(step, ModelRef):
+            if isinstance(step, Average):
+                step = step.members[0][0]
+                continue
+            routes.append(step.route)
+            if step.exact or step.route.ensemble is not None:
+                step = step.steps[0]
+            else:
+                heaviest = max(step.route.split, key=lambda one: one.weight)
+                step = self._step(step.route, heaviest.target, "", chance)
+        return routes, step
 
     def _plan(self, route: Route, key: str, chance: random.Random) -> Plan:
         def step(target: ModelRef) -> ModelRef | Plan:

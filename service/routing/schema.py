@@ -68,6 +68,7 @@ class _Route(_Section):
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
     max_rows: Annotated[int, Field(ge=1)] | None = None
     latency_slo_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    batching: bool = True
 
 
 class _File(_Section):
@@ -141,6 +142,7 @@ def _route(document: Document, name: str, written: _Route) -> Route:
         max_in_flight=written.max_in_flight,
         max_rows=written.max_rows,
         latency_slo=None if written.latency_slo_ms is None else written.latency_slo_ms / 1000,
+        batching=written.batching,
     )
 
 

@@ -16,8 +16,8 @@ from service.routing.routes import Plan, Route, Shadow
 
 _log = logging.getLogger(__name__)
 
-Take = Callable[[ModelRef | Plan, Question, float], Awaitable[PredictResult]]
-"""Asks it, until a deadline (`time.monotonic()`)."""
+Take = Callable[[ModelRef | Plan, Question, float, bool], Awaitable[PredictResult]]
+"""Asks it, until a deadline (`time.monotonic()`); True where it may share no batch."""
 
 
 class Shadows:
@@ -30,9 +30,15 @@ class Shadows:
         self._ended = False
 
     def ask(
-        self, route: Route, step: ModelRef | Plan, question: Question, answer: PredictResult, seconds: float
+        self,
+        route: Route,
+        step: ModelRef | Plan,
+        question: Question,
+        answer: PredictResult,
+        seconds: float,
+        alone: bool,
     ) -> None:
-        """Returns at once. `answer` took `seconds`."""
+        """Returns at once. `answer` took `seconds`; `alone` says that the shadow may share no batch."""
         shadow = route.shadow
         assert shadow is not None
         if self._ended:
@@ -41,7 +47,9 @@ class Shadows:
             self._metrics.shadow(route.name, str(shadow.target), "dropped")
             return
         self._under_way[route.name] += 1
-        task = asyncio.get_running_loop().create_task(self._run(route.name, shadow, step, question, answer, seconds))
+        task = asyncio.get_running_loop().create_task(
+            self._run(route.name, shadow, step, question, answer, seconds, alone)
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -59,6 +67,7 @@ class Shadows:
         question: Question,
         answer: PredictResult,
         seconds: float,
+        alone: bool,
     ) -> None:
         async def read(manifest: Manifest) -> PredictRequest:
             return await question.request(manifest)
@@ -67,7 +76,7 @@ class Shadows:
         target = str(shadow.target)
         try:
             async with asyncio.timeout(shadow.deadline):
-                other = await self._take(step, Question(read), started + shadow.deadline)
+                other = await self._take(step, Question(read), started + shadow.deadline, alone)
             if other.served_by == answer.served_by:
                 self._metrics.shadow(route, target, "same")
                 return

@@ -1,16 +1,17 @@
 """A batcher over a fake runner, and rows to send through it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
 
 from service.admission import Bounds
 from service.backends.base import Runner
 from service.backends.fake import double
+from service.batch_sharing import BatchSharing
 from service.batching import Batcher
 from service.costs import Cost, Learned
-from service.messages import Tensors
+from service.messages import ModelRef, Tensors
 from service.policy import Policy, SizeAndDelay
 from service.sharing import Places
 
@@ -29,9 +30,15 @@ def batcher(
     max_bytes: int = 2**30,
     cost: Cost | None = None,
     places: Places | None = None,
+    unshared: Mapping[str, str] | None = None,
 ) -> Batcher:
     return Batcher(
-        runner, policy, Bounds(max_queued_rows, max_bytes), lambda signature: cost or Learned(), places=places
+        runner,
+        policy,
+        Bounds(max_queued_rows, max_bytes),
+        lambda signature: cost or Learned(),
+        sharing=BatchSharing(ModelRef("m", 1), unshared or {}),
+        places=places,
     )
 
 

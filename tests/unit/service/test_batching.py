@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.backends.fake import FakeRunner
-from service.errors import BackendFailed, DeadlineExceeded, NotReady, Overloaded
+from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.messages import Tensors
 from service.policy import SizeAndDelay
 from tests.unit.service.batches import batcher, gated, rows, settle
@@ -174,15 +174,58 @@ async def test_drain_answers_what_waits_and_refuses_what_comes() -> None:
         await target.submit("serving_default", rows(2))
 
 
-async def test_an_output_without_a_row_for_everybody_is_an_error_not_a_guess() -> None:
-    async def shapeless(signature: str, inputs: Tensors) -> Tensors:
-        return {"y": np.asarray(1, np.float32)}
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (5, 3)], ids=str)
+async def test_who_shared_a_batch_without_rows_is_answered_alone_and_nobody_shares_again(
+    shape: tuple[int, ...],
+) -> None:
+    async def always(signature: str, inputs: Tensors) -> Tensors:
+        return {"y": inputs["x"] * 2, "other": np.full(shape, inputs["x"][0, 0])}
 
-    target = batcher(FakeRunner(shapeless), SizeAndDelay(max_rows=2, max_delay=60))
-    answers = await asyncio.gather(
-        *(target.submit("serving_default", rows(n)) for n in range(2)), return_exceptions=True
-    )
-    assert all(isinstance(answer, BackendFailed) and "batch of 2 rows" in answer.message for answer in answers)
+    runner = FakeRunner(always)
+    target = batcher(runner, SizeAndDelay(max_rows=3, max_delay=60))
+    answers = await asyncio.gather(*(target.submit("serving_default", rows(n)) for n in range(3)))
+    assert runner.calls == [3, 1, 1, 1]
+    for n, answer in enumerate(answers):
+        assert answer.outputs["y"].tolist() == [[2 * n, 2 * n]]
+        assert answer.outputs["other"].shape == shape and (answer.outputs["other"] == n).all(), "its own, whole"
+    assert not target.sharing.allows("serving_default") and "'other'" in target.sharing.unshared["serving_default"]
+    await asyncio.wait_for(asyncio.gather(*(target.submit("serving_default", rows(n)) for n in range(2))), 5)
+    assert runner.calls[4:] == [1, 1], "nobody is waited for any more"
+
+
+async def test_what_already_waits_to_share_goes_alone_once_sharing_has_stopped() -> None:
+    gate, released = gated()
+
+    async def first_two(signature: str, inputs: Tensors) -> Tensors:
+        return {"y": (await released(signature, inputs))["y"][:2]}
+
+    runner = FakeRunner(first_two)
+    target = batcher(runner, SizeAndDelay(max_rows=3, max_delay=60))
+    calls = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(8)]
+    await settle()
+    gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(*calls), 5)
+    assert [answer.outputs["y"].tolist() for answer in answers] == [[[2 * n, 2 * n]] for n in range(8)]
+    assert runner.calls == [3, *[1] * 8]
+
+
+async def test_a_lone_answer_without_its_rows_is_right_and_a_warning() -> None:
+    async def constant(signature: str, inputs: Tensors) -> Tensors:
+        return {"y": np.zeros((2, 2))}
+
+    target = batcher(FakeRunner(constant))
+    answer = await target.submit("serving_default", rows(1))
+    assert answer.outputs["y"].shape == (2, 2) and not target.sharing.allows("serving_default")
+
+
+async def test_other_signatures_and_who_wants_to_be_alone_are_left_alone() -> None:
+    runner = FakeRunner(slots=1)
+    target = batcher(runner, SizeAndDelay(max_rows=2, max_delay=60), unshared={"apart": "it says so"})
+    await asyncio.gather(*(target.submit("apart", rows(n, n)) for n in range(3)))
+    await asyncio.gather(*(target.submit("serving_default", rows(n), alone=True) for n in range(2)))
+    assert runner.calls == [2, 2, 2, 1, 1]
+    await asyncio.gather(*(target.submit("serving_default", rows(n)) for n in range(2)))
+    assert runner.calls[5:] == [2]
 
 
 async def test_a_batch_that_nobody_waits_for_is_stopped() -> None:

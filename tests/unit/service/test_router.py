@@ -214,3 +214,43 @@ async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(wor
         await router.answer(Call(ModelRef("a", label="canary"), "http"), question())
     page = world.metrics.page()[0].decode()
     assert 'target="as asked"' in page and "beta" not in page and "m/9" not in page
+
+
+@pytest.mark.parametrize(
+    ("routes", "asked", "shares"),
+    [
+        ("routes: {a: m}", "a", True),
+        ("routes: {a: {target: m, batching: false}}", "a", False),
+        ("routes: {a: {target: m, batching: false}}", "m", True),
+        ("routes: {m: {batching: false}}", "m", False),
+        ("routes: {m: {batching: false}, a: m}", "a", False),
+        ("routes: {m: {batching: false}, a: m/1}", "a", False),
+        ("routes: {a: {target: m, batching: false}, b: a}", "b", False),
+        ("routes: {a: {split: [m, {target: other, weight: 0}], batching: false}}", "a", False),
+        ("routes: {a: {ensemble: {members: [m, other]}, batching: false}}", "a", False),
+        ("routes: {a: {target: absent, fallback: [m], batching: false}}", "a", False),
+        ("routes: {a: {target: other, shadow: {target: m, max_in_flight: 8}, batching: false}}", "a", False),
+        ("routes: {a: {target: other, shadow: {target: m, max_in_flight: 8}}}", "a", True),
+    ],
+)
+async def test_a_route_and_a_models_own_keep_calls_from_sharing_batches(
+    world: World, routes: str, asked: str, shares: bool
+) -> None:
+    gate = asyncio.Event()
+    calls = 0
+
+    async def gated(signature: str, inputs: Tensors) -> Tensors:
+        nonlocal calls
+        calls += 1
+        await gate.wait()
+        return await says(0.5)(signature, inputs)
+
+    runner = world.add("m", gated)
+    world.add("other", says(0.5))
+    router = await world.router(routes)
+    asking = [asyncio.create_task(ask(router, asked)) for _ in range(8)]
+    await until(lambda: calls == runner.slots)  # the others wait, together or apart
+    gate.set()
+    await asyncio.gather(*asking)
+    await until(lambda: sum(runner.calls) >= 8)
+    assert (max(runner.calls) > 1) == shares, runner.calls

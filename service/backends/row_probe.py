@@ -1,0 +1,163 @@
+"""Shows that a model answers row for row, before anybody's request shares a batch with another's.
+
+Declared shapes promise rows; only a run shows them. Two different rows run apart, then together in both orders: a model
+that answers a row differently in company computes across rows, or returns something that is no row at all.
+"""
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+
+import numpy as np
+
+from service.backends.base import Runner
+from service.batch_sharing import mismatch
+from service.errors import DeadlineExceeded, NotReady, Overloaded, ServiceError
+from service.manifest import STRING, Signature, TensorSpec
+from service.messages import DEFAULT_SIGNATURE, Array, Tensors
+
+_SECONDS = 10.0  # for all signatures of a version
+_PAUSE = 0.2  # seconds until an upstream that is not ready is asked again
+_OPEN = 96  # the size made up for an open inner dimension: enough for the poolings of an image network
+_MOST_VALUES = 2**22  # of a made-up row
+_ROUNDING = 0.01  # of a row's largest value: other batch sizes run other kernels, on GPUs in TF32 or bfloat16
+_MOST_TEXT = 160  # of a model's own message
+
+Examples = Iterable[tuple[str, Tensors]]
+
+
+def declared(signatures: Mapping[str, Signature]) -> dict[str, str]:
+    """Signatures whose declared shapes say that their requests must run alone, and why."""
+    return {name: signature.fixed for name, signature in signatures.items() if signature.fixed}
+
+
+async def probe(
+    runner: Runner, signatures: Mapping[str, Signature], examples: Examples = (), seconds: float = _SECONDS
+) -> dict[str, str]:
+    """Signatures whose requests must run alone, and why: all that are not shown to answer row for row in `seconds`.
+
+    `examples` are requests of (signature, inputs); their rows are used before made-up ones. Raises nothing but
+    cancellation: a model that refuses the rows is served all the same.
+    """
+    found, examples = declared(signatures), list(examples)
+    until = asyncio.get_running_loop().time() + seconds
+    for name in sorted(signatures.keys() - found.keys(), key=lambda name: (name != DEFAULT_SIGNATURE, name)):
+        given = [inputs for other, inputs in examples if other == name]
+        try:
+            async with asyncio.timeout_at(until):
+                reason = await _why_not(runner, name, signatures[name], given)
+        except TimeoutError:
+            reason = f"the probe did not end within {seconds:g} s"
+        if reason:
+            found[name] = reason
+    return found
+
+
+async def _why_not(runner: Runner, name: str, signature: Signature, examples: list[Tensors]) -> str:
+    """Empty where rows come back row for row."""
+    pair = _two_rows(signature, examples)
+    if pair is None:
+        return "no two rows are known for a probe; warm-up requests can show that it answers row for row"
+    try:
+        apart = [await _run(runner, name, row) for row in pair]
+        for outputs in apart:
+            if wrong := mismatch(outputs, 1):
+                return wrong
+        for order in ((0, 1), (1, 0)):
+            inputs = {alias: np.concatenate([pair[row][alias] for row in order]) for alias in pair[0]}
+            together = await _run(runner, name, inputs)
+            if wrong := mismatch(together, 2):
+                return wrong
+            for place, row in enumerate(order):
+                for alias, alone in apart[row].items():
+                    if not _same(alone, together[alias][place : place + 1]):
+                        return f"output {alias!r} of a row depends on the other rows of its batch"
+    except Exception as error:  # whatever a model or its engine makes of rows that nobody asked for
+        said = error.message if isinstance(error, ServiceError) else repr(error)
+        return f"the probe failed: {said[:_MOST_TEXT]}; warm-up requests can show that it answers row for row"
+    return ""
+
+
+async def _run(runner: Runner, name: str, inputs: Tensors) -> Tensors:
+    while True:
+        try:
+            return await runner.run(name, inputs, (), None)
+        except (NotReady, Overloaded, DeadlineExceeded):  # the upstream's passing trouble says nothing of the model
+            await asyncio.sleep(_PAUSE)
+
+
+def _same(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    largest = float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
+    return np.allclose(one, other, rtol=0.0, atol=_ROUNDING * largest, equal_nan=True)
+
+
+def _two_rows(signature: Signature, examples: list[Tensors]) -> tuple[Tensors, Tensors] | None:
+    """Two different rows that fit into one batch: examples where there are any, else made up."""
+    known = list(_rows(signature, examples))
+    first = known[0] if known else _made_up(signature, 0, None)
+    if first is None:
+        return None
+    others = [*known[1:], *filter(None, (_made_up(signature, number, first) for number in (1, 0)))]
+    return next(((first, other) for other in others if _fits(first, other) and _differs(first, other)), None)
+
+
+def _rows(signature: Signature, examples: list[Tensors]) -> Iterator[Tensors]:
+    for inputs in examples:
+        arrays = list(inputs.values())
+        if inputs.keys() != signature.inputs.keys() or not all(array.ndim for array in arrays):
+            continue
+        for row in range(min(map(len, arrays))):
+            yield {alias: array[row : row + 1] for alias, array in inputs.items()}
+
+
+def _fits(one: Tensors, other: Tensors) -> bool:
+    return all(array.shape == other[alias].shape and array.dtype == other[alias].dtype for alias, array in one.items())
+
+
+def _differs(one: Tensors, other: Tensors) -> bool:
+    return any(not np.array_equal(array, other[alias]) for alias, array in one.items())
+
+
+def _made_up(signature: Signature, number: int, like: Tensors | None) -> Tensors | None:
+    """Row 0 or 1, in the shapes of `like`; None where it would be too large, or of a dtype that NumPy lacks."""
+    shapes = {
+        alias: like[alias].shape if like else (1, *(_OPEN if size is None else size for size in (spec.shape or ())[1:]))
+        for alias, spec in signature.inputs.items()
+    }
+    if sum(map(prod, shapes.values())) > _MOST_VALUES:
+        return None
+    chance = np.random.default_rng(number)
+    try:
+        return {alias: _values(spec, shapes[alias], number, chance) for alias, spec in signature.inputs.items()}
+    except TypeError:
+        return None
+
+
+def _values(spec: TensorSpec, shape: tuple[int, ...], number: int, chance: np.random.Generator) -> Array:
+    if spec.dtype == STRING:  # most that is asked in strings is an image
+        array = np.empty(shape, object)
+        array.fill(_png(chance))
+        return array
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":  # of two scales: what leaks from one row into the other is not small
+        return (chance.random(shape) * (255.0 if number else 1.0)).astype(dtype)
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        return (chance.integers(0, 60, shape) + 60 * number).astype(dtype)
+    # Numbers that may be anything, indices too: small ones, 0 1 0 1 or all 1.
+    return (np.arange(prod(shape)).reshape(shape) % 2 | number).astype(dtype)
+
+
+def _png(chance: np.random.Generator) -> bytes:
+    """A noisy picture of 8x8 pixels, RGB."""
+    lines = b"".join(b"\0" + chance.bytes(24) for _ in range(8))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
