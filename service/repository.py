@@ -84,7 +84,7 @@ def _missing(versions: dict[int, Path]) -> dict[int, dict[str, int]]:
     carried: dict[str, int] = {}
     missing: dict[int, dict[str, int]] = {}
     for version in sorted(versions):
-        has = {mark for mark in _MARKS if (versions[version] / mark).is_file()}
+        has = [mark for mark in _MARKS if (versions[version] / mark).is_file()]
         missing[version] = {mark: older for mark, older in carried.items() if mark not in has}
         carried |= dict.fromkeys(has, version)
     return missing
