@@ -191,7 +191,7 @@ def _call(port: int, key: dict[str, str], method: str, reply: Any) -> Callable[[
             ("grpc.max_reconnect_backoff_ms", 500),
         ],
     )
-    ask = channel.unary_unary(method, lambda message: message.SerializeToString(), reply.FromString)
+    ask: Any = channel.unary_unary(method, lambda message: message.SerializeToString(), reply.FromString)
 
     async def call(message: Any) -> Any:
         try:

@@ -13,10 +13,12 @@ class Reply:
 
 
 class Connection:
-    """One keep-alive connection, opened where there is none, and again after the server has closed it."""
+    """One keep-alive connection, opened where there is none. `again` asks once more where the server has closed it
+    since the last answer; without it that is an error, like every connection that is lost.
+    """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, again: bool = False) -> None:
+        self._host, self._port, self._again = host, port, again
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __aenter__(self) -> Self:
@@ -32,11 +34,11 @@ class Connection:
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Raises OSError or EOFError where no whole answer comes."""
-        fresh = self._streams is None
+        given_up = self._streams is None or not self._again
         try:
             return await self._post(path, body, headers)
         except (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError):
-            if fresh:
+            if given_up:
                 raise
         return await self._post(path, body, headers)  # the server closed it while it was idle
 

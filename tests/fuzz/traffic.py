@@ -39,7 +39,7 @@ class Tally:
 
 class Sender:
     def __init__(self, http_port: int, grpc_port: int) -> None:
-        self._http = Connection("127.0.0.1", http_port)
+        self._http = Connection("127.0.0.1", http_port, again=True)
         options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)]
         self._grpc = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", options=options)
 
