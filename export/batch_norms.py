@@ -11,9 +11,10 @@ from export.architectures.architecture import Architecture
 from export.data import Split
 from export.progress import Stage
 
-STALE = 1.0
-"""Nats by which what a normalisation gives may be from mean 0 and variance 1, in the median over all channels: a
-variance 4 times too large, or a mean off by 1.4 deviations."""
+STALE = 0.1
+"""Nats by which given statistics may be from those of the training images, in the median over all channels: a variance
+off by a factor of 1.8, or a mean by 0.45 deviations. MobileNetV3Small after six epochs of digits, its averages not yet
+caught up, is 0.4 apart and right on 10 % of them, re-estimated on 96 %; against other pictures it is 0.003 apart."""
 
 _BATCH = 128
 _MOST_BATCHES = 64

@@ -198,7 +198,7 @@ def _check_statistics(
         stage.result = f"{apart:.2f} nats apart"
         if not apart > batch_norms.STALE:
             return ()
-        found = f"the batch norm statistics of {escape(spec.weights)} are not those of these images ({apart:.1f} nats)"
+        found = f"the batch norm statistics of {escape(spec.weights)} are not those of these images ({apart:.2f} nats)"
         if trains:
             batch_norms.re_estimate(*given, stage)
             found += " and were re-estimated"

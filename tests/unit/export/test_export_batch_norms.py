@@ -43,7 +43,7 @@ def test_statistics_become_the_average_of_the_training_images(frozen: bool) -> N
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "stale"),
-    [(0.0, 1.0, False), (0.3, 0.8, False), (0.0, 0.2, True), (0.0, 20.0, True), (5.0, 1.0, True)],
+    [(0.0, 1.0, False), (0.1, 0.9, False), (0.0, 0.5, True), (0.7, 1.0, True), (0.0, 20.0, True), (5.0, 1.0, True)],
 )
 def test_stale_is_what_normalises_to_something_else(mean: float, deviation: float, stale: bool) -> None:
     """`mean` and `deviation` are off by that much, in deviations."""
