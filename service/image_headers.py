@@ -182,7 +182,7 @@ def _read_png(data: bytes) -> Header:
         raise undecodable(Format.png, "its header is broken")
     raster = channels * bits / 8  # bytes a pixel
     memory = _PNG_MEMORY[colour] if bits < 16 or colour else 5.5
-    each = (3.5 if interlaced else 1.0) + (3.5 if colour == 3 else 0.0)
+    each = (4.5 if interlaced else 1.0) + (3.5 if colour == 3 else 0.0)
     return Header(Format.png, width, height, Cost(5.5 * raster + each, 11.0, memory))
 
 
@@ -207,8 +207,8 @@ def _read_gif(data: bytes) -> Header:
     if data[at] != 0x2C:
         raise undecodable(Format.gif, "it has no picture")
     left, top, columns, rows = struct.unpack_from("<HHHH", data, at + 1)
-    size = max(width, left + columns), max(height, top + rows)
-    return Header(Format.gif, *size, Cost(7.0, 3.0, 7.0), head=head, start=at, transparent=transparent)
+    width, height = max(width, left + columns), max(height, top + rows)
+    return Header(Format.gif, width, height, Cost(7.0, 3.0, 7.0), head=head, start=at, transparent=transparent)
 
 
 # BMP
