@@ -249,7 +249,7 @@ def _read_webp(data: bytes) -> Header:
         raise undecodable(Format.webp, "its header is cut")
     else:
         raise InvalidInput(f"this is no {NAMES} file")
-    return Header(Format.webp, width, height, Cost(18.0, 21.0, 16.0))
+    return Header(Format.webp, width, height, Cost(19.5, 22.0, 16.0))
 
 
 _READERS = {
