@@ -162,9 +162,9 @@ def _passes(data: bytes, at: int, shares: dict[int, float], sequential: bool) ->
 def _jpeg_cost(samples: float, passes: float, components: int, arithmetic: bool) -> tuple[Cost, Cost | None]:
     # An arithmetic decoder goes on without data, and Huffman's refinement scans cost no bytes either.
     entropy = 30.0 * samples if arithmetic else 0.0
-    colours = 10.0 if components == 4 else 0.0
+    colours = 11.5 if components == 4 else 0.0
     if passes:
-        return Cost(1.0 + 0.8 * passes + entropy + colours, 25.0, 2 * samples + (18 if components == 4 else 6)), None
+        return Cost(1.0 + 0.9 * passes + entropy + colours, 29.0, 2 * samples + (18 if components == 4 else 6)), None
     memory = 18.0 if components == 4 else 6.0
     return Cost(2.0 + entropy + colours, 9.0, memory), Cost(0.7 + entropy + colours / 4, 7.0, memory / 4)
 
@@ -182,7 +182,7 @@ def _read_png(data: bytes) -> Header:
         raise undecodable(Format.png, "its header is broken")
     raster = channels * bits / 8  # bytes a pixel
     memory = _PNG_MEMORY[colour] if bits < 16 or colour else 5.5
-    each = (3.5 if interlaced else 1.0) + (2.0 if colour == 3 else 0.0)
+    each = (4.5 if interlaced else 1.0) + (3.5 if colour == 3 else 0.0)
     return Header(Format.png, width, height, Cost(5.5 * raster + each, 11.0, memory))
 
 
@@ -207,8 +207,8 @@ def _read_gif(data: bytes) -> Header:
     if data[at] != 0x2C:
         raise undecodable(Format.gif, "it has no picture")
     left, top, columns, rows = struct.unpack_from("<HHHH", data, at + 1)
-    size = max(width, left + columns), max(height, top + rows)
-    return Header(Format.gif, *size, Cost(7.0, 3.0, 7.0), head=head, start=at, transparent=transparent)
+    width, height = max(width, left + columns), max(height, top + rows)
+    return Header(Format.gif, width, height, Cost(7.0, 3.0, 7.0), head=head, start=at, transparent=transparent)
 
 
 # BMP
@@ -249,7 +249,7 @@ def _read_webp(data: bytes) -> Header:
         raise undecodable(Format.webp, "its header is cut")
     else:
         raise InvalidInput(f"this is no {NAMES} file")
-    return Header(Format.webp, width, height, Cost(17.0, 20.0, 16.0))
+    return Header(Format.webp, width, height, Cost(19.5, 22.0, 16.0))
 
 
 _READERS = {

@@ -137,9 +137,7 @@ def _decode_by_pillow(data: bytes, header: Header) -> Image.Image:
             if picture.size != (header.width, header.height):
                 raise undecodable(header.format, "its parts claim different sizes")
             picture.load()
-            if header.transparent is not None:
-                picture = _with_black(picture, header.transparent)
-            return _without_alpha(picture)
+            return _without_alpha(picture if header.transparent is None else _with_black(picture, header.transparent))
     except ServiceError:
         raise
     except UnidentifiedImageError as error:  # it names an object in memory, and not why
@@ -177,7 +175,8 @@ def _strip(data: bytes, header: Header) -> bytes:
 
 
 def _strip_png(data: bytes) -> bytes:
-    kept, at, view = [data[:8]], 8, memoryview(data)
+    view, at = memoryview(data), 8
+    kept = [view[:8]]
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
             raise undecodable(Format.png, "its end is missing")
@@ -196,6 +195,6 @@ def _strip_png(data: bytes) -> bytes:
         at = end
     else:
         raise TooLarge(f"the PNG has more than {_MAX_CHUNKS:,} chunks; save it again", max_chunks=_MAX_CHUNKS)
-    if data[25] == 3 and not any(chunk[4:8] == b"PLTE" for chunk in kept):
+    if data[25] == 3 and not any(bytes(chunk[4:8]) == b"PLTE" for chunk in kept):
         raise undecodable(Format.png, "it has no palette")
     return b"".join(kept)

@@ -188,7 +188,7 @@ async def test_many_small_files_of_large_pictures_are_bounded_together(monkeypat
         return real(*given)
 
     monkeypatch.setattr(images, "decode", counting)
-    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_milliseconds=17), threads=2)
+    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_milliseconds=20), threads=2)
     try:
         with pytest.raises(TooLarge, match="send fewer in one"):
             await preparation.prepare(MANIFEST, request(*[flat] * 1000))
