@@ -211,7 +211,7 @@ async def test_what_was_asked_before_the_end_is_answered(echo: Echo) -> None:
     begun[1].write(b"GET /begun HTTP/1.1\r\n")
     assert await echo.ask(b"GET /later HTTP/1.1\r\nhost: x\r\n\r\n") == [("GET", "/later", "")]  # accepted after those
     stopping = asyncio.create_task(echo.stop())
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):  # nobody has emptied the backlog here
         while True:
             (await asyncio.open_connection("127.0.0.1", echo.port))[1].close()
             await asyncio.sleep(0.01)
