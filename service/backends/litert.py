@@ -143,8 +143,7 @@ class Lane:
         said, self._said = text.removeprefix(self._said), text
         failed = _INVOKED in said
         if failed or len(text) > _MOST_SAID:
-            with suppress(ValueError):  # its file is gone or another one: the old interpreter still runs
-                self._make()
+            self._make()
         if failed:
             return BackendFailed(f"LiteRT failed: {said[:_MOST_TOLD]}")
         return InvalidInput(f"the model refused the shape of its input: {said[:_MOST_TOLD]}")

@@ -6,7 +6,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput, ServiceError, Unsupported, listed
@@ -72,6 +72,7 @@ def test_what_is_no_json_is_an_error(text: str, strict: bool) -> None:
             parse(body, strict)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none()

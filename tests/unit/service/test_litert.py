@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.backends.litert import LARGEST_RUN, Lane, Layout, LiteRTRunner
+from service.backends.litert import LARGEST_RUN, Lane, Layout, LiteRTRunner, ModelFile
 from service.errors import BackendFailed, InvalidInput
 from service.messages import Array
 from tests import lite_zoo
@@ -23,7 +23,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lane(path: Path) -> Iterator[Lane]:
-    lane = Lane(path, 1)
+    lane = Lane(ModelFile.read(path), 1)
     yield lane
     answer = lane.call("dense", {"x": GOOD})["y"]
     np.testing.assert_allclose(answer, GOOD @ lite_zoo.WEIGHTS)
@@ -43,7 +43,7 @@ def test_a_wrong_shape_is_its_senders_fault(lane: Lane, signature: str, shape: t
 
 def test_a_wrong_shape_for_a_file_without_signatures_too(tmp_path: Path) -> None:
     lite_zoo.write(tmp_path / "model.tflite", signatures=False)
-    lane = Lane(tmp_path / "model.tflite", 1)
+    lane = Lane(ModelFile.read(tmp_path / "model.tflite"), 1)
     for shape in SHAPES:
         with pytest.raises(InvalidInput, match="shape"):
             lane.call("serving_default", {"x": np.ones(shape, np.float32)})
@@ -78,10 +78,10 @@ def test_each_failure_says_its_own_only(lane: Lane) -> None:
     assert "gather" not in refused.value.message
 
 
-def test_a_file_that_is_gone_ends_no_lane(tmp_path: Path) -> None:
+def test_a_lane_is_made_anew_without_its_file(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     lite_zoo.write(path)
-    lane = Lane(path, 1)
+    lane = Lane(ModelFile.read(path), 1)
     path.unlink()
     for _ in range(3):
         with pytest.raises(BackendFailed):
@@ -90,7 +90,7 @@ def test_a_file_that_is_gone_ends_no_lane(tmp_path: Path) -> None:
 
 
 async def test_rows_that_depend_on_each_other_are_never_run_in_parts(path: Path) -> None:
-    runner = LiteRTRunner(path, Layout(1, 1))
+    runner = LiteRTRunner(ModelFile.read(path), Layout(1, 1))
     x = np.ones((2 * LARGEST_RUN + 3, 4), np.float32)
     wanted = np.cumsum(x, axis=0)
     in_parts = await runner.run("across", {"x": x}, (), None)
