@@ -263,8 +263,8 @@ def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
         series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} '
         return float((re.findall(re.escape(series) + r"(\S+)", httpx.get(f"{service.url}/metrics").text) or [0])[0])
 
-    # Some 100 ms of decoding each: left alone, it would take longer than any machine takes to notice the cancelling.
-    slow = image_request(*[encode(np.zeros((5000, 5000, 3), np.uint8))] * 400)
+    # Some 20 ms of decoding each: left alone, it would take longer than any machine takes to notice the cancelling.
+    slow = image_request(*[encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
     service.wait_until(lambda: "in_flight 0.0" in httpx.get(f"{service.url}/metrics").text, 20)
     before = cancelled()
     call = prediction.Predict.future(slow, timeout=120)
