@@ -6,8 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from service.backends.base import Runner
+from service.backends.base import Runner, Timed
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, ServiceError
+from service.forecast import Lag
 from service.messages import Tensors
 from service.queueing import Answer, Entry, Queue
 
@@ -30,10 +31,11 @@ class Nobody:
 
 
 class Dispatch:
-    """Runs batches, and tells their queue what they cost."""
+    """Runs batches, and tells their queue what they cost. `lag` is what the event loop adds to each."""
 
     def __init__(self, runner: Runner, events: Events, clock: Callable[[], float] = time.monotonic) -> None:
         self._runner, self._events, self._clock = runner, events, clock
+        self.lag = Lag()
 
     async def run(self, queue: Queue, batch: list[Entry]) -> None:
         """Returns when all of them are settled; raises nothing but cancellation."""
@@ -66,8 +68,11 @@ class Dispatch:
         rows = sum(entry.rows for entry in batch)
         self._events.batch(rows, sum(entry.rows for entry in batch if _dead(entry, started)))
         outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _longest(batch, started))
-        compute = self._clock() - started
-        queue.cost.observe(rows, compute)
+        now = self._clock()
+        compute = now - started
+        cost = outputs.seconds if isinstance(outputs, Timed) else compute
+        queue.cost.observe(rows, cost)
+        self.lag.observe(compute - cost, now)
         for entry, part in zip(batch, _split(outputs, [entry.rows for entry in batch]), strict=True):
             if not entry.future.done():
                 entry.future.set_result(Answer(part, started - entry.since - entry.held, entry.held, compute))

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from service.backends.base import run_timed
 from service.errors import BackendFailed, InvalidInput
 from service.manifest import STRING, Signature, TensorSpec
 from service.messages import DEFAULT_SIGNATURE, Tensors
+from service.priority import give_way
 
 LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
 
@@ -116,10 +118,10 @@ class LiteRTRunner:
         self._free: SimpleQueue[Lane] = SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
-        self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert")
+        self._pool = ThreadPoolExecutor(layout.lanes, thread_name_prefix="litert", initializer=give_way)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.call, signature, inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, run_timed, self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
         """`run`, for a thread that may block."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from service.backends.base import run_timed
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
 from service.profiles import cores
@@ -56,7 +57,8 @@ class SavedModelRunner:
         self.definitions = signatures.serialized(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, signature, inputs, outputs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, run_timed, self._run, signature, inputs, outputs)
 
     def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
         names = outputs or tuple(self._definitions[signature].outputs)
