@@ -18,6 +18,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import Code
+from service.rest import calls
+from service.rest.door import Door, Refusal
 from service.rest.errors import REQUEST_ID
 
 _INTERVAL = 0.5  # seconds between looks
@@ -38,6 +40,7 @@ class Config(uvicorn.Config):
 
     limits: ConnectionLimits
     refused: Callable[[str], None]
+    door: Door
 
 
 class _Waits(Enum):
@@ -95,6 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
+        self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: RequestResponseCycle | None = None
         if len(self.connections) > self._limits.connections:
             self._refuse(503, Code.OVERLOADED, "too many connections are open; connect again later", "too_many")
@@ -108,14 +112,38 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if self._arrived is not None:
+            cycle.scope[calls.ARRIVED] = self._arrived  # type: ignore[typeddict-unknown-key]  # ours
+        if (refusal := self.config.door.refuse(cycle.scope)) is not None:  # it has waited for those ahead of it
+            self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
+            return
         cycle.transport = _Together(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
+
+    def _send_refusal(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
+        """As the application would answer; its client may have left meanwhile, or not take what it is sent."""
+        if cycle.disconnected or self.transport.is_closing():
+            refusal.sent()
+        elif self.flow.write_paused:
+            self.loop.call_later(_INTERVAL, self._send_refusal, cycle, refusal)
+        else:
+            stays = cycle.keep_alive and not self.config.door.draining
+            more = [b"%s: %s\r\n" % header for header in cycle.default_headers]  # the date
+            end = b"\r\n" if stays else b"connection: close\r\n\r\n"
+            self.transport.write(b"".join([refusal.head, *more, end, refusal.body]))
+            cycle.response_started = cycle.response_complete = True
+            refusal.sent()
+            if not stays:
+                self.transport.close()
+            cycle.on_response()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
         self._unread += len(data)
+        self._arrived = self.config.door.reads.find_arrival(self.loop)
         super().data_received(data)
+        self._arrived = None
         if self._unread > self._limits.header_bytes and not self.transport.is_closing():
             self._head_too_large()
 

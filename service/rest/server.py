@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.rest import connections
 from service.rest.connections import BoundedProtocol, Config, ConnectionLimits
+from service.rest.door import Door
 
 _BACKLOG = 2048
 _STORMS = ("Invalid HTTP request received.", "Unsupported upgrade request.")  # a line for each; counted instead
@@ -41,11 +42,14 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask."""
+    """HTTPS where there is a `tls` context. `door` may answer ahead of `app`. `refused` is told why a connection was
+    ended before it could ask.
+    """
 
     def __init__(
         self,
         app: FastAPI,
+        door: Door,
         listener: socket.socket,
         grace: float,
         limits: ConnectionLimits,
@@ -64,7 +68,7 @@ class HttpServer:
             timeout_keep_alive=connections.KEEP_ALIVE,
             timeout_graceful_shutdown=int(grace),
         )
-        config.limits, config.refused = limits, refused
+        config.limits, config.refused, config.door = limits, refused, door
         logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _STORMS)
         self._server = _Uvicorn(config, listener, tls)
         self._serving: asyncio.Task[None] | None = None
