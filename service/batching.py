@@ -102,8 +102,8 @@ class Batcher:
             self._overrun.observe(forecast, self._clock() - now - (ticket.reading or 0.0))
         except (asyncio.CancelledError, DeadlineExceeded):
             ended = self._clock()
-            late = deadline is not None and ended >= deadline
-            if late and ticket.reading is not None:  # by us, and not by its client
+            expired = deadline is not None and ended >= deadline
+            if expired and ticket.reading is not None:  # by us, and not by its client
                 self._overrun.observe(forecast, ended - now - ticket.reading)
             raise
         finally:

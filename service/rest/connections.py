@@ -112,9 +112,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        scope: Any = cycle.scope
         if self._arrived is not None:
-            cycle.scope[calls.ARRIVED] = self._arrived  # type: ignore[typeddict-unknown-key]  # ours
-        if (refusal := self.config.door.refuse(cycle.scope)) is not None:  # it has waited for those ahead of it
+            scope[calls.ARRIVED] = self._arrived
+        if (refusal := self.config.door.refuse(scope)) is not None:  # it has waited for those ahead of it
             self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
             return
         cycle.transport = _Together(self.transport, self.loop)
