@@ -48,8 +48,8 @@ observability-check: .venv/installed ## alerts by promtool's unit tests, every d
 simulation: .venv/installed ## the batcher against latency profiles in virtual time; writes docs/batching.md
 	@$(BIN)/python -m loadtest.simulation
 
-overload: .venv/installed ## five times what resnet50 can do, for a minute; writes docs/overload.md (after make bench)
-	@$(BIN)/python -m loadtest.bench.overload build/bench/resnet50/repository resnet50
+overload: .venv/installed ## more than the service can do, of three networks; writes docs/overload.md
+	@$(BIN)/python -m loadtest.bench.overload
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m loadtest.bench

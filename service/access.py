@@ -20,7 +20,7 @@ class Access:
     def finished(self, request: Current, what: str, status: str, sent: int) -> None:
         """`what` was asked for (a method and a path), `status` is in the protocol's words, `sent` in bytes."""
         now = time.monotonic()
-        if request.ref is not None:
+        if request.ref is not None and (request.received or request.answered is not None):  # else nothing was read
             render = None if request.answered is None else now - request.answered
             self._metrics.finished(request, render, sent)
         if not self._log:

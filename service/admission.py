@@ -22,18 +22,23 @@ class Ticket:
     since: float
     promised: float
     """Seconds, from `since`, in which it was expected to be answered."""
+    forecast: float
+    """The same, before what such forecasts are usually off by; 0 where there was none."""
     coming: int = 1
+    reading: float | None = None
+    """Seconds that its client took to send it, which are nobody else's fault; None until all of it is here."""
 
 
-def check_in_time(seconds: float, left: float) -> None:
-    """Raises Overloaded where an answer that surely takes `seconds` is late for a deadline in `left` seconds."""
+def find_late(seconds: float, left: float) -> Overloaded | None:
+    """The refusal of a request that surely takes `seconds`, where that is too late for a deadline in `left` seconds."""
     late = seconds - left * (1 - _RENDERING)
-    if late > 0:
-        raise Overloaded(
-            f"an answer would take up to {1000 * seconds:.0f} ms and the deadline is in {1000 * left:.0f} ms; "
-            "ask again later, or with a longer deadline",
-            retry_after_ms=round(1000 * late, 1),
-        )
+    if late <= 0:
+        return None
+    return Overloaded(
+        f"an answer would take up to {1000 * seconds:.0f} ms and the deadline is in {1000 * left:.0f} ms; "
+        "ask again later, or with a longer deadline",
+        retry_after_ms=round(1000 * late, 1),
+    )
 
 
 def full(waits: str, seconds: float) -> Overloaded:

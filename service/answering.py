@@ -8,7 +8,7 @@ from functools import partial
 from service.admission import Ticket
 from service.catalog import Catalog
 from service.coalescing import Coalescing, identity
-from service.errors import Unloaded
+from service.errors import Overloaded, ServiceError, Unloaded
 from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors, Timings
 from service.preparation import Preparation, complete
@@ -19,6 +19,10 @@ Read = Callable[[Manifest], Awaitable[PredictRequest]]
 
 Computed = tuple[Tensors, Timings]
 """A model's outputs, and what they took."""
+
+
+Turned = tuple[Overloaded, ModelRef | None]
+"""Why a request is refused, and the version that would have answered it, where one was found."""
 
 
 class Question:
@@ -80,12 +84,24 @@ class Answering:
         await self._catalog.look_again(ref.name)
         return await self._once(ref, question, deadline, alone)
 
+    def overloaded(self, ref: ModelRef, deadline: float | None) -> Turned | None:
+        """Why `answer` would refuse a request that comes now, and the version that would; None where it would not, or
+        would say something else.
+        """
+        try:
+            servable = self._catalog.find(ref)
+        except ServiceError:
+            return None
+        error = servable.batcher.overloaded(deadline, self._preparation.ahead)
+        return None if error is None else (error, servable.ref)
+
     async def _once(self, ref: ModelRef, question: Question, deadline: float | None, alone: bool) -> PredictResult:
         with self._catalog.lease(ref) as servable:
             question.resolved = servable.ref
             # Refused here, a request has cost next to nothing: its body is not parsed and its image not decoded.
             with servable.batcher.admit(deadline, self._preparation.ahead) as ticket:
                 request = await question.request(servable.manifest)
+                ticket.reading = question.reading
                 return await self._ask(servable, request, deadline, ticket, alone)
 
     async def _ask(

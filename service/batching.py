@@ -15,23 +15,34 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
-from service.admission import Bounds, Ticket, check_in_time, full
+from service.admission import Bounds, Ticket, find_late, full
 from service.backends.base import Runner
 from service.batch_sharing import BatchSharing
 from service.costs import Cost
 from service.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
-from service.errors import DeadlineExceeded, NotReady
-from service.forecast import Margin, until_done
+from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.forecast import Margin, Overrun, until_done
 from service.messages import DEFAULT_SIGNATURE, ModelRef, Tensors
 from service.policy import Policy
 from service.queueing import Answer, Arrivals, Entry, Queue
 from service.sharing import Places
+
+_ALIKE = 0.001  # seconds that two deadlines may differ by and still be forecast as one
 
 
 @dataclass(eq=False, slots=True)
 class _Run:
     entries: list[Entry]
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A request that was refused at a moment, with `left` seconds to its deadline and `seconds` forecast."""
+
+    at: float
+    left: float
+    seconds: float
 
 
 class Batcher:
@@ -67,7 +78,9 @@ class Batcher:
         self._costs: dict[str, Cost] = {usual: cost(usual)}
         self._usual = usual
         self._running: dict[asyncio.Task[None], _Run] = {}
-        self._arrivals, self._margin = Arrivals(), Margin()
+        self._arrivals, self._margin, self._overrun = Arrivals(), Margin(), Overrun()
+        self._last_refused: _Refused | None = None
+        self._at_door = 0
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._coming_rows = self.queued_rows = self._queued_bytes = 0
@@ -77,17 +90,64 @@ class Batcher:
         """Lets a request in whose rows will be submitted soon, after `ahead` seconds of decoding, or raises Overloaded
         where it is not expected to be finished by its deadline. An idle model always tries.
         """
-        now, seconds = self._clock(), 0.0
+        now, forecast = self._clock(), 0.0
         self._arrivals.came(1, now)
-        if deadline is not None and (self._running or self.queued_rows or self._coming_rows):
-            seconds = self._expected(1, deadline, ahead)
-            check_in_time(seconds + self._margin.seconds(now), deadline - now)
-        ticket = Ticket(now, seconds)
+        if deadline is not None:
+            forecast = self._expected(1, deadline, ahead)
+        promised = forecast * self._overrun.times
+        if deadline is not None and not self._idle:
+            late = find_late(promised + self._margin.seconds(now), deadline - now)
+            if late is not None:
+                raise late
+        ticket = Ticket(now, promised, forecast)
         self._coming_rows += ticket.coming
         try:
             yield ticket
+            self._overrun.observe(forecast, self._clock() - now - (ticket.reading or 0.0))
+        except (asyncio.CancelledError, DeadlineExceeded):
+            ended = self._clock()
+            expired = deadline is not None and ended >= deadline
+            if expired and ticket.reading is not None:  # by us, and not by its client
+                self._overrun.observe(forecast, ended - now - ticket.reading)
+            raise
         finally:
             self.arrived(ticket)
+
+    def overloaded(self, deadline: float | None, ahead: float = 0.0) -> Overloaded | None:
+        """Why `admit` would refuse a request that comes now, which then counts as having come; None where it would not:
+        it is to be admitted in this turn of the event loop, and until then stands ahead of those asked about next.
+
+        In a storm it costs a few microseconds: what was forecast for one refused request holds for the next, less the
+        time between them, until a batch ends or somebody leaves.
+        """
+        if self._draining:
+            return None
+        if deadline is None or (self._idle and not self._at_door):
+            self._let_pass()
+            return None
+        now = self._clock()
+        left, last, late = deadline - now, self._last_refused, None
+        if last is not None and left <= last.left + _ALIKE:
+            late = find_late(last.seconds - (now - last.at), left)
+        if late is None:
+            forecast = self._expected(1, deadline, ahead, self._at_door)
+            seconds = forecast * self._overrun.times + self._margin.seconds(now)
+            late = find_late(seconds, left)
+            if late is not None:
+                self._last_refused = _Refused(now, left, seconds)
+        if late is None:
+            self._let_pass()
+        else:
+            self._arrivals.came(1, now)
+        return late
+
+    def _let_pass(self) -> None:
+        if not self._at_door:
+            self._loop.call_soon(self._clear_door)  # when those let pass have had their turn
+        self._at_door += 1
+
+    def _clear_door(self) -> None:
+        self._at_door = 0
 
     def arrived(self, ticket: Ticket) -> None:
         """What was let in on `ticket` is not expected any more: it is in a queue, or needs no run of its own."""
@@ -131,6 +191,7 @@ class Batcher:
         except asyncio.CancelledError:
             if entry in queue.entries:
                 queue.remove(entry)
+                self._last_refused = None
                 self._events.dropped(CANCELLED, entry.rows)
                 self._count_out(queue, entry)
                 if not self._queues:
@@ -140,7 +201,8 @@ class Batcher:
         finally:
             now = self._clock()
             if ticket is not None and deadline is not None and now >= deadline:
-                self._margin.late(ticket.promised, now - ticket.since, deadline - ticket.since, now)
+                took = now - ticket.since - (ticket.reading or 0.0)
+                self._margin.late(ticket.promised, took, deadline - ticket.since, now)
 
     async def drain(self) -> None:
         """Returns when everything submitted so far is settled; from now on `submit` is refused."""
@@ -158,20 +220,25 @@ class Batcher:
             waits = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
             raise full(waits, self._expected(entry.rows, None, 0.0))
 
-    def _expected(self, rows: int, deadline: float | None, ahead: float) -> float:
-        """Seconds until `rows` that come now are through, after `ahead` seconds of decoding."""
+    def _expected(self, rows: int, deadline: float | None, ahead: float, at_door: int = 0) -> float:
+        """Seconds until `rows` that come now are through, after `at_door` others and `ahead` seconds of decoding."""
         now, cost = self._clock(), self._costs[self._usual]
         free = max(0.0, min(run.until for run in self._running.values()) - now) if self._busy else 0.0
-        return until_done(
+        computed = until_done(
             cost,
             rows,
-            before=self.queued_rows + self._coming_rows,
+            before=self.queued_rows + self._coming_rows + at_door,
             free=max(ahead, free),
             most=min(self._policy.max_rows, cost.enough) if self.sharing.allows(self._usual) else 1,
             allowed=inf if deadline is None else deadline - now,
             rate=self._arrivals.rate,
             slots=self._runner.slots,
         )
+        return computed + self._dispatch.lag.seconds(now)
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._running or self.queued_rows or self._coming_rows)
 
     @property
     def _busy(self) -> bool:
@@ -235,6 +302,7 @@ class Batcher:
 
     def _drop(self, queue: Queue, entry: Entry) -> None:
         self._count_out(queue, entry)
+        self._last_refused = None
         self._events.dropped(EXPIRED, entry.rows)
         entry.fail(DeadlineExceeded("the deadline passed, or would have, while the request waited for the model"))
 
@@ -246,5 +314,6 @@ class Batcher:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
+        self._last_refused = None
         self._party.leave()
         self._pump()

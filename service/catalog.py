@@ -120,7 +120,11 @@ class Catalog:
 
         Raises NotFound, saying what there is, or NotReady while it is loading.
         """
-        return find(self._models, ref, self.trouble, self._shows).lease()
+        return self.find(ref).lease()
+
+    def find(self, ref: ModelRef) -> Servable:
+        """The version `ref` means, for a question that is over at once. Raises as `lease` does."""
+        return find(self._models, ref, self.trouble, self._shows)
 
     def statuses(self, name: str) -> list[Status]:
         """Every version found of a model, and the last that went, newest first. Raises NotFound for an unknown name."""

@@ -3,9 +3,9 @@
 It travels in a context variable. A batch works for all of its requests and carries the first one's.
 """
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +16,8 @@ from service.errors import ServiceError
 from service.messages import ModelRef
 
 REQUEST_ID, TRACEPARENT, TRACESTATE = "x-request-id", "traceparent", "tracestate"
+HEADERS = (REQUEST_ID, TRACEPARENT, TRACESTATE)
+"""What `enter` is told of, in its order."""
 OK = "OK"
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -93,7 +95,7 @@ _current: ContextVar[Current | None] = ContextVar("current", default=None)
 def enter(protocol: str, request_id: str, traceparent: str, tracestate: str) -> Current:
     """A new request, from here on in this task and those it starts. Headers that are none of theirs are left out."""
     if not _ID.fullmatch(request_id):
-        request_id = uuid.uuid4().hex
+        request_id = os.urandom(16).hex()
     if traceparent and not _TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
     made = Current(protocol, request_id, traceparent, tracestate[:_LONGEST_STATE] if traceparent else "")

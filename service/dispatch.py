@@ -6,9 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
-from service.backends.base import Runner
+from service.backends.base import Runner, Timed
 from service.batch_sharing import BatchSharing, mismatch
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, ServiceError
+from service.forecast import Lag
 from service.messages import Tensors
 from service.queueing import Answer, Entry, Queue
 
@@ -31,13 +32,14 @@ class Nobody:
 
 
 class Dispatch:
-    """Runs batches, and tells their queue what they cost."""
+    """Runs batches, and tells their queue what they cost. `lag` is what the event loop adds to each."""
 
     def __init__(
         self, runner: Runner, events: Events, sharing: BatchSharing, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`sharing` is told of signatures that turn out not to answer row for row."""
         self._runner, self._events, self._sharing, self._clock = runner, events, sharing, clock
+        self.lag = Lag()
 
     async def run(self, queue: Queue, batch: list[Entry]) -> None:
         """Returns when all of them are settled; raises nothing but cancellation."""
@@ -73,8 +75,11 @@ class Dispatch:
         rows = sum(entry.rows for entry in batch)
         self._events.batch(rows, sum(entry.rows for entry in batch if _dead(entry, started)))
         outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _longest(batch, started))
-        compute = self._clock() - started
-        queue.cost.observe(rows, compute)
+        now = self._clock()
+        compute = now - started
+        cost = outputs.seconds if isinstance(outputs, Timed) else compute
+        queue.cost.observe(rows, cost)
+        self.lag.observe(compute - cost, now)
         if queue.shared and (reason := mismatch(outputs, rows)):  # nobody can tell whose part is whose
             self._sharing.stop(queue.signature, reason)
             if len(batch) > 1:

@@ -9,6 +9,9 @@ from service.costs import Cost
 
 _SWAMPED = 2.2  # times what can be done; found by simulating with 0.8 to 3
 _HALF_LIFE = 10.0  # times what was allowed, in which a margin that nobody needed shrinks to half
+_OVERRUN_WEIGHT = 0.02  # of the newest request
+_LAG_HALF_LIFE = 1.0  # seconds
+_LAG_WEIGHT = 0.1  # of the newest batch
 _MOST = 0.25  # of what was allowed: a service that refuses everybody learns nothing
 
 Slack = tuple[int, float]
@@ -32,6 +35,41 @@ class Margin:
         """A request that was promised an answer within `promised` seconds took `took`, more than it was `allowed`."""
         needed = min(took - promised, _MOST * allowed)
         self._seconds, self._since, self._half_life = max(needed, self.seconds(now)), now, _HALF_LIFE * allowed
+
+
+class Lag:
+    """Seconds that a batch lately waits for the event loop, beside what it takes on its runner's thread. It is added to
+    a forecast once, and forgotten with time: nobody who is refused can show that the loop is free again.
+    """
+
+    def __init__(self) -> None:
+        self._seconds, self._since = 0.0, 0.0
+
+    def seconds(self, now: float) -> float:
+        return float(self._seconds * 0.5 ** ((now - self._since) / _LAG_HALF_LIFE))
+
+    def observe(self, seconds: float, now: float) -> None:
+        known = self.seconds(now)
+        self._seconds, self._since = known + _LAG_WEIGHT * (max(0.0, seconds) - known), now
+
+
+class Overrun:
+    """How many times longer than forecast requests take lately, at least once: a forecast knows batches and what waits
+    for them. Where a model is small, the way to it and back takes longer than the model, and is a queue as well.
+    """
+
+    def __init__(self) -> None:
+        self._took = self._forecast = 0.0
+
+    @property
+    def times(self) -> float:
+        return max(1.0, self._took / self._forecast) if self._forecast > 0 else 1.0
+
+    def observe(self, forecast: float, took: float) -> None:
+        """Seconds, of a request that was answered. One that nothing was known of tells nothing."""
+        if forecast > 0:
+            self._took += _OVERRUN_WEIGHT * (took - self._took)
+            self._forecast += _OVERRUN_WEIGHT * (forecast - self._forecast)
 
 
 def until_done(

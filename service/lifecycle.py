@@ -17,6 +17,7 @@ from service.errors import NotReady
 from service.ports import StartError
 from service.rest.app import HttpGuards, create_app
 from service.rest.connections import ConnectionLimits
+from service.rest.door import Door
 from service.rest.server import HttpServer
 from service.rpc.server import GrpcServer
 from service.rpc.transport.server import GrpcLimits
@@ -72,7 +73,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.speaking("http/1.1") if core.tls is not None else None
     grpc_port = grpc_listener.getsockname()[1]
-    http = HttpServer(app, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
+    door = Door(core.predictor, core.gate, core.access, cors=bool(settings.cors_origins))
+    http = HttpServer(app, door, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it

@@ -87,8 +87,8 @@ class Timings:
 class Call:
     """What an edge knows of a request before its body is read.
 
-    `protocol` is the edge's name ("http", "grpc"), `deadline` a `time.monotonic()`. Requests with the same `key` go the
-    same way wherever traffic is split.
+    `protocol` is the edge's name ("http", "grpc"), `deadline` a `time.monotonic()`, and so is `arrived`, where the edge
+    can tell that the event loop came to it late. Requests with the same `key` go the same way where traffic is split.
     """
 
     ref: ModelRef
@@ -96,6 +96,7 @@ class Call:
     deadline: float | None = None
     key: str = ""
     request_id: str = ""
+    arrived: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

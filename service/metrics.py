@@ -123,6 +123,7 @@ class Metrics:
         self._answers: dict[tuple[ModelRef, str], _Answers] = {}
         self._ended: dict[ModelRef, None] = {}
         self._ending: set[ModelRef] = set()
+        self._failures: dict[tuple[ModelRef | None, str, str], Counter] = {}
         self._says_ready: Callable[[], bool] = bool
         self._worker_starts.inc()
         self._in_flight.set(0)
@@ -142,8 +143,11 @@ class Metrics:
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
         """`ref` None where the model is not served: a client's invention must not become a label."""
         self._in_flight.dec()
-        model, version = ("", "") if ref is None else _labels(ref)
-        self._requests.labels(model, version, protocol, code).inc()
+        failures = self._failures.get((ref, protocol, code))
+        if failures is None:
+            model, version = ("", "") if ref is None else _labels(ref)
+            failures = self._failures[ref, protocol, code] = self._requests.labels(model, version, protocol, code)
+        failures.inc()
 
     def finished(self, request: Current, render: float | None, sent: int) -> None:
         """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""

@@ -54,14 +54,9 @@ class Predictor:
         Raises ServiceError; a cancelled call leaves the queues.
         """
         started = time.monotonic()
-        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
-            call = replace(call, deadline=started + slo)
+        call = self._with_deadline(call, started)
         question = Question(read)
-        request = current.ask(call.protocol)
-        if self._tracing is not None:
-            self._tracing.begin(request)
-        self._metrics.started()
-        self._in_flight += 1
+        request = self._begin(call)
         try:
             self._gate.authorise(call.ref.name)
             self._admit()
@@ -70,11 +65,7 @@ class Predictor:
                 result = await self._router.answer(call, question)
         except BaseException as error:
             failure = _as_service_error(error)
-            request.ref = question.resolved
-            self._metrics.failed(call.protocol, failure.code, question.resolved)
-            self._failures.record(call.ref, failure)
-            if request.span is not None:
-                request.span.end(failure.code, {})
+            self._fail(call, request, failure, question.resolved)
             if isinstance(failure, Cancelled):
                 raise
             told = self._discretion(call.ref.name).error(failure)
@@ -90,6 +81,28 @@ class Predictor:
         if request.span is not None:
             request.span.end(current.OK, result.timings.parts())
         return self._discretion(call.ref.name).result(result)
+
+    def refuse(self, call: Call) -> ServiceError | None:
+        """Why `predict` would refuse `call` before it reads anything, for want of time or of room; None where it would
+        not. What is refused here is counted and logged as `predict` does it, and costs next to nothing.
+        """
+        call = self._with_deadline(call, time.monotonic())
+        full = self._in_flight >= self._max_in_flight
+        turned = (self._full(), None) if full else self._router.overloaded(call)
+        if turned is None:
+            return None
+        failure: ServiceError
+        failure, resolved = turned
+        request = self._begin(call)
+        try:
+            self._gate.authorise(call.ref.name)
+            if not full:
+                self._gate.charge()
+        except ServiceError as error:
+            failure, resolved = error, None
+        self._in_flight -= 1
+        self._fail(call, request, failure, resolved)
+        return self._discretion(call.ref.name).error(failure)
 
     async def describe(self, ref: ModelRef) -> Manifest:
         """What the version that `ref` means says of itself, under the name asked for.
@@ -187,9 +200,34 @@ class Predictor:
                 raise
             raise told from error
 
+    def _with_deadline(self, call: Call, now: float) -> Call:
+        """The same call, with the deadline that its route or the service sets where it brings none."""
+        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
+            arrived = now if call.arrived is None else call.arrived
+            return Call(call.ref, call.protocol, arrived + slo, call.key, call.request_id, arrived)
+        return call
+
+    def _begin(self, call: Call) -> current.Current:
+        request = current.ask(call.protocol)
+        if self._tracing is not None:
+            self._tracing.begin(request)
+        self._metrics.started()
+        self._in_flight += 1
+        return request
+
+    def _fail(self, call: Call, request: current.Current, failure: ServiceError, resolved: ModelRef | None) -> None:
+        request.ref = resolved
+        self._metrics.failed(call.protocol, failure.code, resolved)
+        self._failures.record(call.ref, failure)
+        if request.span is not None:
+            request.span.end(failure.code, {})
+
     def _admit(self) -> None:
         if self._in_flight > self._max_in_flight:
-            raise Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
+            raise self._full()
+
+    def _full(self) -> Overloaded:
+        return Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
 
 
 def _as_service_error(error: BaseException) -> ServiceError:

@@ -21,6 +21,7 @@ from service.image_limits import MAX_MILLISECONDS, MAX_SIDE
 from service.manifest import CLASSES, Manifest, Preprocessing, Signature
 from service.memory import DecodingMemory
 from service.messages import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
+from service.priority import give_way
 from service.resizing import Pixels
 from service.sharing import Places, Turns
 
@@ -31,6 +32,9 @@ _BASE64_HINT = (
 )
 _NEWEST = 0.05  # weight of the newest image in what one takes
 _DEAREST = 20  # images as dear as one may be, that one request may have
+
+_Decoded = tuple[Pixels, float]
+"""An image, and the seconds that its decoding took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Preparation:
     def __init__(self, limits: Limits, threads: int) -> None:
         """`threads`: one a core."""
         self._limits = limits
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=give_way)
         self._memory = DecodingMemory(limits.max_memory)
         self._alone = threads == 1
         self._places = Places(threads)
@@ -166,21 +170,23 @@ class Preparation:
             raise TooLarge(
                 f"the images of this request take more than {most:g} s to decode; send fewer in one", row=row
             )
-        began = time.monotonic()
         limits = self._limits.max_pixels, self._limits.max_side, self._limits.max_milliseconds
-        decode = partial(spent.count, images.decode, data, recipe.height, recipe.width, *limits, self._memory.share)
+        count = partial(spent.count, images.decode, data, recipe.height, recipe.width, *limits, self._memory.share)
+        decode = partial(_timed, count)
         try:
-            pixels = _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
+            pixels, seconds = (
+                _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
+            )
         except ServiceError as error:
             hint = _BASE64_HINT if _BASE64.match(data) else ""
             raise error.copy(error.message + hint, row=row) from error
-        self._image += _NEWEST * (time.monotonic() - began - self._image)
+        self._image += _NEWEST * (seconds - self._image)
         return pixels
 
-    async def _aside(self, decode: Callable[[], Pixels], turns: Turns) -> Pixels:
+    async def _aside(self, decode: Callable[[], _Decoded], turns: Turns) -> _Decoded:
         loop = asyncio.get_running_loop()
 
-        def done(_: Future[Pixels]) -> None:
+        def done(_: Future[_Decoded]) -> None:
             with suppress(RuntimeError):  # the loop is closed: it was the service's last image
                 loop.call_soon_threadsafe(turns.leave)
 
@@ -203,7 +209,14 @@ class _Spent:
             self.seconds += time.thread_time() - began
 
 
-def _at_once(decode: Callable[[], Pixels], turns: Turns) -> Pixels:
+def _timed(decode: Callable[[], Pixels]) -> _Decoded:
+    """Where it runs: what the event loop is late by in taking the pixels is no cost of theirs."""
+    began = time.monotonic()
+    pixels = decode()
+    return pixels, time.monotonic() - began
+
+
+def _at_once(decode: Callable[[], _Decoded], turns: Turns) -> _Decoded:
     try:
         return decode()
     finally:

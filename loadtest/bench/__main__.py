@@ -17,18 +17,15 @@ from statistics import median
 from loadtest import machine
 from loadtest.bench import decoding, engines, forms, page, stock, wrk
 from loadtest.bench.measurement import Measurement
-from loadtest.bench.networks import NETWORKS, exported
+from loadtest.bench.networks import CACHE, NETWORKS, UNTRAINED, exported
 from loadtest.bench.results import Bench, Comparison, Served
 from loadtest.server_process import ServerProcess
 from service.profiles import cores
 
-CACHE = Path("build/bench")
 SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
 """Network -> workers of the service: one a core where Python's share of a request counts, as the README says."""
 CONCURRENCIES = (1, 8, 32)
 
-# Untrained: how fast a network is does not depend on what it has learnt, and its accuracy means nothing.
-_UNTRAINED = ("--epochs", "0", "--force", "--quantize", "--max-accuracy-drop", "1")
 _FORM_SECONDS = 0.5
 _WARM_UP_SECONDS = 2.0
 
@@ -99,7 +96,7 @@ def main() -> int:
 def _network(name: str) -> Network:
     """From the cache; what is missing is made, which takes a minute or two a network."""
     folder = CACHE / name
-    version, manifest = exported(folder / "repository", name, _UNTRAINED)
+    version, manifest = exported(folder / "repository", name, UNTRAINED)
     sizes = {each["name"]: each["bytes"] for each in manifest.facts["quantization"]["candidates"]}
     float32 = folder / "float32.tflite"
     if not float32.is_file():

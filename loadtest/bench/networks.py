@@ -22,6 +22,10 @@ NETWORKS = (
     "convnext_tiny",
 )
 
+CACHE = Path("build/bench")
+UNTRAINED = ("--epochs", "0", "--quantize", "--max-accuracy-drop", "1")
+"""Flags of an export: how fast a network is does not depend on what it has learnt, and its accuracy means nothing."""
+
 
 def exported(repository: Path, name: str, arguments: Sequence[str]) -> tuple[Path, Manifest]:
     """The newest version of `name` below `repository`, exported with `arguments` where there is none.

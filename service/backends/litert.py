@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from service import logs
+from service.backends.base import run_timed
 from service.backends.threads import Threads
 from service.batch_sharing import mismatch
 from service.errors import BackendFailed, InvalidInput, ServiceError
@@ -188,7 +189,7 @@ class LiteRTRunner:
         self._whole |= set(signatures)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await self._threads.run(self.call, signature, inputs)
+        return await self._threads.run(run_timed, self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
         """`run`, for a thread that may block."""

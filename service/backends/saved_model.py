@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from service import logs
+from service.backends.base import run_timed
 from service.backends.threads import Threads
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.messages import Array, Tensors
@@ -57,7 +58,7 @@ class SavedModelRunner:
         self.definitions = signatures.serialized(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await self._threads.run(self._run, signature, inputs, outputs)
+        return await self._threads.run(run_timed, self._run, signature, inputs, outputs)
 
     def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
         names = outputs or tuple(self._definitions[signature].outputs)

@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import cache
 from typing import ParamSpec, TypeVar
 
+from service.priority import give_way
+
 _MOST = 256  # they are started as they are needed; versions take turns at cores, so that seldom more are than cores
 
 P = ParamSpec("P")
@@ -43,4 +45,4 @@ class Threads:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MOST, thread_name_prefix="model")
+    return ThreadPoolExecutor(_MOST, thread_name_prefix="model", initializer=give_way)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -14,17 +15,20 @@ from service.rest import errors
 
 DEADLINE = "x-request-deadline-ms"
 ROUTING_KEY = "x-routing-key"
+ARRIVED = "arrived"
+"""Where a request's scope has the moment at which it arrived."""
 
 
 def of(ref: ModelRef, request: Request) -> Call:
     """Raises InvalidInput for a deadline that is no number of milliseconds."""
-    return Call(
-        ref,
-        protocol="http",
-        deadline=_deadline(request),
-        key=request.headers.get(ROUTING_KEY, ""),
-        request_id=request.scope.get(errors.REQUEST_ID, ""),
-    )
+    return make_call(ref, request.headers, request.scope.get(errors.REQUEST_ID, ""), request.scope.get(ARRIVED))
+
+
+def make_call(ref: ModelRef, headers: Mapping[str, str], request_id: str, arrived: float | None) -> Call:
+    """`arrived` is a `time.monotonic()`, None where nobody knows. Raises InvalidInput for a deadline that is none."""
+    if arrived is None:
+        arrived = time.monotonic()
+    return Call(ref, "http", _deadline(headers, arrived), headers.get(ROUTING_KEY, ""), request_id, arrived)
 
 
 def media_type(request: Request) -> str:
@@ -80,8 +84,8 @@ async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
         pass
 
 
-def _deadline(request: Request) -> float | None:
-    text = request.headers.get(DEADLINE)
+def _deadline(headers: Mapping[str, str], arrived: float) -> float | None:
+    text = headers.get(DEADLINE)
     if text is None:
         return None
     try:
@@ -90,4 +94,4 @@ def _deadline(request: Request) -> float | None:
         milliseconds = -1.0
     if not 0 < milliseconds < 1e9:
         raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
-    return time.monotonic() + milliseconds / 1000
+    return arrived + milliseconds / 1000

@@ -21,6 +21,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import Code
+from service.rest import calls
+from service.rest.door import Door, Refusal
 from service.rest.errors import REQUEST_ID
 
 _INTERVAL = 0.5  # seconds between looks
@@ -49,6 +51,7 @@ class Config(uvicorn.Config):
     limits: ConnectionLimits
     refused: Callable[[str], None]
     grpc_port: int
+    door: Door
 
 
 class _Waits(Enum):
@@ -117,6 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
+        self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: RequestResponseCycle | None = None
         self._writer: _Together | None = None  # of its response
         self._upgrade = False  # asked for by the head that was read last, and not taken
@@ -134,8 +138,32 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        scope: Any = cycle.scope
+        if self._arrived is not None:
+            scope[calls.ARRIVED] = self._arrived
+        if (refusal := self.config.door.refuse(scope)) is not None:  # it has waited for those ahead of it
+            self._writer = None
+            self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
+            return
         self._writer = cycle.transport = _Together(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
+
+    def _send_refusal(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
+        """As the application would answer; its client may have left meanwhile, or not take what it is sent."""
+        if cycle.disconnected or self.transport.is_closing():
+            refusal.sent()
+        elif self.flow.write_paused:
+            self.loop.call_later(_INTERVAL, self._send_refusal, cycle, refusal)
+        else:
+            stays = cycle.keep_alive and not self.config.door.draining
+            more = [b"%s: %s\r\n" % header for header in cycle.default_headers]  # the date
+            end = b"\r\n" if stays else b"connection: close\r\n\r\n"
+            self.transport.write(b"".join([refusal.head, *more, end, refusal.body]))
+            cycle.response_started = cycle.response_complete = True
+            refusal.sent()
+            if not stays:
+                self.transport.close()
+            cycle.on_response()
 
     def data_received(self, data: bytes) -> None:
         """In uvicorn's place, which loses the body of a request that asks for an upgrade."""
@@ -143,10 +171,12 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._unread += len(data)
+        self._arrived = self.config.door.reads.find_arrival(self.loop)
         try:
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self._on_unreadable(data)
+        self._arrived = None
         if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
             self._head_too_large()
 

@@ -66,9 +66,14 @@ _OIP = re.compile("/v2(/|$)")
 
 
 def body(request: Request, code: str, message: str, detail: Any = None) -> dict[str, Any]:
-    if _OIP.match(request.url.path):
+    return content(request.url.path, request.scope.get(REQUEST_ID, ""), code, message, detail)
+
+
+def content(path: str, request_id: str, code: str, message: str, detail: Any = None) -> dict[str, Any]:
+    """An error's body, in the shape of the API that `path` belongs to."""
+    if _OIP.match(path):
         return {"error": message}
-    error = {"code": code, "message": message, "request_id": request.scope.get(REQUEST_ID, "")}
+    error = {"code": code, "message": message, "request_id": request_id}
     return {"error": error | ({"detail": dict(detail)} if detail else {})}
 
 

@@ -29,7 +29,7 @@ class RequestGuard:
         headers = dict(scope["headers"])
         request = current.enter(
             "http",
-            *(headers.get(name, b"").decode("latin-1") for name in (b"x-request-id", b"traceparent", b"tracestate")),
+            *(headers.get(name.encode(), b"").decode("latin-1") for name in current.HEADERS),
         )
         scope[REQUEST_ID] = request.request_id
         declared = headers.get(b"content-length", b"")

@@ -1,6 +1,7 @@
 """Open Inference Protocol v2 ("KServe v2") over HTTP: /v2/..., for its clients and Triton's."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from service import about
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.manifest import Manifest
-from service.messages import PredictRequest
+from service.messages import ModelRef, PredictRequest
 from service.predictor import Predictor
 from service.rest import calls, errors, large_json, oip_messages
 from service.rest.oip_messages import Asked
@@ -25,6 +27,7 @@ _LARGE_REPLY = 2**16  # bytes past which compressing does
 _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
+_INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _ABSENT = {
     "/v2/systemsharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
     "/v2/cudasharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
@@ -37,6 +40,12 @@ _ABSENT = {
     _MODEL + "/trace/setting": oip.NO_SETTINGS,
     "/v2/logging": oip.NO_SETTINGS,
 }
+
+
+def find_ref(scope: Scope) -> ModelRef | None:
+    """The model that is asked to infer; None where the target is another route's. Raises InvalidInput."""
+    found = _INFER.fullmatch(scope["path"])
+    return None if found is None else oip.model(found[1], found[2] or "")
 
 
 def router(predictor: Predictor) -> APIRouter:

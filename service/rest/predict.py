@@ -1,14 +1,17 @@
 """POST /predict/<model>: an image in, labels out."""
 
 import json
+import re
 from functools import partial
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from service.errors import InvalidInput
 from service.manifest import CLASSES, PROBABILITIES
@@ -17,6 +20,7 @@ from service.predictor import Predictor
 from service.rest import calls, errors, payload
 
 _PATH = "/predict/{model}"
+_TARGET = re.compile("/predict/([^/]+)")
 _TOP_K = "5"
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
@@ -65,9 +69,7 @@ def route(predictor: Predictor) -> Route:
     """
 
     async def answer(request: Request) -> Response:
-        query = request.query_params
-        top = _top_k(query.get("top_k", _TOP_K))
-        ref = ModelRef.parse(request.path_params["model"], query.get("version"), query.get("label"))
+        ref, top = _read_target(request.path_params["model"], request.query_params)
         result = await calls.predict(predictor, calls.of(ref, request), request, partial(payload.read, request))
         return Response(
             json.dumps(_render(result, top), allow_nan=False),
@@ -76,6 +78,15 @@ def route(predictor: Predictor) -> Route:
         )
 
     return Route(_PATH, answer, methods=["POST"], include_in_schema=False)
+
+
+def find_ref(scope: Scope) -> ModelRef | None:
+    """The model that is asked; None where the target is another route's. Raises InvalidInput for a bad query."""
+    found = _TARGET.fullmatch(scope["path"])
+    if found is None:
+        return None
+    query = scope["query_string"]
+    return _read_target(found[1], QueryParams(query))[0] if query else ModelRef(found[1])
 
 
 def described() -> APIRouter:
@@ -90,6 +101,12 @@ def described() -> APIRouter:
         """
 
     return routes
+
+
+def _read_target(model: str, query: QueryParams) -> tuple[ModelRef, int]:
+    """The model asked for, and how many labels of it."""
+    top = _top_k(query.get("top_k", _TOP_K))
+    return ModelRef.parse(model, query.get("version"), query.get("label")), top
 
 
 def _top_k(text: str) -> int:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from service import ports
 from service.rest import connections
 from service.rest.connections import BoundedProtocol, Config, ConnectionLimits
+from service.rest.door import Door
 
 
 class _Uvicorn(uvicorn.Server):
@@ -38,13 +39,14 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """HTTPS where there is a `tls` context. `refused` is told why a connection was ended before it could ask, and its
-    client where gRPC is.
+    """HTTPS where there is a `tls` context. `door` may answer ahead of `app`. `refused` is told why a connection was
+    ended before it could ask, and its client where gRPC is.
     """
 
     def __init__(
         self,
         app: FastAPI,
+        door: Door,
         listener: socket.socket,
         grace: float,
         limits: ConnectionLimits,
@@ -64,7 +66,7 @@ class HttpServer:
             timeout_keep_alive=connections.KEEP_ALIVE,
             timeout_graceful_shutdown=int(grace),
         )
-        config.limits, config.refused, config.grpc_port = limits, refused, grpc_port
+        config.limits, config.refused, config.grpc_port, config.door = limits, refused, grpc_port, door
         self._listener = listener
         self._server = _Uvicorn(config, listener, tls)
         self._serving: asyncio.Task[None] | None = None

@@ -64,13 +64,11 @@ class TensorFlowServing(BaseRoute):
         match = pattern.fullmatch(target) if pattern else None
         if match is None:
             raise InvalidInput(f"Malformed request: {method} {target}")
-        name, version, label, what = match.groups()
+        name, _, _, what = match.groups()
         if name is None:
             raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")
-        digits = (version or "").lstrip("0")
-        if len(digits) > len(str(_LARGEST_VERSION)) or int(digits or 0) > _LARGEST_VERSION:
+        if (ref := _read_ref(match)) is None:
             return Response(status_code=400, media_type=_JSON)
-        ref = ModelRef(_decoded(name), int(digits or 0) if version else None, _decoded(label) if label else None)
         if method == "GET":
             return await (self._metadata(ref) if what == "metadata" else self._status(ref))
         if what not in VERBS:
@@ -98,6 +96,13 @@ def is_ours(scope: Scope) -> bool:
     return _target(scope)[: len(_ROOT)].lower() == _ROOT
 
 
+def find_ref(scope: Scope) -> ModelRef | None:
+    """The model that is asked; None where the target is another route's, or not as it should be."""
+    if not is_ours(scope) or (match := _ASKED.fullmatch(_target(scope))) is None or match[4] not in VERBS:
+        return None
+    return _read_ref(match)
+
+
 def refusal(error: ServiceError) -> Response:
     """An error as TensorFlow Serving's clients know it."""
     answer = _error(error.message, STATUS[error.code])
@@ -106,7 +111,12 @@ def refusal(error: ServiceError) -> Response:
 
 
 def _error(message: str, status: int) -> Response:
-    return _json(json.dumps({"error": message}, indent=4, ensure_ascii=False).encode(errors="replace"), status)
+    return _json(error_body(message), status)
+
+
+def error_body(message: str) -> bytes:
+    """An error as TensorFlow Serving writes it."""
+    return json.dumps({"error": message}, indent=4, ensure_ascii=False).encode(errors="replace")
 
 
 def _json(content: str | bytes, status: int = 200) -> Response:
@@ -117,6 +127,15 @@ def _target(scope: Scope) -> str:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _read_ref(match: re.Match[str]) -> ModelRef | None:
+    """The model that a target names; None where its version is past the largest there is."""
+    name, version, label = match[1], match[2], match[3]
+    digits = (version or "").lstrip("0")
+    if len(digits) > len(str(_LARGEST_VERSION)) or int(digits or 0) > _LARGEST_VERSION:
+        return None
+    return ModelRef(_decoded(name), int(digits or 0) if version else None, _decoded(label) if label else None)
 
 
 def _decoded(part: str) -> str:

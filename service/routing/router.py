@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from service.answering import Answering, Question
+from service.answering import Answering, Question, Turned
 from service.current import OK
 from service.errors import Code, DeadlineExceeded, InvalidInput, NotFound, Overloaded, ServiceError, TooLarge
 from service.failures import FailureLog
@@ -85,6 +85,38 @@ class Router:
                 f"{call.ref.name!r} has no version label {call.ref.label!r}; labels here: {known}", labels=known
             ) from error
         return replace(result, ref=ModelRef(call.ref.name, result.ref.version))
+
+    def overloaded(self, call: Call) -> Turned | None:
+        """Why `answer` would refuse `call` now, for want of time and whoever is asked, and the version that would;
+        None where it would not, or where only asking can tell. Counts what it refuses as `answer` does.
+        """
+        try:
+            plan = self.file.routes.plan(call.ref, call.key, self._chance)
+        except ServiceError:
+            return None
+        turned = self._turned(plan, call.deadline)
+        if turned is not None:
+            self._count(plan)
+        return turned
+
+    def _turned(self, step: Step, deadline: float | None) -> Turned | None:
+        if isinstance(step, ModelRef):
+            return self._answering.overloaded(step, deadline)
+        if isinstance(step, Average):
+            return None
+        if deadline is None and step.route.latency_slo is not None:
+            deadline = time.monotonic() + step.route.latency_slo
+        every = [self._turned(one, deadline) for one in step.steps]
+        return None if None in every else every[0]
+
+    def _count(self, step: Step) -> None:
+        """A refusal of every target there is, on each route it went over."""
+        if isinstance(step, Plan):
+            for one in step.steps:
+                self._count(one)
+                self._metrics.asked(step.route.name, _label(step, one), Code.OVERLOADED)
+                if one is not step.steps[-1]:
+                    self._metrics.fell_back(step.route.name, _label(step, one), Code.OVERLOADED)
 
     def _tell(self, error: NotFound) -> None:
         """Raises it with the routes there are, where it is the name that nobody knows."""

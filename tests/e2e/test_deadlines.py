@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.bench.open_loop import OpenLoop
+from loadtest.bench.loops import OpenLoop
 from tests.images import encode, photo
 from tests.serving import Service, running
 

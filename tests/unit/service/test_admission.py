@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from service.admission import Bounds
+from service.backends.base import run_timed
 from service.backends.fake import FakeRunner, double
 from service.batching import Batcher
 from service.costs import Learned, Profiled
@@ -183,3 +184,85 @@ async def test_no_row_is_dead_on_dispatch_though_a_third_of_all_callers_leave() 
     assert seen.dropped_rows["cancelled"] > 0 and seen.dropped_rows["expired"] > 0
     # A batch that all its callers leave before it starts is neither run nor dropped.
     assert 3500 <= seen.rows + sum(seen.dropped_rows.values()) <= 4000
+
+
+async def test_a_late_event_loop_is_no_cost_of_the_model() -> None:
+    """Learned as one, it would keep everybody out for as long as the refusals keep the loop busy."""
+    known = Profiled({1: 1.0})
+    loop = asyncio.get_running_loop()
+
+    def compute(inputs: Tensors) -> Tensors:
+        loop.call_soon_threadsafe(time.sleep, 0.01)  # before the answer is taken
+        return {"y": inputs["x"]}
+
+    async def in_thread(signature: str, inputs: Tensors) -> Tensors:
+        return await asyncio.to_thread(run_timed, compute, inputs)
+
+    target = batcher(FakeRunner(in_thread), cost=known)
+    for number in range(60):
+        await target.submit("serving_default", rows(number))
+    assert known.seconds(1) < 0.002
+    with target.admit(None):
+        late = target.overloaded(time.monotonic() + 0.005)
+        assert late is not None, "and yet it is counted on"
+
+
+async def test_a_refusal_ahead_of_admission_says_the_same_and_holds_until_something_ends() -> None:
+    gate, compute = gated()
+    clock = [100.0]
+    target = Batcher(
+        FakeRunner(compute), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: SLOW, clock=lambda: clock[0]
+    )
+    assert target.overloaded(100.05) is None, "an idle model always tries"
+    tasks = [asyncio.create_task(target.submit("serving_default", rows(n))) for n in range(5)]
+    await settle()
+    ahead = target.overloaded(100.3)
+    with pytest.raises(Overloaded) as refused, target.admit(100.3):
+        pass
+    assert ahead is not None and ahead.detail == refused.value.detail and ahead.message == refused.value.message
+    assert target.overloaded(110.0) is None and target.overloaded(None) is None
+    clock[0] += 0.1
+    again = target.overloaded(100.4)
+    assert again is not None and again.detail["retry_after_ms"] == ahead.detail["retry_after_ms"] - 100
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert target.overloaded(clock[0] + 0.05) is None, "what was forecast holds until it has changed"
+
+
+async def test_a_client_that_takes_its_time_to_send_makes_nobody_elses_forecast_longer() -> None:
+    clock = [0.0]
+    target = Batcher(FakeRunner(), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: SLOW, clock=lambda: clock[0])
+    for _ in range(100):
+        with target.admit(clock[0] + 1.0) as ticket:
+            clock[0] += 10.0
+            ticket.reading = 10.0
+    with target.admit(None):
+        assert target.overloaded(clock[0] + 0.5) is None
+
+
+async def test_what_lies_around_the_model_is_counted_on_once_it_has_been_seen() -> None:
+    """A model of a millisecond, behind an event loop that takes ten for each request: nine inside are enough."""
+    clock = [0.0]
+    quick = Profiled({1: 1.0, 8: 8.0})
+    target = Batcher(
+        FakeRunner(), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: quick, clock=lambda: clock[0]
+    )
+    for _ in range(300):
+        with target.admit(clock[0] + 0.1):
+            clock[0] += 0.01
+    with ExitStack() as inside:
+        for _ in range(5):
+            inside.enter_context(target.admit(clock[0] + 0.1))
+        with pytest.raises(Overloaded):
+            for _ in range(10):
+                inside.enter_context(target.admit(clock[0] + 0.1))
+
+
+async def test_those_let_pass_in_one_turn_stand_ahead_of_each_other() -> None:
+    """A hundred requests that are read at once: nobody is admitted before all of them have been looked at."""
+    target = batcher(FakeRunner(), cost=SLOW)
+    deadline = time.monotonic() + 0.55
+    passed = [target.overloaded(deadline) is None for _ in range(100)]
+    assert passed[:3] == [True] * 3 and not any(passed[10:])
+    await settle()
+    assert target.overloaded(time.monotonic() + 0.55) is None, "none of them came in, and their places are free again"

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from service.costs import Learned, Profiled
-from service.forecast import Margin, best_batch, largest_batch, sacrificed, until_done
+from service.forecast import Lag, Margin, Overrun, best_batch, largest_batch, sacrificed, until_done
 
 GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
 
@@ -24,6 +24,27 @@ def test_the_margin_is_forgotten_and_never_shuts_the_door() -> None:
     margin.late(promised=0.010, took=9.0, allowed=0.100, now=0.0)
     assert margin.seconds(0.0) == pytest.approx(0.025)
     assert margin.seconds(20.0) < 0.001
+
+
+def test_lag_is_an_average_that_is_forgotten() -> None:
+    lag = Lag()
+    for step in range(100):
+        lag.observe(0.020, 10 + step / 100)
+    assert lag.seconds(11.0) == pytest.approx(0.020, rel=0.1)
+    assert lag.seconds(31.0) < 0.0001, "nobody was let in, and it is forgotten all the same"
+
+
+def test_an_overrun_is_how_many_times_longer_than_forecast_and_never_shorter() -> None:
+    overrun = Overrun()
+    assert overrun.times == 1.0
+    for _ in range(100):
+        overrun.observe(0.001, 0.010)
+    assert overrun.times == pytest.approx(10.0)
+    overrun.observe(0.0, 5.0)
+    assert overrun.times == pytest.approx(10.0), "nothing was forecast"
+    for _ in range(500):
+        overrun.observe(0.010, 0.001)
+    assert overrun.times == pytest.approx(1.0)
 
 
 def test_few_arrivals_call_for_small_batches_and_many_for_large_ones() -> None:

@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.rest.connections import ConnectionLimits
+from service.rest.door import Reads
 from service.rest.server import HttpServer
 
 LIMITS = ConnectionLimits(connections=100, header_bytes=4096, headers=20, header_seconds=2, body_seconds=2)
@@ -92,11 +93,24 @@ def answers(raw: bytes) -> list[Any]:
     return found
 
 
+class OpenDoor:
+    """Lets everybody in."""
+
+    draining = False
+
+    def __init__(self) -> None:
+        self.reads = Reads()
+
+    def refuse(self, scope: Any) -> None:
+        return None
+
+
 @pytest.fixture
 async def echo() -> AsyncIterator[Echo]:
     listener = socket.create_server(("127.0.0.1", 0))
     echo = Echo(port=listener.getsockname()[1])
-    server = HttpServer(echo, listener, 2, LIMITS, echo.refusals.append, 4242)  # type: ignore[arg-type]
+    door: Any = OpenDoor()
+    server = HttpServer(echo, door, listener, 2, LIMITS, echo.refusals.append, 4242)  # type: ignore[arg-type]
     echo.stop = server.stop
     await server.start()
     yield echo
