@@ -121,10 +121,9 @@ class Lane:
             spec = self.signatures[signature].inputs[alias]
             if not array.size:  # TFLite would answer without any rows
                 raise InvalidInput(f"input {alias!r} has no values: its shape is {list(array.shape)}", input=alias)
-            if spec.shape:  # old converters write 1 for any size, and none for any rank
-                unsure = None not in spec.shape
-                inner = [None if unsure and size == 1 else size for size in spec.shape[1:]]
-                TensorSpec(spec.dtype, (None, *inner)).check_shape(alias, array)
+            # Old converters write 1 for any size, and no sizes for any rank: then the interpreter decides.
+            if spec.shape and (None in spec.shape or 1 not in spec.shape[1:]):
+                TensorSpec(spec.dtype, (None, *spec.shape[1:])).check_shape(alias, array)
 
     def _invoke(self, signature: str, inputs: Tensors) -> Tensors:
         try:
