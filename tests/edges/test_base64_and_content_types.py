@@ -88,7 +88,7 @@ def test_base64_over_grpc_is_told_too(service: Service, samples: dict[str, bytes
             with pytest.raises(grpc.RpcError) as refused:
                 ask(request, timeout=30)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert "looks like base64" in refused.value.details()
+            assert "looks like base64" in str(refused.value.details())
 
 
 @pytest.mark.parametrize(
