@@ -1,5 +1,6 @@
 """What several of these tests share: models, and the files of the gateway's image, made once."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def nobody_else_is_harmed(limited: Service, digit: bytes) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tree() -> Path:
-    made = ROOT / "build" / "image-tree"
+    """One a worker of pytest-xdist: they would clear each other's."""
+    made = ROOT / "build" / f"image-tree{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     subprocess.run([sys.executable, "containers/tree.py", "gateway", made], cwd=ROOT, check=True, timeout=280)
     return made
 

@@ -276,7 +276,7 @@ def test_a_cancelled_call_is_counted_as_such(service: Service, ask: Any, samples
         return float((re.findall(re.escape(series) + r"(\S+)", httpx.get(f"{service.url}/metrics").text) or [0])[0])
 
     # Some 100 ms of decoding each: left alone, they would take longer than any machine takes to notice the cancelling.
-    slow = images(*[encode(np.zeros((5000, 5000, 3), np.uint8))] * 400)
+    slow = images(*[encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
     service.wait_until(lambda: "in_flight 0.0" in httpx.get(f"{service.url}/metrics").text, 20)
     before = cancelled()
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()

@@ -296,7 +296,7 @@ def test_a_client_that_hangs_up_is_not_answered(service: Service, client: httpx.
         return float((re.findall(re.escape(series) + r"(\S+)", client.get("/metrics").text) or [0])[0])
 
     # Some 100 ms of decoding each: left alone, they would take longer than any machine takes to notice the hang-up.
-    slow = strings([encode(np.zeros((5000, 5000, 3), np.uint8))] * 400)
+    slow = strings([encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
     body, length = triton.InferenceServerClient.generate_request_body([tensor("image_bytes", slow, "BYTES")])
     service.wait_until(lambda: "in_flight 0.0" in client.get("/metrics").text, 20)
     before = cancelled()

@@ -196,12 +196,12 @@ def test_a_client_that_hangs_up_is_not_computed_for(service: Service, client: ht
         series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="http",version="1"} '
         return float((re.findall(re.escape(series) + r"(\S+)", page()) or [0])[0])
 
-    # Some 100 ms of decoding each: left alone, it would take longer than any machine takes to notice.
-    large = {"b64": base64.b64encode(encode(np.zeros((5000, 5000, 3), np.uint8))).decode()}
+    # Some 20 ms of decoding each: left alone, it would take longer than any machine takes to notice.
+    large = {"b64": base64.b64encode(encode(np.zeros((2000, 2000, 3), np.uint8))).decode()}
     service.wait_until(lambda: "in_flight 0.0" in page(), 20)
     before = cancelled()
     connection = http.client.HTTPConnection("127.0.0.1", service.http_port)
-    connection.request("POST", "/v1/models/lenet5:predict", json.dumps({"instances": [large] * 200}))
+    connection.request("POST", "/v1/models/lenet5:predict", json.dumps({"instances": [large] * 60}))
     service.wait_until(lambda: "in_flight 1.0" in page(), 10)
     connection.close()
     service.wait_until(lambda: cancelled() == before + 1 and "in_flight 0.0" in page(), 20)
