@@ -77,7 +77,7 @@ def load(source: Source, size: int, stage: Stage) -> Dataset:
         held_out=Split(images[count:], source.classes[held_out]),
         examples=tuple(
             Example(
-                reading.encode_for_graph(source.read(index), troubles[count + place]),
+                reading.encode_png(images[count + place]) if troubles[count + place] else source.read(index),
                 labels[source.classes[index]],
                 source.describe(index),
             )

@@ -57,16 +57,12 @@ def read(data: bytes, size: int, decode: Callable[[bytes], Any]) -> tuple[Any, s
     return (row, "") if measure_levels(served, row) <= PIXEL_TOLERANCE else (served, _OTHERWISE)
 
 
-def encode_for_graph(data: bytes, trouble: str) -> bytes:
-    """The file as it is, or, where the graph's decoder has trouble with it, the service's pixels as a PNG file."""
+def encode_png(pixels: Any) -> bytes:
+    """RGB, uint8 [height, width, 3], as a file that the graph's decoder reads."""
     from PIL import Image
 
-    if not trouble:
-        return data
-    with Image.open(io.BytesIO(data)) as picture:
-        width, height = picture.size
     file = io.BytesIO()
-    Image.fromarray(images.decode(data, height, width, MOST_PIXELS)).save(file, "PNG")
+    Image.fromarray(np.asarray(pixels)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -79,9 +79,13 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
     reloading: set[asyncio.Task[None]] = set()  # referred to while they run
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: reloading.add(asyncio.create_task(_reload(core)))
-    )
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(core))
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
     if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
         _log.warning(open_to_all)

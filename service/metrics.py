@@ -202,10 +202,10 @@ class Metrics:
 
     def _remove_ended(self) -> None:
         """Answers that slow clients were still taking come after the end, and are removed with the page after them."""
-        late = {key for key in self._answers if key[0] in self._ended}
-        for key in late:
-            del self._answers[key]
-        for ref in self._ending | {ref for ref, _ in late}:
+        late = {ref for ref, *_ in (*self._answers, *self._failures) if ref is not None and ref in self._ended}
+        self._answers = {key: kept for key, kept in self._answers.items() if key[0] not in late}
+        self._failures = {key: kept for key, kept in self._failures.items() if key[0] not in late}
+        for ref in self._ending | late:
             model, version = _labels(ref)
             for metric in self._of_versions:
                 metric.remove_by_labels({"model": model, "version": version})

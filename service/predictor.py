@@ -204,7 +204,7 @@ class Predictor:
         """The same call, with the deadline that its route or the service sets where it brings none."""
         if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
             arrived = now if call.arrived is None else call.arrived
-            return Call(call.ref, call.protocol, arrived + slo, call.key, call.request_id, arrived)
+            return replace(call, deadline=arrived + slo, arrived=arrived)
         return call
 
     def _begin(self, call: Call) -> current.Current:

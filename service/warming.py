@@ -28,6 +28,10 @@ def check_succession(new: Manifest, old: Manifest) -> None:
         lacks = f"signature{'s' * (len(signatures) > 1)} {', '.join(signatures)}"
     else:
         return
+    if new.version == old.version:
+        raise Behind(
+            f"it has no {lacks}, which the loaded copy has: restore it, or publish the change as a new version"
+        )
     raise Behind(
         f"it has no {lacks}, which version {old.version} in service has: its copy may not be whole; copy the rest, "
         f"publish a version that has it, or remove version {old.version} to serve this one as it is"

@@ -8,21 +8,26 @@ import gc
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 from service.errors import ServiceError
+from service.priority import give_way
 from service.wire.json_values import LARGE
 
 _T = TypeVar("_T")
-
-_READER = ThreadPoolExecutor(1, thread_name_prefix="json")  # its thread starts with the first of them
 
 
 async def read(size: int, work: Callable[[], _T]) -> _T:
     """What `work` makes of a body of `size` bytes. Raises what it raises; who is cancelled leaves the queue."""
     if size <= LARGE:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(_READER, _work_uncollected, work)
+    return await asyncio.get_running_loop().run_in_executor(_reader(), _work_uncollected, work)
+
+
+@cache
+def _reader() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="json", initializer=give_way)
 
 
 def _work_uncollected(work: Callable[[], _T]) -> _T:

@@ -184,12 +184,19 @@ def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Arra
         raise InvalidInput(f"input {name!r} needs data, a list, or a {_BINARY_SIZE} in its parameters", input=name)
     dtype = oip_tensors.dtype(name, datatype)
     array = json_values.read_array(name, data, dtype)
-    if dtype == STRING and parameters.get("content_type") == "base64":
+    if dtype == STRING and parameters.get("content_type") == "base64" and not _is_decoded(data):
         encoded = [
             json_values.decode_base64(f"input {name!r}", text.decode(errors="replace")) for text in array.ravel()
         ]
         array = strings(encoded)
     return oip_tensors.shaped(name, array, shape), tail
+
+
+def _is_decoded(data: Any) -> bool:
+    """Whether its items are {"b64": ...}, which need no parameter to be read."""
+    while isinstance(data, list) and data:
+        data = data[0]
+    return isinstance(data, dict)
 
 
 def _output(tensor: Mapping[str, Any], binary: bool) -> oip.Output:

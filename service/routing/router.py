@@ -94,6 +94,8 @@ class Router:
             plan = self.file.routes.plan(call.ref, call.key, self._chance)
         except ServiceError:
             return None
+        if not call.key and _is_drawn(plan):  # `answer` draws anew: a call must not get two chances at a busy target
+            return None
         turned = self._turned(plan, call.deadline)
         if turned is not None:
             self._count(plan)
@@ -106,8 +108,13 @@ class Router:
             return None
         if deadline is None and step.route.latency_slo is not None:
             deadline = time.monotonic() + step.route.latency_slo
-        every = [self._turned(one, deadline) for one in step.steps]
-        return None if None in every else every[0]
+        first = None
+        for one in step.steps:
+            turned = self._turned(one, deadline)
+            if turned is None:  # whoever is behind it is not asked, and keeps no place for this call
+                return None
+            first = first or turned
+        return first
 
     def _count(self, step: Step) -> None:
         """A refusal of every target there is, on each route it went over."""
@@ -277,3 +284,10 @@ def _label(plan: Plan, step: Step) -> str:
     if plan.exact:
         return "as asked"
     return str(step) if isinstance(step, ModelRef) else step.route.name
+
+
+def _is_drawn(step: Step) -> bool:
+    """Whether chance chose any target of it."""
+    if not isinstance(step, Plan):
+        return False
+    return len(step.route.split) > 1 or any(map(_is_drawn, step.steps))

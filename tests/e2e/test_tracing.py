@@ -153,10 +153,10 @@ def test_ids_go_upstream_without_traces_too(lenet5_repository: Path, tmp_path: P
         with running(*gateway_arguments(upstream, tmp_path)) as gateway:
             gateway.wait_ready()
             assert post(gateway, trace_id(7)).status_code == 200
-        asked = f'"id-{trace_id(7)}"'  # beside the gateway's own probes
+        asked = f'"id-{trace_id(7)}"'  # of the call itself, and of the probe that its model needed first
         upstream.wait_until(lambda: asked in upstream.log(), 10)
-        (line,) = [line for line in upstream.log().splitlines() if asked in line]
-        assert "Predict OK" in line and json.loads(line)["trace_id"] == trace_id(7)
+        lines = [json.loads(line) for line in upstream.log().splitlines() if "Predict OK" in line]
+        assert [line["trace_id"] for line in lines if line["request_id"] == f"id-{trace_id(7)}"][-1] == trace_id(7)
 
 
 def test_the_sdk_is_not_imported_while_traces_are_off() -> None:

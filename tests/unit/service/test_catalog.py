@@ -160,7 +160,7 @@ async def test_a_version_with_less_than_the_one_in_service_replaces_it_only_when
         await target.sync()
     assert target.available() == {"m": [1]} and backend.loads.count(("m", number)) == (2 if number == 1 else 1)
     error = target.statuses("m")[0].error
-    assert lacks in error and "remove version 1" in error
+    assert lacks in error and ("publish the change as a new version" if number == 1 else "remove version 1") in error
     if number == 2:
         del backend.versions["m", 1]
         await target.sync()
@@ -225,6 +225,24 @@ async def test_a_version_that_comes_back_is_counted_again() -> None:
     metrics.page()
     metrics.batches(ModelRef("m", 1)).batch(1, 0)
     assert b'model_server_batch_rows_count{model="m",version="1"} 1.0' in metrics.page()[0]
+
+
+async def test_failures_of_a_version_that_comes_back_are_counted_again() -> None:
+    backend, metrics = FakeBackend(), Metrics()
+    target = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), metrics, keep=1, needs_models=True
+    )
+    series = b'model_server_requests_total{code="OVERLOADED",model="m",protocol="http",version="1"} 1.0'
+    for _ in range(2):
+        backend.add("m", 1)
+        await target.sync()
+        metrics.failed("http", "OVERLOADED", ModelRef("m", 1))
+        assert series in metrics.page()[0]
+        del backend.versions["m", 1]
+        await target.sync()
+        await settled()
+        metrics.page()
+        assert series not in metrics.page()[0]
 
 
 async def test_removed_versions_unload() -> None:
