@@ -231,3 +231,25 @@ def test_a_repository_nobody_may_write_is_refused_before_training(tmp_path: Path
     tmp_path.chmod(0o555)
     with pytest.raises(ExportError, match="can be written"):
         dataclasses.replace(small(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_nearly_the_same_network(tmp_path: Path) -> None:
+    one, two = (pipeline.export(small(tmp_path, "--seed", "7"), Progress()) for _ in range(2))
+    assert (one.version, two.version) == (1, 2)
+    assert one.score.accuracy == pytest.approx(two.score.accuracy, abs=0.03)
+
+
+@pytest.mark.slow
+def test_imagenet_without_a_network_is_one_line(tmp_path: Path) -> None:
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
+    ended = run_export(
+        *("--model", "mobilenet_v3_small", "--weights", "imagenet", "--repository", tmp_path / "models"),
+        env=nowhere,
+    )
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("export: ImageNet weights for mobilenet_v3_small could not be downloaded")
+    assert "--weights none" in last
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "models").exists()
