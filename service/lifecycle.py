@@ -19,8 +19,7 @@ from service.rest.app import HttpGuards, create_app
 from service.rest.connections import ConnectionLimits
 from service.rest.door import Door
 from service.rest.server import HttpServer
-from service.rpc.server import GrpcServer
-from service.rpc.transport.server import GrpcLimits
+from service.rpc.server import GrpcLimits, GrpcServer
 from service.settings import Settings
 from service.worker import Worker
 
@@ -66,17 +65,18 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     ports.make_room(settings.max_connections)
     bind = ports.own if worker is None else ports.borrow
     listener = bind(settings.host, settings.http_port, "--http-port")
-    # An open port means ready to TensorFlow Serving's clients: this one is silent until the models are loaded.
-    grpc_listener = bind(settings.host, settings.grpc_port, "--grpc-port")
+    # An open port means ready to TensorFlow Serving's clients: this one is silent, and gRPC listens beside it later.
+    reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
+    ports.lend(reservation)
     core = build(settings, worker)
     app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
     refused = core.metrics.guards.refused_connection
-    http_tls = core.tls.speaking("http/1.1") if core.tls is not None else None
-    grpc_port = grpc_listener.getsockname()[1]
+    http_tls = core.tls.for_http() if core.tls is not None else None
+    grpc_port = reservation.getsockname()[1]
     door = Door(core.predictor, core.gate, core.access, cors=bool(settings.cors_origins))
     http = HttpServer(app, door, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
     limits = _grpc_limits(settings)
-    rpc = GrpcServer(core.predictor, core.access, core.gate, grpc_listener, limits, refused, core.tls)
+    rpc = GrpcServer(core.predictor, core.access, core.gate, ports.address_of(reservation), limits, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it
     reloading: set[asyncio.Task[None]] = set()  # referred to while they run
 
@@ -111,8 +111,10 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
     if not stop.orphaned:  # a service that takes the place of a killed one waits for its ports
-        await ports.empty_backlogs((listener, grpc_listener))
+        with ports.listeners_on(grpc_port) as of_grpc:
+            await ports.empty_backlogs((listener, *of_grpc))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
+    reservation.close()
     for rotation in rotating:
         rotation.cancel()
     if reporting is not None:
@@ -185,7 +187,6 @@ def _grpc_limits(settings: Settings) -> GrpcLimits:
         settings.grpc_max_streams,
         settings.max_connections,
         settings.header_seconds,
-        settings.body_seconds,
     )
 
 

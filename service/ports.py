@@ -3,13 +3,16 @@
 import asyncio
 import ctypes
 import errno
+import os
 import resource
 import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import psutil
 
 BACKLOG = 2048  # connections that may wait to be accepted
 _PATIENCE, _PAUSE = 2.0, 0.05  # seconds for workers whose parent was killed to leave its port, and between looks
@@ -87,6 +90,17 @@ async def empty_backlogs(listeners: Iterable[socket.socket]) -> None:
         await asyncio.sleep(_QUEUE_PAUSE)
 
 
+@contextmanager
+def listeners_on(port: int) -> Iterator[list[socket.socket]]:
+    """This process's listening sockets on a TCP port, whoever opened them: grpcio shows nobody its own."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.socket(fileno=os.dup(connection.fd)))
+            for connection in psutil.Process().net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        ]
+
+
 def make_room(connections: int) -> None:
     """Raises this process's limit of open files for so many connections on each edge, as far as it may be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -95,6 +109,11 @@ def make_room(connections: int) -> None:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def address_of(sock: socket.socket) -> str:
+    host, port, *_ = sock.getsockname()
+    return address(host, port)
 
 
 def address(host: str, port: int) -> str:

@@ -2,11 +2,11 @@
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-PROTOCOLS = ("http/1.1", "h2")  # by their names in ALPN: HTTP's edge and gRPC's
 _MISFITS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
@@ -14,21 +14,32 @@ class TlsError(Exception):
     """Why these files cannot be used together, in one line."""
 
 
-class Certificates:
-    """What is in force (`renew` first): a context made of a certificate with its chain, its private key and the
-    authorities whose clients are let in (None: any client is), all PEM bytes, for each of PROTOCOLS.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate with its chain, its private key and the authorities whose clients are let in (None: any client
+    is), all PEM.
     """
 
-    contexts: Mapping[str, ssl.SSLContext]
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+
+class Certificates:
+    """What is in force (`renew` first): gRPC asks for the `identity`, Python's ssl for a `context` made of it."""
+
+    identity: Identity
+    context: ssl.SSLContext
 
     def renew(self, certificate: bytes, key: bytes, client_ca: bytes | None = None) -> None:
         """Raises TlsError, and then nothing has changed."""
-        self.contexts = {protocol: _context(protocol, certificate, key, client_ca) for protocol in PROTOCOLS}
+        self.context = _context(certificate, key, client_ca)
+        self.identity = Identity(certificate, key, client_ca)
 
-    def speaking(self, protocol: str) -> ssl.SSLContext:
-        """For the listeners of one of PROTOCOLS."""
+    def for_http(self) -> ssl.SSLContext:
+        """For HTTP's listeners: every connection gets the context that is in force when it comes."""
         context = _InForce(ssl.PROTOCOL_TLS_SERVER)
-        context.certificates, context.spoken = self, protocol
+        context.certificates = self
         return context
 
 
@@ -38,16 +49,15 @@ class _InForce(ssl.SSLContext):
     """
 
     certificates: Certificates
-    spoken: str
 
     def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
-        return self.certificates.contexts[self.spoken].wrap_bio(*arguments, **named)
+        return self.certificates.context.wrap_bio(*arguments, **named)
 
 
-def _context(protocol: str, certificate: bytes, key: bytes, client_ca: bytes | None) -> ssl.SSLContext:
+def _context(certificate: bytes, key: bytes, client_ca: bytes | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(["http/1.1"])
     try:
         with _file(certificate) as certificate_path, _file(key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=_no_password)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from grpc import StatusCode
 
 from service import current, errors
 from service.backends import row_probe
@@ -17,7 +18,7 @@ from service.backends.base import Found, Loaded
 from service.backends.upstream import targets
 from service.backends.upstream.balancing import State
 from service.backends.upstream.calling import Caller, Expected, Question
-from service.backends.upstream.calls import CallFailed, Status
+from service.backends.upstream.channel import CallFailed
 from service.backends.upstream.replicas import Replicas
 from service.backends.upstream.survey import Survey
 from service.backends.upstream.targets import Resolve
@@ -35,20 +36,20 @@ _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 _METADATA_TIMEOUT = 5.0  # seconds: metadata cost an upstream nothing
 _SLOTS = 4  # batches under way at each replica: one computes, others are on their way or wait there
 
-_ERRORS: dict[Status, type[errors.ServiceError]] = {
-    Status.INVALID_ARGUMENT: errors.InvalidInput,
-    Status.FAILED_PRECONDITION: errors.InvalidInput,
-    Status.OUT_OF_RANGE: errors.InvalidInput,
-    Status.RESOURCE_EXHAUSTED: errors.Overloaded,
-    Status.UNAVAILABLE: errors.NotReady,
-    Status.NOT_FOUND: errors.Unloaded,  # the catalog had it
-    Status.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+_ERRORS: dict[StatusCode, type[errors.ServiceError]] = {
+    StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
+    StatusCode.FAILED_PRECONDITION: errors.InvalidInput,
+    StatusCode.OUT_OF_RANGE: errors.InvalidInput,
+    StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
+    StatusCode.UNAVAILABLE: errors.NotReady,
+    StatusCode.NOT_FOUND: errors.Unloaded,  # the catalog had it
+    StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
-_TOLD: dict[Status, str] = {
-    Status.RESOURCE_EXHAUSTED: "the upstream is busy; ask again later",
-    Status.UNAVAILABLE: "no upstream could answer; ask again later",
-    Status.NOT_FOUND: "the upstream does not have this version any more",
-    Status.DEADLINE_EXCEEDED: "the upstream did not answer in time",
+_TOLD: dict[StatusCode, str] = {
+    StatusCode.RESOURCE_EXHAUSTED: "the upstream is busy; ask again later",
+    StatusCode.UNAVAILABLE: "no upstream could answer; ask again later",
+    StatusCode.NOT_FOUND: "the upstream does not have this version any more",
+    StatusCode.DEADLINE_EXCEEDED: "the upstream did not answer in time",
 }
 
 
@@ -64,17 +65,17 @@ class Upstreams:
     hedge_after: float | None = None
     tls_ca: Path | None = None
 
-    def context(self) -> ssl.SSLContext | None:
-        """Raises ValueError where the certificates cannot be read."""
+    def authorities(self) -> bytes | None:
+        """PEM. Raises ValueError where `tls_ca` cannot be read, or holds no certificate."""
         if self.tls_ca is None:
             return None
         try:
-            context = ssl.create_default_context(cafile=self.tls_ca)
+            pem = self.tls_ca.read_bytes()
+            ssl.create_default_context(cadata=pem.decode("ascii", "replace"))
         except OSError as error:
             why = error.strerror or str(error)
             raise ValueError(f"--target-tls-ca {self.tls_ca} cannot be read as certificates ({why})") from error
-        context.set_alpn_protocols(["h2"])
-        return context
+        return pem
 
 
 class UpstreamRunner:
@@ -126,7 +127,7 @@ class TFServingBackend:
     ) -> None:
         """Raises ValueError where `tls_ca` cannot be read."""
         self._repository = repository
-        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.context(), resolve)
+        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.authorities(), resolve)
         self._survey = Survey(self._replicas)
         self._caller = Caller(self._replicas, upstreams.patience, upstreams.hedge_after)
 

@@ -6,7 +6,7 @@ from service import current
 from service.answering import Read
 from service.messages import Call, ModelRef, PredictResult
 from service.predictor import Predictor
-from service.rpc.transport.context import Context
+from service.rpc.steps import Context
 
 ROUTING_KEY = "x-routing-key"
 SERVED_BY = "x-served-by"
@@ -18,7 +18,7 @@ def of(ref: ModelRef, context: Context) -> Call:
         ref,
         protocol="grpc",
         deadline=None if left is None else time.monotonic() + left,
-        key=context.head.texts.get(ROUTING_KEY, ""),
+        key=str(next((value for name, value in context.invocation_metadata() or () if name == ROUTING_KEY), "")),
         request_id=current.get().request_id,
     )
 

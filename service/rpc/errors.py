@@ -1,12 +1,11 @@
 """How each error code reads in gRPC: one table."""
 
 import math
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 
 from service.errors import Code, ServiceError
-from service.rpc.transport.context import Context
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
@@ -37,7 +36,10 @@ def trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
     return ("retry-after", str(max(1, math.ceil(seconds)))), (_PUSHBACK, str(math.ceil(seconds * 1000)))
 
 
-async def abort(context: Context, error: ServiceError) -> NoReturn:
+async def abort(context: Any, error: ServiceError) -> NoReturn:
+    """Ends the call of a grpc.aio.ServicerContext and leaves its handler. The metadata join those that were set."""
     message = error.message.encode(errors="replace")
     cut = message[:_LONGEST].decode(errors="ignore")
-    await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, trailers(error))
+    metadata = (*context.trailing_metadata(), *trailers(error))
+    await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, metadata)
+    raise AssertionError("abort returned")

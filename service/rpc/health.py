@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.rpc.transport.context import Context
+from service.rpc.steps import Context
 
 _INTERVAL = 0.1  # seconds between looks, for those who watch
 _Status = health_pb2.HealthCheckResponse

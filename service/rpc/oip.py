@@ -11,7 +11,7 @@ from service.manifest import STRING, Manifest
 from service.messages import PredictRequest
 from service.predictor import Predictor
 from service.rpc import calls, errors
-from service.rpc.transport.context import Context
+from service.rpc.steps import Context
 from service.wire import oip, oip_tensors
 from service.wire.stubs import oip_pb2, oip_pb2_grpc
 

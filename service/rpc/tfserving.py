@@ -7,7 +7,7 @@ from service.manifest import Manifest
 from service.messages import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult
 from service.predictor import Predictor
 from service.rpc import calls, errors
-from service.rpc.transport.context import Context
+from service.rpc.steps import Context
 from service.wire import codec, examples, model_info, signatures
 from service.wire.stubs import (
     classification_pb2,

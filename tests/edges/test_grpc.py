@@ -9,7 +9,10 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from service.messages import strings
 from service.wire import codec
@@ -246,6 +249,49 @@ def test_a_version_that_failed_says_why(models: Any) -> None:
 def test_health(channel: grpc.Channel, name: str) -> None:
     reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_client_without_our_protos_learns_them_by_reflection(
+    channel: grpc.Channel, samples: dict[str, bytes]
+) -> None:
+    """As grpcurl does: names, descriptors, then a call with messages made of those."""
+    database = ProtoReflectionDescriptorDatabase(channel)
+    names = set(database.get_services())
+    assert {"tensorflow.serving.PredictionService", "inference.GRPCInferenceService", "grpc.health.v1.Health"} <= names
+    service = DescriptorPool(database).FindServiceByName("inference.GRPCInferenceService")
+    method = service.methods_by_name["ModelInfer"]
+    request: Any = GetMessageClass(method.input_type)()
+    request.model_name = "lenet5"
+    request.raw_input_contents.append(bytes_tensor(samples["7"]))
+    request.inputs.add(name="image_bytes", datatype="BYTES", shape=[1])
+    request.outputs.add(name="classes")
+    call: Any = channel.unary_unary(f"/{service.full_name}/ModelInfer")
+    reply: Any = GetMessageClass(method.output_type).FromString(call(request.SerializeToString(), timeout=30))
+    assert reply.outputs[0].name == "classes"
+
+
+def bytes_tensor(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages_are_read(
+    prediction: Any, samples: dict[str, bytes], compression: grpc.Compression
+) -> None:
+    reply = prediction.Predict(image_request(samples["3"]), timeout=30, compression=compression)
+    assert len(reply.outputs["probabilities"].float_val) == 10
+
+
+def test_a_compressed_bomb_is_refused_within_the_limit(service: Service, prediction: Any) -> None:
+    def peak() -> int:
+        return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.process.pid}/status").read_text())[0])
+
+    request = image_request(b"x")
+    request.inputs["image_bytes"].tensor_content = bytes(200 * 2**20)
+    before = peak()
+    code, message = code_of(lambda: prediction.Predict(request, timeout=60, compression=grpc.Compression.Gzip))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message
+    assert peak() - before < 150_000
 
 
 def test_large_requests_pass(prediction: Any) -> None:

@@ -5,9 +5,11 @@ import random
 import time
 from dataclasses import dataclass
 
+from grpc import StatusCode
+
 from service.backends.upstream import balancing
 from service.backends.upstream.balancing import Attempt
-from service.backends.upstream.calls import CallFailed, Status
+from service.backends.upstream.channel import CallFailed
 from service.backends.upstream.replicas import Replica, Replicas
 from service.current import Metadata
 
@@ -16,19 +18,18 @@ _RESERVE = 100.0  # extra attempts at once: as many as die with a replica
 _LEAST_PATIENCE = 0.5  # seconds
 _TOO_LONG = 8.0  # times the slowest answer of late
 _NEWEST, _FADING = 0.1, 0.99  # of the average and of the slowest, by answers
-_GAVE_UP = {Status.CANCELLED, Status.DEADLINE_EXCEEDED}  # how servers end a call whose deadline has passed
+_GAVE_UP = {StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED}  # how servers end a call whose deadline has passed
 _NEAR = 0.05  # seconds: they are told it a little before we look
-_TURNED_AWAY = 4  # times a request may meet a connection that is just closing
 
 # Another replica may do better. The rest are verdicts on the request, which would be the same anywhere.
 _WORTH_ANOTHER = {
-    Status.UNAVAILABLE,
-    Status.INTERNAL,
-    Status.UNKNOWN,
-    Status.ABORTED,
-    Status.DATA_LOSS,
-    Status.CANCELLED,
-    Status.RESOURCE_EXHAUSTED,
+    StatusCode.UNAVAILABLE,
+    StatusCode.INTERNAL,
+    StatusCode.UNKNOWN,
+    StatusCode.ABORTED,
+    StatusCode.DATA_LOSS,
+    StatusCode.CANCELLED,
+    StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -113,8 +114,7 @@ class _Request:
         self._hedge_at = None if caller.hedge_after is None else now + caller.hedge_after
         self._running: dict[asyncio.Future[bytes], tuple[Replica, Attempt]] = {}
         self._asked: set[Replica] = set()
-        self._turned_away = 0
-        self._failure = CallFailed(Status.NOT_FOUND, "no replica has it", unsent=True)
+        self._failure = CallFailed(StatusCode.NOT_FOUND, "no replica has it")
 
     async def answer(self) -> bytes:
         try:
@@ -182,14 +182,14 @@ class _Request:
 
     def _too_late(self) -> CallFailed:
         asked = ", ".join(sorted(replica.name for replica in self._asked))
-        return CallFailed(Status.DEADLINE_EXCEEDED, f"{asked} did not answer in time")
+        return CallFailed(StatusCode.DEADLINE_EXCEEDED, f"{asked} did not answer in time")
 
     def _again(self) -> bool:
         """Asks another replica, where there is one and the budget allows; what cost nobody anything is free."""
         another = self._next()
         if another is None:
             return False
-        free = self._failure.unsent or self._failure.status is Status.NOT_FOUND
+        free = self._failure.status is StatusCode.NOT_FOUND
         return (free or self._caller.budget.spend()) and self._ask(another, retry=True)
 
     def _judge(self, future: "asyncio.Future[bytes]") -> bytes | None:
@@ -205,15 +205,10 @@ class _Request:
             if error.status in _GAVE_UP and self._deadline is not None and time.monotonic() > self._deadline - _NEAR:
                 standing.abandoned(attempt, patience=self._patience, spare=self._caller.replicas.spare)
                 raise self._too_late() from error
-            if error.status is Status.NOT_FOUND:
+            if error.status is StatusCode.NOT_FOUND:
                 replica.lose(self._question.name, self._question.version)
                 standing.released(attempt)
-            elif error.unsent and not error.lost:  # the connection is being replaced, the replica is well
-                standing.released(attempt)
-                self._turned_away += 1
-                if self._turned_away < _TURNED_AWAY:
-                    self._asked.discard(replica)
-            elif error.status is Status.RESOURCE_EXHAUSTED:
+            elif error.status is StatusCode.RESOURCE_EXHAUSTED:
                 standing.released(attempt)
             elif error.status in _WORTH_ANOTHER:
                 standing.failed(attempt, certain=error.lost, spare=self._caller.replicas.spare)

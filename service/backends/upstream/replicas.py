@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from functools import partial
 
 from service.backends.upstream import balancing, targets
 from service.backends.upstream.balancing import Standing
-from service.backends.upstream.calls import CallFailed, Status
-from service.backends.upstream.connecting import connect
-from service.backends.upstream.connection import Connection
+from service.backends.upstream.channel import Channel
 from service.backends.upstream.targets import Address, Resolve, Target
 from service.current import Metadata
 
 _log = logging.getLogger("service.upstreams")
-_CONNECT_SECONDS = 2.0
+_GRACE = 60.0  # seconds for the calls that a replica gone from DNS is still working on
 
 
 @dataclass(slots=True)
@@ -34,69 +31,27 @@ class Tally:
 class Replica:
     """One server: up to `connections` to it, opened as they are needed."""
 
-    def __init__(self, address: Address, connections: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, address: Address, connections: int, authorities: bytes | None) -> None:
+        """`authorities` as a Channel takes them."""
         self.address, self.name = address, str(address)
         self.standing = Standing(time.monotonic)
         self.versions: dict[str, frozenset[int]] = {}
         """Model name -> its AVAILABLE versions, as last told. Whoever asks for its status writes it."""
         self.tally = Tally()
-        self._most, self._tls = connections, tls
-        self._connections: list[Connection] = []
-        self._opening: asyncio.Task[Connection] | None = None
-        self._closed = False
+        self._channels = [Channel(address, authorities) for _ in range(connections)]
 
     def lose(self, name: str, version: int) -> None:
         """It has just said that it does not have this version (any more)."""
         self.versions[name] = self.versions.get(name, frozenset()) - {version}
 
-    def start(
-        self, path: str, message: bytes, timeout: float | None, metadata: Metadata = ()
-    ) -> "asyncio.Future[bytes]":
-        """A call; the future raises CallFailed, and cancelling it cancels the call."""
-        usable = [connection for connection in self._connections if connection.usable]
-        if len(usable) < len(self._connections):
-            self._connections = usable
-        if not usable:
-            return asyncio.ensure_future(self._connect_and_start(path, message, timeout, metadata))
-        best = usable[0] if len(usable) == 1 else min(usable, key=lambda connection: connection.load)
-        if best.load and len(usable) < self._most:
-            self._open()  # for the next one
-        return best.start(path, message, timeout, metadata)
+    def start(self, path: str, message: bytes, timeout: float | None, metadata: Metadata = ()) -> "asyncio.Task[bytes]":
+        """A call on the connection with the fewest; the task raises CallFailed, and cancelling it cancels the call."""
+        channel = min(self._channels, key=lambda channel: channel.load)
+        return asyncio.get_running_loop().create_task(channel.call(path, message, timeout, metadata))
 
-    async def _connect_and_start(self, path: str, message: bytes, timeout: float | None, metadata: Metadata) -> bytes:
-        began = time.monotonic()
-        try:
-            # Shielded: others may be waiting for the same connection.
-            connection = await asyncio.shield(self._open())
-        except OSError as error:
-            raise CallFailed(Status.UNAVAILABLE, f"no connection: {_reason(error)}", unsent=True, lost=True) from error
-        left = None if timeout is None else timeout - (time.monotonic() - began)
-        return await connection.start(path, message, left, metadata)
-
-    def _open(self) -> "asyncio.Task[Connection]":
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._connect())
-            self._opening.add_done_callback(self._opened)
-        return self._opening
-
-    async def _connect(self) -> Connection:
-        if self._closed:
-            raise OSError("it is not a replica any more")
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            connection = await connect(self.address.where, self.address.authority, self._tls, self.address.host)
-        self._connections.append(connection)
-        return connection
-
-    def _opened(self, task: "asyncio.Task[Connection]") -> None:
-        self._opening = None
-        if not task.cancelled():
-            task.exception()  # whoever needed the connection has been told
-
-    def close(self) -> None:
-        """Calls under way finish; there will be no new ones."""
-        self._closed = True
-        for connection in self._connections:
-            connection.close()
+    async def close(self, grace: float) -> None:
+        """Lets calls under way finish for `grace` seconds; new ones fail."""
+        await asyncio.gather(*(channel.close(grace) for channel in self._channels))
 
 
 class Replicas:
@@ -106,13 +61,14 @@ class Replicas:
         self,
         wanted: Sequence[Target],
         connections: int = 1,
-        tls: ssl.SSLContext | None = None,
+        authorities: bytes | None = None,
         resolve: Resolve = targets.resolve,
     ) -> None:
         self._targets, self._resolve = wanted, resolve
         self.name = ", ".join(map(str, wanted))
-        self._make = partial(Replica, connections=connections, tls=tls)
+        self._make = partial(Replica, connections=connections, authorities=authorities)
         self._by_address: dict[Address, Replica] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._told: dict[Target, list[Address]] = {}
         self._trouble: dict[Target, str] = {}
 
@@ -155,7 +111,7 @@ class Replicas:
     def _follow(self, addresses: Iterable[Address]) -> list[Replica]:
         for address in self._by_address.keys() - set(addresses):
             _log.info("replica %s is gone from DNS", address)
-            self._by_address.pop(address).close()
+            self._close(self._by_address.pop(address))
         new = [self._make(address) for address in addresses if address not in self._by_address]
         self._by_address |= {replica.address: replica for replica in new}
         return new
@@ -164,9 +120,16 @@ class Replicas:
         """Ejects, and returns, a replica that is far slower than the others."""
         return balancing.eject_slow(list(self))
 
-    def close(self) -> None:
-        for replica in self:
-            replica.close()
+    def _close(self, replica: Replica) -> None:
+        closing = asyncio.get_running_loop().create_task(replica.close(_GRACE))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*(replica.close(0.0) for replica in self))
 
 
 def _reason(error: Exception) -> str:

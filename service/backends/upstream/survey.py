@@ -4,14 +4,18 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from grpc import StatusCode
+
 from service.backends.upstream.balancing import State
-from service.backends.upstream.calls import CallFailed, Status
+from service.backends.upstream.channel import CallFailed
 from service.backends.upstream.replicas import Replica, Replicas
 from service.wire.stubs import get_model_status_pb2
 
 _log = logging.getLogger("service.upstreams")
 _PATH = "/tensorflow.serving.ModelService/GetModelStatus"
 _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+# Who wants a key would refuse every call too, and we have none to send.
+_NO_ANSWER = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAUTHENTICATED}
 _TIMEOUT = 5.0  # seconds for a status where nobody has answered yet
 _LAGGARDS = 1.0  # seconds after the others
 _LOOK = 0.25  # seconds between looks at who is out, and who is slow
@@ -40,7 +44,7 @@ class Survey:
         """
         tasks = {asyncio.create_task(self._ask(replica, names)): replica for replica in self._replicas}
         if not tasks:
-            raise CallFailed(Status.UNAVAILABLE, self._replicas.trouble or "there is no replica")
+            raise CallFailed(StatusCode.UNAVAILABLE, self._replicas.trouble or "there is no replica")
         try:
             pending, answered = set(tasks), False
             while pending:
@@ -71,7 +75,7 @@ class Survey:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._replicas.close()
+        await self._replicas.close()
 
     async def _ask(self, replica: Replica, names: Sequence[str]) -> None:
         try:
@@ -100,13 +104,16 @@ class Survey:
             async with asyncio.timeout(_TIMEOUT):
                 data = await replica.start(_PATH, request.SerializeToString(), _TIMEOUT)
         except TimeoutError as error:
-            failure = CallFailed(Status.DEADLINE_EXCEEDED, f"no answer in {_TIMEOUT:.0f} s")
+            failure = CallFailed(StatusCode.DEADLINE_EXCEEDED, f"no answer in {_TIMEOUT:.0f} s")
             failure.peer = replica.name
             raise failure from error
         except CallFailed as failure:
             failure.peer = replica.name
-            # Who wants a key would refuse every call too, and we have none to send.
-            if failure.lost or failure.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.UNAUTHENTICATED):
+            if failure.lost or failure.status in (
+                StatusCode.UNAVAILABLE,
+                StatusCode.DEADLINE_EXCEEDED,
+                StatusCode.UNAUTHENTICATED,
+            ):
                 raise
             return frozenset()  # NOT_FOUND, or trouble with this one name, which must not stop the others
         reply = get_model_status_pb2.GetModelStatusResponse.FromString(data)

@@ -22,6 +22,13 @@ class Address:
     host: str
     authority: str
 
+    @property
+    def uri(self) -> str:
+        """As gRPC names it: an address, nothing to look up."""
+        if isinstance(self.where, str):
+            return str(self)
+        return f"{'ipv6' if ':' in self.where[0] else 'ipv4'}:{self}"
+
     def __str__(self) -> str:
         if isinstance(self.where, str):
             return f"{_UNIX}{self.where}"
