@@ -17,8 +17,8 @@ serve: .venv/installed ## export two demo models where there are none, then serv
 	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 48; }
 	@exec $(BIN)/python -m service
 
-test: .venv/installed ## the test suite
-	@$(BIN)/python -m pytest
+test: .venv/installed ## the test suite, in three processes: most tests wait for a service of theirs
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree

@@ -3,6 +3,7 @@
 `TEST_MODELS=FOLDER` takes them from a repository that holds both already: for people who run a test over and over.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -20,10 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def lenet5_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with `lenet5/1`."""
     repository = tmp_path_factory.mktemp("lenet5_repository")
-    if made := os.environ.get("TEST_MODELS"):
-        shutil.copytree(Path(made, "lenet5"), repository / "lenet5")
-    else:
-        export(*demo()["lenet5"], "--repository", repository)
+    shutil.copytree(_exported("lenet5", tmp_path_factory), repository / "lenet5")
     return repository
 
 
@@ -32,8 +30,18 @@ def demo_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFa
     """A repository with `lenet5/1` and `mobilenet_v3_small/1`."""
     repository = tmp_path_factory.mktemp("demo_repository")
     shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
-    if made := os.environ.get("TEST_MODELS"):
-        shutil.copytree(Path(made, "mobilenet_v3_small"), repository / "mobilenet_v3_small")
-    else:
-        export(*demo()["mobilenet_v3_small"], "--repository", repository)
+    shutil.copytree(_exported("mobilenet_v3_small", tmp_path_factory), repository / "mobilenet_v3_small")
     return repository
+
+
+def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder: made by whichever of pytest-xdist's workers needs it first, for all of them."""
+    if made := os.environ.get("TEST_MODELS"):
+        return Path(made, name)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "exported" / name / "1").exists():
+            export(*demo()[name], "--repository", shared / "exported")
+    return shared / "exported" / name
