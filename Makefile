@@ -13,7 +13,7 @@ help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
-	@$(BIN)/python -c "import sys; from service.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
+	@$(BIN)/python -c "import sys; from service.repository.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
 	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 48; }
 	@exec $(BIN)/python -m service
 
@@ -49,19 +49,19 @@ simulation: .venv/installed ## the batcher against latency profiles in virtual t
 	@$(BIN)/python -m loadtest.simulation
 
 overload: .venv/installed ## more than the service can do, of three networks; writes docs/overload.md
-	@$(BIN)/python -m loadtest.bench.overload
+	@$(BIN)/python -m benchmarks.overload
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m loadtest.bench
 
 bench-gateway: .venv/installed ## what the gateway adds to a call to its upstream; writes docs/gateway.md
-	@$(BIN)/python -m loadtest.bench.gateway_overhead
+	@$(BIN)/python -m benchmarks.gateway
 
 loadtest: .venv/installed ## every served model under load; writes build/loadtest/report.html (python -m loadtest --help has more)
 	@$(BIN)/python -m loadtest
 
 report: .venv/installed ## twenty architectures under load, some twenty minutes; writes docs/reports/
-	@$(BIN)/python -m loadtest.zoo_report
+	@$(BIN)/python -m benchmarks.architectures
 
 lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt

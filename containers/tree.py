@@ -108,7 +108,7 @@ STRIP = (
     "uvloop/loop.*.so",
     "yaml/_yaml.*.so",
 )
-# Message modules of TensorFlow that `service/wire/stubs.py` reaches; a test finds one that is missing.
+# Message modules of TensorFlow that `service/protobuf/stubs.py` reaches; a test finds one that is missing.
 MESSAGES = re.compile(r"tensorflow/(core/(example|framework|protobuf)|compiler/xla/tsl/protobuf)/\w+_pb2\.py")
 
 

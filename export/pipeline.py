@@ -6,39 +6,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from export import (
-    batch_norms,
-    chance,
-    data,
-    facts,
-    freeze,
-    litert,
-    parity,
-    phases,
-    profile,
-    publish,
-    samples,
-    signatures,
-    sources,
-    train,
-    weights,
-)
-from export.data import Dataset, Split
-from export.litert import LiteModel
-from export.names import escape
-from export.parity import Parity
-from export.phases import Phase
+from export.convert import freeze, litert, signatures
+from export.convert.litert import LiteModel
+from export.convert.signatures import IMAGE
+from export.data import dataset as data
+from export.data import sources
+from export.data.dataset import Dataset, Split
+from export.data.names import escape
+from export.data.sources import Source
 from export.progress import Progress, Stage
-from export.quantize import lite, saved_model, schemes
-from export.quantize.choice import Choice
+from export.publish import facts, profile, publish, samples
+from export.quantize import schemes
+from export.quantize import select_litert as lite
+from export.quantize import select_saved_model as saved_model
+from export.quantize.candidates import Choice
 from export.quantize.schemes import FLOAT32
-from export.readback import Readback
-from export.signatures import IMAGE
-from export.sources import Source
 from export.spec import GPU, ExportSpec
-from export.train import Score
-from export.weights import Start
-from service.manifest import TFLITE, Manifest, Preprocessing, Profile
+from export.training import batch_norms, phases, train, weights
+from export.training.phases import Phase
+from export.training.train import Score
+from export.training.weights import Start
+from export.verify import chance, parity
+from export.verify.parity import Parity
+from export.verify.readback import Readback
+from service.repository.manifest import TFLITE, Manifest, Preprocessing, Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import donor, sources, weights
 from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture, Recipe
+from export.data import sources
+from export.data.names import escape, is_text
 from export.errors import UsageError
-from export.names import escape, is_text
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
-from service.messages import is_model_name
+from export.training import donor, weights
+from service.types import is_model_name
 
 ALL = "all"
 LARGEST_SIZE = 2048

@@ -7,10 +7,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from export import report
+from export import candidates_table as report
 from export.architectures import ARCHITECTURES
-from export.signatures import IMAGE
-from service.manifest import SAMPLES, SAVED_MODEL, TFLITE
+from export.convert.signatures import IMAGE
+from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
     from export.pipeline import Published

@@ -8,8 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from loadtest import arguments
-from loadtest.arguments import Options, UsageError
+from loadtest import options as arguments
+from loadtest.options import Options, UsageError
 
 INTERRUPTED = 130
 
@@ -27,10 +27,11 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from loadtest import report, sitting  # --help and mistakes need none of it
-    from loadtest.generator_process import GeneratorError
-    from loadtest.loads import Ended
-    from loadtest.target import TargetError
+    from loadtest import report  # --help and mistakes need none of it
+    from loadtest import session as sitting
+    from loadtest.generator.parent import GeneratorError
+    from loadtest.measure import Ended
+    from loadtest.target.target import TargetError
 
     try:
         run = sitting.measure(options)

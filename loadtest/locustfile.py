@@ -21,11 +21,11 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 from sklearn.datasets import load_sample_image
 
-from loadtest import photos, protocols
-from loadtest.generator.alarm import Alarm
-from loadtest.generator.turns import Turn, Turns
+from loadtest.generator import photos, protocols
+from loadtest.generator.dispatcher import Turn, Turns
+from loadtest.generator.timer import Alarm
 from loadtest.generator.users import GrpcOipUser, GrpcTFServingUser, OipUser, PredictUser, TFServingUser
-from service.wire import codec
+from service.protobuf import tensors as codec
 
 # Imported here because that takes seconds: once a worker has a master, they would cost it its heartbeats.
 assert load_sample_image and codec

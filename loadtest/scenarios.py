@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from loadtest import capacity
-from loadtest.arrivals import Arrivals
-from loadtest.capacity import Probe
-from loadtest.jobs import Closed, MLPerf
-from loadtest.loads import Loads
+from loadtest.analysis import capacity
+from loadtest.analysis.capacity import Probe
+from loadtest.generator.arrivals import Arrivals
+from loadtest.generator.jobs import Closed, MLPerf
+from loadtest.measure import Loads
 from loadtest.results import Subject
 
 MLPERF = {

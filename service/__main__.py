@@ -25,10 +25,10 @@ def main() -> int:
         return 2
     # After the arguments are known to be good: `--help` answers at once.
     if settings.workers > 1:
-        from service.workers import supervise
+        from service.server.supervisor import supervise
 
         return supervise(settings)
-    from service.process import run
+    from service.server.process import run
 
     run(settings)
 

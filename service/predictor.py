@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from service import current
-from service.answering import Question, Read
-from service.catalog import Catalog
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
-from service.failures import FailureLog
-from service.gate import Gate
-from service.manifest import Manifest
-from service.messages import Call, ModelRef, PredictResult
-from service.metrics import Metrics
+from service.models.executor import Question, Read
+from service.models.registry import Catalog
+from service.models.version import Status
+from service.observability import context as current
+from service.observability.error_log import FailureLog
+from service.observability.metrics.registry import Metrics
+from service.repository.manifest import Manifest
+from service.routing.describe import report
 from service.routing.discretion import Discretion
-from service.routing.report import report
 from service.routing.router import Router
-from service.servable import Status
+from service.security.authorizer import Gate
+from service.types import Call, ModelRef, PredictResult
 
 
 class Predictor:

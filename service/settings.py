@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field, FilePath, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.backends.upstream import targets
-from service.logs import LogFormat
+from service.backends.tfserving import targets
+from service.observability.logs import LogFormat
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         512, ge=1, description="megabytes that images may take while they are decoded; past it they wait for each other"
     )
     api_keys: Path | None = Field(
-        None, description="YAML file of API keys; without one everything is open (`python -m service.keys` makes keys)"
+        None,
+        description="YAML file of API keys; without one everything is open (`python -m service.security.api_keys` makes keys)",
     )
     open_metrics: bool = Field(True, description="/metrics needs no key where the rest does")
     tls_cert: Path | None = Field(

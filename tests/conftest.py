@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.exporting import demo, export
+from tests.support.exporter import demo, export
 
 # A shell's background job ignores it, and so would every process that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from export.configuration import Layer
+from export.training.configuration import Layer
 
 Shape = tuple[int, int, int]
 """Height, width, channels of what a network takes."""

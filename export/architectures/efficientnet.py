@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from export.architectures.applications import RAW, network
-from export.configuration import Layer
+from export.training.configuration import Layer
 
 _DEVIATION = (0.229, 0.224, 0.225)
 

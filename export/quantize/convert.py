@@ -13,12 +13,12 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.qtyping import TFLOperationName as Operation
 from ai_edge_quantizer.quantizer import Quantizer
 
-from export import pixels
 from export.architectures.architecture import Architecture
+from export.convert.signatures import IMAGE
+from export.data import pixels
 from export.quantize import flatbuffer
 from export.quantize.schemes import Scheme
 from export.quiet import silenced
-from export.signatures import IMAGE
 
 _ANY = ".*"
 _ALWAYS_FLOAT = (Operation.INPUT, Operation.OUTPUT, Operation.SOFTMAX)

@@ -19,8 +19,8 @@ from gevent.event import Event
 from gevent.queue import Queue
 from gevent.socket import wait_read
 
-from loadtest.generator.performing import Emit, perform
-from loadtest.jobs import Job
+from loadtest.generator.jobs import Job
+from loadtest.generator.runner import Emit, perform
 
 STOP = "stop"
 

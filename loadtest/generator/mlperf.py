@@ -14,9 +14,9 @@ from typing import Any
 import gevent
 import mlperf_loadgen as loadgen
 
+from loadtest.generator.dispatcher import Turn, Turns
+from loadtest.generator.jobs import MLPerf, Outcome
 from loadtest.generator.recorder import STRETCHES, Recorder
-from loadtest.generator.turns import Turn, Turns
-from loadtest.jobs import MLPerf, Outcome
 from loadtest.results import Latencies
 
 PREFIX = "mlperf_log_"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import gevent
 
-from loadtest.generator.turns import Turn
-from loadtest.jobs import GAVE_UP, Job, Outcome
+from loadtest.generator.dispatcher import Turn
+from loadtest.generator.jobs import GAVE_UP, Job, Outcome
 from loadtest.results import Latencies
 
 _STAGE = re.compile(r"([\w-]+);dur=([\d.]+)")

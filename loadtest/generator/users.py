@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import grpc
 from locust import FastHttpUser, User, task
 
-from loadtest.generator.turns import Turn, Turns
-from loadtest.protocols import PROTOCOLS, Request
+from loadtest.generator.dispatcher import Turn, Turns
+from loadtest.generator.protocols import PROTOCOLS, Request
 
 _CHANNELS = 4  # a service's workers share connections among them, not calls
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from loadtest.results import Run
 
 if TYPE_CHECKING:  # --help answers before any of this is needed
-    from loadtest.report.budgets import Budget
-    from loadtest.report.comparison import Comparison
+    from loadtest.analysis.budgets import Budget
+    from loadtest.analysis.comparison import Comparison
 
 
 def write(run: Run, folder: Path, comparison: "Comparison | None" = None) -> None:
     """`report.html` (one file, no network), `report.png`, `report.csv` and `results.json` in `folder`."""
-    from loadtest.report import page, picture, spreadsheet
-    from loadtest.report.findings import findings
+    from loadtest.analysis.findings import findings
+    from loadtest.report import csv as spreadsheet
+    from loadtest.report import page
+    from loadtest.report import png as picture
 
     folder.mkdir(parents=True, exist_ok=True)
     run.write(folder / "results.json")
@@ -34,8 +36,8 @@ def conclude(run: Run, folder: Path, baseline: Run | None = None, budgets: "Sequ
 
     The exit code of a command: 1 where something is past one of `budgets`, else 0.
     """
+    from loadtest.analysis.comparison import compare
     from loadtest.report import verdict
-    from loadtest.report.comparison import compare
 
     comparison = None if baseline is None else compare(run, baseline, budgets)
     write(run, folder, comparison)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from loadtest.report.budgets import METRICS, Budget
+from loadtest.analysis.budgets import METRICS, Budget
 from loadtest.results import Run
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from loadtest.report import budgets, samples, sections, verdict, wording
+from loadtest.analysis import budgets, wording
+from loadtest.analysis import sample_size as samples
+from loadtest.analysis.comparison import Comparison
+from loadtest.analysis.findings import Finding, believable, failed, refused, unanswered
+from loadtest.report import sections, verdict
 from loadtest.report.charts import bubbles, curves, rows, single, stages
 from loadtest.report.charts.changes import changes
 from loadtest.report.charts.chart import NARROW, Chart
-from loadtest.report.comparison import Comparison
-from loadtest.report.findings import Finding, believable, failed, refused, unanswered
 from loadtest.results import Run
 
 _HERE = Path(__file__).parent

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
-from loadtest.report import samples, wording
+from loadtest.analysis import sample_size as samples
+from loadtest.analysis import wording
+from loadtest.analysis.findings import Finding, failed, refused, unanswered
 from loadtest.report.charts.stages import stage_names, stages_of
-from loadtest.report.findings import Finding, failed, refused, unanswered
-from loadtest.report.tables import NOTHING, Cell, Row, amount, percentile, table, text, told
+from loadtest.report.html_tables import NOTHING, Cell, Row, amount, percentile, table, text, told
 from loadtest.results import Capacity, Latencies, Point
 
 Column = tuple[str, Callable[[Finding], Cell]]

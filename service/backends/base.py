@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.manifest import Manifest
-from service.messages import Array, Tensors
+from service.repository.manifest import Manifest
+from service.types import Array, Tensors
 
 
 class Timed(dict[str, Array]):

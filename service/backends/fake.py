@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.backends.base import Found, Loaded
-from service.manifest import CLASSES, PROBABILITIES, STRING, Manifest, Preprocessing, Signature, TensorSpec
-from service.messages import DEFAULT_SIGNATURE, Tensors
+from service.repository.manifest import CLASSES, PROBABILITIES, STRING, Manifest, Preprocessing, Signature, TensorSpec
+from service.types import DEFAULT_SIGNATURE, Tensors
 
 Compute = Callable[[str, Tensors], Awaitable[Tensors]]
 

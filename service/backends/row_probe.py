@@ -13,10 +13,10 @@ from math import prod
 import numpy as np
 
 from service.backends.base import Runner
-from service.batch_sharing import mismatch
+from service.backends.batch_sharing import mismatch
 from service.errors import DeadlineExceeded, NotReady, Overloaded, ServiceError
-from service.manifest import STRING, Signature, TensorSpec
-from service.messages import DEFAULT_SIGNATURE, Array, Tensors
+from service.repository.manifest import STRING, Signature, TensorSpec
+from service.types import DEFAULT_SIGNATURE, Array, Tensors
 
 _SECONDS = 10.0  # for all signatures of a version
 _PAUSE = 0.2  # seconds until an upstream that is not ready is asked again

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from service.errors import ServiceError
-from service.messages import ModelRef, PredictResult
-from service.servable import Status
+from service.models.version import Status
+from service.types import ModelRef, PredictResult
 
 
 class Discretion:

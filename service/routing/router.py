@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from service.answering import Answering, Question, Turned
-from service.current import OK
 from service.errors import Code, DeadlineExceeded, InvalidInput, NotFound, Overloaded, ServiceError, TooLarge
-from service.failures import FailureLog
-from service.manifest import Manifest
-from service.messages import Call, ModelRef, PredictRequest, PredictResult
-from service.metrics import Metrics
-from service.routing import probabilities
-from service.routing.file import RoutesFile
-from service.routing.routes import Average, Plan, Route, Step
-from service.routing.shadows import Shadows
+from service.models.executor import Answering, Question, Turned
+from service.observability.context import OK
+from service.observability.error_log import FailureLog
+from service.observability.metrics.registry import Metrics
+from service.repository.manifest import Manifest
+from service.routing import ensemble as probabilities
+from service.routing.plan import Average, Plan, Route, Step
+from service.routing.routes_file import RoutesFile
+from service.routing.shadow import Shadows
+from service.types import Call, ModelRef, PredictRequest, PredictResult
 
 _PASSING_ON = (Code.OVERLOADED, Code.NOT_READY, Code.BACKEND, Code.NOT_FOUND)
 """Failures of a target that another may not have; the first of them found is what the client is told."""

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.messages import ModelRef, is_model_name
 from service.routing import yaml_lines
-from service.routing.routes import Ensemble, Route, Routes, Shadow, Weighted
+from service.routing.plan import Ensemble, Route, Routes, Shadow, Weighted
 from service.routing.yaml_lines import Document, Place, RoutesError
+from service.types import ModelRef, is_model_name
 
 _TARGET = re.compile(r"(?P<name>[^/@]+)(/(?P<version>\d{1,18})|@(?P<label>[^/@]+))?")
 _MEANS = "a target is a model or route (lenet5), a version (lenet5/2) or a label (lenet5@canary)"

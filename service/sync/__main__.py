@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # `--help` answers at once
-    from service.sync.copying import Copying
+    from service.sync.copy import Copying
     from service.sync.metrics import SyncMetrics
 
 _DESCRIPTION = """\
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--metrics-port goes with --watch")
     if given.watch is not None and given.as_next:
         parser.error("--as-next publishes once; leave --watch out")
-    from service import logs
-    from service.sync.copying import Copying, Wanted
-    from service.sync.places import SyncError, place
+    from service.observability import logs
+    from service.sync.copy import Copying, Wanted
+    from service.sync.locations import SyncError, place
 
     logs.configure("INFO", logs.LogFormat(given.log_format))
     signal.signal(signal.SIGTERM, _stop)
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
     if port is None:
         return None
+    from service.sync.locations import SyncError
     from service.sync.metrics import SyncMetrics
-    from service.sync.places import SyncError
 
     metrics = SyncMetrics(source)
     try:
@@ -98,7 +98,7 @@ def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
 
 def _watch(copying: "Copying", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
     """What goes wrong is logged when it changes, and tried again: what is there serves on meanwhile."""
-    from service.sync.places import SyncError
+    from service.sync.locations import SyncError
 
     log, last = logging.getLogger("service.sync"), ""
     while True:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service import contents
 from service.errors import NotReady
-from service.repository import Repository
-from service.sync import staging
-from service.sync.places import Found, Streams, SyncError
+from service.repository import checksums as contents
+from service.repository import staging
+from service.repository.repository import Repository
+from service.sync.locations import Found, Streams, SyncError
 
 _CHUNK = 2**20
 

@@ -4,7 +4,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from service.sync.copying import Outcome
+from service.sync.copy import Outcome
 
 
 class SyncMetrics:

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import keys
-from tests import confined
-from tests.exporting import ROOT
-from tests.guarded import Guarded
-from tests.limited import BODY_SECONDS, HEADER_SECONDS, MAX_BODY
-from tests.serving import Service, running
+from service.security import api_keys as keys
+from tests.support import image_sandbox as confined
+from tests.support.api_key_service import Guarded
+from tests.support.exporter import ROOT
+from tests.support.raw_http import BODY_SECONDS, HEADER_SECONDS, MAX_BODY
+from tests.support.service_process import Service, running
 
 
 @pytest.fixture(scope="session")

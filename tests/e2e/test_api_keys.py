@@ -15,10 +15,8 @@ import tritonclient.http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from service import keys
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import (
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_pb2,
@@ -26,8 +24,10 @@ from service.wire.stubs import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from tests.guarded import Guarded
-from tests.serving import running
+from service.security import api_keys as keys
+from service.types import strings
+from tests.support.api_key_service import Guarded
+from tests.support.service_process import running
 
 
 def test_a_valid_key_is_answered_on_both_edges(guarded: Guarded) -> None:

@@ -8,9 +8,9 @@ import grpc
 import httpx
 import pytest
 
-from service import keys
-from tests.guarded import Guarded
-from tests.serving import running
+from service.security import api_keys as keys
+from tests.support.api_key_service import Guarded
+from tests.support.service_process import running
 
 
 def test_a_rate_is_kept_and_says_when_to_ask_again(guarded: Guarded) -> None:

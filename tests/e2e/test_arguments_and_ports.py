@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving import Service, running
+from tests.support.service_process import Service, running
 
 
 @pytest.fixture

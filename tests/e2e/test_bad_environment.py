@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import contents
-from tests import confined
-from tests.exporting import ROOT
-from tests.images import encode, photo
-from tests.serving import Service, running
-from tests.testdata import TESTDATA, needs_testdata
+from service.repository import checksums as contents
+from tests.support import image_sandbox as confined
+from tests.support.exporter import ROOT
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
+from tests.support.testdata import TESTDATA, needs_testdata
 
 pytestmark = confined.needs_root
 
@@ -115,7 +115,7 @@ def test_a_key_file_that_cannot_be_used_ends_the_start_with_its_reason(
 
 
 def test_an_upstream_that_wants_a_key(tree: Path, models: Path, tmp_path: Path) -> None:
-    made = confined.run(tree, "-m", "service.keys", "cats-team")
+    made = confined.run(tree, "-m", "service.security.api_keys", "cats-team")
     (tmp_path / "keys.yaml").write_text(made.stdout)
     with running("--repository", models, "--api-keys", tmp_path / "keys.yaml") as upstream:
         upstream.wait_ready()

@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from k8s.check.pods import Container, pods
-from k8s.check.programs import argument_problems
-from k8s.check.rendering import ROOT, Manifest, folders, render
-from tests import measured
-from tests.serving import Service, running
+from tests.support import synthetic_runs as measured
+from tests.support.service_process import Service, running
+from tools.k8s_check.pods import Container, pods
+from tools.k8s_check.programs import argument_problems
+from tools.k8s_check.rendering import ROOT, Manifest, folders, render
 
 DOCUMENT = (ROOT.parent / "docs" / "cluster.md").read_text()
 COMMANDS = [
@@ -65,7 +65,7 @@ def test_what_is_named_is_there() -> None:
 def test_our_programs_take_what_they_are_told() -> None:
     checked = set()
     for words in map(shlex.split, COMMANDS):
-        if words[:2] != ["python", "-m"] or words[2] in ("loadtest", "loadtest.sizing", "service.keys"):
+        if words[:2] != ["python", "-m"] or words[2] in ("loadtest", "loadtest.sizing", "service.security.api_keys"):
             continue
         checked.add(words[2])
         assert list(argument_problems(words[2], words[3:])) == []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.images import encode, photo
-from tests.serving import Service, running
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
 
 SLOW = encode(photo())  # a PNG: some 10 ms of decoding
 

@@ -11,11 +11,8 @@ from functools import cache
 import httpx
 import pytest
 
-from tests.limited import (
-    MAX_BODY,
-    growth,
-)
-from tests.serving import Service
+from tests.support.raw_http import MAX_BODY, growth
+from tests.support.service_process import Service
 
 pytestmark = pytest.mark.usefixtures("nobody_else_is_harmed")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import keys
-from tests.serving import running
+from service.security import api_keys as keys
+from tests.support.service_process import running
 
 PAGE = "https://app.example.com"
 PREFLIGHT = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}

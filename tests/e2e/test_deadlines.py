@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.bench.loops import OpenLoop
-from tests.images import encode, photo
-from tests.serving import Service, running
+from benchmarks.loops import OpenLoop
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
 
 
 def value(service: Service, series: str) -> float:

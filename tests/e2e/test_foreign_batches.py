@@ -12,10 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests import lite_zoo, zoo
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support import saved_model_zoo as zoo
+from tests.support import tflite_zoo as lite_zoo
+from tests.support.service_process import Service, running
 
 Rows = list[list[float]]
 Ask = Callable[[str, str, Rows], Awaitable[Any]]

@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from tests.exporting import ROOT
 from tests.fuzz.cases import Case
 from tests.fuzz.traffic import Sender
-from tests.serving import running
+from tests.support.exporter import ROOT
+from tests.support.service_process import running
 
 KEPT = sorted((ROOT / "tests" / "fuzz" / "kept").glob("*.json"))
 

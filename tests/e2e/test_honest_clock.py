@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.arrivals import Arrivals
-from loadtest.generator_process import GeneratorProcess
-from loadtest.jobs import Closed, Job, MLPerf, Outcome
-from loadtest.loads import why_invalid
-from tests.latency_server import Spec, serving
+from loadtest.generator.arrivals import Arrivals
+from loadtest.generator.jobs import Closed, Job, MLPerf, Outcome
+from loadtest.generator.parent import GeneratorProcess
+from loadtest.measure import why_invalid
+from tests.support.latency_server import Spec, serving
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ import grpc
 import httpx
 import pytest
 
-from service.wire.stubs import (
+from service.protobuf.stubs import (
     classification_pb2,
     oip_pb2,
     oip_pb2_grpc,
@@ -24,7 +24,7 @@ from service.wire.stubs import (
     tensor_pb2,
     types_pb2,
 )
-from tests.serving import Service, running
+from tests.support.service_process import Service, running
 
 LIMIT = 4 * 2**20
 MULTIPLE = 28  # docs/security.md
@@ -106,7 +106,7 @@ class Watched:
     """What a process does to its memory, in bytes, and to another client's slowest answer, in seconds, meanwhile."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._proc = service, Path(f"/proc/{service.process.pid}")
+        self._service, self._proc = service, Path(f"/proc/{service.server.process.pid}")
         self._over = threading.Event()
         self.memory, self.slowest = 0, 0.0
 

@@ -13,13 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
-from service import about
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests import confined
-from tests.exporting import ROOT
-from tests.images import encode, photo
-from tests.serving import Service, running
+from service import version as about
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support import image_sandbox as confined
+from tests.support.exporter import ROOT
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
 
 pytestmark = confined.needs_root
 
@@ -75,7 +75,7 @@ def test_its_libraries_find_theirs_in_it_or_in_a_slim_base(tree: Path) -> None:
 def test_every_module_of_it_can_be_imported(tree: Path) -> None:
     """Also those that no test below comes to: a file that was left out is found here."""
     code = """
-import importlib, pkgutil, service, export.tfserving_config
+import importlib, pkgutil, service, export.tfserving.__main__
 for module in pkgutil.walk_packages(service.__path__, "service."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
@@ -116,7 +116,7 @@ def test_it_says_which_version_it_is_and_complains_of_nothing(embedded: Service)
 
 @pytest.mark.slow
 def test_workers_keys_and_traces(tree: Path, models: Path, tmp_path: Path) -> None:
-    made = confined.run(tree, "-m", "service.keys", "cats-team")
+    made = confined.run(tree, "-m", "service.security.api_keys", "cats-team")
     (tmp_path / "keys.yaml").write_text(made.stdout)
     confined.readable(tmp_path)
     key = made.stderr.partition("once: ")[2].split()[0]
@@ -135,10 +135,10 @@ def test_the_health_check_of_the_image(tree: Path, models: Path) -> None:
         service.wait_ready()
         port = {"SERVICE_HTTP_PORT": str(service.http_port)}
         for path in ((), ("/readyz",)):
-            assert confined.run(tree, "-m", "service.probe", *path, env=port).returncode == 0
-        assert "404" in confined.run(tree, "-m", "service.probe", "/nothing", env=port).stdout
+            assert confined.run(tree, "-m", "service.server.healthcheck", *path, env=port).returncode == 0
+        assert "404" in confined.run(tree, "-m", "service.server.healthcheck", "/nothing", env=port).stdout
         assert service.stop() == 0
-    ended = confined.run(tree, "-m", "service.probe", env=port)
+    ended = confined.run(tree, "-m", "service.server.healthcheck", env=port)
     assert ended.returncode == 1 and "does not answer" in ended.stdout and "Traceback" not in ended.stderr
 
 
@@ -151,7 +151,7 @@ def test_models_are_synced_and_tensorflow_servings_files_written_by_it(
     mounts = {"/source": models, "/models+": node}
     ended = confined.run(tree, "-m", "service.sync", "/source", "/models", "--keep", "2", mounts=mounts)
     assert ended.returncode == 0 and "1 brought" in ended.stderr, ended.stderr
-    ended = confined.run(tree, "-m", "export.tfserving_config", "--repository", "/models", mounts=mounts)
+    ended = confined.run(tree, "-m", "export.tfserving.__main__", "--repository", "/models", mounts=mounts)
     assert ended.returncode == 0, ended.stderr
     assert (node / "models.config").is_file() and (node / "lenet5" / "1" / "batching_params.pbtxt").is_file()
 

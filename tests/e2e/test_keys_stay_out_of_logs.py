@@ -13,11 +13,11 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from service import keys
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from service.security import api_keys as keys
+from service.types import strings
+from tests.support.service_process import Service, running
 
 
 def _ways(secret: str) -> list[dict[str, str]]:

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.limited import MAX_BODY, connect, everything, growth, refusal, refused
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from service.types import strings
+from tests.support.raw_http import MAX_BODY, connect, everything, growth, refusal, refused
+from tests.support.service_process import Service, running
 
 pytestmark = pytest.mark.usefixtures("nobody_else_is_harmed")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.protocols import PROTOCOLS
+from loadtest.generator.protocols import PROTOCOLS
 from loadtest.results import Run
-from tests.exporting import ROOT
-from tests.serving import running
+from tests.support.exporter import ROOT
+from tests.support.service_process import running
 
 LONG = ("--scenario", "steps", "--rates", "20", "--seconds", "60")
 
@@ -124,7 +124,7 @@ def test_every_protocol_of_a_service_that_runs(lenet5_repository: Path, tmp_path
 
 
 def _one(folder: Path) -> Path:
-    from loadtest import photos
+    from loadtest.generator import photos
 
     images = folder / "images"
     images.mkdir()

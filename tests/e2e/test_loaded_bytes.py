@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving import Service, running
-from tests.testdata import TESTDATA, needs_testdata
+from tests.support.service_process import Service, running
+from tests.support.testdata import TESTDATA, needs_testdata
 
 
 def truncate(file: Path) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import keras
 import pytest
 
-from loadtest import machine
-from loadtest.bench import decoding, engines, forms, stock, wrk
-from loadtest.bench.measurement import Measurement
-from loadtest.server_process import ServerProcess
-from service.manifest import TFLITE
+from benchmarks import decoding, engines, wrk
+from benchmarks import model_formats as forms
+from benchmarks import stock_model as stock
+from benchmarks.measurement import Measurement
+from loadtest.target import machine
+from loadtest.target.process import ServerProcess
+from service.repository.manifest import TFLITE
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from k8s.observability.__main__ import panel_problems, unknown_series
-from k8s.observability.documents import DASHBOARD
-from k8s.observability.rehearsal import perform, rehearsal
+from tools.dashboards.__main__ import panel_problems, unknown_series
+from tools.dashboards.documents import DASHBOARD
+from tools.dashboards.rehearsal import perform, rehearsal
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import contents
-from service.manifest import MANIFEST, SAMPLES
-from tests.serving import Service, running
+from service.repository import checksums as contents
+from service.repository.manifest import MANIFEST, SAMPLES
+from tests.support.service_process import Service, running
 
 
 @pytest.fixture

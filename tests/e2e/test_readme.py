@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import running
+from tests.support.service_process import running
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"<!-- run -->\n```(bash|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

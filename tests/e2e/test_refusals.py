@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.bench.loops import ClosedLoop
-from service import keys
-from tests.images import encode, photo
-from tests.serving import Service, running
+from benchmarks.loops import ClosedLoop
+from service.security import api_keys as keys
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
 
 PATHS = ["/predict/lenet5", "/v1/models/lenet5:predict", "/v2/models/lenet5/infer"]
 SLO = 0.1

@@ -20,10 +20,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.images import photo
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support.images import photo
+from tests.support.service_process import Service, running
 
 CLIENTS = 16
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.report import samples
+from loadtest.analysis import sample_size as samples
 from loadtest.results import Run
-from tests import measured
+from tests.support import synthetic_runs as measured
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from loadtest import report
-from loadtest.report.budgets import Budget
-from loadtest.report.comparison import compare
+from loadtest.analysis.budgets import Budget
+from loadtest.analysis.comparison import compare
 from loadtest.results import Run
-from tests import measured
-from tests.browser import Browser, browser
+from tests.support import synthetic_runs as measured
+from tests.support.chromium import Browser, browser
 
 pytestmark = pytest.mark.slow
 

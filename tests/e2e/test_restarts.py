@@ -17,8 +17,8 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.certificates import Authority
-from tests.serving import Service, running
+from tests.support.certificates import Authority
+from tests.support.service_process import Service, running
 
 FAKE = ("--backend", "fake")  # loads nothing: what is tested is sockets and processes
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving import Service, running
+from tests.support.service_process import Service, running
 
 
 @pytest.mark.slow

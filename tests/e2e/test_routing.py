@@ -15,10 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service.messages import Array, strings
-from service.wire import codec
-from service.wire.stubs import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from service.types import Array, strings
+from tests.support.service_process import Service, running
 
 ROUTES = """
 routes:

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from service.route_metrics import RouteMetrics
+from service.observability.metrics.routes import RouteMetrics
 from service.routing.schema import parse
-from tests.serving import running
+from tests.support.service_process import running
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "routing.md").read_text()

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.limited import BODY_SECONDS, HEADER_SECONDS, connect, everything, refusal, refused, trickling
-from tests.serving import Service
+from tests.support.raw_http import BODY_SECONDS, HEADER_SECONDS, connect, everything, refusal, refused, trickling
+from tests.support.service_process import Service
 
 pytestmark = pytest.mark.usefixtures("nobody_else_is_harmed")
 

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service import keys
-from service.rpc.server import SERVICES
-from tests.serving import Service, running
-from tests.testdata import TESTDATA, needs_testdata
+from service.api.grpc_app import SERVICES
+from service.security import api_keys as keys
+from tests.support.service_process import Service, running
+from tests.support.testdata import TESTDATA, needs_testdata
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from service import contents
-from service.repository import Repository
-from tests.buckets import Bucket, bucket
-from tests.confined import needs_root
-from tests.serving import running
+from service.repository import checksums as contents
+from service.repository.repository import Repository
+from tests.support.image_sandbox import needs_root
+from tests.support.s3_server import Bucket, bucket
+from tests.support.service_process import running
 
 
 @pytest.fixture(scope="module")

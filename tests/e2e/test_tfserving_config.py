@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from export.batch_limits import Batching, for_cpu, for_gpu
-from export.tfserving_config import BATCHING, MODELS, MONITORING, PER_MODEL
-from service.manifest import Manifest, Profile
-from service.wire import serving_config
-from tests.testdata import TESTDATA, needs_testdata
+from export.tfserving import config_protos as serving_config
+from export.tfserving.__main__ import BATCHING, MODELS, MONITORING, PER_MODEL
+from export.tfserving.batching import Batching, for_cpu, for_gpu
+from service.repository.manifest import Manifest, Profile
+from tests.support.testdata import TESTDATA, needs_testdata
 
 
 def config(*arguments: object, code: int = 0) -> str:
-    command = [sys.executable, "-m", "export.tfserving_config", *map(str, arguments)]
+    command = [sys.executable, "-m", "export.tfserving.__main__", *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == code, ended.stderr
     return ended.stdout if code == 0 else ended.stderr
@@ -133,7 +133,7 @@ def test_help_answers_at_once_and_nothing_imports_tensorflow(repository: Path) -
     began = time.monotonic()
     config("--help")
     assert time.monotonic() - began < 2
-    code = "import sys; sys.argv[1:] = ['--repository', %r]; import export.tfserving_config as c; c.main(); " \
+    code = "import sys; sys.argv[1:] = ['--repository', %r]; import export.tfserving.__main__ as c; c.main(); " \
         "print('tensorflow' in sys.modules, 'keras' in sys.modules)"  # fmt: skip
     ended = subprocess.run([sys.executable, "-c", code % os.fspath(repository)], capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "False False"

@@ -14,12 +14,12 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.certificates import Authority, Pair
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from service.types import strings
 from tests.e2e.test_arguments_and_ports import failing
-from tests.serving import Service, running
+from tests.support.certificates import Authority, Pair
+from tests.support.service_process import Service, running
 
 AUTHORITY, STRANGER = Authority("test authority"), Authority("a stranger")
 CLIENT, STRANGE_CLIENT = AUTHORITY.signs("a client"), STRANGER.signs("a client too")

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.collector import Collector, collecting, hanging
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from tests.e2e.test_upstream import gateway_arguments
-from tests.images import encode, photo
-from tests.serving import Service, running
+from tests.support.images import encode, photo
+from tests.support.otlp_collector import Collector, collecting, hanging
+from tests.support.service_process import Service, running
 
 PHOTO = encode(photo(), "JPEG")
 CLIENT = "00f067aa0ba902b7"
@@ -164,7 +164,7 @@ def test_the_sdk_is_not_imported_while_traces_are_off() -> None:
     look = """
 import asyncio, sys
 from service import lifecycle
-from service.bootstrap import build
+from service.server.app import build
 from service.settings import Settings
 async def main():
     assert build(Settings()).tracing is None

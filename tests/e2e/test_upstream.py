@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.images import encode, photo
-from tests.serving import Service, running
-from tests.testdata import needs_testdata, with_half_plus_two
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
+from tests.support.testdata import needs_testdata, with_half_plus_two
 
 PHOTO = encode(photo(), "JPEG")
 B64 = base64.b64encode(PHOTO).decode()

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import contents
-from tests.serving import Service, running
-from tests.testdata import TESTDATA, needs_testdata
+from service.repository import checksums as contents
+from tests.support.service_process import Service, running
+from tests.support.testdata import TESTDATA, needs_testdata
 
 
 @pytest.fixture
@@ -244,8 +244,8 @@ def test_two_lite_models_need_no_tensorflow(lenet5_repository: Path) -> None:
 import asyncio, sys
 from pathlib import Path
 from service import lifecycle
-from service.bootstrap import build
-from service.messages import Call, ModelRef, PredictRequest, strings
+from service.server.app import build
+from service.types import Call, ModelRef, PredictRequest, strings
 from service.settings import Settings
 
 async def main():

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import predict_pb2, prediction_service_pb2_grpc
-from tests.images import encode, photo
-from tests.serving import Service, running
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from service.types import strings
+from tests.support.images import encode, photo
+from tests.support.service_process import Service, running
 
 PHOTO = encode(photo(), "JPEG")
 EACH_ITS_OWN = httpx.Limits(max_keepalive_connections=0)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.exporting import demo_model
 from tests.fuzz.cases import Case, Kind
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.traffic import Sender, Tally, send
-from tests.neighbours import Account, Neighbours
-from tests.procfs import resident_mb
-from tests.serving import Service, running
+from tests.support.exporter import demo_model
+from tests.support.neighbours import Account, Neighbours
+from tests.support.procfs import resident_mb
+from tests.support.service_process import Service, running
 
 _SHARES = {Kind.image: 100_000, Kind.document: 20_000, Kind.message: 20_000}
 _MODEL = "lenet5"

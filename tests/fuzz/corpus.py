@@ -5,9 +5,8 @@ import gzip
 import random
 from typing import Any
 
-from service.messages import strings
-from service.wire import codec
-from service.wire.stubs import (
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -17,10 +16,11 @@ from service.wire.stubs import (
     predict_pb2,
     regression_pb2,
 )
+from service.types import strings
 from tests.fuzz import binary, documents, messages
 from tests.fuzz.cases import Case, Kind
-from tests.image_matrix import all_files
-from tests.images import photo
+from tests.support.image_matrix import all_files
+from tests.support.images import photo
 
 _SMALL = 20_000  # bytes
 _LARGE_SHARE = 0.002  # of the cases are made from larger files

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from tests.fuzz.cases import Case, Kind
-from tests.plain_http import Connection
+from tests.support.plain_http import Connection
 
 _PATIENCE = 20.0  # seconds for an answer: much less than that is a small request that costs much
 _CONNECTIONS = 12

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import httpx
 
-from loadtest import machine
-from tests import procfs
-from tests.exporting import ROOT, demo_model
-from tests.neighbours import Account, Neighbours
-from tests.serving import Service, running
+from loadtest.target import machine
 from tests.soak.disturbances import Disturbances, Files
 from tests.soak.flatness import Trend, trend
+from tests.support import procfs
+from tests.support.exporter import ROOT, demo_model
+from tests.support.neighbours import Account, Neighbours
+from tests.support.service_process import Service, running
 
 _PAGE = ROOT / "docs" / "reliability.md"
 _BEGIN, _END = "<!-- soak -->\n", "<!-- /soak -->\n"
@@ -134,7 +134,7 @@ def _judge(account: Account, disturbances: Disturbances, service: Service) -> li
     if len(account.cut) > _CUT_BY_A_DEATH * disturbances.counts["workers killed"]:
         problems.append(f"{len(account.cut)} good requests were cut, such as {account.cut[-1]}")
     if service.process.poll() is not None:
-        problems.append(f"the service ended with {service.process.poll()}: {service.log()[-2000:]}")
+        problems.append(f"the service ended with {service.server.process.poll()}: {service.log()[-2000:]}")
     if "Traceback" in service.log():
         problems.append("there are tracebacks in the log, build/soak.log")
     return problems

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from service import keys
-from tests import procfs
-from tests.serving import Service
+from service.security import api_keys as keys
 from tests.soak import mischief
+from tests.support import procfs
+from tests.support.service_process import Service
 
 _BAD_CLIENTS = 3  # at once, on each port
 _ROUTES = "routes:\n  digits: {target: lenet5}\n  route-{number}: {target: lenet5}\n"

@@ -11,7 +11,7 @@ import yaml
 from pydantic_settings import CliApp
 
 from service.settings import Settings
-from tests.exporting import ROOT
+from tests.support.exporter import ROOT
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
@@ -38,7 +38,7 @@ def test_the_gateway_takes_its_settings(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_tensorflow_serving_reads_what_the_command_writes() -> None:
-    from export.tfserving_config import BATCHING, MODELS, MONITORING
+    from export.tfserving.__main__ import BATCHING, MODELS, MONITORING
 
     flags = dict(flag.partition("=")[::2] for flag in SERVICES["tensorflow-serving"]["command"])
     named = {flags[f"--{flag}"] for flag in ("model_config_file", "batching_parameters_file", "monitoring_config_file")}

@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz.cases import Case, Kind
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.traffic import Sender, Tally, send
-from tests.images import encode, photo
+from tests.support.images import encode, photo
 
 DIGIT = encode(photo()[:28, :28])
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.simulation import arrivals, clock, servers
-from loadtest.simulation.machines import Case, cases
-from loadtest.simulation.servers import Machine
-from loadtest.simulation.sweep import point
-from loadtest.simulation.sweep import settings as fixed_settings
-from service.policy import ByDeadline
+from benchmarks.batching import arrivals, servers
+from benchmarks.batching import virtual_clock as clock
+from benchmarks.batching.machines import Case, cases
+from benchmarks.batching.servers import Machine
+from benchmarks.batching.sweep import point
+from benchmarks.batching.sweep import settings as fixed_settings
+from service.batching.policy import ByDeadline
 
 GPU = Machine("gpu", {rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})
 

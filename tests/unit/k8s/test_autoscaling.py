@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from k8s.autoscaling.controller import Autoscaler, Direction, Metric, Policy, Spec, from_manifests
-from k8s.autoscaling.scenarios import BEFORE, load, play, scenarios
-from k8s.autoscaling.world import Pods, World
-from k8s.check.rendering import ROOT, render
+from benchmarks.autoscaling.controller import Autoscaler, Direction, Metric, Policy, Spec, from_manifests
+from benchmarks.autoscaling.scenarios import BEFORE, load, play, scenarios
+from benchmarks.autoscaling.world import Pods, World
+from tools.k8s_check.rendering import ROOT, render
 
 UP = Direction(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15)))
 DOWN = Direction(300, (Policy("Percent", 20, 60),))

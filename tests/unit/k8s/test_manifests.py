@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pydantic_settings import CliApp
 
-from k8s.check.__main__ import problems
-from k8s.check.pods import Container, pods
-from k8s.check.programs import ending_seconds, settings
-from k8s.check.rendering import ROOT, Manifest, folders, render
-from service import lifecycle
-from service.rest import health
+from service.api.http import operations as health
+from service.server import lifecycle
 from service.settings import Settings
+from tools.k8s_check.__main__ import problems
+from tools.k8s_check.pods import Container, pods
+from tools.k8s_check.programs import ending_seconds, settings
+from tools.k8s_check.rendering import ROOT, Manifest, folders, render
 
 _PROJECT = ROOT.parent
 

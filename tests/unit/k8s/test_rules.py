@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from k8s.check.rendering import ROOT, render
-from k8s.observability.documents import DASHBOARD, FOLDER, RULES, documents
+from tools.dashboards.documents import DASHBOARD, FOLDER, RULES, documents
+from tools.k8s_check.rendering import ROOT, render
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool; it comes with prometheus")
 
@@ -81,7 +81,7 @@ def test_every_alert_says_what_to_do() -> None:
 
 def test_what_is_made_from_others_is_up_to_date() -> None:
     for path, text in documents().items():
-        assert path.read_text() == text, f"{path.name}: python -m k8s.observability.documents"
+        assert path.read_text() == text, f"{path.name}: python -m tools.dashboards.documents"
 
 
 def test_autoscalers_ask_for_what_is_recorded() -> None:

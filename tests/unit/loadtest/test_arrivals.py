@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from loadtest.arrivals import Arrivals
+from loadtest.generator.arrivals import Arrivals
 
 
 @pytest.mark.parametrize("kind", ["poisson", "steady", "burst"])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import page as benchmarks_page
-from loadtest.bench.decoding import Decoding
-from loadtest.bench.forms import FLOAT32, FROZEN, PUBLISHED, STOCK
-from loadtest.bench.results import Bench, Comparison, Served
-from tests import measured
+from benchmarks import page as benchmarks_page
+from benchmarks.decoding import Decoding
+from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
+from benchmarks.results import Bench, Comparison, Served
+from tests.support import synthetic_runs as measured
 
 _ROOT = Path(__file__).parents[3]
 _BENCH = _ROOT / benchmarks_page.BENCH
@@ -37,7 +37,7 @@ def test_the_committed_page_is_made_of_the_committed_measurements() -> None:
     if not _BENCH.is_file():
         pytest.skip(f"{benchmarks_page.BENCH} is not there yet: make bench writes it")
     made = benchmarks_page.render(Bench.read(_BENCH), benchmarks_page.newest(_BENCH.parent))
-    assert (_ROOT / benchmarks_page.PAGE).read_text() == made, "run python -m loadtest.bench.page"
+    assert (_ROOT / benchmarks_page.PAGE).read_text() == made, "run python -m benchmarks.page"
 
 
 def test_measurements_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -72,6 +72,6 @@ def test_without_measurements_the_script_says_so(tmp_path: Path, text: str | Non
     if text is not None:
         (tmp_path / benchmarks_page.BENCH).parent.mkdir(parents=True)
         (tmp_path / benchmarks_page.BENCH).write_text(text)
-    command = [sys.executable, "-m", "loadtest.bench.page"]
+    command = [sys.executable, "-m", "benchmarks.page"]
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(_ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from loadtest.capacity import Probe, search
+from loadtest.analysis.capacity import Probe, search
 
 SERVES, SLO = 100.0, 0.1  # a queue with one server that does 100 requests/s on average
 TRUE = SERVES - math.log(100) / SLO

@@ -8,11 +8,11 @@ from statistics import mean
 import pytest
 from scipy import stats
 
-from loadtest.report import significance
-from loadtest.report.budgets import Budget
-from loadtest.report.comparison import compare, steps
+from loadtest.analysis import significance
+from loadtest.analysis.budgets import Budget
+from loadtest.analysis.comparison import compare, steps
 from loadtest.results import Capacity, Latencies, Point, Run
-from tests import measured
+from tests.support import synthetic_runs as measured
 
 _SERVICE = 0.01
 

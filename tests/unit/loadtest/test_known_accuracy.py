@@ -1,7 +1,7 @@
 """How accurate a served network is, and who says so."""
 
 from export.architectures import ARCHITECTURES
-from loadtest.target import known_accuracy
+from loadtest.target.target import known_accuracy
 
 DATASET = {"held_out": 359, "name": "digits"}
 

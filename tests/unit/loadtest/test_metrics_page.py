@@ -1,8 +1,8 @@
 """What is read off the service's own /metrics page."""
 
-from loadtest.metrics_page import Scrape, parse
-from service.messages import ModelRef, PredictResult, Timings
-from service.metrics import Metrics
+from loadtest.target.metrics import Scrape, parse
+from service.observability.metrics.registry import Metrics
+from service.types import ModelRef, PredictResult, Timings
 
 
 def _scrape(metrics: Metrics, model: str = "cats") -> Scrape:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.jobs import MLPerf
+from loadtest.generator.jobs import MLPerf
 from loadtest.scenarios import as_long_as_others
 
 

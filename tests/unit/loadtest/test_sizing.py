@@ -10,7 +10,7 @@ import pytest
 from loadtest import sizing
 from loadtest.results import Capacity, Latencies, Point, Subject
 from loadtest.sizing import Able, SizingError, able, size
-from tests import measured
+from tests.support import synthetic_runs as measured
 
 
 def subject(*points: Point, capacity: Capacity | None = None) -> Subject:

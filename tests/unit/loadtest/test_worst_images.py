@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.bench import worst_images
+from benchmarks import worst_images
 
 MILLISECONDS, MEGABYTES = 250, 200
 MARGIN = 4  # machines that run tests are slow, and others run on them

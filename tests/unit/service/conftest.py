@@ -8,11 +8,11 @@ import pytest
 import uvloop
 
 from service.backends.fake import FakeBackend
-from service.catalog import Catalog
-from service.metrics import Metrics
-from service.preparation import Limits, Preparation
-from tests.unit.service.batches import batcher
-from tests.unit.service.routed import World
+from service.models.registry import Catalog
+from service.observability.metrics.registry import Metrics
+from service.preprocessing.preprocessor import Limits, Preparation
+from tests.support.batchers import batcher
+from tests.support.routing_world import World
 
 _ON_UVLOOP = "test_http_connections"  # how a socket ends is the event loop's to say, and this is the service's
 

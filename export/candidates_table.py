@@ -1,0 +1,42 @@
+"""What people read about an export: the table of candidates, as text."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a list of architectures needs nothing that measures
+    from export.quantize.candidates import Candidate, Choice
+
+_QUALITY = ("size", "accuracy", "agrees", "worst class", "")
+
+
+def candidates(choice: "Choice") -> str:
+    """A table of what was measured, the published candidate marked by an arrow, and below it what had no file.
+
+    Milliseconds are of one image, in batches of each size.
+    """
+    whole = choice.candidates[0].size
+    batches = [f"ms of {size}" for size in choice.candidates[0].milliseconds]
+    rows = [("", "candidate", *batches, *_QUALITY), *(_row(choice, each, whole) for each in choice.candidates)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in (0, 1, len(widths) - 1) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines += [f"not built: {name}: {why}" for name, why in choice.failed.items()]
+    return "\n".join(lines)
+
+
+def _row(choice: "Choice", candidate: "Candidate", whole: int) -> tuple[str, ...]:
+    quality = candidate.quality
+    return (
+        "->" if candidate is choice.chosen else "",
+        candidate.name,
+        *(f"{value:.3g}" for value in candidate.milliseconds.values()),
+        f"{candidate.size / whole:.0%}",
+        f"{quality.accuracy:.4f}",
+        f"{quality.agreement:.4f}",
+        f"{quality.by_class[quality.worst]:.4f}",
+        choice.verdict(candidate),
+    )

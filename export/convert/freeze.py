@@ -1,0 +1,93 @@
+"""A Keras model -> a SavedModel of one flat, frozen graph.
+
+Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and the
+three signatures point into the same graph, so weights are stored once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from export.architectures.architecture import Architecture
+from export.convert import signatures
+
+_METHOD = "tensorflow/serving/predict"
+
+
+def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
+    """The GraphDef of `signatures.chain` with every variable turned into a constant."""
+    from tensorflow.python.framework import convert_to_constants
+
+    function = signatures.chain(model, architecture, size, labels).get_concrete_function()
+    # Control flow stays functional: lowered Switch/Merge graphs can be neither fed half-way nor converted.
+    frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
+    return frozen.graph.as_graph_def()
+
+
+def folded(graph: Any) -> Any:
+    """A frozen GraphDef with everything computed that can be, once here instead of at every load.
+
+    A batch norm in inference is a product and a sum with constants: TensorFlow's own constant folding
+    pushes the product into the weights of the convolution before it and leaves the sum as its bias.
+    What signatures feed or fetch stays as it is.
+    """
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.grappler import tf_optimizer
+
+    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
+    fed_or_fetched = [signatures.IMAGE_BYTES, signatures.IMAGE, signatures.TENSOR]
+    fed_or_fetched += [signatures.PROBABILITIES, signatures.CLASSES]
+    meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
+    config = config_pb2.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.min_graph_nodes = -1  # lenet5 is small, and worth folding too
+    # Not the passes that choose kernels for this machine: the server's own session does that for its.
+    options.optimizers.extend(["constfold", "dependency"] * 2)
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
+
+
+def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> None:
+    """Writes `saved_model.pb` and an empty `variables/` below `folder`, which must exist.
+
+    Raises ValueError where the graph's own idea of a signature's dtype or shape is not the declared one.
+    """
+    import tensorflow as tf
+
+    saved_model = tf.compat.v1.saved_model
+    declared = signatures.describe(architecture, size, len(labels))
+    frozen = folded(frozen_graph(model, architecture, size, labels))
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(frozen, name="")
+
+        def infos(specs: Any) -> dict[str, Any]:
+            return {alias: _info(graph, alias, spec) for alias, spec in specs.items()}
+
+        definitions = {
+            name: saved_model.signature_def_utils.build_signature_def(
+                infos(signature.inputs), infos(signature.outputs), _METHOD
+            )
+            for name, signature in declared.items()
+        }
+        with tf.compat.v1.Session(graph=graph) as session:
+            # The builder insists on making its folder itself.
+            builder = saved_model.Builder(str(folder / ".saved_model"))
+            builder.add_meta_graph_and_variables(
+                session, [saved_model.tag_constants.SERVING], signature_def_map=definitions
+            )
+            builder.save()
+    for part in (folder / ".saved_model").iterdir():
+        part.rename(folder / part.name)
+    (folder / ".saved_model").rmdir()
+    (folder / "variables").mkdir(exist_ok=True)
+
+
+def _info(graph: Any, alias: str, spec: Any) -> Any:
+    """The TensorInfo of the tensor called `alias`, its shape as declared (the graph may know less)."""
+    import tensorflow as tf
+
+    tensor = graph.get_tensor_by_name(f"{alias}:0")
+    if tensor.dtype.name != spec.dtype or not tensor.shape.is_compatible_with(spec.shape):
+        raise ValueError(f"{alias} is {tensor.dtype.name} {tensor.shape} in the graph, declared {spec}")
+    info = tf.compat.v1.saved_model.build_tensor_info(tensor)
+    info.tensor_shape.CopyFrom(tf.TensorShape(spec.shape).as_proto())
+    return info

@@ -1,0 +1,55 @@
+"""The three ways to call an exported model, and the one graph behind them.
+
+| signature       | input                              | outputs                                             |
+|-----------------|------------------------------------|-----------------------------------------------------|
+| serving_default | image_bytes string [N]             | probabilities float32 [N, C], classes string [N, C] |
+| image           | image uint8 [N, H, W, 3], RGB      | probabilities                                       |
+| tensor          | tensor float32 [N, H, W, channels] | probabilities                                       |
+
+They are three places to feed one chain: bytes -> image -> tensor -> probabilities. `classes` names the
+columns of `probabilities`, row by row, so that a bare TensorFlow Serving client needs no label file.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from export.architectures.architecture import Architecture
+from export.data import pixels
+from service.repository.manifest import STRING, Signature, TensorSpec
+from service.types import DEFAULT_SIGNATURE
+
+BYTES = DEFAULT_SIGNATURE
+IMAGE = "image"
+TENSOR = "tensor"
+
+IMAGE_BYTES = "image_bytes"
+PROBABILITIES = "probabilities"
+CLASSES = "classes"
+
+
+def describe(architecture: Architecture, size: int, classes: int) -> Mapping[str, Signature]:
+    """The signatures as the manifest and the SavedModel declare them; tensor aliases are graph names."""
+    probabilities = {PROBABILITIES: TensorSpec("float32", (None, classes))}
+    return {
+        BYTES: Signature(
+            {IMAGE_BYTES: TensorSpec(STRING, (None,))},
+            {**probabilities, CLASSES: TensorSpec(STRING, (None, classes))},
+        ),
+        IMAGE: Signature({IMAGE: TensorSpec("uint8", (None, size, size, 3))}, probabilities),
+        TENSOR: Signature({TENSOR: TensorSpec("float32", (None, *architecture.shape(size)))}, probabilities),
+    }
+
+
+def chain(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
+    """The whole graph as a function of image bytes, every stage named as `describe` names it."""
+    import tensorflow as tf
+
+    def serve(image_bytes: Any) -> Any:
+        image = tf.identity(pixels.decode_rows(image_bytes, size), name=IMAGE)
+        tensor = tf.identity(pixels.to_tensor(image, architecture), name=TENSOR)
+        probabilities = tf.identity(model(tensor, training=False), name=PROBABILITIES)
+        rows = tf.shape(probabilities)[0]
+        classes = tf.tile(tf.constant(labels)[tf.newaxis], [rows, 1])
+        return probabilities, tf.identity(classes, name=CLASSES)
+
+    return tf.function(serve, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)])

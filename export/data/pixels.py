@@ -1,0 +1,49 @@
+"""Encoded images -> pixels -> network input: the same operations in training data and in the served graph.
+
+Runs eagerly and inside a `tf.function` alike. What a gateway does beside the model follows
+`service.repository.manifest.Preprocessing`, which describes `decode`.
+"""
+
+from typing import Any
+
+from export.architectures.architecture import Architecture
+
+# ITU-R BT.601 luma, as JPEG and every common "convert to grayscale" has it.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def decode(data: Any, size: int) -> Any:
+    """One encoded image (scalar string: JPEG, PNG, BMP or GIF) -> uint8 RGB [size, size, 3].
+
+    Resized bilinearly with antialiasing, aspect ratio not kept, EXIF orientation ignored, transparency
+    dropped. Raises `tf.errors.InvalidArgumentError` where it is no image.
+    """
+    import tensorflow as tf
+
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    image = tf.image.resize(tf.cast(image, tf.float32), (size, size), antialias=True)
+    # Rounded to whole levels, so that the signature that takes pixels sees the very same values.
+    image = tf.saturate_cast(tf.round(image), tf.uint8)
+    return tf.ensure_shape(image, (size, size, 3))
+
+
+def decode_rows(data: Any, size: int) -> Any:
+    """Encoded images, string [N] -> uint8 RGB [N, size, size, 3]."""
+    import tensorflow as tf
+
+    row = tf.TensorSpec((size, size, 3), tf.uint8)
+    with tf.device("/CPU:0"):  # string kernels exist nowhere else
+        return tf.map_fn(lambda image: decode(image, size), data, fn_output_signature=row)
+
+
+def to_tensor(pixels: Any, architecture: Architecture) -> Any:
+    """RGB, uint8 [N, H, W, 3] -> float32 [N, H, W, channels] as the network takes it, in its order."""
+    import tensorflow as tf
+
+    tensor = tf.cast(pixels, tf.float32)
+    if architecture.channels == 1:
+        tensor = tf.reduce_sum(tensor * tf.constant(_LUMA), axis=-1, keepdims=True)
+    scaling = architecture.scaling
+    if scaling.order == "BGR":
+        tensor = tf.reverse(tensor, axis=[-1])
+    return tensor * tf.constant(scaling.scale) + tf.constant(scaling.offset)

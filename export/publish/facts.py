@@ -1,0 +1,96 @@
+"""How a version was made and how well it does, for `Manifest.facts`: JSON for people and reports."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from export.data.dataset import Dataset
+from export.data.names import escape
+from export.quantize.candidates import Choice
+from export.quantize.select_saved_model import XLA
+from export.spec import ExportSpec
+from export.training.train import Score
+from export.verify.parity import Parity
+
+_TOOLS = ("tensorflow", "keras", "ai-edge-litert", "numpy")
+
+
+def gather(
+    spec: ExportSpec,
+    dataset: Dataset,
+    parameters: int,
+    score: Score,
+    parity: Parity,
+    file_sizes: Mapping[str, int],
+    seconds: float,
+    choice: Choice | None,
+    warnings: tuple[str, ...],
+) -> dict[str, Any]:
+    """`seconds` is what training took; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+
+    `score` is that of the precision that is published; `warnings` are what its export warned of.
+    """
+    row = spec.architecture
+    return {
+        "parameters": parameters,
+        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
+        "dataset": {
+            "name": dataset.name,
+            "classes": len(dataset.labels),
+            "train": len(dataset.train.classes),
+            "held_out": len(dataset.held_out.classes),
+        },
+        "accuracy": round(score.accuracy, 6),
+        "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
+        "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},
+        "training": {
+            "weights": escape(spec.weights),
+            "epochs": spec.recipe.epochs,
+            "batch_size": spec.recipe.batch_size,
+            "learning_rate": spec.recipe.learning_rate,
+            "seed": spec.seed,
+            "seconds": round(seconds, 1),
+        },
+        "warnings": list(warnings),
+        "parity": asdict(parity),
+        "quantization": None if choice is None else _quantization(spec, choice),
+        "file_bytes": dict(file_sizes),
+        "tools": {"python": platform.python_version(), **{name: version(name) for name in _TOOLS}},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
+    return {
+        "asked": spec.quantize,
+        "target": spec.target,
+        "max_accuracy_drop": spec.max_accuracy_drop,
+        "xla": choice.chosen.name.endswith(XLA),
+        "candidates": [
+            {
+                "name": each.name,
+                "precision": each.precision,
+                "bytes": each.size,
+                "milliseconds_an_image_by_batch": {size: round(value, 4) for size, value in each.milliseconds.items()},
+                "accuracy": round(each.quality.accuracy, 6),
+                "agreement_with_float32": round(each.quality.agreement, 6),
+                "worst_class": {
+                    "label": each.quality.worst,
+                    "accuracy": round(each.quality.by_class[each.quality.worst], 6),
+                },
+                "verdict": choice.verdict(each),
+            }
+            for each in choice.candidates
+        ],
+        "failed": dict(choice.failed),
+    }
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file below `folder`, by relative path, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}

@@ -1,0 +1,90 @@
+"""How good and how fast a candidate is: accuracy on held-out images, time on this machine."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from export.convert.litert import LiteModel
+from export.convert.signatures import IMAGE, PROBABILITIES
+from export.data.dataset import Dataset
+
+BATCHES = (1, 8)
+"""Batch sizes every candidate is timed at: a lone request, and as many as the service runs together."""
+
+_ROUNDS = 5
+_ROUND_SECONDS = 0.1
+_EVALUATION_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a candidate makes of the held-out images. `agreement` is the share where its first label is float32's.
+
+    `refused` says why a candidate like that may not be published; "" where it may.
+    """
+
+    accuracy: float
+    by_class: Mapping[str, float]
+    agreement: float
+    refused: str
+
+    @property
+    def worst(self) -> str:
+        return min(self.by_class, key=lambda label: self.by_class[label])
+
+
+class Judge:
+    """Holds every candidate of one network against its float32 form."""
+
+    def __init__(self, wanted: Any, dataset: Dataset, most_drop: float) -> None:
+        """`wanted` are float32's probabilities, [N, C], of the held-out images; `most_drop` is by how much a
+        candidate's accuracy may be below its, as a share of images.
+        """
+        self._held_out, self._labels, self._most_drop = dataset.held_out, dataset.labels, most_drop
+        self._wanted = wanted.argmax(-1)
+        self._accuracy = float((self._wanted == dataset.held_out.classes).mean())
+
+    def quality(self, given: Any) -> Quality:
+        """Of a candidate by its probabilities, shaped as `wanted`."""
+        split = self._held_out
+        first = given.argmax(-1)
+        right = first == split.classes
+        drop = self._accuracy - float(right.mean())
+        refused = ""
+        if not np.isfinite(given).all():
+            refused = "answers NaN"
+        elif drop > self._most_drop:
+            refused = f"loses {drop:.4f} of float32's accuracy (at most {self._most_drop:g})"
+        return Quality(
+            accuracy=float(right.mean()),
+            by_class={label: float(right[split.classes == i].mean()) for i, label in enumerate(self._labels)},
+            agreement=float((first == self._wanted).mean()),
+            refused=refused,
+        )
+
+
+def answers(data: bytes, images: Any) -> Any:
+    """Probabilities, float32 [N, C], of `images`, uint8 [N, H, W, 3]."""
+    model = LiteModel(data, os.cpu_count() or 1)
+    starts = range(0, len(images), _EVALUATION_BATCH)
+    return np.concatenate(
+        [model.run(IMAGE, np.asarray(images[start : start + _EVALUATION_BATCH]))[PROBABILITIES] for start in starts]
+    )
+
+
+def milliseconds(files: Sequence[bytes], images: Any) -> list[dict[int, float]]:
+    """For every file: batch size -> milliseconds an image, on one thread, as the service runs them.
+
+    They take turns, so that a machine that slows down slows down for all; medians of `_ROUNDS` rounds.
+    """
+    models = [LiteModel(data, threads=1) for data in files]
+    taken: list[dict[int, list[float]]] = [{size: [] for size in BATCHES} for _ in files]
+    for _ in range(_ROUNDS):
+        for model, kept in zip(models, taken, strict=True):
+            for size in BATCHES:
+                rows = np.resize(images, (size, *images.shape[1:]))
+                kept[size].append(model.seconds(IMAGE, rows, _ROUND_SECONDS) / size * 1000)
+    return [{size: float(np.median(values)) for size, values in kept.items()} for kept in taken]

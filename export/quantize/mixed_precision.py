@@ -1,0 +1,37 @@
+"""Where rounding hurts: forms of an int8 scheme with ever more of the network left in float32."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from export.quantize.convert import Convertible
+from export.quantize.evaluate import answers
+from export.quantize.schemes import MIXED, Scheme
+
+_STRETCHES = 8
+_IN_FLOAT = (1, 2, 4)
+
+
+def forms(scheme: Scheme, convertible: Convertible, images: Any) -> Iterator[Scheme]:
+    """First without its first and last layer, which see pixels and decide; then without its most sensitive
+    stretches, ranked on `images` (uint8 [N, H, W, 3]) by the error that is left with each alone in float.
+    """
+    layers = convertible.layers
+    yield _without(scheme, "first and last layer", (layers[0], layers[-1]))
+    wanted = answers(convertible.float_model, images)
+
+    def error(stretch: tuple[str, ...]) -> float:
+        form = convertible.under(replace(scheme, floats=stretch))
+        return float(np.abs(answers(form, images) - wanted).mean())
+
+    operations = np.array_split(np.array(convertible.operations, object), _STRETCHES)
+    ranked = sorted((tuple(stretch) for stretch in operations if len(stretch)), key=error)
+    for count in _IN_FLOAT:
+        names = tuple(name for stretch in ranked[:count] for name in stretch)
+        yield _without(scheme, f"{count} of {len(ranked)} parts", names)
+
+
+def _without(scheme: Scheme, what: str, floats: tuple[str, ...]) -> Scheme:
+    return replace(scheme, name=f"{scheme.name}, {what} float32", precision=MIXED, floats=floats)

@@ -1,0 +1,236 @@
+"""A file of weights: what kind of file it is, and whether it holds the network it is taken for."""
+
+import json
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.architectures.architecture import Architecture
+from export.data.names import escape
+from export.errors import ExportError
+from export.training.configuration import (
+    HEAD,
+    NETWORKS,
+    PASSIVE,
+    Difference,
+    compare,
+    find_head,
+    list_nested,
+    read_layers,
+)
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+_SHOWN = 4
+_KERAS_2_LAYERS = "_layer_checkpoint_dependencies"
+_SCALING = ("Rescaling", "Normalization")
+
+
+@dataclass(frozen=True, slots=True)
+class Donor:
+    """A network whose weights are taken. Its first `limit` layers that have weights are those of the architecture;
+    `head` says how what comes behind them differs. `absorbed`: it has a layer that the architecture absorbs.
+    """
+
+    model: Any
+    limit: int
+    head: str
+    absorbed: bool
+
+
+def open_keras(path: str, architecture: Architecture, size: int, classes: int) -> Donor:
+    """The network in a `.keras` file. Raises ExportError where it is not `architecture`, with what differs."""
+    name = escape(path)
+    model = _load(path, name)
+    check_finite(((weight.path, np.asarray(weight)) for weight in model.weights), name)
+    channels = _check_ends(model, name)
+    if channels != architecture.channels:
+        raise ExportError(f"{name} takes {channels} channels, and {architecture.name} takes {architecture.channels}")
+    theirs = read_layers(model, architecture.absorbs)
+    ours = read_layers(build_reference(architecture, size, classes, model))
+    if (nested := list_nested(theirs)) and not list_nested(ours):
+        inner = nested[0].name
+        raise ExportError(
+            f"{name} holds a network inside of a layer ({nested[0].kind} {inner!r}); save that one by itself: "
+            f"model.get_layer({inner!r}).save('inner.keras')"
+        )
+    differences = compare(theirs, ours)
+    if differences and differences[0].place < find_head(ours):
+        scaled = any(layer.kind in _SCALING for layer in theirs) and not any(layer.kind in _SCALING for layer in ours)
+        advice = "leave scaling out of the network, export does it ahead" if scaled else "which --model is it?"
+        raise ExportError(f"{name} is another network than {architecture.name}: {_list(differences)}; {advice}")
+    weighted = [place for place, layer in enumerate(ours) if layer.shapes]
+    limit = len(weighted)
+    if differences:  # what comes behind the last weights changes what they mean, too
+        limit = min(sum(place < differences[0].place for place in weighted), limit - 1)
+    return Donor(model, limit, _list(differences), len(theirs) < len(read_layers(model)))
+
+
+def build_reference(architecture: Architecture, size: int, classes: int, model: Any) -> Any:
+    """`architecture` as it is built for the image size and the classes of `model`, without memory for weights.
+
+    Builders make some paddings depend on the size.
+    """
+    import keras
+
+    height, width = (given or size for given in model.inputs[0].shape[1:3])
+    output = model.outputs[0].shape
+    with keras.StatelessScope(initialize_variables=False):
+        try:
+            return architecture.build(
+                (height, width, architecture.channels), output[-1] if len(output) == 2 and output[-1] else classes
+            )
+        except ValueError:  # no size that this network is built for
+            return architecture.build(architecture.shape(size), classes)
+
+
+def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
+    """Judges a `.weights.h5` file by all that it tells: what wrote it, its numbers, the kinds of its layers.
+
+    Returns whether it has a layer that `architecture` absorbs. Raises ExportError.
+    """
+    import h5py
+
+    name = escape(path)
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" in file.attrs:
+                raise ExportError(describe_whole_model(name))
+            if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
+                raise ExportError(_describe_keras_2(name))
+            arrays: dict[str, Any] = {}
+            file.visititems(lambda key, item: arrays.update({key: item}) if isinstance(item, h5py.Dataset) else None)
+            check_finite(((key, item[()]) for key, item in arrays.items()), name)
+            layers = list(file.get("layers", ()))
+    except OSError as error:
+        raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
+    holds = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
+    kinds = Counter(re.sub(r"_\d+$", "", key) for key in layers)
+    return _check_kinds(kinds, set(layers) > holds, model, architecture, name)
+
+
+def check_finite(weights: Iterator[tuple[str, Any]], name: str) -> None:
+    """Raises ExportError where a weight is NaN or infinite."""
+    bad = [key for key, values in weights if values.dtype.kind in "fV" and not np.isfinite(values.astype("f4")).all()]
+    if bad:
+        raise ExportError(
+            f"{name} holds NaN or infinity in {len(bad)} of its arrays (first: {bad[0]}): its training diverged; "
+            "take a checkpoint from before that"
+        )
+
+
+def is_hdf5(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_HDF5)) == _HDF5
+
+
+def describe_error(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _load(path: str, name: str) -> Any:
+    import keras
+
+    if is_hdf5(Path(path)):
+        raise ExportError(describe_whole_model(name))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+            config = json.loads(archive.read("config.json"))
+        if version.startswith("2."):
+            raise ExportError(_describe_keras_2(name))
+        if foreign := sorted(set(_list_foreign(config.get("config")))):
+            raise ExportError(
+                f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
+                "build the network of Keras' own layers"
+            )
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+
+
+def _check_ends(model: Any, name: str) -> int:
+    """The channels of what `model` takes. Raises ExportError where it is no network from one image to one output."""
+    try:
+        inputs, outputs = model.inputs, model.outputs
+    except (AttributeError, ValueError):  # a subclass, or a Sequential that was never built
+        inputs, outputs = (), ()
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+        raise ExportError(
+            f"{name} is no network from one image to one output: it has {len(inputs)} inputs and {len(outputs)} outputs"
+        )
+    return int(inputs[0].shape[-1])
+
+
+def _list_foreign(config: Any) -> Iterator[str]:
+    """The classes and functions in a configuration that are not Keras' own, and Lambda, which is code."""
+    if isinstance(config, dict):
+        module = str(config.get("module"))
+        known = module == "keras" or module.startswith("keras.")
+        if "class_name" in config and "module" in config and (config["class_name"] == "Lambda" or not known):
+            yield str(config.get("registered_name") or config["class_name"])
+        config = list(config.values())
+    if isinstance(config, list):
+        for each in config:
+            yield from _list_foreign(each)
+
+
+def _check_kinds(theirs: Counter[str], complete: bool, model: Any, architecture: Architecture, name: str) -> bool:
+    """By the folder that a `.weights.h5` file has for each layer, called by its kind.
+
+    It is not `complete` where layers without weights have none, as some releases wrote it.
+    """
+    layers = read_layers(model)
+    body = Counter(_snake_case(layer.kind) for layer in layers[: find_head(layers)])
+    head = Counter(_snake_case(layer.kind) for layer in layers[find_head(layers) :])
+    if nested := sorted((theirs - body).keys() & {_snake_case(each) for each in NETWORKS}):
+        raise ExportError(
+            f"{name} holds a network inside of a layer ({nested[0]}); save that one by itself: "
+            "model.get_layer(NAME).save_weights('inner.weights.h5')"
+        )
+    if not complete:
+        return False
+    absorbed = architecture.absorbs is not None and theirs["rescaling"] == body["rescaling"] + 1
+    # Another head may have other layers; which of these pass everything, only a configuration tells.
+    free = {_snake_case(kind) for kind in (*PASSIVE, *HEAD, "InputLayer", "Activation", "Dense", "BatchNormalization")}
+    extra = {kind: count for kind, count in (theirs - body - head).items() if kind not in free}
+    if absorbed:
+        del extra["rescaling"]
+    # Operations that are no layers have no folder.
+    missing = (body & Counter(_snake_case(type(layer).__name__) for layer in model.layers)) - theirs
+    if extra or missing:
+        told = [f"{count} {kind} more" for kind, count in extra.items()]
+        told += [f"{count} {kind} fewer" for kind, count in missing.items()]
+        raise ExportError(f"{name} is of another network than {architecture.name}: it has {', '.join(told)}")
+    return absorbed
+
+
+def _snake_case(kind: str) -> str:
+    """MaxPooling2D -> max_pooling2d, ReLU -> re_lu: as Keras names the folders."""
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+
+
+def describe_whole_model(name: str) -> str:
+    return (
+        f"{name} is a whole model in HDF5, which Keras no longer writes; open it under a name that ends in .h5 with "
+        "keras.saving.load_model and save it as .keras"
+    )
+
+
+def _describe_keras_2(name: str) -> str:
+    return (
+        f"{name} was written by Keras 2, whose files Keras 3 does not read; load it with the package tf_keras, give "
+        "its get_weights() to the same network built with Keras 3, and save that one as .keras"
+    )
+
+
+def _list(differences: Sequence[Difference]) -> str:
+    told = "; ".join(each.text for each in differences[:_SHOWN])
+    more = len(differences) - _SHOWN
+    return f"{told}; and {more} more" if more > 0 else told

@@ -1,0 +1,142 @@
+"""Is what was staged what was trained? Every signature, read back from disk, against the Keras model."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from export.architectures.architecture import Architecture
+from export.convert.litert import LiteModel
+from export.convert.signatures import BYTES, CLASSES, IMAGE, PROBABILITIES, TENSOR
+from export.data import pixels
+from export.data.dataset import Dataset, Example
+from export.data.reading import PIXEL_TOLERANCE, measure_levels
+from export.errors import ExportError
+from export.verify.readback import Readback
+from service.errors import ServiceError
+from service.preprocessing import decode as gateway
+from service.types import strings
+
+TOLERANCE = 1e-4
+"""Largest difference of one probability: float32 sums in another order, and no more."""
+
+ENTRY_TOLERANCE = 1e-3
+"""Mean difference of a probability between a quantized model's two entries: now and then a float sum in
+another order ends on the other side of a rounding."""
+
+_MOST_PIXELS = 1 << 30
+_OTHER_SIZES = (1.5, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Largest differences found over `images` encoded images.
+
+    `probabilities` has one entry an engine and signature, such as "litert image"; the gateway's decoder
+    is judged by `gateway_pixels`, mean levels of 255 of the worst image, and `gateway_probabilities` is what
+    becomes of them.
+    """
+
+    images: int
+    probabilities: Mapping[str, float]
+    gateway_pixels: float
+    gateway_probabilities: float
+
+    @property
+    def worst(self) -> float:
+        return max(self.probabilities.values())
+
+
+def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dataset) -> Parity:
+    """Compares on held-out images, as they came and re-encoded as PNG and JPEG in other sizes.
+
+    Raises ExportError naming the signature past tolerance, or where `classes` are not the labels.
+    """
+    import tensorflow as tf
+
+    # Where there is a GPU, its 10-bit shortcut would drown what is looked for here.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    size = dataset.held_out.images.shape[1]
+    files = [file for example in dataset.examples for file in encodings(example)]
+    rows = np.stack([pixels.decode(file, size).numpy() for file in files])
+    tensor = pixels.to_tensor(rows, architecture).numpy()
+    wanted = model(tensor, training=False).numpy()
+
+    answer = staged.saved_model(BYTES, strings(files))
+    named = [[label.decode() for label in row] for row in answer[CLASSES]]
+    if named != [list(dataset.labels)] * len(files):
+        raise ExportError("refused to publish: the graph names other classes than the dataset has")
+    found = {
+        f"SavedModel {BYTES}": _difference(answer, wanted),
+        f"SavedModel {IMAGE}": _difference(staged.saved_model(IMAGE, rows), wanted),
+        f"SavedModel {TENSOR}": _difference(staged.saved_model(TENSOR, tensor), wanted),
+        f"LiteRT {IMAGE}": _difference(staged.lite(IMAGE, rows), wanted),
+        f"LiteRT {TENSOR}": _difference(staged.lite(TENSOR, tensor), wanted),
+    }
+    for where, value in found.items():
+        if value > TOLERANCE:
+            raise ExportError(
+                f"refused to publish: {where} differs from the trained network by {value:.1e} "
+                f"on held-out images (at most {TOLERANCE:.0e})"
+            )
+    decoded = _as_gateway(dataset.examples, rows)
+    return Parity(
+        images=len(files),
+        probabilities=found,
+        gateway_pixels=max(measure_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
+        gateway_probabilities=_difference(staged.lite(IMAGE, decoded), wanted),
+    )
+
+
+def check_entries(lite: LiteModel, architecture: Architecture, dataset: Dataset) -> None:
+    """Raises ExportError where a quantized model answers otherwise through `tensor` than through `image`."""
+    rows = np.asarray(dataset.held_out.images[: len(dataset.examples)])
+    tensor = pixels.to_tensor(rows, architecture).numpy()
+    apart = float(np.abs(lite.run(IMAGE, rows)[PROBABILITIES] - lite.run(TENSOR, tensor)[PROBABILITIES]).mean())
+    if not apart <= ENTRY_TOLERANCE:
+        raise ExportError(f"refused to publish: quantized, {IMAGE} and {TENSOR} differ by {apart:.1e} on average")
+
+
+def _as_gateway(examples: tuple[Example, ...], rows: Any) -> Any:
+    """The same files decoded by the gateway, uint8, shaped as `rows`. Raises ExportError past tolerance."""
+    size = rows.shape[1]
+    decoded: list[Any] = []
+    for example in examples:
+        for file in encodings(example):
+            try:
+                image = gateway.decode(file, size, size, _MOST_PIXELS)
+            except ServiceError as error:
+                raise ExportError(f"refused to publish: the gateway cannot decode {example.origin}: {error}") from error
+            levels = measure_levels(image, rows[len(decoded)])
+            if levels > PIXEL_TOLERANCE:
+                raise ExportError(
+                    f"refused to publish: the gateway decodes {example.origin} {levels:.1f} levels of 255 "
+                    f"apart from the model's own decoder on average (at most {PIXEL_TOLERANCE})"
+                )
+            decoded.append(image)
+    return np.stack(decoded)
+
+
+def encodings(example: Example) -> tuple[bytes, ...]:
+    """An image's file as it came, and as PNG and JPEG at two other sizes and shapes."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(example.data)) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ExportError(f"{example.origin} is not a readable image: {error}") from error
+    wide, narrow = (max(1, round(image.width * factor)) for factor in _OTHER_SIZES)
+    high, low = (max(1, round(image.height * factor)) for factor in _OTHER_SIZES)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    image.resize((wide, low), Image.Resampling.BICUBIC).save(png, "PNG")
+    image.resize((narrow, high), Image.Resampling.BICUBIC).save(jpeg, "JPEG", quality=90)
+    return example.data, png.getvalue(), jpeg.getvalue()
+
+
+def _difference(outputs: Mapping[str, Any], wanted: Any) -> float:
+    """Largest absolute difference of a probability; infinite where the answer holds NaN."""
+    largest = float(np.abs(outputs[PROBABILITIES] - wanted).max())
+    return largest if np.isfinite(largest) else float("inf")

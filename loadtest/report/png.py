@@ -1,0 +1,62 @@
+"""report.png: the report's main charts on one sheet, for where no page can be shown."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from loadtest.analysis import wording
+from loadtest.analysis.findings import Finding
+from loadtest.report.charts.chart import WIDE, Chart
+from loadtest.report.page import overview_charts
+from loadtest.results import Run
+
+_HERE = Path(__file__).parent
+_SHOWN = ("capacity", "load", "distribution", "accuracy", "size", "stages-busy", "memory")
+_MARGIN, _HEAD, _TITLE, _GAP = 36.0, 92.0, 34.0, 28.0
+
+
+def write(run: Run, found: Sequence[Finding], path: Path) -> None:
+    import matplotlib
+    import resvg_py
+
+    charts = [chart for chart in overview_charts(found) if chart.key.startswith(_SHOWN)]
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
+    files = [str(fonts / name) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")]
+    path.write_bytes(
+        bytes(resvg_py.svg_to_bytes(svg_string=_sheet(run, charts), font_files=files, skip_system_fonts=True))
+    )
+
+
+def _sheet(run: Run, charts: Sequence[Chart]) -> str:
+    """Two columns, each chart in the one that is shorter by then."""
+    heights = [_HEAD, _HEAD]
+    parts = []
+    for chart in charts:
+        column = min((0, 1), key=lambda each: heights[each])
+        x, y = _MARGIN + column * (WIDE + 2 * _MARGIN), heights[column]
+        parts.append(f'<text x="{x}" y="{y + 16}" class="title">{escape(chart.title)}</text>')
+        parts.append(
+            f'<svg x="{x}" y="{y + _TITLE}" width="{chart.wide.width}" height="{chart.wide.height}" '
+            f'viewBox="0 0 {chart.wide.width} {chart.wide.height}">{chart.wide.inside()}</svg>'
+        )
+        heights[column] += _TITLE + chart.wide.height + _GAP
+    width, height = 2 * WIDE + 4 * _MARGIN, max(heights)
+    title = wording.title(run) + (f" ({run.interrupted})" if run.interrupted else "")
+    looks = _plain(f"{(_HERE / 'charts.css').read_text(encoding='utf-8')}")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="DejaVu Sans">'
+        f"<style>{looks}svg{{font-family:'DejaVu Sans'}}.title{{font-size:17px;font-weight:bold}}"
+        f".head{{font-size:24px;font-weight:bold}}</style>"
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+        f'<text x="{_MARGIN}" y="46" class="head">{escape(title)}</text>'
+        f'<text x="{_MARGIN}" y="70" class="axis">{run.started:%d %B %Y}. {escape(wording.machine(run))}</text>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _plain(looks: str) -> str:
+    """With the light scheme's colours in place of the page's variables, which its renderer does not know."""
+    light = (_HERE / "style.css").read_text(encoding="utf-8").partition("@media")[0]
+    colours = dict(re.findall(r"(--[\w-]+): (#\w+);", light))
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: colours[found[1]], looks)

@@ -1,0 +1,121 @@
+"""What is done for every gRPC call beside answering it: who asks, an id for the client, an account of it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+import grpc.aio
+
+from service.api.grpc import errors
+from service.errors import ServiceError, Unauthenticated
+from service.observability import context as current
+from service.observability.access_log import Access
+from service.observability.context import REQUEST_ID, TRACEPARENT, TRACESTATE, Current
+from service.security.authorizer import Gate
+
+_log = logging.getLogger("service.rpc")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers only
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+
+_OPEN = {
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+}
+"""What load balancers and Kubernetes need. It tells nothing of the models."""
+
+
+class CallSteps(grpc.aio.ServerInterceptor):
+    """Whatever is not listed above needs a key, where keys are needed at all, methods that do not exist too."""
+
+    def __init__(self, access: Access, gate: Gate) -> None:
+        self._access, self._gate = access, gate
+        self._wrapped: dict[str, Handler] = {}
+        self.under_way = 0
+        """Unary calls that are being answered."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Found:
+        """Runs in the call's own task, before any message is read."""
+        method = handler_call_details.method
+        texts = {name: text for name, text in handler_call_details.invocation_metadata or () if isinstance(text, str)}
+        request = current.enter("grpc", *(texts.get(name, "") for name in (REQUEST_ID, TRACEPARENT, TRACESTATE)))
+        if self._gate.needs_keys:
+            try:
+                self._gate.identify(texts, "grpc", needed=method not in _OPEN)
+            except Unauthenticated as error:
+                return self._refusal(method, request, error)
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[method] = (
+                self._accounted(method, handler) if iscoroutinefunction(handler.unary_unary) else handler
+            )
+        return self._wrapped[method]
+
+    def _refusal(self, method: str, request: Current, error: ServiceError) -> Handler:
+        async def refuse(_: Any, context: Context) -> None:
+            context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
+            self._access.finished(request, method, errors.STATUS[error.code].name, 0)
+            await errors.abort(context, error)
+
+        # As a stream, whatever the method is: gRPC then ends the call without receiving its message first.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _accounted(self, method: str, handler: Handler) -> Handler:
+        """Takes and gives bytes: here their sizes are known."""
+        behaviour = cast(Callable[[Any, Context], Awaitable[Any]], handler.unary_unary)
+        parse = handler.request_deserializer or bytes
+        serialize = handler.response_serializer or bytes
+
+        async def answer(data: bytes, context: Context) -> bytes:
+            request = current.get()
+            request.received = len(data)
+            context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
+            self.under_way += 1
+            status, reply = "OK", b""
+            try:
+                reply = serialize(await behaviour(await _parsed(parse, data, context), context))
+                return reply
+            except asyncio.CancelledError:
+                left = context.time_remaining()
+                status = "CANCELLED" if left is None or left > 0 else "DEADLINE_EXCEEDED"
+                raise
+            except grpc.aio.AbortError:
+                status = _name(context.code())
+                raise
+            except Exception as error:
+                status = "UNKNOWN"
+                _log.error("unexpected in %s", method, exc_info=error)
+                await _abort(context, grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}")
+            finally:
+                self.under_way -= 1
+                self._access.finished(current.get(), method, status, len(reply))
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+async def _parsed(parse: Callable[[bytes], Any], data: bytes, context: Context) -> Any:
+    try:
+        return parse(data)
+    except Exception:
+        await _abort(context, grpc.StatusCode.INTERNAL, "the request is no message of its method")
+
+
+async def _abort(context: Context, code: grpc.StatusCode, details: str) -> NoReturn:
+    await context.abort(code, details, context.trailing_metadata())
+    raise AssertionError("abort returned")
+
+
+def _name(code: Any) -> str:
+    return code.name if isinstance(code, grpc.StatusCode) else str(code)

@@ -1,0 +1,153 @@
+"""Refusals for want of time or of room, before a body is read, a route looked for or a task started.
+
+In a storm nearly every request is refused, and what a refusal takes of the event loop is taken from those that were let
+in. So it is decided from a request's head and written in one piece, and refusals leave at a pace: whoever asks again at
+once does so no faster. Whatever else may be wrong with a request is for its route to say.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+
+from starlette.types import Scope
+
+from service.api.http import errors
+from service.api.http import request as calls
+from service.api.oip import rest as oip
+from service.api.predict import route as predict
+from service.api.tfserving import rest as tfserving
+from service.errors import InvalidInput, ServiceError
+from service.observability import context as current
+from service.observability.access_log import Access
+from service.predictor import Predictor
+from service.security.authorizer import API_KEY, AUTHORIZATION, Gate
+from service.types import ModelRef
+
+_SHARE = 0.04  # of the event loop's time, about, for requests that are refused
+_UNSEEN = 4.0  # times what deciding takes: the way through the kernel and the parser, and back
+_LONGEST = 1.0  # seconds that a refusal waits for its turn at most: no longer than its Retry-After says
+_NEWEST = 0.05  # weight of the newest refusal in what one takes
+_READ = frozenset(
+    name.encode() for name in (*current.HEADERS, calls.DEADLINE, calls.ROUTING_KEY, AUTHORIZATION, API_KEY, "origin")
+)
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+_LINES = {status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" for status in (401, 403, 429)}
+_DEAREST = 0.001  # seconds, at most, that are believed of one: others may have held Python's lock
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer: `head` without the empty line that ends it, so that a header may follow. It should leave in `wait`
+    seconds, and `sent` is to be called then.
+    """
+
+    head: bytes
+    body: bytes
+    wait: float
+    sent: Callable[[], None]
+
+
+class Pace:
+    """Owns the moment until which the refusals' share of the event loop is spent."""
+
+    def __init__(self) -> None:
+        self._cost, self._until, self._chance = 0.0, 0.0, random.Random()
+
+    def wait(self, spent: float, now: float) -> float:
+        """Seconds until a refusal that took `spent` seconds should leave."""
+        self._cost += _NEWEST * (min(spent, _DEAREST) - self._cost)
+        self._until = min(max(self._until, now) + self._cost * _UNSEEN / _SHARE, now + _LONGEST)
+        # Where so many come that all wait the longest, those who came together do not leave together.
+        return min(self._until - now, _LONGEST * (0.5 + self._chance.random() / 2))
+
+
+class Reads:
+    """Owns the moment at which the event loop took what its sockets have for it just now: of a thousand requests that
+    are read in one turn the last has waited for the others, and its client counts that time too.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._going_on = 0.0, False
+
+    def find_arrival(self, loop: asyncio.AbstractEventLoop) -> float:
+        """When what is read just now had arrived, as far as can be told: a `time.monotonic()`."""
+        if not self._going_on:
+            self._going_on, self._began = True, time.monotonic()
+            loop.call_soon(self._end)  # after the last socket
+        return self._began
+
+    def _end(self) -> None:
+        self._going_on = False
+
+
+class Door:
+    """What stands ahead of the application. With `cors`, requests from other origins' pages go to their routes: answers
+    to them need headers.
+    """
+
+    def __init__(self, predictor: Predictor, gate: Gate, access: Access, cors: bool) -> None:
+        self._predictor, self._gate, self._access, self._cors = predictor, gate, access, cors
+        self._pace, self.reads = Pace(), Reads()
+
+    @property
+    def draining(self) -> bool:
+        return self._predictor.draining
+
+    def refuse(self, scope: Scope) -> Refusal | None:
+        """The answer to a request that is refused, which is counted; None for one that its route should answer."""
+        began = time.monotonic()
+        if scope["method"] != "POST" or (ref := _find_ref(scope)) is None:
+            return None
+        # In a context of its own: who asks concerns nothing else on this connection.
+        return copy_context().run(self._refuse, scope, ref, began)
+
+    def _refuse(self, scope: Scope, ref: ModelRef, began: float) -> Refusal | None:
+        given = reversed(scope["headers"])  # of several of a name the first one counts
+        headers = {name.decode(): value.decode("latin-1") for name, value in given if name in _READ}
+        if self._cors and "origin" in headers:
+            return None
+        if self._gate.needs_keys:
+            self._gate.identify(headers, "http", needed=False)
+            if not self._gate.shows(ref.name):
+                return None
+        request = current.enter("http", *(headers.get(name, "") for name in current.HEADERS))
+        try:
+            call = calls.make_call(ref, headers, request.request_id, scope.get(calls.ARRIVED))
+        except InvalidInput:
+            return None
+        failure = self._predictor.refuse(call)
+        if failure is None:
+            return None
+        status, body = errors.STATUS[failure.code], _render(scope, failure, request.request_id)
+        told = "".join(f"{name.lower()}: {value}\r\n" for name, value in errors.headers(failure).items())
+        head = (
+            f"{_LINES[status]}content-length: {len(body)}\r\n{told}"
+            f"content-type: application/json\r\n{current.REQUEST_ID}: {request.request_id}\r\n"
+        )
+        path: bytes = scope["raw_path"]
+        what = f"POST {path.decode('ascii', 'backslashreplace')}"
+        sent = partial(self._access.finished, request, what, str(status), len(body))
+        now = time.monotonic()
+        return Refusal(head.encode("latin-1"), body, self._pace.wait(now - began, now), sent)
+
+
+def _find_ref(scope: Scope) -> ModelRef | None:
+    """The model that a request asks for a prediction; None where it asks for something else, or badly."""
+    try:
+        return predict.find_ref(scope) or oip.find_ref(scope) or tfserving.find_ref(scope)
+    except InvalidInput:
+        return None
+
+
+def _render(scope: Scope, failure: ServiceError, request_id: str) -> bytes:
+    """As the API that was asked says it."""
+    if tfserving.is_ours(scope):
+        return tfserving.error_body(failure.message)
+    content = errors.content(scope["path"], request_id, failure.code, failure.message, failure.detail)
+    return _JSON.encode(content).encode()

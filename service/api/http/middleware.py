@@ -1,0 +1,82 @@
+"""Around every HTTP request: an id, bounds on the body, an account of it, and a polite good-bye while draining."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.http.errors import SERVED_BY
+from service.errors import DeadlineExceeded, TooLarge
+from service.observability import context as current
+from service.observability.access_log import Access
+from service.observability.context import REQUEST_ID
+
+
+class RequestGuard:
+    """Pure ASGI: no task, no queue, no copy of the body on the way."""
+
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, body_seconds: float, draining: Callable[[], bool], access: Access
+    ) -> None:
+        self._app, self._limit, self._seconds = app, max_body_bytes, body_seconds
+        self._draining, self._access = draining, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request = current.enter(
+            "http",
+            *(headers.get(name.encode(), b"").decode("latin-1") for name in current.HEADERS),
+        )
+        scope[REQUEST_ID] = request.request_id
+        declared = headers.get(b"content-length", b"")
+        status, sent = 500, 0
+        deadline: float | None = None  # none before the route reads, and none once the body is there
+        arrived = late = False
+
+        async def bounded_receive() -> Message:
+            nonlocal deadline, arrived, late
+            if declared.isdigit() and int(declared) > self._limit:
+                raise self._too_large()
+            if arrived:
+                return await receive()
+            deadline = deadline or asyncio.get_running_loop().time() + self._seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                late = True
+                raise DeadlineExceeded(f"the body did not arrive within {self._seconds:g} s") from error
+            arrived = not message.get("more_body", False)
+            request.received += len(message.get("body", b""))
+            if request.received > self._limit:
+                raise self._too_large()
+            return message
+
+        async def tagged_send(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answer = MutableHeaders(scope=message)
+                answer[REQUEST_ID] = scope[REQUEST_ID]
+                if served_by := scope.get(SERVED_BY):
+                    answer[SERVED_BY] = served_by
+                if late or self._draining():  # clients reconnect elsewhere instead of meeting a closed socket
+                    answer["connection"] = "close"
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, bounded_receive, tagged_send)
+        finally:
+            path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+            self._access.finished(request, f"{scope['method']} {path}", str(status), sent)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body is larger than {self._limit:,} bytes; send fewer or smaller images", max_body_bytes=self._limit
+        )

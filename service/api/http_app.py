@@ -1,0 +1,92 @@
+"""The HTTP application: routes, error handlers, middleware, put together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import RedirectResponse
+
+from service.api.http import errors, routes
+from service.api.http import operations as health
+from service.api.http.auth import KeyCheck
+from service.api.http.compression import Decompression
+from service.api.http.middleware import RequestGuard
+from service.api.oip import rest as oip
+from service.api.predict import route as predict
+from service.api.tfserving.rest import TensorFlowServing
+from service.errors import ServiceError
+from service.observability.access_log import Access
+from service.observability.metrics.registry import Metrics
+from service.predictor import Predictor
+from service.security.authorizer import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGuards:
+    """What every route is guarded by. No `cors_origins`: browsers' pages from elsewhere may not ask."""
+
+    max_body_bytes: int
+    body_seconds: float
+    cors_origins: tuple[str, ...] = ()
+    open_metrics: bool = True
+
+
+def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gate, guards: HttpGuards) -> FastAPI:
+    """An ASGI application over one predictor. `/docs` works without a network."""
+    app: FastAPI = FastAPIOffline(
+        title="image-model-server", description="Image classifiers over HTTP.", redoc_url=None
+    )
+    app.router.routes.append(predict.route(predictor))
+    app.include_router(predict.described(), tags=["predict"])
+    app.include_router(oip.router(predictor), tags=["open inference protocol"])
+    app.include_router(health.router(predictor, metrics), tags=["operate"])
+    app.include_router(routes.router(predictor), tags=["operate"])
+    app.router.routes.append(TensorFlowServing(predictor))
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    app.add_exception_handler(ServiceError, errors.service_error)
+    app.add_exception_handler(HTTPException, errors.http_error)
+    app.add_exception_handler(Exception, errors.unexpected)
+    _guard(app, predictor, access, gate, guards)
+    return app
+
+
+def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guards: HttpGuards) -> None:
+    """Around every route, those that others add too; the last one added sees a request first."""
+    app.add_middleware(Decompression, max_body_bytes=guards.max_body_bytes)
+    if gate.needs_keys:
+        app.add_middleware(KeyCheck, gate=gate, open_metrics=guards.open_metrics)
+        _describe_keys(app)
+    if guards.cors_origins:  # ahead of keys: a browser asks without one whether it may ask
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=guards.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=(errors.REQUEST_ID, "server-timing", "retry-after"),
+        )
+    app.add_middleware(
+        RequestGuard,
+        max_body_bytes=guards.max_body_bytes,
+        body_seconds=guards.body_seconds,
+        draining=lambda: predictor.draining,
+        access=access,
+    )
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """For the page at /docs: where to put a key."""
+    without = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = without()
+        schema.setdefault("components", {})["securitySchemes"] = {"API key": {"type": "http", "scheme": "bearer"}}
+        return schema | {"security": [{"API key": []}]}
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way

@@ -1,0 +1,144 @@
+"""Open Inference Protocol v2 ("KServe v2") over gRPC: inference.GRPCInferenceService, for its clients and Triton's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from service import version as about
+from service.api.grpc import errors
+from service.api.grpc import request as calls
+from service.api.grpc.interceptor import Context
+from service.api.oip import model as oip
+from service.api.oip import tensors as oip_tensors
+from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported, listed
+from service.predictor import Predictor
+from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
+from service.repository.manifest import STRING, Manifest
+from service.types import PredictRequest
+
+_LARGE = 2**20  # bytes past which reading leaves the event loop to the others
+_FIRST_OF_STREAM = 2.0  # seconds
+SERVICE = "inference.GRPCInferenceService"
+
+
+def _absent(why: str) -> "Callable[[InferenceService, Any, Context], Awaitable[Any]]":
+    async def refuse(self: "InferenceService", request: Any, context: Context) -> Any:
+        await errors.abort(context, Unsupported(why))
+
+    return refuse
+
+
+class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated
+    """Health, metadata, inference and the repository's index. Replies carry raw_output_contents."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:
+        return oip_pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:
+        return oip_pb2.ServerReadyResponse(ready=not self._predictor.trouble)
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        """False also for models that are not there."""
+        try:
+            await self._predictor.describe(_ref(request.name, request.version))
+        except (NotFound, NotReady):
+            return oip_pb2.ModelReadyResponse(ready=False)
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=oip.EXTENSIONS)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        try:
+            manifest = await self._predictor.describe(_ref(request.name, request.version))
+            statuses = await self._predictor.statuses(manifest.name)
+            _, signature = oip.shown(manifest)
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return oip_pb2.ModelMetadataResponse(
+            name=manifest.name,
+            versions=oip.versions(statuses),
+            platform=oip.PLATFORM,
+            inputs=oip.metadata(signature.inputs),
+            outputs=oip.metadata(signature.outputs),
+        )
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:
+        outputs: tuple[oip.Output, ...] = ()
+
+        async def read(manifest: Manifest) -> PredictRequest:
+            nonlocal outputs
+            outputs = tuple(oip.output(tensor.name, _parameters(tensor)) for tensor in request.outputs)
+            if sum(map(len, request.raw_input_contents)) > _LARGE:
+                return await asyncio.to_thread(_read, request, outputs, manifest)
+            return _read(request, outputs, manifest)
+
+        try:
+            ref = _ref(request.model_name, request.model_version)
+            result = await calls.predict(self._predictor, ref, context, read)
+            reply = oip_pb2.ModelInferResponse(
+                model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
+            )
+            for output, array in oip.answers(result, outputs):
+                datatype = oip_tensors.datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
+                reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+                reply.raw_output_contents.append(oip_tensors.to_raw(array))
+        except ServiceError as error:
+            await errors.abort(context, error)
+        return reply
+
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
+        # A client that still writes its first request when the call ends may learn no more than that it could not.
+        with suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(_FIRST_OF_STREAM):
+                await anext(aiter(requests))
+        await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
+        return oip_pb2.RepositoryIndexResponse(models=oip.index(self._predictor.index(), request.ready))
+
+    RepositoryModelLoad = RepositoryModelUnload = _absent(oip.NO_LOADING)
+    ModelConfig = _absent(oip.NO_CONFIGURATION)
+    ModelStatistics = _absent(oip.NO_STATISTICS)
+    TraceSetting = LogSettings = _absent(oip.NO_SETTINGS)
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _absent(oip.NO_SHARED_MEMORY)
+    CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
+
+
+def _ref(name: str, version: str) -> Any:
+    if not name:
+        raise InvalidInput("the request names no model")
+    return oip.model(name, version)
+
+
+def _read(request: Any, outputs: tuple[oip.Output, ...], manifest: Manifest) -> PredictRequest:
+    inputs = {tensor.name: tensor for tensor in request.inputs}
+    if len(inputs) < len(request.inputs):
+        raise InvalidInput(f"an input is there twice: {listed([tensor.name for tensor in request.inputs])}")
+    signature = oip.signature(manifest, _parameters(request), inputs)
+    for tensor in request.inputs:
+        oip.refuse_shared_memory(tensor.name, tensor.parameters)
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(inputs):
+        raise InvalidInput(f"raw_input_contents has {len(raw)} tensors for {len(inputs)} inputs; send every one raw")
+    arrays = {}
+    for position, (name, tensor) in enumerate(inputs.items()):
+        if not raw:
+            arrays[name] = oip_tensors.from_contents(name, tensor.datatype, tensor.shape, tensor.contents)
+        elif tensor.HasField("contents"):
+            raise InvalidInput(f"input {name!r} has contents beside raw_input_contents; send one of them")
+        else:
+            arrays[name] = oip_tensors.from_raw(name, tensor.datatype, tensor.shape, raw[position])
+    return oip.question(manifest, signature, arrays, outputs)
+
+
+def _parameters(message: Any) -> dict[str, Any]:
+    """Name -> value of what a request or a tensor carries beside its fields; those without a value are left out."""
+    kinds = {name: value.WhichOneof("parameter_choice") for name, value in message.parameters.items()}
+    return {name: getattr(message.parameters[name], kind) for name, kind in kinds.items() if kind}

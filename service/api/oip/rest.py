@@ -1,0 +1,165 @@
+"""Open Inference Protocol v2 ("KServe v2") over HTTP: /v2/..., for its clients and Triton's."""
+
+import asyncio
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from service import version as about
+from service.api.http import errors, large_json
+from service.api.http import request as calls
+from service.api.http.json_values import LARGE
+from service.api.oip import model as oip
+from service.api.oip import rest_bodies as oip_messages
+from service.api.oip.rest_bodies import Asked
+from service.errors import InvalidInput, NotReady, Unsupported
+from service.predictor import Predictor
+from service.repository.manifest import Manifest
+from service.types import ModelRef, PredictRequest
+
+JSON_LENGTH = "inference-header-content-length"
+_LARGE = 2**20  # bytes of tensors past which reading leaves the event loop to the others
+_LARGE_REPLY = 2**16  # bytes past which compressing does
+_CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_MODEL = "/v2/models/{model}"
+_VERSION = _MODEL + "/versions/{version}"
+_INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_ABSENT = {
+    "/v2/systemsharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
+    "/v2/cudasharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
+    "/v2/repository/models/{rest:path}": oip.NO_LOADING,
+    _MODEL + "/config": oip.NO_CONFIGURATION,
+    _VERSION + "/config": oip.NO_CONFIGURATION,
+    _MODEL + "/stats": oip.NO_STATISTICS,
+    _VERSION + "/stats": oip.NO_STATISTICS,
+    "/v2/trace/setting": oip.NO_SETTINGS,
+    _MODEL + "/trace/setting": oip.NO_SETTINGS,
+    "/v2/logging": oip.NO_SETTINGS,
+}
+
+
+def find_ref(scope: Scope) -> ModelRef | None:
+    """The model that is asked to infer; None where the target is another route's. Raises InvalidInput."""
+    found = _INFER.fullmatch(scope["path"])
+    return None if found is None else oip.model(found[1], found[2] or "")
+
+
+def router(predictor: Predictor) -> APIRouter:
+    routes = APIRouter(responses=errors.DOCUMENTED_OIP)
+
+    @routes.get("/v2", response_model=None)
+    async def server() -> dict[str, Any]:
+        """Who this is, and which extensions of the protocol it speaks."""
+        return {"name": about.NAME, "version": about.version(), "extensions": list(oip.EXTENSIONS)}
+
+    @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
+    async def live() -> dict[str, bool]:
+        """200 while the process answers at all."""
+        return {"live": True}
+
+    @routes.api_route("/v2/health/ready", methods=["GET", "HEAD"], response_model=None)
+    async def ready() -> dict[str, bool]:
+        """200 when a model can answer, else 503 with the reason."""
+        _check_ready()
+        return {"ready": True}
+
+    @routes.api_route(_MODEL + "/ready", methods=["GET", "HEAD"], response_model=None)
+    @routes.api_route(_VERSION + "/ready", methods=["GET", "HEAD"], response_model=None)
+    async def model_ready(model: str, version: str = "") -> dict[str, Any]:
+        """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
+        _check_ready()
+        manifest = await predictor.describe(oip.model(model, version))
+        return {"name": manifest.name, "ready": True}
+
+    @routes.get(_MODEL, response_model=None)
+    @routes.get(_VERSION, response_model=None)
+    async def metadata(model: str, version: str = "") -> dict[str, Any]:
+        """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
+        manifest = await predictor.describe(oip.model(model, version))
+        _, signature = oip.shown(manifest)
+        return {
+            "name": manifest.name,
+            "versions": oip.versions(await predictor.statuses(manifest.name)),
+            "platform": oip.PLATFORM,
+            "inputs": oip.metadata(signature.inputs),
+            "outputs": oip.metadata(signature.outputs),
+        }
+
+    @routes.post(_MODEL + "/infer", response_model=None)
+    @routes.post(_VERSION + "/infer", response_model=None)
+    async def infer(request: Request, model: str, version: str = "") -> Response:
+        """Runs the model. Tensors are JSON lists or, behind the JSON, bytes. `version` is a number or a label.
+
+        The request's parameter `signature_name` picks a signature; without it, the inputs' names do.
+        """
+        asked = Asked()
+
+        async def read(manifest: Manifest) -> PredictRequest:
+            nonlocal asked
+            body, length = await calls.body(request), _json_length(request)
+            json_bytes = len(body) if length is None else length
+            if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
+                question, asked = await asyncio.to_thread(oip_messages.read, body, length, manifest)
+            else:
+                question, asked = await large_json.read(json_bytes, lambda: oip_messages.read(body, length, manifest))
+            return question
+
+        result = await calls.predict(predictor, calls.of(oip.model(model, version), request), request, read)
+        body, length = oip_messages.write(result, asked)
+        headers = {"Server-Timing": calls.server_timing(result), "Vary": "Accept-Encoding"}
+        if length is not None:
+            headers[JSON_LENGTH] = str(length)
+        if coding := _wanted_coding(request):
+            headers["Content-Encoding"] = coding
+            body = await _compressed(body, coding)
+        kind = "application/json" if length is None else "application/octet-stream"
+        return Response(body, media_type=kind, headers=headers)
+
+    @routes.post("/v2/repository/index", response_model=None)
+    async def index(request: Request) -> Response:
+        """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
+        body = await calls.body(request)
+        only_ready = await large_json.read(len(body), lambda: oip_messages.only_ready(body))
+        return JSONResponse(oip.index(predictor.index(), only_ready))
+
+    for path, why in _ABSENT.items():
+        routes.add_api_route(path, _refusal(why), methods=["GET", "POST"], include_in_schema=False)
+
+    def _check_ready() -> None:
+        if trouble := predictor.trouble:
+            raise NotReady(trouble)
+
+    return routes
+
+
+def _json_length(request: Request) -> int | None:
+    text = request.headers.get(JSON_LENGTH)
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InvalidInput(f"{JSON_LENGTH} is a number of bytes, got {text[:40]!r}")
+    return None if text is None else int(text)
+
+
+def _wanted_coding(request: Request) -> str:
+    """The one coding that a client asks for. A list is what its library could read, and tensors hardly shrink: none."""
+    accepted = request.headers.get("accept-encoding", "").strip().lower()
+    return accepted if accepted in _CODINGS else ""
+
+
+async def _compressed(body: bytes, coding: str) -> bytes:
+    def compress() -> bytes:
+        return zlib.compress(body, 1, _CODINGS[coding])
+
+    return await asyncio.to_thread(compress) if len(body) > _LARGE_REPLY else compress()
+
+
+def _refusal(why: str) -> Callable[[], Awaitable[Response]]:
+    async def refuse() -> Response:
+        raise Unsupported(why)
+
+    return refuse

@@ -1,0 +1,103 @@
+"""HTTP bodies -> inputs: raw images, multipart files, JSON."""
+
+import re
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.api.http import json_values, large_json
+from service.api.http import request as calls
+from service.errors import InvalidInput, listed
+from service.repository.manifest import Manifest
+from service.types import DEFAULT_SIGNATURE, PredictRequest, strings
+
+_JSON = re.compile(r"(application|text)/json|application/.+\+json")
+_BYTES = ("application/octet-stream", "binary/octet-stream", "application/x-image")
+_ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
+
+
+async def read(request: Request, manifest: Manifest) -> PredictRequest:
+    """The request's body as a question to `manifest`'s model.
+
+    Raises InvalidInput, saying what may be sent, and Cancelled where the client goes away meanwhile.
+    """
+    body = await calls.body(request)
+    if not body:
+        raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
+    kind = calls.media_type(request)
+    if kind == "multipart/form-data":
+        return PredictRequest({"": strings(await _files(request))})
+    # What `curl --data-binary @file` says of any file: look at the bytes instead.
+    unsaid = kind in ("", "application/x-www-form-urlencoded")
+    if _JSON.fullmatch(kind) or (unsaid and body.lstrip()[:1] in (b"{", b"[")):
+        return await large_json.read(len(body), lambda: _from_json(body, manifest))
+    if unsaid or kind.startswith("image/") or kind in _BYTES:
+        return PredictRequest({"": strings([body])})
+    raise InvalidInput(f"Content-Type {kind!r:.70} is not read here; send {_ACCEPTED}")
+
+
+async def _files(request: Request) -> list[bytes]:
+    try:
+        async with request.form() as form:
+            files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    except HTTPException as error:  # how Starlette reports a form that it cannot parse
+        raise InvalidInput(f"the form cannot be read: {error.detail}") from error
+    if not files:
+        raise InvalidInput("the form holds no file; send each image as one, as in `curl -F image=@cat.jpg`")
+    return files
+
+
+def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
+    try:
+        document = json_values.parse(body)
+    except ValueError as error:
+        raise InvalidInput(f"the body is not valid JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(instances := document.get("instances"), list) or not instances:
+        raise InvalidInput('JSON bodies look like {"instances": [{"b64": "..."}]}, or with nested lists of numbers')
+    signature = document.get("signature_name", "")
+    if not isinstance(signature, str):
+        raise InvalidInput(f"signature_name is a string, got {json_values.name_type(signature)}")
+    objects = [instance for instance in instances if isinstance(instance, dict)]
+    if objects and len(objects) < len(instances):
+        raise InvalidInput("instances are all objects or all values, not some of each")
+    if objects and all(set(instance) == {"b64"} for instance in objects):
+        return PredictRequest({"": strings([_image(row, one) for row, one in enumerate(objects)])}, signature)
+    if manifest.decodes(signature or DEFAULT_SIGNATURE) and any(isinstance(instance, str) for instance in instances):
+        raise InvalidInput('text is no image; send each one as {"b64": "<base64 of a JPEG or PNG file>"}')
+    default = manifest.signature(DEFAULT_SIGNATURE).inputs if DEFAULT_SIGNATURE in manifest.signatures else {}
+    named = bool(objects) and set(objects[0]) == set(default)
+    signature = signature or (DEFAULT_SIGNATURE if named else _numeric_signature(manifest))
+    specs = manifest.signature(signature).inputs
+    if not objects:
+        if len(specs) != 1:
+            raise InvalidInput(f"signature {signature!r} does not have one input: send objects with {sorted(specs)}")
+        ((alias, spec),) = specs.items()
+        return PredictRequest({alias: json_values.read_array(alias, instances, spec.dtype, -1, "instances")}, signature)
+    if any(set(instance) != set(specs) for instance in objects):
+        other = next(instance for instance in objects if set(instance) != set(specs))
+        raise InvalidInput(
+            f"every instance needs exactly the inputs {sorted(specs)}, or {{'b64': ...}} for an image; "
+            f"one has {listed(other)}"
+        )
+    columns = {alias: [instance[alias] for instance in objects] for alias in specs}
+    return PredictRequest(
+        {
+            alias: json_values.read_array(alias, values, specs[alias].dtype, -1, "instances")
+            for alias, values in columns.items()
+        },
+        signature,
+    )
+
+
+def _numeric_signature(manifest: Manifest) -> str:
+    """Numbers sent to a model whose default signature takes encoded images are pixels."""
+    recipe = manifest.decodes(DEFAULT_SIGNATURE)
+    return recipe.image_signature if recipe else DEFAULT_SIGNATURE
+
+
+def _image(row: int, instance: dict[str, Any]) -> bytes:
+    if not json_values.is_b64(instance):
+        raise InvalidInput(f"instance {row}: b64 is base64 text, got {json_values.name_type(instance['b64'])}", row=row)
+    return json_values.decode_base64(f"instance {row}", instance["b64"])

@@ -1,0 +1,143 @@
+"""TensorFlow Serving's REST API: /v1/models/M[/versions/N|/labels/L], its /metadata, and POST to its :predict,
+:classify and :regress.
+
+Paths, codes and shapes are TensorFlow Serving's own, also where they differ from the rest of this server:
+errors are {"error": "..."}, a path that does not match is a 400, and a query string belongs to the path.
+"""
+
+import json
+import logging
+import re
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from service.api.http import errors
+from service.api.http import request as calls
+from service.api.tfserving import model_info
+from service.api.tfserving.rest_bodies import VERBS, Body, Verb
+from service.errors import Code, InvalidInput, NotFound, ServiceError
+from service.predictor import Predictor
+from service.types import ModelRef
+
+STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
+
+_log = logging.getLogger(__name__)
+_ROOT = "/v1/"
+_JSON = "application/json"
+_LARGEST_VERSION = 2**63 - 1
+
+_WHICH = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
+_ASKED = re.compile(rf"/v1/models/([^/:]+){_WHICH}:(classify|regress|predict)", re.IGNORECASE | re.ASCII)
+_LOOKED_AT = re.compile(rf"/v1/models(?:/([^/:]+))?{_WHICH}(?:/(metadata))?", re.IGNORECASE | re.ASCII)
+
+
+class TensorFlowServing(BaseRoute):
+    """Everything below /v1/, matched on the target as the client wrote it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        ours = scope["type"] == "http" and is_ours(scope)
+        return (Match.FULL if ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except ServiceError as error:
+            answer = refusal(error)
+        except Exception:
+            _log.exception("%s %s failed", request.method, scope["path"])
+            answer = _error("the server failed; its log says why", 500)
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        method, target = request.method, _target(request.scope)
+        if method == "OPTIONS":
+            origin = request.headers.get("origin", "").lower()
+            return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
+        pattern = {"POST": _ASKED, "GET": _LOOKED_AT}.get(method)
+        match = pattern.fullmatch(target) if pattern else None
+        if match is None:
+            raise InvalidInput(f"Malformed request: {method} {target}")
+        name, _, _, what = match.groups()
+        if name is None:
+            raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")
+        if (ref := _read_ref(match)) is None:
+            return Response(status_code=400, media_type=_JSON)
+        if method == "GET":
+            return await (self._metadata(ref) if what == "metadata" else self._status(ref))
+        if what not in VERBS:
+            raise InvalidInput(f"Malformed request: {method} {target}; :{what.lower()} is written in lower case")
+        return await self._ask(request, ref, VERBS[what])
+
+    async def _status(self, ref: ModelRef) -> Response:
+        return _json(model_info.status_json(await self._predictor.statuses(ref.name, ref.version)))
+
+    async def _metadata(self, ref: ModelRef) -> Response:
+        return _json(model_info.metadata_json(await self._predictor.describe(ref)))
+
+    async def _ask(self, request: Request, ref: ModelRef, verb: Verb) -> Response:
+        body = Body(request, verb)
+        try:
+            result = await calls.predict(self._predictor, calls.of(ref, request), request, body.read)
+        except NotFound:
+            await body.check()  # TensorFlow Serving reads bodies before it looks for their models
+            raise
+        return _json(await body.answer(result.outputs))
+
+
+def is_ours(scope: Scope) -> bool:
+    """Whether a request is answered here, and so refused in this API's shape too."""
+    return _target(scope)[: len(_ROOT)].lower() == _ROOT
+
+
+def find_ref(scope: Scope) -> ModelRef | None:
+    """The model that is asked; None where the target is another route's, or not as it should be."""
+    if not is_ours(scope) or (match := _ASKED.fullmatch(_target(scope))) is None or match[4] not in VERBS:
+        return None
+    return _read_ref(match)
+
+
+def refusal(error: ServiceError) -> Response:
+    """An error as TensorFlow Serving's clients know it."""
+    answer = _error(error.message, STATUS[error.code])
+    answer.headers.update(errors.headers(error))
+    return answer
+
+
+def _error(message: str, status: int) -> Response:
+    return _json(error_body(message), status)
+
+
+def error_body(message: str) -> bytes:
+    """An error as TensorFlow Serving writes it."""
+    return json.dumps({"error": message}, indent=4, ensure_ascii=False).encode(errors="replace")
+
+
+def _json(content: str | bytes, status: int = 200) -> Response:
+    return Response(content, status, media_type=_JSON)
+
+
+def _target(scope: Scope) -> str:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _read_ref(match: re.Match[str]) -> ModelRef | None:
+    """The model that a target names; None where its version is past the largest there is."""
+    name, version, label = match[1], match[2], match[3]
+    digits = (version or "").lstrip("0")
+    if len(digits) > len(str(_LARGEST_VERSION)) or int(digits or 0) > _LARGEST_VERSION:
+        return None
+    return ModelRef(_decoded(name), int(digits or 0) if version else None, _decoded(label) if label else None)
+
+
+def _decoded(part: str) -> str:
+    return unquote_to_bytes(part.encode("latin-1")).decode(errors="replace")

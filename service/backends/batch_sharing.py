@@ -1,0 +1,37 @@
+"""Which signatures of a version share batches, and why the others do not."""
+
+import logging
+from collections.abc import Mapping
+
+from service.types import ModelRef, Tensors
+
+_log = logging.getLogger(__name__)
+
+
+class BatchSharing:
+    """Owns the reasons of one loaded version. A signature that stops sharing never starts again."""
+
+    def __init__(self, version: ModelRef, unshared: Mapping[str, str]) -> None:
+        """`unshared` maps each signature whose requests must run alone to the reason."""
+        self._version, self._unshared = version, dict(unshared)
+
+    @property
+    def unshared(self) -> Mapping[str, str]:
+        return self._unshared
+
+    def allows(self, signature: str) -> bool:
+        return signature not in self._unshared
+
+    def stop(self, signature: str, reason: str) -> None:
+        """From here on every request to `signature` runs alone. Logged once."""
+        if self.allows(signature):
+            self._unshared[signature] = reason
+            _log.warning("%s: signature %r shares no more batches: %s", self._version, signature, reason)
+
+
+def mismatch(outputs: Tensors, rows: int) -> str:
+    """Which output's dim 0 does not count `rows` rows; empty where all do."""
+    for alias, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            return f"output {alias!r} has shape {list(array.shape)} for {rows} rows"
+    return ""

@@ -1,0 +1,194 @@
+"""The embedded engine: versions of a repository folder, run inside this process."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.backends import row_probe
+from service.backends.base import Found, Golden, Loaded, Runner
+from service.errors import NotReady
+from service.host.cpu import ProfileStore, machine
+from service.protobuf.warmup import read as read_warmup
+from service.repository import checksums as contents
+from service.repository import layouts
+from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
+from service.repository.repository import Repository
+from service.types import Tensors
+
+if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
+    from service.backends.embedded.litert import LiteRTRunner
+
+_log = logging.getLogger(__name__)
+_MOST_NOTES = 20  # lines in the log for one look
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedRunner:
+    """Sends each signature to the runner that has it."""
+
+    by_signature: Mapping[str, Runner]
+    runners: tuple[Runner, ...]
+
+    @property
+    def slots(self) -> int:
+        return max(runner.slots for runner in self.runners)
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        return await self.by_signature[signature].run(signature, inputs, outputs, timeout)
+
+    async def close(self) -> None:
+        for runner in self.runners:
+            await runner.close()
+
+
+class EmbeddedBackend:
+    """LiteRT where `model.tflite` has the signature, TensorFlow for whatever is left."""
+
+    def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
+        """Without `foreign` neither models that have no manifest are run, nor anything by TensorFlow."""
+        self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
+        self._measuring = threading.Lock()
+        self._last: Found | None = None  # as it was on disk at the last look
+        self._told: dict[tuple[str, int], str] = {}
+        self._last_notes: Mapping[str, str] = {}
+        self.passed_over: Mapping[str, str] = {}
+        """Path below the repository -> why nothing is served from there."""
+
+    async def find(self) -> Found:
+        """What is on disk. What is there at the first look is taken as whole; later, a folder that changed
+        since the last look is still being copied: it is told of as it was before, or not yet.
+        """
+        try:
+            now = await asyncio.to_thread(self._repository.scan)
+        except NotReady:
+            self._last = self._last or {}
+            raise
+        self._note(await asyncio.to_thread(layouts.passed_over, self._repository.root), first=self._last is None)
+        told = {}
+        for name, versions in now.items():
+            for version, fingerprint in versions.items():
+                key = (name, version)
+                if self._last is None or self._last.get(name, {}).get(version) == fingerprint:
+                    told[key] = fingerprint
+                elif key in self._told:
+                    told[key] = self._told[key]
+        self._last, self._told = now, told
+        return {
+            name: {version: told[name, version] for version in versions if (name, version) in told}
+            for name, versions in now.items()
+        }
+
+    def _note(self, notes: Mapping[str, str], *, first: bool) -> None:
+        """Logs what is passed over, each once for as long as it lies there; what is being copied is not told of yet."""
+        still = {path: why for path, why in notes.items() if first or self._last_notes.get(path) == why}
+        fresh = [f"{path} {why}" for path, why in still.items() if self.passed_over.get(path) != why]
+        for line in fresh[:_MOST_NOTES]:
+            _log.warning("not served: %s", line)
+        if len(fresh) > _MOST_NOTES:
+            _log.warning("not served: %d more; /models lists them", len(fresh) - _MOST_NOTES)
+        self._last_notes, self.passed_over = notes, still
+
+    async def ask(self, name: str) -> bool:
+        return False  # the scan sees every folder already
+
+    async def load(self, name: str, version: int) -> Loaded:
+        loaded, lite = await asyncio.to_thread(self._load, name, version)
+        signatures = loaded.manifest.signatures
+        if loaded.manifest.checked:  # our networks answer row for row
+            return replace(loaded, unshared=row_probe.declared(signatures))
+        try:
+            unshared = await row_probe.probe(loaded.runner, signatures, loaded.warmup)
+        except BaseException:
+            await loaded.runner.close()
+            raise
+        if lite is not None:
+            lite.keep_whole(unshared)
+        return replace(loaded, unshared=unshared)
+
+    def _load(self, name: str, version: int) -> "tuple[Loaded, LiteRTRunner | None]":
+        """A version, and what runs it where that is a foreign `model.tflite`."""
+        folder = self._repository.folder(name, version)
+        contents.check(folder)
+        if missing := self._repository.missing(name, version):
+            path, older = next(iter(missing.items()))
+            raise ValueError(
+                f"{folder} has no {path}, which version {older} has: it is still being copied, or something else made "
+                f"it; copy the rest, bring it with `python -m service.sync`, or remove "
+                f"version {older} to serve it as it is"
+            )
+        manifest = Manifest.read(folder, name, version)
+        warmup = tuple(read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else ()
+        if manifest is None and not self._foreign_too:
+            raise ValueError(f"{folder} was not exported by this project, and --foreign-models is off")
+        if manifest is None:
+            if (folder / SAVED_MODEL).is_file():
+                from service.backends.embedded.saved_model import SavedModelRunner
+
+                whole = SavedModelRunner(folder)
+                found = Manifest(name, version, whole.signatures, definitions=whole.definitions)
+                return Loaded(found, whole, warmup), None
+            lite, measured = self._litert(folder / TFLITE, None)
+            return Loaded(Manifest(name, version, lite.signatures, profile=measured), lite, warmup), lite
+        golden = _golden(folder, manifest)  # before anything that would have to be closed again
+        runner, profile = self._own(folder, manifest)
+        return Loaded(replace(manifest, profile=profile), runner, warmup, golden), None
+
+    def _own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
+        by_signature: dict[str, Runner] = {}
+        runners: list[Runner] = []
+        profile = None
+        if (folder / TFLITE).is_file():
+            fast, profile = self._litert(folder / TFLITE, manifest.profile)
+            runners.append(fast)
+            by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
+        # The signature that takes encoded images needs no graph where the service decodes them itself.
+        recipe = manifest.preprocessing
+        decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
+        missing = set(manifest.signatures) - set(by_signature) - decoded
+        if missing and not self._foreign_too:
+            names = ", ".join(sorted(missing))
+            raise ValueError(
+                f"{folder} needs TensorFlow for {names}, and --foreign-models is off: a graph is a program"
+            )
+        if missing:
+            from service.backends.embedded.saved_model import SavedModelRunner
+
+            whole = SavedModelRunner(folder)
+            runners.append(whole)
+            by_signature |= dict.fromkeys(missing, whole)
+        return EmbeddedRunner(by_signature, tuple(runners)), profile
+
+    def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
+        """A runner of `path` and its profile here: `shipped` where this is its machine, else as kept, else measured."""
+        from service.backends.embedded import autotune as arranging
+
+        profile = shipped if shipped is not None and shipped.machine == machine() else self._profiles.read(path)
+        if profile is not None:
+            return arranging.known(path, profile), profile
+        with self._measuring, self._profiles.one_at_a_time():  # two would slow each other down
+            if (profile := self._profiles.read(path)) is not None:  # another worker's
+                return arranging.known(path, profile), profile
+            began = time.monotonic()
+            runner, profile = arranging.measured(path)
+            self._profiles.write(path, profile)
+        took = time.monotonic() - began
+        _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
+        return runner, profile
+
+
+def _golden(folder: Path, manifest: Manifest) -> Golden | None:
+    if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
+        return None
+    with np.load(folder / GOLDEN) as arrays:
+        return Golden(
+            manifest.preprocessing.image_signature,
+            {"image": arrays["images"]},
+            {PROBABILITIES: arrays["probabilities"]},
+        )

@@ -1,0 +1,63 @@
+"""`python -m service.backends.embedded.profile MODEL.tflite`: what a model file costs on this machine, as JSON.
+
+The arrangement is found out in another process; this one then loads the model as a server would, so that the
+seconds and the memory it counts are those of serving. The exporter runs it.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from service.repository.manifest import Profile
+
+_SECONDS = 10.0
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python -m service.backends.embedded.profile MODEL.tflite", file=sys.stderr)
+        return 2
+    try:
+        profile = _loaded(Path(sys.argv[1]))
+    except ValueError as error:
+        print(f"service.backends.embedded.profile: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(asdict(profile)))
+    return 0
+
+
+def _loaded(path: Path) -> Profile:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        profile = other.submit(_measured, path).result()
+    from service.backends.embedded import autotune as arranging
+    from service.backends.embedded import measuring
+    from service.backends.embedded.litert import LARGEST_RUN
+    from service.host.cpu import resident_mb
+
+    before, began = resident_mb(), time.perf_counter()
+    runner = arranging.known(path, profile)
+
+    def all_lanes(rows: int) -> None:
+        for name, signature in runner.signatures.items():
+            if (inputs := measuring.inputs_of(signature, rows)) is not None:
+                for _ in range(runner.slots):  # they take turns
+                    runner.call(name, inputs)
+
+    all_lanes(1)
+    load_seconds = time.perf_counter() - began
+    all_lanes(LARGEST_RUN)
+    return replace(profile, load_seconds=round(load_seconds, 4), peak_mb=round(resident_mb("VmHWM") - before, 1))
+
+
+def _measured(path: Path) -> Profile:
+    from service.backends.embedded import autotune as arranging
+
+    return arranging.measured(path, _SECONDS)[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

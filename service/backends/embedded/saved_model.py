@@ -1,0 +1,112 @@
+"""TensorFlow runs SavedModels: anybody's, and the signatures of ours that LiteRT does not have.
+
+The only module of the service that imports TensorFlow, and it does so when the first such version loads.
+A TF1-style session over the meta graph is what TensorFlow Serving uses too: feeds go by tensor name,
+and a declared shape is not enforced.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.backends.base import run_timed
+from service.backends.embedded.threads import Threads
+from service.errors import BackendFailed, InvalidInput, ServiceError
+from service.host.cpu import cores
+from service.observability import logs
+from service.protobuf import signatures
+from service.protobuf.signatures import SERVE_TAG
+from service.types import Array, Tensors
+
+
+class SavedModelRunner:
+    """One session; TensorFlow's own thread pools spread each run over the cores."""
+
+    slots = 2  # one batch computes while the next is handed over
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not here."""
+        try:
+            tf = _tensorflow()
+            from tensorflow.core.protobuf import config_pb2
+        except (ImportError, AttributeError) as error:  # the images have its message modules, and nothing else of it
+            raise ValueError(
+                f"{folder} needs TensorFlow, which is not installed here ({error}): serve it by TensorFlow Serving "
+                "(--backend tfserving), give it a model.tflite, or pip install tensorflow"
+            ) from error
+        threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
+        try:
+            with self._session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))
+        except Exception as error:
+            self._session.close()
+            raise ValueError(f"TensorFlow cannot load {folder}: {error}") from error
+        self._definitions = dict(meta_graph.signature_def)
+        self._options = config_pb2.CallableOptions
+        self._invalid = (tf.errors.InvalidArgumentError, TypeError, ValueError)
+        self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._threads = Threads(self.slots)
+        self.signatures = signatures.from_protos(self._definitions)
+        self.definitions = signatures.serialized(self._definitions)
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        return await self._threads.run(run_timed, self._run, signature, inputs, outputs)
+
+    def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
+        names = outputs or tuple(self._definitions[signature].outputs)
+        try:
+            values = self._callable(signature, tuple(inputs), names)(*inputs.values())
+        except self._invalid as error:
+            raise InvalidInput(f"the model refused its input: {_first_line(error)}") from error
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise BackendFailed(f"TensorFlow failed: {_first_line(error)}") from error
+        return {name: _array(value) for name, value in zip(names, values, strict=True)}
+
+    def _callable(self, signature: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Callable[..., list[Any]]:
+        key = (signature, inputs, outputs)
+        if key not in self._callables:
+            definition = self._definitions[signature]
+            # Unlike `make_callable`, the options' way leaves shapes to the graph, as TensorFlow Serving
+            # does (upstream's own tests send [1] where [-1, 1] is declared), and costs less a call.
+            options = self._options()
+            options.feed.extend(definition.inputs[alias].name for alias in inputs)
+            options.fetch.extend(definition.outputs[alias].name for alias in outputs)
+            self._callables[key] = self._session._make_callable_from_options(options)
+        return self._callables[key]
+
+    async def close(self) -> None:
+        await self._threads.close()
+        await asyncio.to_thread(self._session.close)
+
+
+@cache
+def _tensorflow() -> Any:
+    """Raises ImportError or AttributeError where there is none, or not the whole of it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with logs.native_lines():
+        import tensorflow as tf
+
+        _ = tf.compat.v1.Session
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
+    # Else every full collection goes through its objects, hundreds of thousands, while nobody is answered.
+    gc.freeze()
+    return tf
+
+
+def _array(value: Any) -> Array:
+    # TensorFlow hands scalars of string type back as plain bytes.
+    return np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:500] or type(error).__name__

@@ -1,0 +1,48 @@
+"""Threads that models run on: one pool for all versions of a process, each taking no more than it has slots."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from typing import ParamSpec, TypeVar
+
+from service.host.priority import give_way
+
+_MOST = 256  # they are started as they are needed; versions take turns at cores, so that seldom more are than cores
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Threads:
+    """One version's part of the pool.
+
+    A call that its caller gave up runs to its end and keeps its slot until then: a model that hangs hangs alone.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._free = asyncio.Semaphore(slots)
+
+    async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """`call`'s result, or whatever it raises."""
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        future = _pool().submit(call, *arguments, **named)
+        future.add_done_callback(lambda _: self._ended(loop))
+        return await asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Returns when the last call has ended."""
+        for _ in range(self._slots):
+            await self._free.acquire()
+
+    def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(self._free.release)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST, thread_name_prefix="model", initializer=give_way)

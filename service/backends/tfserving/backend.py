@@ -1,0 +1,241 @@
+"""Models hosted by servers that speak PredictionService: replicas of TensorFlow Serving, or of this very service."""
+
+import asyncio
+import logging
+import ssl
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from service import errors
+from service.backends import row_probe
+from service.backends.base import Found, Loaded
+from service.backends.tfserving import targets
+from service.backends.tfserving.channel import CallFailed
+from service.backends.tfserving.client import Caller, Expected, Question
+from service.backends.tfserving.discovery import Survey
+from service.backends.tfserving.load_balancer import State
+from service.backends.tfserving.replicas import Replicas
+from service.backends.tfserving.targets import Resolve
+from service.observability import context as current
+from service.observability.metrics.upstreams import ReplicaReport
+from service.protobuf import signatures
+from service.protobuf import tensors as codec
+from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
+from service.repository.manifest import Manifest
+from service.repository.repository import Repository
+from service.types import Tensors, is_model_name
+
+_log = logging.getLogger(__name__)
+
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+_METADATA_TIMEOUT = 5.0  # seconds: metadata cost an upstream nothing
+_SLOTS = 4  # batches under way at each replica: one computes, others are on their way or wait there
+
+_ERRORS: dict[StatusCode, type[errors.ServiceError]] = {
+    StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
+    StatusCode.FAILED_PRECONDITION: errors.InvalidInput,
+    StatusCode.OUT_OF_RANGE: errors.InvalidInput,
+    StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
+    StatusCode.UNAVAILABLE: errors.NotReady,
+    StatusCode.NOT_FOUND: errors.Unloaded,  # the catalog had it
+    StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+}
+_TOLD: dict[StatusCode, str] = {
+    StatusCode.RESOURCE_EXHAUSTED: "the upstream is busy; ask again later",
+    StatusCode.UNAVAILABLE: "no upstream could answer; ask again later",
+    StatusCode.NOT_FOUND: "the upstream does not have this version any more",
+    StatusCode.DEADLINE_EXCEEDED: "the upstream did not answer in time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Who they are and how to treat them. `targets` as `targets.parse` gives them, `patience` and `hedge_after`
+    (None: never) in seconds as `Caller` takes them; `tls_ca` holds the certificates to trust, None speaks plain HTTP/2.
+    """
+
+    targets: Sequence[targets.Target]
+    connections: int = 2
+    patience: float = 10.0
+    hedge_after: float | None = None
+    tls_ca: Path | None = None
+
+    def authorities(self) -> bytes | None:
+        """PEM. Raises ValueError where `tls_ca` cannot be read, or holds no certificate."""
+        if self.tls_ca is None:
+            return None
+        try:
+            pem = self.tls_ca.read_bytes()
+            ssl.create_default_context(cadata=pem.decode("ascii", "replace"))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ValueError(f"--target-tls-ca {self.tls_ca} cannot be read as certificates ({why})") from error
+        return pem
+
+
+class UpstreamRunner:
+    """One version, on whichever replicas have it at the moment."""
+
+    def __init__(self, caller: Caller, name: str, version: int) -> None:
+        self._caller, self._name, self._version = caller, name, version
+        self._expected: dict[tuple[str, int], Expected] = defaultdict(Expected)
+        """By signature and rows (to a power of two): what takes equally long."""
+
+    @property
+    def slots(self) -> int:
+        return _SLOTS * max(1, len(self._caller.replicas.having(self._name, self._version)))
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request.model_spec.name = self._name
+        request.model_spec.version.value = self._version
+        request.model_spec.signature_name = signature
+        rows = 0
+        for alias, array in inputs.items():
+            codec.fill_request_proto(request.inputs[alias], array)
+            rows = len(array) if array.ndim else 1
+        message, expected = request.SerializeToString(), self._expected[signature, rows.bit_length()]
+        with current.upstream(self._caller.replicas.name) as metadata:
+            question = Question(self._name, self._version, _PREDICT, message, metadata)
+            try:
+                data = await self._caller.call(question, timeout, expected)
+            except CallFailed as failure:
+                raise _error(failure) from failure
+        try:
+            reply = predict_pb2.PredictResponse.FromString(data)
+            return {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
+        except (errors.InvalidInput, DecodeError) as error:  # its output, not our client's input
+            raise errors.BackendFailed(f"an upstream answered with a tensor that cannot be read: {error}") from error
+
+    async def close(self) -> None:
+        """Connections are the backend's; a version owns nothing on this side."""
+
+
+class TFServingBackend:
+    """Versions are those that a healthy replica has AVAILABLE. Upstreams cannot list their models: a name is looked for
+    once a client asks, or from the start where `repository` has a folder of that name, whose manifests (labels,
+    preprocessing) then also let the service decode images itself.
+    """
+
+    def __init__(
+        self, upstreams: Upstreams, repository: Repository | None = None, resolve: Resolve = targets.resolve
+    ) -> None:
+        """Raises ValueError where `tls_ca` cannot be read."""
+        self._repository = repository
+        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.authorities(), resolve)
+        self._survey = Survey(self._replicas)
+        self._caller = Caller(self._replicas, upstreams.patience, upstreams.hedge_after)
+
+    async def find(self) -> Found:
+        await self._survey.start()
+        self._survey.names |= await self._local_names()
+        # With nothing known yet: only learn whether somebody answers.
+        await self._ask(sorted(self._survey.names) or [""])
+        found = {name: dict.fromkeys(found, "") for name, found in self._survey.found().items() if found and name}
+        # What the upstreams no longer have is asked for anew by the next client, not for ever.
+        self._survey.names &= found.keys()
+        return found
+
+    async def ask(self, name: str) -> bool:
+        if not is_model_name(name):
+            return False
+        await self._survey.start()
+        await self._ask([name])
+        if not self._survey.found().get(name):
+            return False
+        self._survey.names.add(name)
+        return True
+
+    async def _local_names(self) -> set[str]:
+        if self._repository is None:
+            return set()
+        try:
+            return set(await asyncio.to_thread(self._repository.scan))
+        except errors.NotReady:  # a hint gone missing is no reason to stop following the upstream
+            return set()
+
+    async def _ask(self, names: Sequence[str]) -> None:
+        """Raises NotReady where no replica answers."""
+        try:
+            await self._survey.ask(names)
+        except CallFailed as failure:
+            raise self._unreachable(failure) from failure
+
+    def _unreachable(self, failure: CallFailed) -> errors.NotReady:
+        if failure.lost or not failure.peer:
+            told, said = "no upstream answers", f"nobody answers at {failure.peer or self._replicas.name}"
+        else:
+            told = f"the upstream answered {failure.status.name}"
+            said = f"the upstream {failure.peer} answered {failure.status.name}"
+        for_log = f"{said} ({failure.details}); is it up, and is --target right?"
+        return errors.NotReady(f"{told}; the server's log says more", for_log=for_log)
+
+    async def load(self, name: str, version: int) -> Loaded:
+        runner = UpstreamRunner(self._caller, name, version)
+        if not self._replicas.having(name, version):
+            await self.ask(name)
+        manifest = await asyncio.to_thread(self._own_manifest, name, version)
+        if manifest is not None:
+            return Loaded(manifest, runner, unshared=row_probe.declared(manifest.signatures))
+        definitions = await self._definitions(name, version)
+        manifest = Manifest(
+            name, version, signatures.from_protos(definitions), definitions=signatures.serialized(definitions)
+        )
+        return Loaded(manifest, runner, unshared=await row_probe.probe(runner, manifest.signatures))
+
+    def _own_manifest(self, name: str, version: int) -> Manifest | None:
+        if self._repository is None:
+            return None
+        try:
+            return Manifest.read(self._repository.folder(name, version), name, version)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:  # the upstream serves it all the same, and tells of it
+            _log.warning("%s; what the upstream says of %s/%d is used", error, name, version)
+            return None
+
+    async def _definitions(self, name: str, version: int) -> dict[str, Any]:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = name
+        request.model_spec.version.value = version
+        question = Question(name, version, _METADATA, request.SerializeToString())
+        try:
+            data = await self._caller.call(question, _METADATA_TIMEOUT, Expected())
+        except CallFailed as failure:  # a passing fault: the next look tries again
+            raise self._unreachable(failure) from failure
+        reply = get_model_metadata_pb2.GetModelMetadataResponse.FromString(data)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        reply.metadata["signature_def"].Unpack(definitions)
+        return dict(definitions.signature_def)
+
+    def reports(self) -> list[ReplicaReport]:
+        """How each replica does, for the metrics."""
+        return [
+            ReplicaReport(
+                replica.name,
+                replica.standing.state is State.HEALTHY,
+                replica.standing.outstanding,
+                replica.standing.latency,
+                **asdict(replica.tally),
+            )
+            for replica in self._replicas
+        ]
+
+    async def close(self) -> None:
+        await self._survey.close()
+
+
+def _error(failure: CallFailed) -> errors.ServiceError:
+    """What clients are told names no address: only a replica's own words about the request or the model go on."""
+    kind = _ERRORS.get(failure.status, errors.BackendFailed)
+    for_log = f"{failure.peer or 'upstream'} answered {failure.status.name}: {failure.details}"
+    if not failure.peer or issubclass(kind, errors.NotReady | errors.DeadlineExceeded):
+        return kind(_TOLD.get(failure.status, "the upstream failed"), for_log=for_log)
+    return kind(f"the upstream answered {failure.status.name}: {failure.details}", for_log=for_log)

@@ -1,0 +1,61 @@
+"""One version that answers: what it says of itself, its batcher, and who is using it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.backends.base import Loaded
+from service.batching.batcher import Batcher
+from service.repository.manifest import Manifest
+from service.types import ModelRef
+
+
+class State(StrEnum):
+    """A version's life, in TensorFlow Serving's names."""
+
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    version: int
+    state: State
+    error: str = ""
+
+
+class Servable:
+    """Held loaded for as long as somebody leases it; `retire` waits for the last of them."""
+
+    def __init__(self, loaded: Loaded, batcher: Batcher, fingerprint: str) -> None:
+        self.manifest: Manifest = loaded.manifest
+        self.batcher, self.fingerprint = batcher, fingerprint
+        self._runner = loaded.runner
+        self._leases = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef(self.manifest.name, self.manifest.version)
+
+    @contextmanager
+    def lease(self) -> Iterator["Servable"]:
+        self._leases += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._leases -= 1
+            if self._leases == 0:
+                self._unused.set()
+
+    async def retire(self) -> None:
+        """Returns once every lease has ended and the runner is closed. Nobody may lease it meanwhile."""
+        await self._unused.wait()
+        await self.batcher.drain()
+        await self._runner.close()

@@ -1,0 +1,67 @@
+"""What a version goes through between being loaded and answering: warm-up, then a check of its answers."""
+
+import numpy as np
+
+from service.backends.base import Golden, Loaded
+from service.errors import ServiceError
+from service.repository.manifest import MANIFEST, Manifest
+
+# Of a probability. Other processors round differently, int8 in whole steps; a wrong model is far off.
+TOLERANCE = 0.01
+TOLERANCE_QUANTIZED = 0.1
+
+_FLOAT = ("", "float32", "float16")
+
+
+class Behind(ValueError):
+    """A version lacks what the one in service has."""
+
+
+def check_succession(new: Manifest, old: Manifest) -> None:
+    """Raises Behind where clients of `old` would miss something in `new`, which then replaces it only once `old` is
+    removed: a copy that is not whole loads as somebody else's model.
+    """
+    signatures = sorted(set(old.signatures) - set(new.signatures))
+    if old.checked and not new.checked:
+        lacks = str(MANIFEST)
+    elif signatures:
+        lacks = f"signature{'s' * (len(signatures) > 1)} {', '.join(signatures)}"
+    else:
+        return
+    if new.version == old.version:
+        raise Behind(
+            f"it has no {lacks}, which the loaded copy has: restore it, or publish the change as a new version"
+        )
+    raise Behind(
+        f"it has no {lacks}, which version {old.version} in service has: its copy may not be whole; copy the rest, "
+        f"publish a version that has it, or remove version {old.version} to serve this one as it is"
+    )
+
+
+async def warm(loaded: Loaded) -> None:
+    """Replays the warm-up requests, then asks the golden questions.
+
+    Raises ValueError, saying what is wrong, where a request fails or an answer is not what it was at export.
+    """
+    for signature, inputs in loaded.warmup:
+        if loaded.manifest.decodes(signature):  # its images are decoded outside the model
+            continue
+        loaded.manifest.signature(signature)
+        try:
+            await loaded.runner.run(signature, inputs, (), None)
+        except ServiceError as error:
+            raise ValueError(f"a warm-up request failed in signature {signature!r}: {error.message}") from error
+    if loaded.golden is not None:
+        await _check(loaded, loaded.golden)
+
+
+async def _check(loaded: Loaded, golden: Golden) -> None:
+    answers = await loaded.runner.run(golden.signature, golden.inputs, (), None)
+    tolerance = TOLERANCE if loaded.manifest.precision in _FLOAT else TOLERANCE_QUANTIZED
+    for alias, expected in golden.outputs.items():
+        difference = float(np.abs(answers[alias] - expected).max())
+        if not difference <= tolerance:  # NaN is a failure too
+            raise ValueError(
+                f"its answers are not those it gave when it was exported: {alias!r} differs by {difference:.3g} "
+                f"(tolerance {tolerance}); the files are damaged, or this machine computes differently"
+            )

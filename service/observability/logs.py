@@ -1,0 +1,109 @@
+"""How a log line looks: text for people, JSON for machines."""
+
+import datetime
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from service.observability import context as current
+
+_OURS = "service"
+_FIELDS = "fields"
+_STDERR = 2
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_native = logging.getLogger("service.native")
+_capturing = threading.Lock()
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
+    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one.
+
+    `level` is for this project's own loggers. Libraries warn and no more: what some of them say of their work at lower
+    levels holds what clients send, API keys too.
+    """
+    # A descriptor of its own: what `native_lines` catches is nobody's but the libraries'.
+    handler = logging.StreamHandler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"))
+    if style is LogFormat.json:
+        handler.setFormatter(JsonFormatter(worker))
+        logging.captureWarnings(True)
+    else:
+        who = "" if worker is None else f"worker {worker}: "
+        handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s"))
+    logging.basicConfig(level=max(logging.WARNING, logging.getLevelName(level)), handlers=[handler], force=True)
+    logging.getLogger(_OURS).setLevel(level)
+
+
+def fields(**values: Any) -> dict[str, Any]:
+    """For `extra=`: members of their own in a JSON line. They must be plain values."""
+    return {_FIELDS: values}
+
+
+@contextmanager
+def native_lines() -> Iterator[None]:
+    """Logs, once the block has ended, what C++ libraries write to stderr in it: they know nothing of a log's format.
+
+    For blocks that are known for it, such as an engine's start, and no longer: what a library says before it ends the
+    process must not wait here.
+    """
+    if not hasattr(os, "memfd_create"):  # not Linux
+        yield
+        return
+    with _capturing:
+        stderr, caught = os.dup(_STDERR), os.memfd_create("native-lines")
+        try:
+            sys.stderr.flush()
+            os.dup2(caught, _STDERR)
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            with os.fdopen(caught, "rb") as file:
+                file.seek(0)
+                lines = file.read().decode("utf-8", "backslashreplace").splitlines()
+    for line in lines:
+        if found := _NATIVE.fullmatch(line):
+            _native.log(_LEVELS[found["level"]], "%s", found["text"])
+        elif line.strip():
+            _native.warning("%s", line)
+
+
+# `INFO: text`, as LiteRT writes, and `I0000 00:00:1795788133.011074   23916 port.cc:153] text`, as TensorFlow does.
+_NATIVE = re.compile(r"(?P<level>[IWEF])(?:[A-Z]+: |\d{4} [\d:.]+ +\d+ \S+\] )(?P<text>.*)")
+
+
+class JsonFormatter(logging.Formatter):
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = {} if worker is None else {"worker": worker}
+
+    def format(self, record: logging.LogRecord) -> str:
+        request = current.get()
+        known = {
+            "request_id": request.request_id,
+            "trace_id": request.trace_id,
+            "model": str(request.ref) if request.ref else "",
+        }
+        line = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._worker,
+            **{name: value for name, value in known.items() if value},
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["stack"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,0 +1,262 @@
+"""Every Prometheus series of the service, in one registry of its own.
+
+With several workers each keeps its numbers in files that outlive it, named after the worker's number: whichever is
+scraped adds up all of them, and one that is started again counts on where its predecessor ended.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service.observability.context import OK, Current
+from service.observability.metrics.process import ProcessMetrics
+from service.observability.metrics.routes import RouteMetrics
+from service.observability.metrics.security import GuardMetrics
+from service.observability.metrics.upstreams import ReplicaMetrics
+from service.observability.metrics.versions import OfLivingVersions, VersionMetrics
+from service.types import ModelRef, PredictResult
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+_BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
+_MOST_ENDED = 1000  # versions whose late answers are still looked for
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """How one of several workers counts: its number, the folder they all keep their files in, their parent process."""
+
+    worker: int
+    folder: Path
+    parent: int
+
+
+class Metrics:
+    """Names, labels and units are the public interface of dashboards: add, do not rename."""
+
+    def __init__(self, shared: Shared | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
+        self._registry = self._page = CollectorRegistry()
+        self._shared = shared
+        values.ValueClass = values.MutexValue  # whatever the environment says
+        if shared is not None:
+            os.environ[_FOLDER] = str(shared.folder)
+            values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]  # as all of its multiprocess part
+            self._page = CollectorRegistry()
+            everything = MultiProcessCollector(None, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
+            self._page.register(OfLivingVersions(everything))
+        self._page.register(ProcessMetrics(shared.parent if shared else None))
+        self.guards = GuardMetrics(self._registry)
+        self.routes = RouteMetrics(self._registry)
+        self.replicas = ReplicaMetrics(self._registry, self._gauge)
+        self.versions = VersionMetrics(self._gauge, series_stay=shared is not None)
+        self._requests = Counter(
+            "model_server_requests",
+            "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
+            ("model", "version", "protocol", "code"),
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "model_server_stage_seconds",
+            "Seconds of successful calls by stage: read (the body), decode, queue (for its turn), batch (for company), "
+            "compute; total, which is these; and render, the answer's writing and sending.",
+            ("model", "version", "stage"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._request_bytes = Histogram(
+            "model_server_request_bytes",
+            "Bytes of the bodies of predict calls.",
+            ("model", "version", "protocol"),
+            buckets=_BYTES,
+            registry=self._registry,
+        )
+        self._response_bytes = Histogram(
+            "model_server_response_bytes",
+            "Bytes of the answers to predict calls.",
+            ("model", "version", "protocol"),
+            buckets=_BYTES,
+            registry=self._registry,
+        )
+        self._batch_rows = Histogram(
+            "model_server_batch_rows",
+            "Rows of each batch that went to the model.",
+            ("model", "version"),
+            buckets=_ROWS,
+            registry=self._registry,
+        )
+        self._dead_rows = Counter(
+            "model_server_dead_rows",
+            "Rows that went to the model although their caller was gone or their deadline past.",
+            ("model", "version"),
+            registry=self._registry,
+        )
+        self._dropped_rows = Counter(
+            "model_server_dropped_rows",
+            "Rows that left the queue without going to the model: expired (or about to), or cancelled by their caller.",
+            ("model", "version", "reason"),
+            registry=self._registry,
+        )
+        self._coalesced = Counter(
+            "model_server_coalesced_requests",
+            "Predict calls that were answered by the run of an identical one under way.",
+            ("model", "version"),
+            registry=self._registry,
+        )
+        self._worker_starts = Counter(
+            "model_server_worker_starts", "Starts of worker processes, restarts among them.", registry=self._registry
+        )
+        self._ready = self._gauge(
+            "model_server_ready", "1 while /readyz says yes; with several workers, how many of them say so."
+        )
+        self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
+        self._of_versions = (
+            *(self._requests, self._stages, self._request_bytes, self._response_bytes),
+            *(self._batch_rows, self._dead_rows, self._dropped_rows, self._coalesced),
+        )
+        self._answers: dict[tuple[ModelRef, str], _Answers] = {}
+        self._ended: dict[ModelRef, None] = {}
+        self._ending: set[ModelRef] = set()
+        self._failures: dict[tuple[ModelRef | None, str, str], Counter] = {}
+        self._says_ready: Callable[[], bool] = bool
+        self._worker_starts.inc()
+        self._in_flight.set(0)
+
+    def started(self) -> None:
+        self._in_flight.inc()
+
+    def succeeded(self, protocol: str, result: PredictResult, trace_id: str = "") -> None:
+        """`trace_id` of a trace that is kept becomes an exemplar."""
+        self._in_flight.dec()
+        exemplar = {"trace_id": trace_id} if trace_id else None
+        answers = self._answers_of(result.answered_by, protocol)
+        answers.ok.inc(1, exemplar)
+        for stage, seconds in result.timings.stages().items():
+            answers.stages[stage].observe(seconds, exemplar)
+
+    def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
+        """`ref` None where the model is not served: a client's invention must not become a label."""
+        self._in_flight.dec()
+        failures = self._failures.get((ref, protocol, code))
+        if failures is None:
+            model, version = ("", "") if ref is None else _labels(ref)
+            failures = self._failures[ref, protocol, code] = self._requests.labels(model, version, protocol, code)
+        failures.inc()
+
+    def finished(self, request: Current, render: float | None, sent: int) -> None:
+        """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
+        assert request.ref is not None
+        answers = self._answers_of(request.ref, request.protocol)
+        answers.request_bytes.observe(request.received)
+        answers.response_bytes.observe(sent)
+        if render is not None:
+            answers.stages["render"].observe(render)
+
+    def batches(self, ref: ModelRef) -> "Batches":
+        """What one version's batcher tells of its rows."""
+        self._ended.pop(ref, None)
+        self._ending.discard(ref)
+        model, number = ref.name, str(ref.version)
+        return Batches(
+            self._batch_rows.labels(model, number),
+            self._dead_rows.labels(model, number),
+            {reason: self._dropped_rows.labels(model, number, reason) for reason in ("expired", "cancelled")},
+        )
+
+    def coalesced(self, ref: ModelRef) -> None:
+        self._coalesced.labels(ref.name, str(ref.version)).inc()
+
+    def ended(self, ref: ModelRef, state: str) -> None:
+        """A version leaves `state` and is told of no more: the next page is the last that counts for it."""
+        self.versions.ended(ref, state)
+        if self._shared is None:  # what workers keep in files cannot be removed: a page leaves it out
+            self._ended[ref] = None
+            self._ending.add(ref)
+            while len(self._ended) > _MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
+
+    def follow_readiness(self, ready: Callable[[], bool]) -> None:
+        self._says_ready = ready
+
+    def refresh(self) -> None:
+        """Looks at readiness, queues and replicas. A page does so itself; with several workers the others' want to
+        know too.
+        """
+        self._ready.set(self._says_ready())
+        self.versions.refresh()
+        self.replicas.refresh()
+
+    def page(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""
+        self.refresh()
+        encode, content_type = choose_encoder(accept)
+        page = encode(self._page)
+        self._remove_ended()
+        return page, content_type
+
+    def _remove_ended(self) -> None:
+        """Answers that slow clients were still taking come after the end, and are removed with the page after them."""
+        late = {ref for ref, *_ in (*self._answers, *self._failures) if ref is not None and ref in self._ended}
+        self._answers = {key: kept for key, kept in self._answers.items() if key[0] not in late}
+        self._failures = {key: kept for key, kept in self._failures.items() if key[0] not in late}
+        for ref in self._ending | late:
+            model, version = _labels(ref)
+            for metric in self._of_versions:
+                metric.remove_by_labels({"model": model, "version": version})
+        self._ending.clear()
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""
+        return Gauge(name, says, labels, multiprocess_mode="livesum", registry=self._registry)
+
+    def _answers_of(self, ref: ModelRef, protocol: str) -> "_Answers":
+        """Looking up a series by its labels costs as much as counting: once a version and protocol."""
+        found = self._answers.get((ref, protocol))
+        if found is None:
+            model, number = _labels(ref)
+            stages = ("read", "decode", "queue", "batch", "compute", "total", "render")
+            found = self._answers[ref, protocol] = _Answers(
+                self._requests.labels(model, number, protocol, OK),
+                {stage: self._stages.labels(model, number, stage) for stage in stages},
+                self._request_bytes.labels(model, number, protocol),
+                self._response_bytes.labels(model, number, protocol),
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    rows: Histogram
+    dead: Counter
+    drops: dict[str, Counter]
+
+    def batch(self, rows: int, dead: int) -> None:
+        self.rows.observe(rows)
+        if dead:
+            self.dead.inc(dead)
+
+    def dropped(self, reason: str, rows: int) -> None:
+        self.drops[reason].inc(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    ok: Counter
+    stages: dict[str, Histogram]
+    request_bytes: Histogram
+    response_bytes: Histogram
+
+
+def forget(worker: int, folder: Path) -> None:
+    """What a worker that died said of its present is no longer true; what it counted stays."""
+    mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]  # as above
+
+
+def _labels(ref: ModelRef) -> tuple[str, str]:
+    return ref.name, "" if ref.version is None else str(ref.version)

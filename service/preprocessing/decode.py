@@ -1,0 +1,200 @@
+"""Encoded images -> pixels, exactly as the exported graph does it.
+
+A file is decided by its pixels alone. What lies beside them (profiles, texts, EXIF, later frames, bytes behind the end)
+is left out before a decoder sees it. A file that lacks a part is refused; one with damaged pixels is read as far as
+browsers and TensorFlow read it. EXIF orientation is ignored, as in the graph.
+
+| file | pixels |
+| :--- | :--- |
+| JPEG that libjpeg warns of (odd scan header, stray bytes, damaged blocks) | as TensorFlow |
+| JPEG, PNG, GIF, BMP, WebP that ends early | refused |
+| JPEG of four components | inverted with Adobe's marker only, as TensorFlow |
+| JPEG, arithmetic | as TensorFlow |
+| JPEG of 12 bits, lossless or hierarchical; run-length BMP | refused |
+| PNG: alpha, tRNS, gAMA | dropped, as TensorFlow |
+| PNG: bad checksum of a chunk that pixels need, unknown such chunk, no palette | refused, as TensorFlow |
+| animation | PNG: its default image; GIF and WebP: the first frame |
+| GIF: transparent pixels | black, as TensorFlow |
+| GIF whose first frame is smaller than its screen | read; TensorFlow sees other pixels |
+| BMP with a palette, of 16 bits, with a core header | read; TensorFlow refuses it, or sees the palette's indexes |
+| WebP with alpha, animated | read; TensorFlow refuses it |
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from service.errors import ServiceError, TooLarge
+from service.preprocessing.headers import Format, Header, read_header, undecodable
+from service.preprocessing.limits import MAX_MILLISECONDS, MAX_SIDE, check, check_cost
+from service.preprocessing.resize import Pixels, resized, resized_picture
+
+_MARGIN = 1.5
+_QUICK_PIXELS, _QUICK_BYTES = 500_000, 1_000_000  # some 2 ms
+_MAX_CHUNKS = 10_000  # of a PNG; libpng writes 4,096 of 8 KiB for 32 MiB
+
+Reserve = Callable[[int], AbstractContextManager[object]]
+
+
+def quick(data: bytes) -> bool:
+    """True for a JPEG that surely decodes in a few milliseconds: few pixels, one pass over them."""
+    if len(data) > _QUICK_BYTES or not data.startswith(b"\xff\xd8"):
+        return False
+    try:
+        header = read_header(data)
+    except ServiceError:
+        return False
+    return header.reduced is not None and header.pixels <= _QUICK_PIXELS
+
+
+def decode(
+    data: bytes,
+    height: int,
+    width: int,
+    max_pixels: int,
+    max_side: int = MAX_SIDE,
+    max_milliseconds: float = MAX_MILLISECONDS,
+    reserve: Reserve = nullcontext,
+) -> Pixels:
+    """RGB, uint8 [height, width, 3], from a JPEG, PNG, GIF, BMP or WebP of any size.
+
+    `max_milliseconds` is of a core of 2023, judged by the header. `reserve` is entered, with the bytes of memory that
+    decoding takes, before anything is allocated; it may wait or raise. Raises InvalidInput for what is no such image,
+    or only half of one, and TooLarge where its header claims more than these limits.
+    """
+    header = read_header(data)
+    check(header, len(data), max_pixels, max_side)
+    factor = _reduction(header.height, header.width, height, width) if header.reduced else 1
+    cost = header.reduced if header.reduced and factor > 1 else header.cost
+    with reserve(check_cost(header, cost, len(data), max_milliseconds)):
+        file = _strip_png(data) if header.format is Format.png else _strip(data, header)
+        if header.format is Format.jpeg:
+            return _decode_jpeg(file, header, height, width, factor)
+        return resized_picture(_decode_by_pillow(file, header), height, width)
+
+
+def _reduction(rows: int, columns: int, height: int, width: int) -> int:
+    """2, 4 or 8 where libjpeg can leave out that much of the picture's detail (it scales in the DCT domain).
+
+    What is left stays `_MARGIN` times as large as asked for, so that the resize still decides how it looks:
+    on photographs, 1 level of 255 from the full decode on average (a test bounds it), and several times
+    as fast (`make bench`). Other factors have no fast code in libjpeg-turbo.
+    """
+    fits = (f for f in (8, 4, 2) if rows >= f * _MARGIN * height and columns >= f * _MARGIN * width)
+    return next(fits, 1)
+
+
+def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: int) -> Pixels:
+    # libjpeg only warns where it needs bytes past the end, as it does of much that browsers and TensorFlow read.
+    if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", len(header.head)) < 0:
+        raise undecodable(Format.jpeg, "its end is missing")
+    inks = header.components == 4
+    try:
+        # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "CMYK" if inks else "RGB",
+            fastdct=True,
+            fastupsample=False,
+            strict=False,
+            min_height=-(-header.height // factor),
+            min_width=-(-header.width // factor),
+        )
+    except MemoryError as error:
+        raise _no_memory(Format.jpeg) from error
+    except Exception as error:  # whatever a decoder raises, the client's bytes are the cause
+        raise undecodable(Format.jpeg, error) from error
+    if inks:
+        pixels = _from_inks(pixels, header.adobe)
+    # A last row or column that the reduction filled up must not shift all the others.
+    return resized(pixels, height, width, (header.height / factor, header.width / factor))
+
+
+def _from_inks(inks: Pixels, inverted: bool) -> Pixels:
+    """uint8 [rows, columns, 4] to 3 channels, rounded down as TensorFlow does. Adobe's hold what is left blank."""
+    pixels = np.empty((*inks.shape[:2], 3), np.uint8)
+    black = inks[..., 3].astype(np.uint16)
+    for channel in range(3):
+        product = inks[..., channel].astype(np.uint16)
+        if inverted:
+            product *= black
+        else:
+            product = (255 - product) * (255 - black)
+        pixels[..., channel] = (product + 1 + (product >> 8)) >> 8  # exactly product // 255
+    return pixels
+
+
+def _decode_by_pillow(data: bytes, header: Header) -> Image.Image:
+    """L or RGB."""
+    try:
+        with Image.open(io.BytesIO(data), formats=(header.format,)) as picture:
+            if picture.size != (header.width, header.height):
+                raise undecodable(header.format, "its parts claim different sizes")
+            picture.load()
+            return _without_alpha(picture if header.transparent is None else _with_black(picture, header.transparent))
+    except ServiceError:
+        raise
+    except UnidentifiedImageError as error:  # it names an object in memory, and not why
+        raise undecodable(header.format, "its header is broken") from error
+    except (MemoryError, Image.DecompressionBombError) as error:  # Pillow's own limit, where ours is set above it
+        raise _no_memory(header.format) from error
+    except Exception as error:  # whatever a decoder raises, the client's bytes are the cause
+        raise undecodable(header.format, error) from error
+
+
+def _no_memory(kind: Format) -> TooLarge:
+    return TooLarge(f"there is no memory to decode this {kind}; send a smaller one")
+
+
+def _with_black(picture: Image.Image, index: int) -> Image.Image:
+    if picture.mode == "L":
+        return picture.point([0 if value == index else value for value in range(256)])
+    palette = picture.getpalette() or []
+    palette[3 * index : 3 * index + 3] = [0, 0, 0][: max(0, len(palette) - 3 * index)]
+    picture.putpalette(palette)
+    return picture
+
+
+def _without_alpha(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # Pillow would clip 16-bit gray at 255 instead of scaling it
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    wanted = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+    return picture if picture.mode == wanted else picture.convert(wanted)
+
+
+def _strip(data: bytes, header: Header) -> bytes:
+    """The file without what its pixels do not need."""
+    whole = not header.start or data[: header.start] == header.head
+    return data if whole else header.head + data[header.start :]
+
+
+def _strip_png(data: bytes) -> bytes:
+    view, at = memoryview(data), 8
+    kept = [view[:8]]
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(data):
+            raise undecodable(Format.png, "its end is missing")
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if not name[0] & 0x20:  # pixels need it
+            if end > len(data):
+                raise undecodable(Format.png, "its end is missing")
+            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+                raise undecodable(Format.png, f"the checksum of {name!r} is wrong")
+            if name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+                raise undecodable(Format.png, f"the chunk {name!r} is unknown")
+            kept.append(view[at:end])
+        if name == b"IEND":
+            break
+        at = end
+    else:
+        raise TooLarge(f"the PNG has more than {_MAX_CHUNKS:,} chunks; save it again", max_chunks=_MAX_CHUNKS)
+    if data[25] == 3 and not any(bytes(chunk[4:8]) == b"PLTE" for chunk in kept):
+        raise undecodable(Format.png, "it has no palette")
+    return b"".join(kept)

@@ -1,0 +1,235 @@
+"""What a model version says of itself: signatures, labels, preprocessing, how well it did.
+
+A version exported by this project carries `assets.extra/manifest.json` beside its SavedModel.
+For anybody else's version the backend that loads it derives a manifest from the graph.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from service.errors import InvalidInput, UnknownSignature
+from service.types import DEFAULT_SIGNATURE, Array, dtype_of
+
+MANIFEST = Path("assets.extra", "manifest.json")
+LABELS = Path("assets", "labels.txt")
+GOLDEN = Path("assets.extra", "golden.npz")
+SAMPLES = Path("assets.extra", "samples")
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+SAVED_MODEL = Path("saved_model.pb")
+TFLITE = Path("model.tflite")
+FORMAT = 1
+
+STRING = "string"
+PROBABILITIES = "probabilities"
+CLASSES = "classes"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: dtype by its NumPy name ("float32", "uint8", "string") and shape.
+
+    A None dimension takes any size; `shape` None says nothing is known, not even the rank.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def batched(self) -> bool:
+        """True where dim 0 is the row count, so that requests may share a batch."""
+        return bool(self.shape) and self.shape is not None and self.shape[0] is None
+
+    def check_dtype(self, name: str, array: Array) -> None:
+        given = dtype_of(array.dtype)
+        if given != self.dtype:
+            raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
+
+    def check_shape(self, name: str, array: Array) -> None:
+        if self.shape is not None and not _fits(array.shape, self.shape):
+            wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
+            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
+
+    def check(self, name: str, array: Array) -> None:
+        """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
+        self.check_dtype(name, array)
+        self.check_shape(name, array)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInput(f"input {name!r} holds NaN or infinity", input=name)
+
+
+def _fits(shape: tuple[int, ...], spec: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(spec) and all(want is None or have == want for have, want in zip(shape, spec, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One way to call a model: input and output tensors by alias."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method: str = "tensorflow/serving/predict"
+
+    @property
+    def only_input(self) -> str | None:
+        return next(iter(self.inputs)) if len(self.inputs) == 1 else None
+
+    @property
+    def fixed(self) -> str:
+        """Which tensor does not declare rows in dim 0, so that requests cannot share a batch; empty where all do."""
+        if not self.inputs:
+            return "it takes no inputs"
+        for kind, specs in (("input", self.inputs), ("output", self.outputs)):
+            for alias, spec in specs.items():
+                if not spec.batched:
+                    return f"{kind} {alias!r} declares no open first dimension"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How encoded images become pixels, so that a gateway can do beside the model what the graph does.
+
+    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing
+    to [height, width] (aspect ratio not kept, EXIF orientation ignored) and fed to
+    `image_signature`, gives what the graph gives.
+    """
+
+    height: int
+    width: int
+    bytes_signature: str = DEFAULT_SIGNATURE
+    image_signature: str = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a version costs on one machine: signature -> rows of a batch -> milliseconds of the whole batch.
+
+    Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
+    of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
+    (`make bench`). `peak_mb` is what loading and running added to the process at most.
+    """
+
+    machine: str
+    lanes: int
+    threads: int
+    milliseconds: Mapping[str, Mapping[int, float]]
+    load_seconds: float
+    peak_mb: float
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        """From what `dataclasses.asdict` and JSON made of it. Raises KeyError, TypeError or ValueError."""
+        by_signature = {
+            signature: {int(rows): float(value) for rows, value in by_rows.items()}
+            for signature, by_rows in document["milliseconds"].items()
+        }
+        return cls(**{**document, "milliseconds": by_signature})
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version's description. `checked` says that shapes may be held against requests: True for
+    our exports; False for foreign graphs, whose declared shapes TensorFlow Serving does not enforce.
+    """
+
+    name: str
+    version: int
+    signatures: Mapping[str, Signature]
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    checked: bool = False
+    architecture: str = ""
+    precision: str = ""
+    profile: Profile | None = None
+    """On the exporter's machine; once loaded, on this one."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
+    and reports; the service acts on none of it."""
+    definitions: Mapping[str, bytes] = field(default_factory=dict)
+    """A foreign graph's SignatureDefs, serialized, for clients who ask; empty where `signatures` say it all."""
+
+    def signature(self, name: str) -> Signature:
+        """The default one for an empty name. Raises UnknownSignature."""
+        found = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if found is None:
+            known, asked = sorted(self.signatures), name or DEFAULT_SIGNATURE
+            raise UnknownSignature(
+                f'model {self.name!r} version {self.version}: signature "{asked}" not found; it has {known}',
+                signatures=known,
+            )
+        return found
+
+    def decodes(self, signature: str) -> Preprocessing | None:
+        """The recipe where `signature` takes encoded images that may be decoded outside the graph."""
+        recipe = self.preprocessing
+        return recipe if recipe is not None and recipe.bytes_signature == signature else None
+
+    def document(self) -> dict[str, Any]:
+        """What JSON can say of it."""
+        document = asdict(self)
+        del document["definitions"]
+        return document
+
+    def _check_labels(self) -> None:
+        for signature in self.signatures.values():
+            spec = signature.outputs.get(PROBABILITIES)
+            if spec is not None and spec.shape is not None and spec.shape[-1] != len(self.labels):
+                raise ValueError(f"{LABELS} has {len(self.labels)} labels for {spec.shape[-1]} probabilities")
+
+    def write(self, folder: Path) -> None:
+        """Writes `manifest.json` and `labels.txt` below a version folder."""
+        document = {"format": FORMAT, **self.document()}
+        del document["labels"], document["checked"]
+        (folder / MANIFEST).parent.mkdir(parents=True, exist_ok=True)
+        (folder / LABELS).parent.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (folder / LABELS).write_text("".join(f"{label}\n" for label in self.labels), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path, name: str, version: int) -> Self | None:
+        """The manifest below a version folder under the name it is served by; None where there is none.
+
+        Raises ValueError, naming the file, where it is unreadable or from another format.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise ValueError(f"format {document['format']!r:.20}, where this service reads {FORMAT}")
+            recipe = document["preprocessing"]
+            manifest = cls(
+                name=name,
+                version=version,
+                signatures={key: _signature(value) for key, value in document["signatures"].items()},
+                labels=tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n")),
+                preprocessing=Preprocessing(**recipe) if recipe else None,
+                checked=True,
+                architecture=document["architecture"],
+                precision=document["precision"],
+                profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
+                facts=document["facts"],
+            )
+            manifest._check_labels()
+            return manifest
+        except (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
+            ) from error
+
+
+def _signature(document: Mapping[str, Any]) -> Signature:
+    def specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+        return {
+            alias: TensorSpec(spec["dtype"], None if spec["shape"] is None else tuple(spec["shape"]))
+            for alias, spec in tensors.items()
+        }
+
+    return Signature(specs(document["inputs"]), specs(document["outputs"]), document["method"])

@@ -1,0 +1,196 @@
+"""A process from start to drain: ports first, then models, then traffic, then an orderly end.
+
+bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready ─> ... ─> SIGTERM
+─> not ready, still answering for `drain_seconds` ─> listeners close ─> requests under way finish ─> unload
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+
+from service.api.grpc_app import GrpcLimits, GrpcServer
+from service.api.http.connection import ConnectionLimits
+from service.api.http.door import Door
+from service.api.http.server import HttpServer
+from service.api.http_app import HttpGuards, create_app
+from service.errors import NotReady
+from service.host import sockets as ports
+from service.host.sockets import StartError
+from service.models.registry import Catalog
+from service.server import guards
+from service.server.app import Core, build
+from service.server.worker import Worker
+from service.settings import Settings
+
+_log = logging.getLogger("service")
+GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
+_ROUTES_POLL = 1.0  # seconds between looks at the file of routes
+_REPORT = 0.25  # seconds between a worker's reports to the others
+UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
+
+
+class _Stop:
+    """Set by the first SIGTERM or SIGINT. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.by = ""
+        self.orphaned = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.asked.is_set():
+            _log.warning("%s again: leaving without waiting", number.name)
+            os._exit(128 + number)
+        self.by = number.name
+        self.asked.set()
+
+    def on_orphaned(self) -> None:
+        self.by = self.by or "the parent process is gone"
+        self.orphaned = True
+        self.asked.set()
+
+
+async def serve(settings: Settings, worker: Worker | None = None) -> None:
+    """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError.
+
+    A `worker` ends with its parent too. It borrows its ports, and one that follows a dead one opens them when it is
+    ready: until then the others answer.
+    """
+    stop = _Stop()
+    if worker is not None:
+        worker.on_orphaned(stop.on_orphaned)
+    ports.make_room(settings.max_connections)
+    bind = ports.own if worker is None else ports.borrow
+    listener = bind(settings.host, settings.http_port, "--http-port")
+    # An open port means ready to TensorFlow Serving's clients: this one is silent, and gRPC listens beside it later.
+    reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
+    ports.lend(reservation)
+    core = build(settings, worker)
+    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
+    refused = core.metrics.guards.refused_connection
+    http_tls = core.tls.for_http() if core.tls is not None else None
+    grpc_port = reservation.getsockname()[1]
+    door = Door(core.predictor, core.gate, core.access, cors=bool(settings.cors_origins))
+    http = HttpServer(app, door, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
+    limits = _grpc_limits(settings)
+    rpc = GrpcServer(core.predictor, core.access, core.gate, ports.address_of(reservation), limits, core.tls)
+    gc.freeze()  # what is there before any model stays to the end: collections need not go through it
+    reloading: set[asyncio.Task[None]] = set()  # referred to while they run
+
+    def reload() -> None:
+        task = asyncio.create_task(_reload(core))
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
+    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
+        _log.warning(open_to_all)
+    at_once = worker is None or not worker.again
+    if worker is not None and worker.orphaned:  # before the event loop could see it
+        raise StartError("the parent process is gone")
+    if at_once:
+        _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
+        await http.start()
+    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
+    reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
+    following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
+    stopping = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if watching.done():  # it only ends by failing
+        watching.result()
+    known = not core.predictor.trouble  # to load balancers
+    core.predictor.drain()
+    watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
+    following.cancel()
+    await asyncio.wait((watching, following))
+    wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
+    _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
+    await asyncio.sleep(wait)
+    if not stop.orphaned:  # a service that takes the place of a killed one waits for its ports
+        with ports.listeners_on(grpc_port) as of_grpc:
+            await ports.empty_backlogs((listener, *of_grpc))
+    await asyncio.gather(http.stop(), rpc.stop(GRACE))
+    reservation.close()
+    for rotation in rotating:
+        rotation.cancel()
+    if reporting is not None:
+        reporting.cancel()
+    core.preparation.close()
+    try:
+        await asyncio.wait_for(core.catalog.close(), UNLOAD)
+    except TimeoutError:
+        _log.error("a model did not unload within %.0f s; leaving without it", UNLOAD)
+    if core.tracing is not None:
+        await asyncio.to_thread(core.tracing.close)
+    _log.info("drained")
+
+
+async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
+    """Loads, then opens what is not open yet, then follows what changes."""
+    try:
+        await catalog.sync()
+    except NotReady as error:
+        _log.error("%s; waiting for it", error.for_log)
+    if http is not None:
+        await http.start()
+    port = await rpc.start()
+    if trouble := catalog.trouble:
+        _log.warning("gRPC on port %d; not ready: %s", port, trouble)
+    else:
+        _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
+    await catalog.watch(settings.poll_seconds)
+
+
+async def _reload(core: Core) -> None:
+    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    _log.info("SIGHUP: looking at the files of routes, keys and certificates")
+    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
+        await look()
+        await look()  # as at files that kept still
+
+
+async def _report(worker: Worker, core: Core) -> None:
+    """Tells the other workers what they say of this one on /readyz and /metrics."""
+    said = False
+    while True:
+        core.metrics.refresh()
+        if not said and not core.catalog.trouble:
+            said = True
+            worker.say_ready()
+        await asyncio.sleep(_REPORT)
+
+
+def _http_guards(settings: Settings) -> HttpGuards:
+    return HttpGuards(
+        settings.max_body_bytes, settings.body_seconds, settings.cors_origins, open_metrics=settings.open_metrics
+    )
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        settings.max_connections,
+        settings.max_header_bytes,
+        settings.max_headers,
+        settings.header_seconds,
+        settings.body_seconds,
+    )
+
+
+def _grpc_limits(settings: Settings) -> GrpcLimits:
+    return GrpcLimits(
+        settings.max_body_bytes,
+        settings.max_header_bytes,
+        settings.grpc_max_streams,
+        settings.max_connections,
+        settings.header_seconds,
+    )
+
+
+def _listing(catalog: Catalog) -> str:
+    models = catalog.available()
+    return ", ".join(f"{name} {versions}" for name, versions in models.items()) or "what the upstream has"

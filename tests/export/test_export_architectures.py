@@ -1,0 +1,71 @@
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from export.architectures import ARCHITECTURES
+from export.architectures.architecture import Architecture
+from export.data.pixels import to_tensor
+
+ROWS = list(ARCHITECTURES.values())
+CHEAP = ["lenet5", "vgg16", "mobilenet_v3_small", "nasnet_mobile", "inception_v3", "densenet121"]
+CHEAP_AND_THE_REST = [row if row.name in CHEAP else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
+
+
+@pytest.mark.parametrize("row", CHEAP_AND_THE_REST, ids=lambda row: row.name)
+def test_builds_with_the_published_number_of_parameters(row: Architecture) -> None:
+    with keras.StatelessScope(initialize_variables=False):  # shapes, and no memory behind them
+        model = row.build(row.shape(row.input_size), row.classes)
+        assert model.count_params() == row.parameters
+        assert model.input_shape == (None, *row.shape(row.input_size))
+        assert model.output_shape == (None, row.classes)
+
+
+@pytest.mark.parametrize("row", CHEAP_AND_THE_REST, ids=lambda row: row.name)
+def test_builds_at_its_smallest_size_and_keras_at_no_smaller(row: Architecture) -> None:
+    with keras.StatelessScope(initialize_variables=False):
+        assert row.build(row.shape(row.smallest_size), 3).output_shape == (None, 3)
+        if row.name != "lenet5":
+            with pytest.raises(ValueError, match=f"at least {row.smallest_size}x{row.smallest_size}"):
+                row.build(row.shape(row.smallest_size - 1), 3)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_answers_probabilities_at_its_smallest_size(name: str) -> None:
+    row = ARCHITECTURES[name]
+    model = row.build(row.shape(row.smallest_size), 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, row.smallest_size, row.smallest_size, 3), np.uint8)
+    probabilities = model(to_tensor(pixels, row), training=False).numpy()
+    assert probabilities.shape == (2, 3)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+
+
+def test_a_count_that_keras_builds_is_what_was_published_in_millions() -> None:
+    found = {row: re.search(r"published as ([\d.]+)M", row.source) for row in ROWS}
+    rounded = {row.name: (row.parameters, float(match[1])) for row, match in found.items() if match}
+    assert len(rounded) == 13
+    assert {name: round(count / 1e6, 1) for name, (count, _) in rounded.items()} == {
+        name: published for name, (_, published) in rounded.items()
+    }
+
+
+def test_whoever_publishes_weights_says_what_they_get_right() -> None:
+    assert {row.name for row in ROWS if row.top1 is None} == {row.name for row in ROWS if not row.weights_by}
+    assert all(0.68 < row.top1 < 0.87 for row in ROWS if row.top1 is not None)
+
+
+def test_keras_has_no_network_that_is_missing_here() -> None:
+    """Every function of keras.applications that builds one, spelled as here: VGG16, vgg16."""
+    builders = {name.lower() for name in dir(keras.applications) if name[0].isupper()}
+    rows = {row.name.replace("_", "") for row in ROWS if row.weights_by == "Keras"}
+    assert rows == builders
+    assert len(rows) == 40
+
+
+def test_every_row_says_where_it_is_from() -> None:
+    for row in ROWS:
+        assert 1998 <= row.year <= 2022
+        assert row.family
+        assert row.name == "lenet5" or re.match(r"arXiv:\d{4}\.\d{4,5}, .+: .+; count: ", row.source)
+        assert bool(row.weights_by) == (row.pretrained is not None)

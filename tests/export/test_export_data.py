@@ -1,0 +1,216 @@
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.data import dataset as data
+from export.data import reading, sources
+from export.errors import ExportError, UsageError
+from export.progress import Stage
+from service.preprocessing import decode as images
+from service.settings import Settings
+from tests.support.images import encode, png_claiming
+
+Picture = Callable[[Path], None]
+
+
+def stage() -> Stage:
+    return Stage("test", lambda text: None)
+
+
+def picture(path: Path, level: int = 0, size: tuple[int, int] = (40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (level, 255 - level, 128)).save(path)
+
+
+def animals(root: Path, count: int = 10) -> Path:
+    for index in range(count):
+        picture(root / "cat" / f"{index}.jpg", 20)
+        picture(root / "dog" / f"{index}.PNG", 220)
+    return root
+
+
+def test_digits_are_1797_pictures_in_ten_classes() -> None:
+    digits = sources.digits()
+    assert len(digits.classes) == 1797
+    assert digits.labels == tuple("0123456789")
+    with Image.open(io.BytesIO(digits.read(0))) as first:
+        assert (first.format, first.mode, first.size) == ("PNG", "RGB", (32, 32))
+        pixels = np.asarray(first)
+    assert pixels[0, 0].max() < 32  # black around
+    assert pixels.max() > 224  # white ink
+
+
+def test_digits_decode_the_same_every_time() -> None:
+    one, two = (data.load(sources.digits(), 28, stage()) for _ in range(2))
+    np.testing.assert_array_equal(one.train.images, two.train.images)
+    np.testing.assert_array_equal(one.held_out.classes, two.held_out.classes)
+    assert one.examples == two.examples
+    assert one.train.images.shape == (1438, 28, 28, 3)
+    assert one.held_out.images.shape == (359, 28, 28, 3)
+
+
+def test_split_is_disjoint_whole_and_stratified() -> None:
+    classes = sources.digits().classes
+    train, held_out = data.split(classes)
+    assert sorted([*train, *held_out]) == list(range(1797))
+    shares = np.bincount(classes[held_out]) / np.bincount(classes)
+    assert (abs(shares - 0.2) < 0.01).all()
+    assert sorted(classes[held_out[:10]]) == list(range(10))  # classes take turns
+
+
+def test_folder_is_one_class_a_folder(tmp_path: Path) -> None:
+    animals(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "notes.txt").write_text("not a class")
+    (tmp_path / "cat" / "notes.txt").write_text("not an image")
+    loaded = data.load(sources.find(str(tmp_path)), 24, stage())
+    assert loaded.labels == ("cat", "dog")
+    assert loaded.train.images.shape == (16, 24, 24, 3)
+    assert sorted(loaded.held_out.classes) == [0, 0, 1, 1]
+    levels = loaded.held_out.images[..., 0].mean(axis=(1, 2))
+    np.testing.assert_allclose(levels, np.where(loaded.held_out.classes == 1, 220, 20), atol=2)
+    assert [example.label for example in loaded.examples] == ["cat", "dog", "cat", "dog"]
+
+
+def test_an_image_that_vanishes_is_named(tmp_path: Path) -> None:
+    found = sources.folder(animals(tmp_path))
+    (tmp_path / "dog" / "4.PNG").unlink()
+    with pytest.raises(ExportError, match=r"dog/4\.PNG cannot be read: No such file"):
+        data.load(found, 24, stage())
+
+
+def test_too_few_classes_or_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least two of them; it has none"):
+        sources.folder(tmp_path)
+    picture(tmp_path / "cat" / "0.jpg")
+    with pytest.raises(UsageError, match="it has only 'cat'"):
+        sources.folder(tmp_path)
+    picture(tmp_path / "dog" / "0.jpg")
+    for index in range(5):
+        picture(tmp_path / "cat" / f"{index}.jpg")
+    with pytest.raises(UsageError, match="dog has 1 images; a class needs at least 5"):
+        sources.folder(tmp_path)
+
+
+def test_a_label_that_would_break_the_label_file_is_refused(tmp_path: Path) -> None:
+    animals(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "c\u2028at")
+    with pytest.raises(UsageError, match="line break"):
+        sources.folder(tmp_path)
+
+
+def test_every_image_that_the_service_refuses_is_listed_before_training(tmp_path: Path) -> None:
+    animals(tmp_path)
+    whole = (tmp_path / "cat" / "3.jpg").read_bytes()
+    (tmp_path / "cat" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "dog" / "1.PNG").write_bytes(png_claiming(9_000, 9_000))
+    (tmp_path / "dog" / "2.PNG").write_text("<html>404</html>")
+    with pytest.raises(ExportError) as refused:
+        data.load(sources.folder(tmp_path), 24, stage())
+    head, *lines = str(refused.value).splitlines()
+    assert head == "3 of 20 images cannot be used; mend or remove them:"
+    assert [line.split(":")[0].strip() for line in lines] == [
+        str(tmp_path / name) for name in ("cat/3.jpg", "dog/1.PNG", "dog/2.PNG")
+    ]
+    assert "is the file whole?" in lines[0]
+    assert "9000x9000" in lines[1]
+    assert "this is no JPEG" in lines[2]
+
+
+def test_the_largest_image_to_train_on_is_the_largest_that_the_service_takes() -> None:
+    assert Settings.model_fields["max_pixels"].default == reading.MOST_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".jfif", "JPEG"), (".jpe", "JPEG"), (".JPG", "JPEG"), (".bmp", "BMP"), (".GIF", "GIF"), (".png", "JPEG"),
+    ],
+)  # fmt: skip
+def test_images_are_taken_under_every_name_and_for_what_they_are(tmp_path: Path, suffix: str, kind: str) -> None:
+    animals(tmp_path)
+    levels = np.arange(40 * 30, dtype=np.uint8).reshape(30, 40) // 5
+    (tmp_path / "cat" / f"more{suffix}").write_bytes(encode(np.stack([levels] * 3, axis=-1), kind))
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    assert len(loaded.train.classes) + len(loaded.held_out.classes) == 21
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["photo.webp", "photo.jpg"])
+def test_webp_is_trained_on_and_said_to_be_the_services_alone(tmp_path: Path, name: str) -> None:
+    """Whatever the file is called, its content decides."""
+    for label, level in (("a", 20), ("b", 220)):
+        for index in range(5):
+            file = tmp_path / label / f"{index}-{name}"
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(encode(np.full((30, 40, 3), level, np.uint8), "WEBP"))
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    (warning,) = loaded.warnings
+    assert "10 of 10 images are WebP files, which the service decodes and a bare TensorFlow Serving cannot" in warning
+    assert str(tmp_path / "a" / f"0-{name}") in warning
+    assert np.abs(loaded.held_out.images[:, 0, 0, 0].astype(int) - [20, 220]).max() <= 1, "WebP rounds"
+    # What warms, samples and checks the graph has to be readable to it.
+    assert {Image.open(io.BytesIO(example.data)).format for example in loaded.examples} == {"PNG"}
+
+
+def test_an_image_that_the_graph_decodes_otherwise_is_trained_on_as_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animals(tmp_path)
+    monkeypatch.setattr(reading, "PIXEL_TOLERANCE", -1.0)  # no two decoders are close enough
+    loaded = data.load(sources.folder(tmp_path), 24, stage())
+    (warning,) = loaded.warnings
+    assert warning.startswith("20 of 20 images are decoded otherwise by a bare TensorFlow Serving than by the service")
+    (file,) = (file for file in (tmp_path / "cat").iterdir() if str(file) == loaded.examples[0].origin)
+    served = images.decode(file.read_bytes(), 24, 24, reading.MOST_PIXELS)
+    np.testing.assert_array_equal(loaded.held_out.images[0], served)
+
+
+def test_what_is_not_read_is_counted_once_a_reason(tmp_path: Path) -> None:
+    animals(tmp_path)
+    for name in ("cat/a.heic", "cat/b.HEIC", "dog/c.heic", "dog/notes", "d.jpg", "dog/.hidden.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "cat" / "kittens").mkdir()
+    assert sources.folder(tmp_path).passed_over == {
+        ".heic files": 3,
+        "files without an ending": 1,
+        "images outside of the class folders": 1,
+        "folders inside of a class folder": 1,
+    }
+    assert data.load(sources.folder(tmp_path), 24, stage()).warnings == (
+        "not read: 3 .heic files, 1 files without an ending, 1 folders inside of a class folder, "
+        "1 images outside of the class folders",
+    )
+    shutil.rmtree(tmp_path / "dog")
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "a.heic").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"dog has 0 images \(beside 1 \.heic files\); a class needs at least 5"):
+        sources.folder(tmp_path)
+
+
+def test_names_that_are_not_utf8_are_found_before_training(tmp_path: Path) -> None:
+    animals(tmp_path)
+    odd = os.fsdecode(os.fsencode(tmp_path / "dog") + b"\xff")
+    (tmp_path / "dog").rename(odd)
+    with pytest.raises(UsageError, match=r"dog\\xff has a name that is not UTF-8; rename it") as refused:
+        sources.folder(tmp_path)
+    str(refused.value).encode()
+
+
+def test_names_of_images_and_of_their_root_may_be_in_any_encoding(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/photos\xe9"))
+    animals(root)
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    (root / "cat" / "3.jpg").rename(root / "cat" / odd)
+    found = sources.folder(root)
+    loaded = data.load(found, 24, stage())
+    assert loaded.name == "photos\\xe9"
+    assert sum(found.describe(index).endswith("caf\\xe9.jpg") for index in range(20)) == 1
+    for text in (*(found.describe(index) for index in range(20)), *(each.origin for each in loaded.examples)):
+        text.encode()

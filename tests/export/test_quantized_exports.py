@@ -1,0 +1,228 @@
+"""`--quantize` as people run it: what is published, what the manifest says of the rest, and that it serves."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from export.architectures import ARCHITECTURES
+from export.convert import freeze, litert
+from export.convert.litert import LiteModel
+from export.data import dataset as data
+from export.data import pixels, sources
+from export.errors import ExportError
+from export.progress import Stage
+from export.quantize import evaluate as judge
+from export.quantize import flatbuffer, schemes
+from export.quantize import mixed_precision as mixed
+from export.quantize import select_litert as lite
+from export.quantize.candidates import AS_FAST
+from export.quantize.convert import Convertible
+from service.preprocessing.decode import decode
+from service.repository.manifest import SAMPLES, TFLITE, Manifest
+from tests.support.exporter import export
+from tests.support.images import encode, photo
+from tests.support.service_process import running
+
+pytestmark = pytest.mark.slow
+
+SIZE = 48
+LOOKS = [
+    (0, 1),
+    (100, 2),
+    (200, 4),
+    (300, 1),
+    (0, 8),
+    (300, 3),
+    (150, 1),
+    (50, 2),
+]  # of the photograph: column, darkness
+LENET5 = ARCHITECTURES["lenet5"]
+SILENT = Stage("test", lambda text: None)
+INT8 = next(scheme for scheme in schemes.SCHEMES if scheme.name == "int8")
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A version folder of an int8 MobileNetV3Small, and what its export printed."""
+    repository = tmp_path_factory.mktemp("quantized")
+    said = export(
+        *("--model", "mobilenet_v3_small", "--image-size", SIZE, "--epochs", 6),
+        *("--quantize", "int8", "--max-accuracy-drop", 0.03, "--repository", repository),
+    )
+    return repository / "mobilenet_v3_small" / "1", said
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load(sources.digits(), 28, SILENT)
+
+
+@pytest.fixture(scope="module")
+def lenet5(lenet5_repository: Path) -> bytes:
+    return (lenet5_repository / "lenet5" / "1" / TFLITE).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def convertible(lenet5: bytes, digits: data.Dataset) -> Convertible:
+    return Convertible(lenet5, digits.train.images[::20], LENET5)
+
+
+def manifest(version: Path) -> Manifest:
+    read = Manifest.read(version, version.parent.name, 1)
+    assert read is not None
+    return read
+
+
+def kinds(model: bytes) -> Counter[str]:
+    """How many tensors there are of each dtype, by TFLite's names."""
+    names = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    return Counter(names[tensor.type] for graph in flatbuffer.read(model).subgraphs for tensor in graph.tensors)
+
+
+def test_int8_is_small_and_as_accurate_as_its_manifest_says(quantized: tuple[Path, str]) -> None:
+    version, _ = quantized
+    made, model = manifest(version), (version / TFLITE).read_bytes()
+    table = {row["name"]: row for row in made.facts["quantization"]["candidates"]}
+    (published,) = (row for row in table.values() if row["verdict"] == "published")
+    assert made.precision == published["precision"] in ("int8", "mixed")
+    assert len(model) == published["bytes"] <= 0.3 * table["float32"]["bytes"]
+    split = data.load(sources.digits(), SIZE, SILENT).held_out
+    accuracy = (judge.answers(model, split.images).argmax(-1) == split.classes).mean()
+    assert made.facts["accuracy"] == published["accuracy"] == pytest.approx(accuracy, abs=0.003)
+    assert accuracy >= table["float32"]["accuracy"] - 0.03
+
+
+def test_every_candidate_was_measured_and_the_fastest_accurate_one_published(quantized: tuple[Path, str]) -> None:
+    version, said = quantized
+    rows = manifest(version).facts["quantization"]["candidates"]
+    assert [row["name"] for row in rows[:5]] == ["float32", *(scheme.name for scheme in schemes.of("int8"))]
+    assert rows[0]["agreement_with_float32"] == 1
+
+    def cost(row: dict[str, Any]) -> float:
+        return float(np.prod(list(row["milliseconds_an_image_by_batch"].values())))
+
+    (published,) = (row for row in rows if row["verdict"] == "published")
+    rivals = [row for row in rows[1:] if not row["verdict"].startswith("refused")]
+    assert cost(published) <= min(map(cost, rivals)) * AS_FAST**2
+    for row in rows:
+        assert set(row["milliseconds_an_image_by_batch"]) == {"1", "8"}
+        assert 0 <= row["worst_class"]["accuracy"] <= row["accuracy"] <= 1
+        assert row["name"] in said and row["verdict"] in said
+    assert kinds((version / TFLITE).read_bytes())["INT8"] > 50
+
+
+def test_a_quantized_version_serves(quantized: tuple[Path, str]) -> None:
+    version, _ = quantized
+    with running("--repository", version.parents[1]) as service:
+        service.wait_ready()
+        first = {}
+        for sample in (version / SAMPLES).iterdir():
+            reply = httpx.post(f"{service.url}/predict/mobilenet_v3_small", content=sample.read_bytes())
+            assert reply.status_code == 200
+            first[sample.name.partition("-")[0]] = reply.json()["predictions"][0]["label"]
+    right = sum(wanted == given for wanted, given in first.items())
+    assert right >= 0.8 * len(first)
+
+
+def test_both_entries_of_a_quantized_model_share_weights_and_answers(
+    convertible: Convertible, lenet5: bytes, digits: data.Dataset
+) -> None:
+    model = convertible.under(INT8)
+    images = digits.held_out.images[:32]
+    tensor = (images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., np.newaxis] * 0.005 - 0.1
+    lite = LiteModel(model, threads=1)
+    through_image = lite.run("image", images)["probabilities"]
+    np.testing.assert_allclose(through_image, lite.run("tensor", tensor)["probabilities"], atol=0.02)
+    assert len(model) < 0.35 * len(lenet5)
+
+
+@pytest.mark.parametrize(("name", "size"), [("nasnet_mobile", 32), ("inception_v3", 75)])
+def test_entries_agree_however_the_converter_arranged_them(name: str, size: int, tmp_path: Path) -> None:
+    """NASNet: operations in another order. Inception: preprocessing within the first convolution."""
+    row = ARCHITECTURES[name]
+    keras.utils.set_random_seed(0)
+    model = row.build(row.shape(size), 10)
+    images = np.stack(
+        [decode(encode(photo()[:, start : start + 300] // dark), size, size, 10**6) for start, dark in LOOKS]
+    )
+    tensor = pixels.to_tensor(images, row).numpy()
+    head = model.layers[-1].kernel  # untrained, it answers all images alike: make it tell them apart
+    head.assign(head * (2 / np.log(model(tensor, training=False).numpy()).std(axis=0).mean()))
+    freeze.write_saved_model(tmp_path, model, row, size, tuple("0123456789"))
+    litert.convert(tmp_path, tmp_path / TFLITE)
+    quantized = Convertible((tmp_path / TFLITE).read_bytes(), images, row).under(INT8)
+    lite_model = LiteModel(quantized, threads=1)
+    through_image = np.log(lite_model.run("image", images)["probabilities"])
+    through_tensor = np.log(lite_model.run("tensor", tensor)["probabilities"])
+    assert np.corrcoef(through_image.ravel(), through_tensor.ravel())[0, 1] > 0.9
+    wanted = np.log(model(tensor, training=False).numpy())
+    assert np.corrcoef(through_image.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
+def test_ranges_come_from_the_images_it_is_calibrated_on(lenet5: bytes, digits: data.Dataset) -> None:
+    """Calibrated on nothing but black the ranges are wrong, and the loss is seen and refused."""
+    blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
+    with pytest.raises(ExportError, match=r"even the best candidate, .*, loses 0\.\d+ of float32's accuracy"):
+        lite.choose(lenet5, LENET5, [INT8], blind, 0.005, or_float=False, stage=SILENT)
+
+
+def test_where_all_else_loses_too_much_float32_is_kept(lenet5: bytes, digits: data.Dataset) -> None:
+    blind = replace(digits, train=replace(digits.train, images=np.zeros_like(digits.train.images)))
+    choice = lite.choose(lenet5, LENET5, [INT8], blind, 0.005, or_float=True, stage=SILENT)
+    assert choice.chosen.name == "float32"
+    assert choice.chosen.data == lenet5
+    assert choice.verdict(choice.candidates[1]).startswith("refused: loses")
+
+
+def test_mixed_forms_leave_ever_more_in_float(convertible: Convertible, digits: data.Dataset) -> None:
+    forms = list(mixed.forms(INT8, convertible, digits.held_out.images[:16]))
+    assert forms[0].floats == (convertible.layers[0], convertible.layers[-1])
+    whole = kinds(convertible.under(INT8))
+    floats = [kinds(convertible.under(form))["FLOAT32"] for form in forms]
+    assert floats[0] > whole["FLOAT32"]
+    assert floats[1] < floats[2] < floats[3]
+    assert {form.precision for form in forms} == {"mixed"}
+
+
+def test_mixed_keeps_the_part_that_rounding_hurts_most(convertible: Convertible, digits: data.Dataset) -> None:
+    images = digits.held_out.images[:64]
+    wanted = judge.answers(convertible.float_model, images)
+
+    def error(scheme: schemes.Scheme) -> float:
+        return float(np.abs(judge.answers(convertible.under(scheme), images) - wanted).mean())
+
+    worst = list(mixed.forms(INT8, convertible, images))[1]
+    others = [replace(INT8, floats=(name,)) for name in convertible.layers if name not in worst.floats]
+    assert error(worst) < error(INT8)
+    assert all(error(worst) <= error(other) * 1.05 for other in others)
+
+
+def test_a_file_written_without_repetition_is_the_same_model(convertible: Convertible, digits: data.Dataset) -> None:
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = convertible.under(INT8)
+    plain = bytes(flatbuffer_utils.convert_object_to_bytearray(flatbuffer.read(model)))
+    images = digits.held_out.images[:8]
+    np.testing.assert_array_equal(judge.answers(model, images), judge.answers(plain, images))
+    assert len(model) < len(plain)
+
+
+def test_a_network_that_cannot_be_calibrated_says_so(lenet5: bytes, digits: data.Dataset) -> None:
+    model = flatbuffer.read(lenet5)
+    softmax = model.subgraphs[1].operators.pop()
+    model.subgraphs[1].outputs = softmax.inputs
+    with pytest.raises(ExportError, match=r"cannot calibrate this network .* without --quantize"):
+        lite.choose(flatbuffer.write(model), LENET5, [INT8], digits, 0.005, or_float=True, stage=SILENT)
+
+
+def test_what_only_a_refused_scheme_would_give_is_told_with_its_reason(lenet5: bytes, digits: data.Dataset) -> None:
+    unknown = replace(INT8, operations=("MIRROR_PAD", "NO_SUCH_OPERATION"))
+    with pytest.raises(ExportError, match=r"refused to publish: int8: .*NO_SUCH_OPERATION"):
+        lite.choose(lenet5, LENET5, [unknown], digits, 0.005, or_float=False, stage=SILENT)

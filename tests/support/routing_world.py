@@ -1,0 +1,94 @@
+"""Real catalogs and batchers over programmable models, asked through routes."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.backends.fake import Compute, FakeBackend, FakeRunner
+from service.models.executor import Answering, Question
+from service.models.registry import Catalog
+from service.observability.metrics.registry import Metrics
+from service.preprocessing.preprocessor import Preparation
+from service.repository.manifest import Manifest, Signature, TensorSpec
+from service.routing.router import Router
+from service.routing.routes_file import RoutesFile
+from service.types import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Tensors
+
+SIGNATURES = {
+    DEFAULT_SIGNATURE: Signature(
+        {"x": TensorSpec("float32", (None, 2))}, {"probabilities": TensorSpec("float32", (None, 2))}
+    )
+}
+
+
+def says(cat: float) -> Compute:
+    """A classifier that always gives `cat` the same probability, and the rest to its other label."""
+
+    async def compute(signature: str, inputs: Tensors) -> Tensors:
+        return {"probabilities": np.tile(np.asarray([cat, 1 - cat], np.float32), (len(inputs["x"]), 1))}
+
+    return compute
+
+
+def fails(error: Exception) -> Compute:
+    async def compute(signature: str, inputs: Tensors) -> Tensors:
+        raise error
+
+    return compute
+
+
+async def hangs(signature: str, inputs: Tensors) -> Tensors:
+    await asyncio.sleep(60)
+    raise AssertionError("nobody waits that long")
+
+
+@dataclass
+class World:
+    backend: FakeBackend
+    catalog: Catalog
+    metrics: Metrics
+    folder: Path
+    preparation: Preparation
+
+    async def router(self, routes: str) -> Router:
+        path = self.folder / "routes.yaml"
+        path.write_text(routes)
+        await self.catalog.sync()
+        return Router(Answering(self.catalog, self.preparation), RoutesFile(path, self.metrics), self.metrics)
+
+    def add(
+        self, name: str, compute: Compute, labels: tuple[str, ...] = ("cat", "dog"), version: int = 1
+    ) -> FakeRunner:
+        manifest = Manifest(name, version, SIGNATURES, labels=labels, checked=True)
+        return self.backend.add(name, version, FakeRunner(compute, slots=4), manifest)
+
+    def value(self, series: str) -> float:
+        found = re.search(rf"^{re.escape(series)} ([\d.e+-]+)$", self.metrics.page()[0].decode(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+def question(rows: int = 1, value: float = 0.0) -> Question:
+    async def read(manifest: Manifest) -> PredictRequest:
+        return PredictRequest({"x": np.full((rows, 2), value, np.float32)})
+
+    return Question(read)
+
+
+async def ask(router: Router, name: str, rows: int = 1, deadline: float | None = None) -> PredictResult:
+    call = Call(ModelRef(name), "http", None if deadline is None else time.monotonic() + deadline)
+    return await router.answer(call, question(rows))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def cats(result: PredictResult) -> list[float]:
+    return [round(float(row[0]), 4) for row in result.outputs["probabilities"]]

@@ -1,0 +1,80 @@
+"""Manifests: what is written is read back, and what is wrong says so."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import InvalidInput, UnknownSignature
+from service.repository.manifest import LABELS, MANIFEST, Manifest, Preprocessing, Signature, TensorSpec
+
+MANIFESTO = Manifest(
+    name="m",
+    version=3,
+    signatures={
+        "serving_default": Signature(
+            {"image_bytes": TensorSpec("string", (None,))}, {"p": TensorSpec("float32", (None, 2))}
+        ),
+        "image": Signature({"image": TensorSpec("uint8", (None, 8, 8, 3))}, {"p": TensorSpec("float32", (None, 2))}),
+    },
+    labels=("cat", "a dog\x85"),
+    preprocessing=Preprocessing(8, 8),
+    checked=True,
+    architecture="lenet5",
+    precision="float32",
+    facts={"accuracy": 0.5},
+)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    MANIFESTO.write(tmp_path)
+    assert Manifest.read(tmp_path, "m", 3) == MANIFESTO
+    assert Manifest.read(tmp_path, "other", 4) == replace(MANIFESTO, name="other", version=4)
+    assert Manifest.read(tmp_path / "nowhere", "m", 3) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1}'])
+def test_a_damaged_manifest_names_its_file(tmp_path: Path, text: str) -> None:
+    MANIFESTO.write(tmp_path)
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=r"manifest\.json"):
+        Manifest.read(tmp_path, "m", 3)
+
+
+def test_missing_labels_are_damage(tmp_path: Path) -> None:
+    MANIFESTO.write(tmp_path)
+    (tmp_path / LABELS).unlink()
+    with pytest.raises(ValueError, match=r"labels\.txt"):
+        Manifest.read(tmp_path, "m", 3)
+
+
+def test_an_unknown_signature_lists_the_known() -> None:
+    with pytest.raises(UnknownSignature, match=r"\['image', 'serving_default'\]"):
+        MANIFESTO.signature("nope")
+    assert MANIFESTO.signature("") is MANIFESTO.signatures["serving_default"]
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros((1, 3), np.float64), "takes float32, got float64"),
+        (np.zeros((1, 4), np.float32), r"takes shape \[N, 3\], got \[1, 4\]"),
+        (np.zeros(3, np.float32), r"got \[3\]"),
+        (np.full((1, 3), np.nan, np.float32), "NaN"),
+        (np.full((1, 3), np.inf, np.float32), "infinity"),
+    ],
+)
+def test_arrays_are_held_against_the_spec(array: np.ndarray, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        TensorSpec("float32", (None, 3)).check("x", array)
+
+
+def test_labels_that_do_not_fit_the_outputs_are_damage(tmp_path: Path) -> None:
+    outputs = {"probabilities": TensorSpec("float32", (None, 2))}
+    fits = replace(MANIFESTO, signatures={"image": Signature({"image": TensorSpec("uint8", None)}, outputs)})
+    fits.write(tmp_path)
+    assert Manifest.read(tmp_path, "m", 3) == fits
+    (tmp_path / LABELS).write_text("cat\n")
+    with pytest.raises(ValueError, match="1 labels for 2 probabilities"):
+        Manifest.read(tmp_path, "m", 3)

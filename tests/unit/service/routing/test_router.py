@@ -1,0 +1,256 @@
+"""What a plan makes of real catalogs, batchers and programmable models: substitutes, limits, shadows, ensembles."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.errors import BackendFailed, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, TooLarge
+from service.models.executor import Answering, Question
+from service.repository.manifest import Manifest
+from service.routing.router import Router
+from service.types import Call, ModelRef, PredictRequest, Tensors
+from tests.support.routing_world import World, ask, cats, fails, hangs, question, says, until
+
+
+async def test_the_name_asked_for_comes_back_with_the_version_that_answered(world: World) -> None:
+    world.add("m", says(0.9), version=4)
+    router = await world.router("routes: {a: b, b: m}")
+    result = await ask(router, "a")
+    assert result.ref == ModelRef("a", 4) and result.served_by == (ModelRef("m", 4),)
+    plain = await ask(router, "m")
+    assert plain.ref == ModelRef("m", 4) == plain.served_by[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BackendFailed("broken"), "BACKEND"),
+        (RuntimeError("out of memory"), "BACKEND"),
+        (Overloaded("full"), "OVERLOADED"),
+        (NotReady("restarting"), "NOT_READY"),
+    ],
+)
+async def test_the_next_answers_where_one_fails(world: World, error: Exception, code: str) -> None:
+    world.add("m", fails(error))
+    world.add("spare", says(0.8))
+    router = await world.router("routes: {a: {target: m, fallback: [gone, spare]}}")
+    result = await ask(router, "a")
+    assert result.served_by == (ModelRef("spare", 1),) and cats(result) == [0.8]
+    assert world.value(f'model_server_route_fallbacks_total{{code="{code}",route="a",target="m"}}') == 1
+    assert world.value('model_server_route_fallbacks_total{code="NOT_FOUND",route="a",target="gone"}') == 1
+    assert world.value('model_server_route_calls_total{code="OK",route="a",target="spare"}') == 1
+
+
+async def test_the_clients_own_mistakes_are_not_asked_again(world: World) -> None:
+    world.add("m", fails(InvalidInput("bad pixels")))
+    spare = world.add("spare", says(0.8))
+    router = await world.router("routes: {a: {target: m, fallback: [spare]}}")
+    with pytest.raises(InvalidInput, match="bad pixels"):
+        await ask(router, "a")
+
+    async def read(manifest: Manifest) -> PredictRequest:
+        return PredictRequest({"x": np.zeros((1, 2), np.float32)}, "no_such_signature")
+
+    with pytest.raises(NotFound, match="no_such_signature"):
+        await router.answer(Call(ModelRef("a"), "http"), Question(read))
+    assert spare.calls == []
+
+
+async def test_where_all_fail_the_client_learns_what_gives_most_hope(world: World) -> None:
+    world.add("m", fails(RuntimeError("broken")))
+    world.add("busy", fails(Overloaded("full")))
+    router = await world.router("routes: {a: {target: gone, fallback: [m, busy]}, b: {target: gone, fallback: [m]}}")
+    with pytest.raises(Overloaded, match="full"):
+        await ask(router, "a")
+    with pytest.raises(BackendFailed, match="broken"):
+        await ask(router, "b")
+
+
+async def test_nothing_more_is_asked_once_the_deadline_is_past(world: World) -> None:
+    async def slow_failure(signature: str, inputs: Tensors) -> Tensors:
+        await asyncio.sleep(1.2)
+        raise RuntimeError("broken")
+
+    world.add("m", slow_failure)
+    spare = world.add("spare", says(0.8))
+    router = await world.router("routes: {a: {target: m, fallback: [spare]}}")
+    with pytest.raises(BackendFailed):
+        await ask(router, "a", deadline=1.0)
+    assert spare.calls == []
+
+
+async def test_a_body_is_read_once_for_all_who_answer(world: World) -> None:
+    world.add("m", fails(RuntimeError("broken")))
+    for name in ("x", "y"):
+        world.add(name, says(0.5))
+    router = await world.router("routes: {a: {target: m, fallback: [both]}, both: {ensemble: {members: [x, y]}}}")
+    reads = []
+
+    async def read(manifest: Manifest) -> PredictRequest:
+        reads.append(manifest.name)
+        await asyncio.sleep(0.01)
+        return PredictRequest({"x": np.zeros((1, 2), np.float32)})
+
+    await router.answer(Call(ModelRef("a"), "http"), Question(read))
+    assert reads == ["m"]
+
+
+async def test_a_routes_own_limits(world: World) -> None:
+    world.add("m", hangs)
+    world.add("spare", says(0.8))
+    router = await world.router(
+        "routes: {a: {target: m, max_in_flight: 1, max_rows: 2, latency_slo_ms: 1500},"
+        " b: {target: a, fallback: [spare]}}"
+    )
+    started = time.monotonic()
+    first = asyncio.create_task(ask(router, "a"))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overloaded, match="route 'a' has 1 requests"):
+        await ask(router, "a")
+    assert (await ask(router, "b")).served_by == (ModelRef("spare", 1),), "a full route has a substitute too"
+    with pytest.raises(TimeoutError):
+        await first
+    assert 1.4 < time.monotonic() - started < 15
+    with pytest.raises(TooLarge, match="route 'a' takes 2 rows in one request, got 3"):
+        await ask(router, "a", rows=3)
+    assert world.value('model_server_route_calls_total{code="OVERLOADED",route="a",target=""}') == 2
+
+
+async def test_a_clients_deadline_goes_before_the_routes(world: World) -> None:
+    async def slow(signature: str, inputs: Tensors) -> Tensors:
+        await asyncio.sleep(0.3)
+        return await says(0.9)(signature, inputs)
+
+    world.add("m", slow)
+    router = await world.router("routes: {a: {target: m, latency_slo_ms: 50}}")
+    assert cats(await ask(router, "a", deadline=30)) == [0.9]
+
+
+async def test_an_ensemble_is_the_weighted_average_label_by_label(world: World) -> None:
+    world.add("m", says(0.9))
+    world.add("turned", says(0.3), labels=("dog", "cat"))
+    router = await world.router("routes: {both: {ensemble: {members: [{target: m, weight: 3}, turned]}}}")
+    result = await ask(router, "both", rows=2)
+    assert cats(result) == [round((3 * 0.9 + 0.7) / 4, 4)] * 2 and result.labels == ("cat", "dog")
+    assert result.outputs["probabilities"].dtype == np.float32
+    assert result.ref == ModelRef("both", 1) and result.served_by == (ModelRef("m", 1), ModelRef("turned", 1))
+
+
+async def test_an_ensemble_of_other_labels_is_refused(world: World) -> None:
+    world.add("m", says(0.9))
+    world.add("birds", says(0.9), labels=("crow", "dog"))
+    router = await world.router("routes: {both: {ensemble: {members: [m, birds]}}}")
+    with pytest.raises(BackendFailed, match="m/1 and birds/1 have different labels"):
+        await ask(router, "both")
+
+
+async def test_a_member_that_fails_fails_the_ensemble_unless_a_quorum_answers(world: World) -> None:
+    world.add("m", says(0.9))
+    world.add("n", says(0.5))
+    world.add("broken", fails(RuntimeError("broken")))
+    router = await world.router(
+        "routes: {all: {ensemble: {members: [m, broken, n]}}, two: {ensemble: {members: [m, broken, n], quorum: 2}},"
+        " lost: {ensemble: {members: [broken, gone, m], quorum: 2}}}"
+    )
+    with pytest.raises(BackendFailed):
+        await ask(router, "all")
+    result = await ask(router, "two")
+    assert cats(result) == [0.7] and result.served_by == (ModelRef("m", 1), ModelRef("n", 1))
+    with pytest.raises(ServiceError):
+        await ask(router, "lost")
+    assert world.value('model_server_route_calls_total{code="BACKEND",route="two",target="broken"}') == 1
+
+
+async def test_a_member_that_hangs_is_done_without_in_time(world: World) -> None:
+    world.add("m", says(0.9))
+    stuck = world.add("stuck", hangs)
+    router = await world.router("routes: {some: {ensemble: {members: [m, stuck], quorum: 1}}}")
+    assert cats(await ask(router, "some", deadline=3)) == [0.9]
+    await until(lambda: stuck.running == 0)  # what nobody waits for is cancelled
+
+
+async def test_a_cancelled_call_leaves_every_member_and_its_place(world: World) -> None:
+    runners = [world.add(name, hangs) for name in ("x", "y")]
+    router = await world.router("routes: {both: {ensemble: {members: [x, y]}, max_in_flight: 1}}")
+    task = asyncio.create_task(ask(router, "both"))
+    await until(lambda: all(runner.running for runner in runners))
+    task.cancel()
+    await asyncio.wait([task])
+    await until(lambda: not any(runner.running for runner in runners))
+    again = asyncio.create_task(ask(router, "both"))
+    await until(lambda: again.done() or all(runner.running for runner in runners))
+    assert not again.done(), "its place is free again"
+    again.cancel()
+
+
+async def test_an_unknown_name_is_told_the_routes_that_the_asker_may_know(world: World) -> None:
+    world.add("m", says(0.9))
+    for only, more in (("false", "models here"), ("true", "only routes")):
+        router = await world.router(f"{{only_routes: {only}, routes: {{cats: m, dogs: m}}}}")
+        with pytest.raises(NotFound, match=rf"Latest\(x\).*{more}.*routes here: \['cats', 'dogs'\]"):
+            await ask(router, "x")
+        answering = Answering(world.catalog, world.preparation)
+        shy = Router(answering, router.file, world.metrics, shows=lambda name: name == "cats")
+        with pytest.raises(NotFound, match="cats") as refused:
+            await ask(shy, "x")
+        assert "dogs" not in str(refused.value) and "dogs" not in str(refused.value.detail)
+
+
+async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(world: World) -> None:
+    world.add("m", says(0.9))
+    loaded = world.backend.versions["m", 1]
+    assert not isinstance(loaded, Exception)
+    world.backend.versions["m", 1] = replace(loaded, manifest=replace(loaded.manifest, precision="int8"))
+    router = await world.router("routes: {a: {target: m, labels: {stable: 1, canary: 9}}}")
+    with pytest.raises(
+        InvalidInput, match=r"'a' has no version label 'beta'; labels here: \['canary', 'int8', 'stable'\]"
+    ):
+        await router.answer(Call(ModelRef("a", label="beta"), "http"), question())
+    assert (await router.answer(Call(ModelRef("a", label="stable"), "http"), question())).ref == ModelRef("a", 1)
+    with pytest.raises(NotFound, match=r"Servable.*Specific\(m, 9\)"):
+        await router.answer(Call(ModelRef("a", label="canary"), "http"), question())
+    page = world.metrics.page()[0].decode()
+    assert 'target="as asked"' in page and "beta" not in page and "m/9" not in page
+
+
+@pytest.mark.parametrize(
+    ("routes", "asked", "shares"),
+    [
+        ("routes: {a: m}", "a", True),
+        ("routes: {a: {target: m, batching: false}}", "a", False),
+        ("routes: {a: {target: m, batching: false}}", "m", True),
+        ("routes: {m: {batching: false}}", "m", False),
+        ("routes: {m: {batching: false}, a: m}", "a", False),
+        ("routes: {m: {batching: false}, a: m/1}", "a", False),
+        ("routes: {a: {target: m, batching: false}, b: a}", "b", False),
+        ("routes: {a: {split: [m, {target: other, weight: 0}], batching: false}}", "a", False),
+        ("routes: {a: {ensemble: {members: [m, other]}, batching: false}}", "a", False),
+        ("routes: {a: {target: absent, fallback: [m], batching: false}}", "a", False),
+        ("routes: {a: {target: other, shadow: {target: m, max_in_flight: 8}, batching: false}}", "a", False),
+        ("routes: {a: {target: other, shadow: {target: m, max_in_flight: 8}}}", "a", True),
+    ],
+)
+async def test_a_route_and_a_models_own_keep_calls_from_sharing_batches(
+    world: World, routes: str, asked: str, shares: bool
+) -> None:
+    gate = asyncio.Event()
+    calls = 0
+
+    async def gated(signature: str, inputs: Tensors) -> Tensors:
+        nonlocal calls
+        calls += 1
+        await gate.wait()
+        return await says(0.5)(signature, inputs)
+
+    runner = world.add("m", gated)
+    world.add("other", says(0.5))
+    router = await world.router(routes)
+    asking = [asyncio.create_task(ask(router, asked)) for _ in range(8)]
+    await until(lambda: calls == runner.slots)  # the others wait, together or apart
+    gate.set()
+    await asyncio.gather(*asking)
+    await until(lambda: sum(runner.calls) >= 8)
+    assert (max(runner.calls) > 1) == shares, runner.calls
