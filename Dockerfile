@@ -63,5 +63,5 @@ USER 10001:10001
 EXPOSE 8000 8500
 # The service drains by itself: allow it `--drain-seconds` and 35 s more before SIGKILL.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "service.server.healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "service", "healthcheck"]
 ENTRYPOINT ["python", "-m", "service"]

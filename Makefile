@@ -24,7 +24,7 @@ image-tree: .venv/installed ## the files of the gateway's image, in build/image-
 	@$(BIN)/python containers/tree.py gateway build/image-tree
 
 test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 3 --dist loadfile
 
 fuzz: .venv/installed ## 140,000 mutated images, JSON bodies and protobufs through a live service, at most 5 minutes
 	@$(BIN)/python -m tests.fuzz
@@ -39,20 +39,20 @@ check: .venv/installed ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 k8s-check: .venv/installed ## every overlay in k8s/: rendered, against Kubernetes' schemas, our rules and the real flags
-	@$(BIN)/python -m k8s.check
+	@$(BIN)/python -m tools.k8s_check
 
 observability-check: .venv/installed ## alerts by promtool's unit tests, every dashboard query against a live Prometheus
 	@test -d model_repository/lenet5/1 || $(BIN)/python -m export --model lenet5
-	@$(BIN)/python -m k8s.observability
+	@$(BIN)/python -m tools.dashboards
 
 simulation: .venv/installed ## the batcher against latency profiles in virtual time; writes docs/batching.md
-	@$(BIN)/python -m loadtest.simulation
+	@$(BIN)/python -m benchmarks.batching
 
 overload: .venv/installed ## more than the service can do, of three networks; writes docs/overload.md
 	@$(BIN)/python -m benchmarks.overload
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
-	@$(BIN)/python -m loadtest.bench
+	@$(BIN)/python -m benchmarks
 
 bench-gateway: .venv/installed ## what the gateway adds to a call to its upstream; writes docs/gateway.md
 	@$(BIN)/python -m benchmarks.gateway

@@ -46,7 +46,7 @@ class Network:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each load (default: 4)")
     parser.add_argument("--rounds", type=int, default=3, help="turns each measurement takes (default: 3)")
     parser.add_argument(

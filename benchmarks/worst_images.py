@@ -32,7 +32,7 @@ from service.preprocessing.headers import read_header
 from service.preprocessing.limits import MAX_MEMORY, MAX_MILLISECONDS, MAX_SIDE, check_cost
 from service.settings import Settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 TARGET = 224
 MAX_PIXELS: int = Settings.model_fields["max_pixels"].default
 MAX_BYTES: int = Settings.model_fields["max_body_bytes"].default

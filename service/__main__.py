@@ -1,18 +1,33 @@
-"""`python -m service`: settings, then the process's life."""
+"""`python -m service`: settings, then the process's life. The first argument may name another of its programs."""
 
+import importlib
 import os
 import re
 import signal
 import sys
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
-
-from service.settings import Settings
+PROGRAMS = {
+    "healthcheck": "service.server.healthcheck",
+    "keys": "service.security.api_keys",
+    "profile": "service.backends.embedded.profile",
+    "sync": "service.sync.__main__",
+}
+"""Subcommand -> the module whose `main` takes the arguments behind it."""
 
 
 def main() -> int:
+    if len(sys.argv) > 1 and (module := PROGRAMS.get(sys.argv[1])):
+        return int(importlib.import_module(module).main(sys.argv[2:]))
+    return serve()
+
+
+def serve() -> int:
+    from pydantic import ValidationError
+    from pydantic_settings import CliApp, SettingsError
+
+    from service.settings import Settings
+
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     try:
         settings = CliApp.run(Settings)

@@ -29,7 +29,8 @@ class Switch(StrEnum):
 class Settings(BaseSettings):
     """Serves image classifiers over HTTP and gRPC.
 
-    Each flag is an environment variable too: --http-port is SERVICE_HTTP_PORT.
+    Each flag is an environment variable too: --http-port is SERVICE_HTTP_PORT. Other programs, each with --help:
+    `python -m service keys` makes API keys, `sync` moves models, `profile` measures one, `healthcheck` asks a service.
     """
 
     model_config = SettingsConfigDict(
@@ -122,7 +123,7 @@ class Settings(BaseSettings):
     )
     api_keys: Path | None = Field(
         None,
-        description="YAML file of API keys; without one everything is open (`python -m service.security.api_keys` makes keys)",
+        description="YAML file of API keys; without one everything is open (`python -m service keys` makes keys)",
     )
     open_metrics: bool = Field(True, description="/metrics needs no key where the rest does")
     tls_cert: Path | None = Field(

@@ -1,4 +1,4 @@
-"""`python -m k8s.autoscaling`: measures how long a pod's start takes, simulates a ten-fold step, writes
+"""`python -m benchmarks.autoscaling`: measures how long a pod's start takes, simulates a ten-fold step, writes
 docs/autoscaling.md and its picture.
 """
 
@@ -9,7 +9,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m k8s.autoscaling", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--repository", type=Path, default=Path("model_repository"), help="folder of models (model_repository)")
     add("--model", default="mobilenet_v3_small", help="whose start is measured (mobilenet_v3_small)")

@@ -12,7 +12,7 @@ from service.host.cpu import machine
 
 _TEXT = """# Autoscaling, simulated
 
-Written by `python -m k8s.autoscaling`; do not edit.
+Written by `python -m benchmarks.autoscaling`; do not edit.
 
 What the autoscalers of `k8s/` do when the load grows {factor}-fold from one second to the next ({calm:.0f} to
 {high:.0f} requests/s), stays for {minutes:.0f} minutes and goes back. In virtual time: targets and `behavior` are read

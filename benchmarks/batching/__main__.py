@@ -1,4 +1,4 @@
-"""`python -m loadtest.simulation`: the sweep, then docs/batching.md and its pictures."""
+"""`python -m benchmarks.batching`: the sweep, then docs/batching.md and its pictures."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m loadtest.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batching", description=__doc__)
     parser.add_argument("--requests", type=int, default=4000, help="requests at each point (4000)")
     parser.add_argument("--docs", type=Path, default=_DOCS, help="folder to write to (docs/)")
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.batching.servers import Machine
 from service.repository.manifest import Manifest
 
-PROFILES = Path(__file__).parents[1] / "profiles"
+PROFILES = Path(__file__).parents[2] / "loadtest" / "profiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _record(folders: list[str]) -> None:
             "milliseconds": milliseconds,
         }
         machine = manifest.profile.machine
-    method = f"python -m service.backends.embedded.profile on {machine}: the service's own profile of each version"
+    method = f"python -m service profile on {machine}: the service's own profile of each version"
     text = json.dumps({"method": method, "profiles": profiles}, indent=1)
     (PROFILES / "cpu.json").write_text(text + "\n", encoding="utf-8")
 

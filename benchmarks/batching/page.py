@@ -20,8 +20,8 @@ _INTRODUCTION = """# Batching, simulated
 
 Written by `make simulation`; do not edit.
 
-The production batcher (`service/batching/batcher.py`), in virtual time, against latency profiles: what share of the requests
-that are offered is answered within the SLO? Loads are shares of what the machine can do in time. Beside it:
+The production batcher (`service/batching/batcher.py`), in virtual time, against latency profiles: what share of the
+requests that are offered is answered within the SLO? Loads are shares of what the machine can do in time. Beside it:
 
 - **fixed timeout**: TensorFlow Serving's scheduler (`max_batch_size`, `batch_timeout_micros`, `max_enqueued_batches`),
   at the best of {settings} settings for every single point, and at the one that is best for Poisson traffic up to

@@ -11,7 +11,7 @@ from service.repository.manifest import Profile
 
 def measure(tflite: Path) -> Profile:
     """In a process of its own, so that its memory is the model's alone. Raises ExportError where that fails."""
-    command = [sys.executable, "-m", "service.backends.embedded.profile", str(tflite)]
+    command = [sys.executable, "-m", "service", "profile", str(tflite)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ExportError(f"refused to publish: the service cannot run model.tflite: {done.stderr.strip()[-500:]}")

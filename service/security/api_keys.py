@@ -1,4 +1,4 @@
-"""API keys: what a file of them says, and `python -m service.security.api_keys`, which makes one.
+"""API keys: what a file of them says, and `python -m service keys`, which makes one.
 
     - name: cats-team
       hash: sha256:9f86d0...             # of the key; the key itself is written nowhere
@@ -151,17 +151,13 @@ def _shown(value: Any) -> str:
 
 def _digest(where: str, text: Any) -> bytes:
     if isinstance(text, str) and text.startswith(PREFIX):
-        raise KeysError(
-            f"{where}: hash holds a key itself; replace it by a new one from `python -m service.security.api_keys`"
-        )
+        raise KeysError(f"{where}: hash holds a key itself; replace it by a new one from `python -m service keys`")
     try:
         digest = binascii.unhexlify(text.removeprefix(_HASH)) if text.startswith(_HASH) else b""
     except (AttributeError, ValueError):
         digest = b""
     if len(digest) != 32:
-        raise KeysError(
-            f"{where}: hash is {_HASH} and 64 hexadecimal digits, as `python -m service.security.api_keys` prints it"
-        )
+        raise KeysError(f"{where}: hash is {_HASH} and 64 hexadecimal digits, as `python -m service keys` prints it")
     return digest
 
 
@@ -188,9 +184,7 @@ def _moment(where: str, value: Any) -> float | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        "python -m service.security.api_keys", description="Makes an API key for --api-keys."
-    )
+    parser = argparse.ArgumentParser("python -m service keys", description="Makes an API key for --api-keys.")
     parser.add_argument("name", help="whose it is: in metrics and in the file")
     parser.add_argument("--models", nargs="+", default=[], metavar="GLOB", help="models it opens; all where left out")
     parser.add_argument("--rate", type=float, help="predictions a second; unlimited where left out")
@@ -201,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
         secret, entry = make(given.name, given.models, given.rate, burst=given.burst, expires=given.expires)
     except KeysError as error:
         parser.error(str(error).partition("): ")[2] or str(error))
-    # The entry alone on stdout: `python -m service.security.api_keys ... >> keys.yaml` adds it, and the key lands in no file.
+    # The entry alone on stdout: `python -m service keys ... >> keys.yaml` adds it, and the key lands in no file.
     print(f"The key, shown this once: {secret}", file=sys.stderr)
     print("Its entry in the file that --api-keys names:", file=sys.stderr, flush=True)
     print(entry, end="")

@@ -1,20 +1,24 @@
-"""`python -m service.server.healthcheck`: asks the service of this container how it is, for a health check.
+"""`python -m service healthcheck`: asks the service of this container how it is, for a health check.
 
 It reads the same environment as the service and imports nothing of it: a check every few seconds should cost little.
 """
 
+import argparse
 import http.client
 import os
 import socket
 import ssl
 import sys
+from collections.abc import Sequence
 
 _SECONDS = 3.0
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """0 where it answers 200: to `/healthz`, or to the path that is the only argument (`/readyz` waits for models)."""
-    path = sys.argv[1] if len(sys.argv) > 1 else "/healthz"
+    parser = argparse.ArgumentParser("python -m service healthcheck", description="Asks the service of this container.")
+    parser.add_argument("path", nargs="?", default="/healthz", help="what to ask (/healthz); /readyz waits for models")
+    path = parser.parse_args(arguments).path
     port = int(os.environ.get("SERVICE_HTTP_PORT", "8000"))
     try:
         if os.environ.get("SERVICE_TLS_CLIENT_CA"):  # it answers nobody without a certificate, and we have none
@@ -35,4 +39,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

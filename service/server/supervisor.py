@@ -1,8 +1,8 @@
 """`--workers N`: a parent that serves nothing. It holds the ports, starts the workers, starts again one that dies,
 hands on signals and waits for the drain.
 
-The workers share the ports, the kernel spreads connections over them. Each is a `python -m service.server.supervisor`, which is
-told over stdin what it is; the pipe stays open for as long as its parent lives.
+The workers share the ports, the kernel spreads connections over them. Each is a `python -m service.server.supervisor`,
+which is told over stdin what it is; the pipe stays open for as long as its parent lives.
 """
 
 import asyncio

@@ -284,7 +284,7 @@ def test_compressed_messages_are_read(
 
 def test_a_compressed_bomb_is_refused_within_the_limit(service: Service, prediction: Any) -> None:
     def peak() -> int:
-        return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.server.process.pid}/status").read_text())[0])
+        return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.process.pid}/status").read_text())[0])
 
     request = image_request(b"x")
     request.inputs["image_bytes"].tensor_content = bytes(200 * 2**20)
@@ -324,7 +324,7 @@ def test_a_small_hostile_request_takes_no_memory(service: Service, prediction: A
     """Inputs that the signature does not have are refused before they are unpacked."""
 
     def resident() -> int:
-        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{service.server.process.pid}/status").read_text())[0])
+        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{service.process.pid}/status").read_text())[0])
 
     request = image_request(b"x")
     for number in range(24):

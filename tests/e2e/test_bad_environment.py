@@ -63,7 +63,7 @@ def test_an_empty_repository_that_fills(tree: Path, models: Path, tmp_path: Path
     with confined.serving(tree, mounts={"/models": volume}) as service:
         expect(service, log="not ready: there are no models", reason="there are no models; export one with")
         volume.chmod(0o777)
-        ended = confined.run(tree, "-m", "service.sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
+        ended = confined.run(tree, "-m", "service", "sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
         assert ended.returncode == 0, ended.stderr
         recovers(service)
 
@@ -115,7 +115,7 @@ def test_a_key_file_that_cannot_be_used_ends_the_start_with_its_reason(
 
 
 def test_an_upstream_that_wants_a_key(tree: Path, models: Path, tmp_path: Path) -> None:
-    made = confined.run(tree, "-m", "service.security.api_keys", "cats-team")
+    made = confined.run(tree, "-m", "service", "keys", "cats-team")
     (tmp_path / "keys.yaml").write_text(made.stdout)
     with running("--repository", models, "--api-keys", tmp_path / "keys.yaml") as upstream:
         upstream.wait_ready()

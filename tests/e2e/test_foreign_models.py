@@ -37,7 +37,7 @@ def test_without_foreign_models_nothing_runs_but_our_own_lite_models(repository:
         for name, why in {"zoo": "was not exported", "lite": "was not exported", "graph_only": "needs Tensor"}.items():
             said = httpx.post(f"{service.url}/predict/{name}", content=digit).json()["error"]["message"]
             assert why in said and "--foreign-models is off" in said
-        maps = Path(f"/proc/{service.server.process.pid}/maps").read_text()
+        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
         assert "libtensorflow" not in maps
 
 
@@ -45,7 +45,7 @@ def test_with_them_all_run(repository: Path) -> None:
     with running("--repository", repository) as service:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5", "graph_only", "zoo", "lite"}
-        assert "libtensorflow" in Path(f"/proc/{service.server.process.pid}/maps").read_text()
+        assert "libtensorflow" in Path(f"/proc/{service.process.pid}/maps").read_text()
 
 
 def test_an_upstream_is_not_told_what_to_run() -> None:

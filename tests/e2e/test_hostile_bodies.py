@@ -106,7 +106,7 @@ class Watched:
     """What a process does to its memory, in bytes, and to another client's slowest answer, in seconds, meanwhile."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._proc = service, Path(f"/proc/{service.server.process.pid}")
+        self._service, self._proc = service, Path(f"/proc/{service.process.pid}")
         self._over = threading.Event()
         self.memory, self.slowest = 0, 0.0
 

@@ -116,7 +116,7 @@ def test_it_says_which_version_it_is_and_complains_of_nothing(embedded: Service)
 
 @pytest.mark.slow
 def test_workers_keys_and_traces(tree: Path, models: Path, tmp_path: Path) -> None:
-    made = confined.run(tree, "-m", "service.security.api_keys", "cats-team")
+    made = confined.run(tree, "-m", "service", "keys", "cats-team")
     (tmp_path / "keys.yaml").write_text(made.stdout)
     confined.readable(tmp_path)
     key = made.stderr.partition("once: ")[2].split()[0]
@@ -135,10 +135,10 @@ def test_the_health_check_of_the_image(tree: Path, models: Path) -> None:
         service.wait_ready()
         port = {"SERVICE_HTTP_PORT": str(service.http_port)}
         for path in ((), ("/readyz",)):
-            assert confined.run(tree, "-m", "service.server.healthcheck", *path, env=port).returncode == 0
-        assert "404" in confined.run(tree, "-m", "service.server.healthcheck", "/nothing", env=port).stdout
+            assert confined.run(tree, "-m", "service", "healthcheck", *path, env=port).returncode == 0
+        assert "404" in confined.run(tree, "-m", "service", "healthcheck", "/nothing", env=port).stdout
         assert service.stop() == 0
-    ended = confined.run(tree, "-m", "service.server.healthcheck", env=port)
+    ended = confined.run(tree, "-m", "service", "healthcheck", env=port)
     assert ended.returncode == 1 and "does not answer" in ended.stdout and "Traceback" not in ended.stderr
 
 
@@ -149,7 +149,7 @@ def test_models_are_synced_and_tensorflow_servings_files_written_by_it(
     node.mkdir()
     node.chmod(0o777)  # as a volume with the pod's fsGroup is
     mounts = {"/source": models, "/models+": node}
-    ended = confined.run(tree, "-m", "service.sync", "/source", "/models", "--keep", "2", mounts=mounts)
+    ended = confined.run(tree, "-m", "service", "sync", "/source", "/models", "--keep", "2", mounts=mounts)
     assert ended.returncode == 0 and "1 brought" in ended.stderr, ended.stderr
     ended = confined.run(tree, "-m", "export.tfserving.__main__", "--repository", "/models", mounts=mounts)
     assert ended.returncode == 0, ended.stderr

@@ -134,7 +134,7 @@ def _judge(account: Account, disturbances: Disturbances, service: Service) -> li
     if len(account.cut) > _CUT_BY_A_DEATH * disturbances.counts["workers killed"]:
         problems.append(f"{len(account.cut)} good requests were cut, such as {account.cut[-1]}")
     if service.process.poll() is not None:
-        problems.append(f"the service ended with {service.server.process.poll()}: {service.log()[-2000:]}")
+        problems.append(f"the service ended with {service.process.poll()}: {service.log()[-2000:]}")
     if "Traceback" in service.log():
         problems.append("there are tracebacks in the log, build/soak.log")
     return problems

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-_BESIDE_THE_CHECKOUT = Path(__file__).parents[2] / "shared" / "testdata" / "tfserving"
+_BESIDE_THE_CHECKOUT = Path(__file__).parents[3] / "shared" / "testdata" / "tfserving"
 _FOLDER = Path(os.environ.get("TFSERVING_TESTDATA", _BESIDE_THE_CHECKOUT))
 
 TESTDATA: Path | None = _FOLDER if _FOLDER.is_dir() else None

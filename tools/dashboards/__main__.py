@@ -1,4 +1,4 @@
-"""`python -m k8s.observability`: promtool's unit tests, then every query of the dashboard against a live Prometheus.
+"""`python -m tools.dashboards`: promtool's unit tests, then every query of the dashboard against a live Prometheus.
 
 Services are started here, made to do everything that there is a panel for, and scraped by a real Prometheus. A panel
 that stays empty fails the check, like a rule that cannot be evaluated or a series that nobody exports.
@@ -23,7 +23,7 @@ _NAMES = re.compile(r"\b(?:model_server[_:]|process_)[a-z0-9_:]+")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m k8s.observability", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m tools.dashboards", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--repository", type=Path, default=_REPOSITORY, help="a folder with lenet5/1 (model_repository)")
     add("--seconds", type=float, default=_SECONDS, help=f"of load ({_SECONDS:g})")
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         wrong = [*_stale(), *_unit_tests(), *_live(given.repository, given.seconds)]
     except PrometheusMissing as error:
-        parser.exit(2, f"python -m k8s.observability: {error}\n")
+        parser.exit(2, f"python -m tools.dashboards: {error}\n")
     for problem in wrong:
         print(f"  {problem}")
     print("everything is there" if not wrong else f"{len(wrong)} problems")

@@ -15,7 +15,7 @@ from tools.dashboards.panels import Panel, Row
 from tools.dashboards.request_panels import REQUESTS
 from tools.dashboards.system_panels import BEHIND
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[2] / "k8s" / "observability"
 DASHBOARD, RULES, OPERATORS = FOLDER / "dashboard.json", FOLDER / "rules.yaml", FOLDER / "prometheus-rule.yaml"
 
 ROWS = (*REQUESTS, *BEHIND)

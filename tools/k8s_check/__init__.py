@@ -1,1 +1,1 @@
-"""`python -m k8s.check`: every overlay and variant, rendered and held against schemas, rules and real programs."""
+"""`python -m tools.k8s_check`: every overlay and variant, rendered and held against schemas, rules and programs."""

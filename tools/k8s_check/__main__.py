@@ -1,4 +1,4 @@
-"""`python -m k8s.check`: renders every overlay and variant and checks it; a line each, and what is wrong below."""
+"""`python -m tools.k8s_check`: renders every overlay and variant and checks it; a line each."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from tools.k8s_check.rendering import ROOT, Manifest, RenderError, folders, rend
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m k8s.check", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m tools.k8s_check", description=__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="kustomizations (all of k8s/)")
     chosen = parser.parse_args().folders or list(folders())
     from tools.k8s_check import schemas

@@ -12,7 +12,7 @@ import yaml
 Manifest = dict[str, Any]
 """One object as the API server gets it."""
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2] / "k8s"
 
 
 class RenderError(Exception):

@@ -1,12 +1,14 @@
-"""`python -m service.backends.embedded.profile MODEL.tflite`: what a model file costs on this machine, as JSON.
+"""`python -m service profile MODEL.tflite`: what a model file costs on this machine, as JSON.
 
 The arrangement is found out in another process; this one then loads the model as a server would, so that the
 seconds and the memory it counts are those of serving. The exporter runs it.
 """
 
+import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from multiprocessing import get_context
@@ -17,14 +19,14 @@ from service.repository.manifest import Profile
 _SECONDS = 10.0
 
 
-def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python -m service.backends.embedded.profile MODEL.tflite", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("python -m service profile", description="What a model file costs here, as JSON.")
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite")
+    given = parser.parse_args(arguments)
     try:
-        profile = _loaded(Path(sys.argv[1]))
+        profile = _loaded(given.model)
     except ValueError as error:
-        print(f"service.backends.embedded.profile: {error}", file=sys.stderr)
+        print(f"python -m service profile: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(profile)))
     return 0
@@ -60,4 +62,4 @@ def _measured(path: Path) -> Profile:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -107,7 +107,7 @@ def test_the_page_says_what_comes_of_the_manifests_now() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| {outcome.scenario.name} "))
         cells = [cell.strip() for cell in row.split("|")[2:-1]]
         recovered = "never" if outcome.recovered is None else f"{outcome.recovered:.0f} s"
-        assert cells == [recovered, f"{outcome.refused:.1%}", str(outcome.most), str(outcome.again)], "k8s.autoscaling"
+        assert cells == [recovered, f"{outcome.refused:.1%}", str(outcome.most), str(outcome.again)], "make it anew"
     processors, waiting, both, keda, nodes, floor = outcomes
     assert waiting.again > 0 and both.again == keda.again == 0
     assert (processors.recovered or 0) > (both.recovered or 0) and (nodes.recovered or 0) > 2 * (both.recovered or 0)

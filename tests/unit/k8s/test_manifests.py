@@ -88,7 +88,7 @@ _REFUSED: list[tuple[Callable[[Any], None], str]] = [
     (_set("containers.0.args.0", "--repository=/model"), "nothing is mounted there"),
     (_set("containers.0.args.0", "--http-port=8080"), "its ports are"),
     (_set("containers.0.resources.limits.cpu", "1.5"), "would stand still"),
-    (_set("initContainers.0.args.2", "--kept=2"), "python -m service.sync refuses"),
+    (_set("initContainers.0.args.2", "--kept=2"), "python -m service sync refuses"),
     (_set("initContainers.0.args.0", "$(MODELS)"), "$(MODELS) is set nowhere"),
     (_set("serviceAccountName", "nobody"), "ServiceAccount nobody is not there"),
     (_set("volumes.0.persistentVolumeClaim.claimName", "none"), "PersistentVolumeClaim none, which is not there"),
@@ -198,7 +198,7 @@ def test_locust_takes_what_the_jobs_tell_it() -> None:
 
 def test_the_command_has_a_line_for_each_and_fails_where_one_does(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
-    command = [sys.executable, "-m", "k8s.check", "k8s/overlays/embedded", str(tmp_path)]
+    command = [sys.executable, "-m", "tools.k8s_check", "k8s/overlays/embedded", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=_PROJECT, timeout=60)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"^overlays/embedded +\d+ objects  ok$", done.stdout, re.MULTILINE)

@@ -52,7 +52,7 @@ def test_promtool_is_not_content_with_a_higher_threshold(tmp_path: Path) -> None
 )
 def test_what_the_check_wants_is_said_in_a_line(arguments: list[str], path: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "lenet5" / "1").mkdir(parents=True)
-    command = [sys.executable, "-m", "k8s.observability", *(one.format(here=tmp_path) for one in arguments)]
+    command = [sys.executable, "-m", "tools.dashboards", *(one.format(here=tmp_path) for one in arguments)]
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr

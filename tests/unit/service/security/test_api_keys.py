@@ -88,7 +88,7 @@ def test_a_made_key_fits_its_entry_and_is_never_the_same() -> None:
 def test_the_command_prints_the_entry_alone_on_stdout() -> None:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "service.security.api_keys", *arguments], capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "service", "keys", *arguments], capture_output=True, text=True, timeout=60
         )
 
     done = run("cats", "--models", "cats*", "lenet5", "--rate", "50")
