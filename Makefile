@@ -17,14 +17,16 @@ serve: .venv/installed ## export two demo models where there are none, then serv
 	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 48; }
 	@exec $(BIN)/python -m service
 
-test: .venv/installed ## the test suite, in three processes: most tests wait for a service of theirs
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates
+	@$(BIN)/python -m pytest -m 'not slow and not alone' -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -m 'not slow and alone'
 
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree
 
 test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
-	@$(BIN)/python -m pytest -m slow -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -m 'slow and not alone' -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m 'slow and alone'
 
 fuzz: .venv/installed ## 140,000 mutated images, JSON bodies and protobufs through a live service, at most 5 minutes
 	@$(BIN)/python -m tests.fuzz

@@ -43,7 +43,13 @@ TREES = {
         ("service", "export"),
         ("tracing", "remote"),
         # Beside a TensorFlow Serving, whose configuration follows from the models that arrive.
-        {"export": ("__init__.py", "batch_limits.py", "errors.py", "tfserving_config.py")},
+        {
+            "export": (
+                "__init__.py",
+                "errors.py",
+                *(f"tfserving/{name}.py" for name in ("__init__", "__main__", "batching", "config_protos")),
+            )
+        },
         ("numpy/f2py",),
     ),
     "loadtest": Tree(("service", "export", "loadtest"), ("loadtest",), {}),

@@ -1,4 +1,4 @@
-"""`python -m export.tfserving.__main__`: TensorFlow Serving's configuration files, from the manifests of a repository.
+"""`python -m export.tfserving`: TensorFlow Serving's configuration files, from the manifests of a repository.
 
 `models.config`, `batching.config` and `monitoring.config` are three flags' files. `batching_params.pbtxt` goes into
 each version's folder, beside `saved_model.pb`: that is where TensorFlow Serving looks for it with
@@ -142,7 +142,7 @@ def show(versions: Sequence[Version]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m export.tfserving.__main__",
+        "python -m export.tfserving",
         description="Writes TensorFlow Serving's configuration files for the models of a repository.",
         allow_abbrev=False,
     )
@@ -193,7 +193,7 @@ def main() -> int:
     try:
         run(_parser().parse_args())
     except ExportError as error:
-        print(f"python -m export.tfserving.__main__: {error}", file=sys.stderr)
+        print(f"python -m export.tfserving: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -1,4 +1,4 @@
-"""`python -m service sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
+"""`python -m service.sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
 
 import argparse
 import logging
@@ -19,9 +19,9 @@ A place is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/con
 environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
 """
 _EXAMPLES = """\
-an init container:    python -m service sync s3://models/production /models --keep 2
-a sidecar:            python -m service sync s3://models/production /models --keep 2 --watch 30
-after an export:      python -m service sync model_repository s3://models/production --as-next
+an init container:    python -m service.sync s3://models/production /models --keep 2
+a sidecar:            python -m service.sync s3://models/production /models --keep 2 --watch 30
+after an export:      python -m service.sync model_repository s3://models/production --as-next
 
 Versions never change: one whose number is at the destination is not brought again. A model that SOURCE has no more of
 stays; one of its versions that SOURCE has no more of leaves with --keep.
@@ -34,7 +34,7 @@ class _Stopped(BaseException):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m service sync",
+        "python -m service.sync",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
-        print(f"python -m service sync: {error}", file=sys.stderr)
+        print(f"python -m service.sync: {error}", file=sys.stderr)
         return 1
     except (_Stopped, KeyboardInterrupt) as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Stopped) else signal.SIGINT

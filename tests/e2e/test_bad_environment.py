@@ -63,7 +63,7 @@ def test_an_empty_repository_that_fills(tree: Path, models: Path, tmp_path: Path
     with confined.serving(tree, mounts={"/models": volume}) as service:
         expect(service, log="not ready: there are no models", reason="there are no models; export one with")
         volume.chmod(0o777)
-        ended = confined.run(tree, "-m", "service", "sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
+        ended = confined.run(tree, "-m", "service.sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
         assert ended.returncode == 0, ended.stderr
         recovers(service)
 
@@ -139,12 +139,12 @@ def later_version(folder: Path) -> Path:
     """This service as a later release might be: manifests of another format, another number."""
     for package in ("service", "export"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    manifest = folder / "service" / "manifest.py"
+    manifest = folder / "service" / "repository" / "manifest.py"
     changed = manifest.read_text().replace("\nFORMAT = 1\n", "\nFORMAT = 2\n")
     assert changed != manifest.read_text()
     manifest.write_text(changed)
-    about = folder / "service" / "about.py"
-    about.write_text(about.read_text().replace("return metadata.version(NAME)", 'return "99.0"'))
+    version = folder / "service" / "version.py"
+    version.write_text(version.read_text().replace("return metadata.version(NAME)", 'return "99.0"'))
     return folder
 
 

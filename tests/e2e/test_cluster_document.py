@@ -65,7 +65,11 @@ def test_what_is_named_is_there() -> None:
 def test_our_programs_take_what_they_are_told() -> None:
     checked = set()
     for words in map(shlex.split, COMMANDS):
-        if words[:2] != ["python", "-m"] or words[2] in ("loadtest", "loadtest.sizing", "service.security.api_keys"):
+        if (
+            words[:2] != ["python", "-m"]
+            or words[2] in ("loadtest", "loadtest.sizing")
+            or words[2:4] == ["service", "keys"]
+        ):
             continue
         checked.add(words[2])
         assert list(argument_problems(words[2], words[3:])) == []

@@ -14,6 +14,8 @@ from benchmarks.loops import OpenLoop
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
+pytestmark = pytest.mark.alone
+
 
 def value(service: Service, series: str) -> float:
     page = httpx.get(f"{service.url}/metrics").text

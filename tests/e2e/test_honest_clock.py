@@ -13,7 +13,7 @@ from loadtest.generator.parent import GeneratorProcess
 from loadtest.measure import why_invalid
 from tests.support.latency_server import Spec, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 RATE, SECONDS = 60.0, 6.0
 WITHIN = 0.03

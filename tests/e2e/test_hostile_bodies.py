@@ -26,6 +26,8 @@ from service.protobuf.stubs import (
 )
 from tests.support.service_process import Service, running
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 4 * 2**20
 MULTIPLE = 28  # docs/security.md
 SECONDS = 5.0  # of one body; on a busy machine

@@ -14,7 +14,7 @@ from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.repository.manifest import TFLITE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 needs_wrk = pytest.mark.skipif(
     shutil.which("wrk") is None, reason="the load generator wrk is not here: apt-get install wrk"

@@ -12,6 +12,8 @@ from service.repository import checksums as contents
 from service.repository.manifest import MANIFEST, SAMPLES
 from tests.support.service_process import Service, running
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def from_elsewhere(lenet5_repository: Path, tmp_path: Path) -> Path:

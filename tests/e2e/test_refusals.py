@@ -18,6 +18,8 @@ from service.security import api_keys as keys
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
+pytestmark = pytest.mark.alone
+
 PATHS = ["/predict/lenet5", "/v1/models/lenet5:predict", "/v2/models/lenet5/infer"]
 SLO = 0.1
 

@@ -25,6 +25,8 @@ from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from tests.support.images import photo
 from tests.support.service_process import Service, running
 
+pytestmark = pytest.mark.alone
+
 CLIENTS = 16
 
 

@@ -46,7 +46,7 @@ def source(lenet5_repository: Path, tmp_path: Path) -> Path:
 
 
 def start(*arguments: object, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "service", "sync", *map(str, arguments)]
+    command = [sys.executable, "-m", "service.sync", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env={**os.environ, **(env or {})}, stderr=pipe, stdout=pipe, text=True)
 
@@ -296,7 +296,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(source: Path, tmp_path: P
     (tmp_path / "disk").mkdir()
     script = f"""
         mount -t tmpfs -o size={size} tmpfs {tmp_path}/disk
-        {sys.executable} -m service sync {source} {tmp_path}/disk
+        {sys.executable} -m service.sync {source} {tmp_path}/disk
         code=$?
         ls -A {tmp_path}/disk/lenet5
         exit $code

@@ -19,7 +19,7 @@ from tests.support.testdata import TESTDATA, needs_testdata
 
 
 def config(*arguments: object, code: int = 0) -> str:
-    command = [sys.executable, "-m", "export.tfserving.__main__", *map(str, arguments)]
+    command = [sys.executable, "-m", "export.tfserving", *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == code, ended.stderr
     return ended.stdout if code == 0 else ended.stderr

@@ -163,7 +163,7 @@ def test_the_sdk_is_not_imported_while_traces_are_off() -> None:
     """FastAPI itself imports the API, which does nothing."""
     look = """
 import asyncio, sys
-from service import lifecycle
+from service.server import lifecycle
 from service.server.app import build
 from service.settings import Settings
 async def main():

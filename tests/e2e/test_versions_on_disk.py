@@ -243,7 +243,7 @@ def test_two_lite_models_need_no_tensorflow(lenet5_repository: Path) -> None:
     code = f"""
 import asyncio, sys
 from pathlib import Path
-from service import lifecycle
+from service.server import lifecycle
 from service.server.app import build
 from service.types import Call, ModelRef, PredictRequest, strings
 from service.settings import Settings

@@ -21,7 +21,7 @@ from tools.k8s_check.rendering import Manifest
 
 _PARSERS = {
     "export": "export.__main__",
-    "export.tfserving.__main__": "export.tfserving.__main__",
+    "export.tfserving": "export.tfserving.__main__",
     "service.sync": "service.sync.__main__",
 }
 """Module -> where its `_parser()` is: the very one that the program uses."""

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import worst_images
 
+pytestmark = pytest.mark.alone
+
 MILLISECONDS, MEGABYTES = 250, 200
 MARGIN = 4  # machines that run tests are slow, and others run on them
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from service.batching.policy import SizeAndDelay
 from service.errors import BackendFailed, InvalidInput
 from service.types import Tensors
 from tests.support.batchers import batcher, rows
+
+pytestmark = pytest.mark.alone
 
 
 @settings(max_examples=6, deadline=None)

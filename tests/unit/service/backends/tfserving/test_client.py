@@ -13,6 +13,8 @@ from service.backends.tfserving.backend import TFServingBackend
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, NotReady, ServiceError, Unloaded
 from tests.support.fake_tfserving import Scripted, backend_of, failing, predict, serving, slow
 
+pytestmark = pytest.mark.alone
+
 X = np.array([[1.0], [2.0]], np.float32)
 Y = [[2.5], [3.0]]
 
