@@ -30,7 +30,6 @@ _BEGIN, _END = "<!-- soak -->\n", "<!-- /soak -->\n"
 _WARM_UP = 0.2  # of the time, at most a minute
 _SAMPLES = 100
 _CUT_BY_A_DEATH = 10  # requests, at most: each of the four clients has one connection
-_SIGHUP_BIT = 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def main() -> int:
         with running(*settings, "--header-seconds", 2, "--body-seconds", 2, "--poll-seconds", 0.5) as service:
             service.wait_ready()
             survivor = procfs.children(service.process.pid)[0]
-            disturbances = Disturbances(service, files, image, survivor, hangup=_takes_hangups(service.process.pid))
+            disturbances = Disturbances(service, files, image, survivor)
             samples = _Samples(_quantities(service, survivor))
             with Neighbours(service.http_port, service.grpc_port, lenet5, files.secret) as neighbours, disturbances:
                 samples.gather(service, arguments.seconds)
@@ -170,12 +169,6 @@ def _series(service: Service) -> float:
             page = httpx.get(f"{service.url}/metrics", timeout=10).text
             break
     return sum(1 for line in page.splitlines() if line and not line.startswith("#"))
-
-
-def _takes_hangups(pid: int) -> bool:
-    """Whether it handles SIGHUP, which otherwise ends it."""
-    caught = Path(f"/proc/{pid}/status").read_text(encoding="ascii").partition("SigCgt:")[2].split()[0]
-    return bool(int(caught, 16) & _SIGHUP_BIT)
 
 
 if __name__ == "__main__":

@@ -62,10 +62,8 @@ class Files:
 class Disturbances:
     """Threads that disturb `service` from entering until leaving; `counts` says how often each thing was done."""
 
-    def __init__(self, service: Service, files: Files, image: bytes, survivor: int, hangup: bool) -> None:
-        """`survivor` is the worker that is not killed: what it holds is looked at. `hangup` sends SIGHUP too, which a
-        service takes for a wish to read its files again.
-        """
+    def __init__(self, service: Service, files: Files, image: bytes, survivor: int) -> None:
+        """`survivor` is the worker that is not killed: what it holds is looked at."""
         self.counts: Counter[str] = Counter()
         self.errors: list[str] = []
         self._service, self._image, self._survivor = service, image, survivor
@@ -75,11 +73,10 @@ class Disturbances:
             ("routes changed", 3.0, files.reload_routes),
             ("keys changed", 5.0, files.reload_keys),
             ("workers killed", 20.0, self._kill_a_worker),
+            ("SIGHUP", 7.0, lambda: service.process.send_signal(signal.SIGHUP)),
             *[("bad HTTP clients", 0.05, lambda: self._misbehave(service.http_port))] * _BAD_CLIENTS,
             *[("bad gRPC clients", 0.05, lambda: self._misbehave(service.grpc_port))] * _BAD_CLIENTS,
         ]
-        if hangup:
-            every.append(("SIGHUP", 7.0, lambda: service.process.send_signal(signal.SIGHUP)))
         self._threads = [threading.Thread(target=self._repeat, args=one, daemon=True) for one in every]
 
     def __enter__(self) -> Self:
