@@ -66,10 +66,9 @@ def main() -> int:
             Path("build/soak.log").write_text(service.log(), encoding="utf-8")
             if service.stop() != 0:
                 problems.append("the service did not end well")
+    text += "".join(f"\n**Not met:** {problem}.\n" for problem in problems)
     print(f"\n{text}")
-    for problem in problems:
-        print(f"FAILED: {problem}")
-    if arguments.write and not problems:
+    if arguments.write:
         before, _, rest = _PAGE.read_text(encoding="utf-8").partition(_BEGIN)
         _PAGE.write_text(before + _BEGIN + text + _END + rest.partition(_END)[2], encoding="utf-8")
         print(f"written to {_PAGE}")
