@@ -227,9 +227,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > self._limits.header_bytes:
             self._head_too_large()
             raise _RefusedError
+        self._read_target()
+        super().on_headers_complete()
         self._unread = 0
         self._waits, self._since, self._served = _Waits.BODY, time.monotonic(), True
-        super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and not self._leaving
 
     def on_body(self, body: bytes) -> None:
@@ -281,8 +282,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def _parse(self, data: memoryview) -> None:
-        """An upgrade is never taken. The parser takes it for granted and reads no body, so that it is given such a head
-        again, without the upgrade, before what follows.
+        """An upgrade is never taken. The parser takes it for granted and reads no body, and where the connection is to
+        close, nothing else either: a new one is given such a head again, without the upgrade, before what follows.
         """
         while True:
             try:
@@ -293,8 +294,24 @@ class BoundedProtocol(HttpToolsProtocol):
                 method, version = self.parser.get_method(), self.parser.get_http_version().encode()
                 lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
                 lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
                 data = data[upgrade.args[0] :]
+
+    def _read_target(self) -> None:
+        """A URL in its place may go without a path, and may be none although its characters are those of one."""
+        if self.url.startswith(b"/"):
+            return
+        try:
+            url = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            got = repr(self.url[:100].decode("latin-1"))
+            says = f"invalid request target: expected a path or a URL, got {got}"
+            self._refuse(400, Code.INVALID_INPUT, says, "malformed")
+            raise _RefusedError from None
+        if url.path is None:
+            self.url = b"/" if url.query is None else b"/?" + url.query
 
     def _on_unreadable(self, data: bytes) -> None:
         """Where the parser gave up."""

@@ -131,6 +131,22 @@ async def test_an_upgrade_that_is_not_taken_changes_nothing(echo: Echo, upgrade:
     assert got == [("POST", "/echo", BODY.decode()), ("GET", "/next", "")] and not echo.refusals
 
 
+@pytest.mark.parametrize("framing", ["", *FRAMED])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1\r\nconnection: close, upgrade\r\nupgrade: h2c\r\n",
+        b"HTTP/1.1\r\nconnection: upgrade\r\nconnection: close\r\nupgrade: h2c\r\n",
+        b"HTTP/1.0\r\nconnection: Upgrade\r\nupgrade: websocket\r\n",
+    ],
+)
+async def test_a_client_that_asks_for_an_upgrade_and_the_end_is_answered(echo: Echo, head: bytes, framing: str) -> None:
+    framed, body = FRAMED.get(framing, (b"", b""))
+    assert await echo.ask(b"POST /echo " + head + framed + b"\r\n" + body, eof=False) == [
+        ("POST", "/echo", BODY.decode() if body else "")
+    ]
+
+
 async def test_upgrades_in_a_row_without_a_body_are_answered_in_a_row(echo: Echo) -> None:
     requests = [b"GET /%s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (name.encode(), UPGRADES[name]) for name in UPGRADES]
     assert await echo.ask(b"".join(requests)) == [("GET", f"/{name}", "") for name in UPGRADES]
@@ -147,6 +163,31 @@ async def test_upgrades_in_a_row_without_a_body_are_answered_in_a_row(echo: Echo
 async def test_a_body_that_nobody_can_delimit_is_refused(echo: Echo, head: bytes) -> None:
     got = await echo.ask(head + BODY)
     assert [status for status, *_ in got] == [400] and echo.refusals == ["malformed"]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://x", "/"),
+        (b"http://x?a=b", "/"),
+        (b"HTTPS://me@x:443/echo?a=b", "/echo"),
+        (b"http://[::1]:80/echo", "/echo"),
+        (b"//x:99999/echo", "//x:99999/echo"),
+        (b"*", "*"),
+    ],
+)
+async def test_a_target_of_every_form_is_answered(echo: Echo, target: bytes, path: str) -> None:
+    request = b"OPTIONS %s HTTP/1.1\r\nhost: x\r\n\r\n" % target
+    assert await echo.ask(2 * request) == 2 * [("OPTIONS", path, "")]
+    assert await echo.ask(request.replace(b"host", UPGRADES["h2c"] + b"host")) == [("OPTIONS", path, "")]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+async def test_a_target_that_is_none_costs_only_its_own_request(echo: Echo, ahead: int) -> None:
+    good = b"POST /one HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+    *answered, refused = await echo.ask(ahead * good + b"GET http://x:99999/ HTTP/1.1\r\nhost: x\r\n\r\n", eof=False)
+    assert answered == ahead * [("POST", "/one", "hi")] and echo.refusals == ["malformed"]
+    assert refused == (400, "invalid request target: expected a path or a URL, got 'http://x:99999/'")
 
 
 async def test_requests_before_broken_bytes_are_answered_first(echo: Echo) -> None:
