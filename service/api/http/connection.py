@@ -18,6 +18,7 @@ from typing import Any
 
 import httptools
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.http import request as calls
@@ -30,6 +31,9 @@ KEEP_ALIVE = 75  # seconds: longer than load balancers keep idle connections, so
 _NEXT_REQUEST = 0.1  # seconds in which an idle connection's next request may be on its way when the server stops
 _FIRST_REQUEST = 1.0  # the same of a connection that has just been accepted
 _FIRST_PROBE, _LONGEST_PROBE = 0.01, 0.5  # seconds between looks at a client that has sent all it wants to
+_SLICE = 8192  # bytes that are parsed at once: some 450 of the shortest requests
+_MOST_WAITING = 64  # requests of one connection, beyond which no more of it is parsed
+_LONGEST_PARSING = 0.002  # seconds, about, of one connection before the others' turn
 _BEGINNING = b"HTTP/1.1 "  # of every response
 _TLS, _HTTP2 = b"\x16\x03", b"PRI * HTTP/2.0"  # the first bytes of clients that speak them
 
@@ -64,6 +68,18 @@ class _Waits(Enum):
 
 class _RefusedError(Exception):
     """Ends the parsing of a request that has been answered already."""
+
+
+class _Flow(FlowControl):
+    """Does not go on reading where uvicorn would, as long as there is no room for more."""
+
+    def __init__(self, transport: asyncio.Transport, has_room: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_room = has_room
+
+    def resume_reading(self) -> None:
+        if self._has_room():
+            super().resume_reading()
 
 
 class _Together(asyncio.Transport):
@@ -115,7 +131,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
+        self.flow = _Flow(transport, lambda: not self._unparsed and self._may_parse())
         self._limits = self.config.limits
+        self._unparsed = memoryview(b"")  # what has come and waits; no more is read until then
         self._waits, self._since = _Waits.REQUEST, time.monotonic()
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._stuck: float | None = None  # since when the client does not take its answer
@@ -131,6 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn tells the request that it parsed last; where requests are pipelined, another one is running."""
+        self._unparsed = memoryview(b"")
         if (running := self._running) is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
@@ -170,15 +189,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self._last_words is not None:
             return
         self._unset_keepalive_if_required()
-        self._unread += len(data)
         self._arrived = self.config.door.reads.find_arrival(self.loop)
-        try:
-            self._parse(memoryview(data))
-        except httptools.HttpParserError:
-            self._on_unreadable(data)
+        self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+        self._parse_on()
         self._arrived = None
-        if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
-            self._head_too_large()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never does
         """A client that has sent all it wants to may wait for its answers still: true keeps the connection open."""
@@ -250,6 +264,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._last_words is not None and not self.pipeline:
             self._part(self._last_words)
         super().on_response_complete()
+        self._parse_on()
 
     def pause_writing(self) -> None:
         self._stuck = time.monotonic()
@@ -280,6 +295,34 @@ class BoundedProtocol(HttpToolsProtocol):
             allowed = KEEP_ALIVE if self._served else self._limits.header_seconds
             if now - self._since > allowed:
                 self.transport.close()
+
+    def _may_parse(self) -> bool:
+        return len(self.pipeline) <= _MOST_WAITING
+
+    def _parse_on(self) -> None:
+        """Parses what has come, until the requests in line are many or others on this event loop have waited enough."""
+        until = time.monotonic() + _LONGEST_PARSING
+        waited = self.flow.read_paused and bool(self._unparsed)
+        while self._unparsed and self._may_parse():
+            if self.transport.is_closing() or self._last_words is not None:
+                self._unparsed = memoryview(b"")
+                return
+            if time.monotonic() > until:
+                self.loop.call_soon(self._parse_on)
+                break
+            data, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+            self._unread += len(data)
+            try:
+                self._parse(data)
+            except httptools.HttpParserError:
+                self._on_unreadable(bytes(data))
+            ended = self.transport.is_closing() or self._last_words is not None
+            if self._unread > self._limits.header_bytes and not ended:
+                self._head_too_large()
+        if self._unparsed:
+            self.flow.pause_reading()
+        elif waited and (self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT):
+            self.flow.resume_reading()  # where the application has much to read, it goes on itself
 
     def _parse(self, data: memoryview) -> None:
         """An upgrade is never taken. The parser takes it for granted and reads no body, and where the connection is to
