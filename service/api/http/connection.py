@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.api.http import request as calls
 from service.api.http.door import Door, Refusal
 from service.api.http.errors import REQUEST_ID
+from service.api.http.response_writer import ResponseWriter
 from service.errors import Code
 
 _INTERVAL = 0.5  # seconds between looks
@@ -34,7 +35,6 @@ _FIRST_PROBE, _LONGEST_PROBE = 0.01, 0.5  # seconds between looks at a client th
 _SLICE = 8192  # bytes that are parsed at once: some 450 of the shortest requests
 _MOST_WAITING = 64  # requests of one connection, beyond which no more of it is parsed
 _LONGEST_PARSING = 0.002  # seconds, about, of one connection before the others' turn
-_BEGINNING = b"HTTP/1.1 "  # of every response
 _TLS, _HTTP2 = b"\x16\x03", b"PRI * HTTP/2.0"  # the first bytes of clients that speak them
 
 
@@ -82,50 +82,6 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class _Together(asyncio.Transport):
-    """Sends a response's head along with the first of its body, for uvicorn writes one after the other: one system call
-    and one packet less. A head waits for no body that is not there.
-    """
-
-    def __init__(self, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._head: Any = None
-        self._open = False
-        self._begun = 0  # bytes
-
-    def begin(self) -> None:
-        """Sends one more byte of what every response begins with, ahead of it, as long as there are any: a client that
-        has left answers with a reset.
-        """
-        if self._head is None and self._begun < len(_BEGINNING):
-            self._transport.write(_BEGINNING[self._begun : self._begun + 1])
-            self._begun += 1
-
-    def write(self, data: Any) -> None:
-        if self._begun and self._head is None:
-            data = data[self._begun :]
-        if self._open:
-            self._transport.write(data)
-        elif self._head is None:
-            self._head = data
-            self._loop.call_soon(self._go)
-        else:
-            self._open = True
-            self._transport.writelines((self._head, data))
-
-    def close(self) -> None:
-        self._go()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _go(self) -> None:
-        if self._head is not None and not self._open:
-            self._open = True
-            self._transport.write(self._head)
-
-
 class BoundedProtocol(HttpToolsProtocol):
     config: Config
 
@@ -140,7 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._served = False
         self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: RequestResponseCycle | None = None
-        self._writer: _Together | None = None  # of its response
+        self._writer: ResponseWriter | None = None  # of its response
         self._upgrade = False  # asked for by the head that was read last, and not taken
         self._last_words: bytes | None = None  # sent, maybe empty, after the last answer; nothing is read until then
         self._leaving = False  # after the answer that is next
@@ -164,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._writer = None
             self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
             return
-        self._writer = cycle.transport = _Together(self.transport, self.loop)
+        self._writer = cycle.transport = ResponseWriter(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
 
     def _send_refusal(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
