@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, TextIO
 
 from service.observability import context as current
 
@@ -27,14 +27,15 @@ class LogFormat(StrEnum):
     json = "json"
 
 
-def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
-    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one.
+def configure(level: str, style: LogFormat, worker: int | None = None, secrets: re.Pattern[str] | None = None) -> None:
+    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one. Of what `secrets`
+    finds in a line, its group "shown" stays.
 
     `level` is for this project's own loggers. Libraries warn and no more: what some of them say of their work at lower
     levels holds what clients send, API keys too.
     """
     # A descriptor of its own: what `native_lines` catches is nobody's but the libraries'.
-    handler = logging.StreamHandler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"))
+    handler = _Handler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"), secrets)
     if style is LogFormat.json:
         handler.setFormatter(JsonFormatter(worker))
         logging.captureWarnings(True)
@@ -48,6 +49,17 @@ def configure(level: str, style: LogFormat, worker: int | None = None) -> None:
 def fields(**values: Any) -> dict[str, Any]:
     """For `extra=`: members of their own in a JSON line. They must be plain values."""
     return {_FIELDS: values}
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO, secrets: re.Pattern[str] | None) -> None:
+        super().__init__(stream)
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Clients write keys where names belong, and names are in paths, messages and fields."""
+        line = super().format(record)
+        return line if self._secrets is None else self._secrets.sub(r"\g<shown>***", line)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 PREFIX = "ims_"  # lets scanners find keys that somebody committed
+# In a log's line, where a line break may be written as two characters; "claims_..." is somebody's model.
+LIKE_A_KEY = re.compile(r"(?P<shown>ims(?:(?<![A-Za-z]ims)|(?<=\\[nrt]ims))(?:_|%5[Ff]))[\w%-]{16,}", re.ASCII)
 _HASH = "sha256:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FIELDS = ("name", "hash", "models", "rate", "burst", "expires")

@@ -10,6 +10,7 @@ import uvloop
 
 from service.host.sockets import StartError
 from service.observability import logs
+from service.security.api_keys import LIKE_A_KEY
 from service.server.lifecycle import serve
 from service.server.worker import Worker
 from service.settings import Settings
@@ -17,7 +18,7 @@ from service.settings import Settings
 
 def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
     """Serves until a signal, then ends the process."""
-    logs.configure(settings.log_level, settings.log_format, worker.number if worker else None)
+    logs.configure(settings.log_level, settings.log_format, worker.number if worker else None, LIKE_A_KEY)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(serve(settings, worker))

@@ -77,6 +77,21 @@ def _ask_grpc(service: Service, headers: dict[str, str], digit: bytes) -> None:
         client.close()
 
 
+def _name_it(service: Service, secret: str, digit: bytes) -> None:
+    """Where a model, a label or a question belongs."""
+    with httpx.Client(base_url=service.url, headers={"x-api-key": secret}, timeout=30) as client:
+        for name in (secret, secret.replace("_", "%5F", 1), f"a-{secret}", secret * 3):
+            for path in (f"/predict/{name}", f"/v1/models/lenet5/labels/{name}:predict", f"/v2/models/{name}/infer"):
+                assert client.post(path, content=digit).status_code < 500
+            assert client.get(f"/models/lenet5?key={name}").status_code < 500
+            assert client.get(f"/{'x' * 180}{name}").status_code < 500  # cut short in the access log
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = secret
+    with service.channel() as channel, pytest.raises(grpc.RpcError):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub.Predict(request, metadata=(("x-api-key", secret),), timeout=30)
+
+
 def _send_malformed(service: Service, secret: str) -> None:
     """Heads that no HTTP server reads, on both ports."""
     for port in (service.http_port, service.grpc_port):
@@ -114,6 +129,7 @@ def test_no_log_has_a_key_in_it(lenet5_repository: Path, digit: bytes, tmp_path:
             for headers in _ways(secret):
                 _ask_http(service, headers, digit)
                 _ask_grpc(service, headers, digit)
+            _name_it(service, secret, digit)
             _send_malformed(service, secret)
         assert service.stop() == 0
         log = service.log()

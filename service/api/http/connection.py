@@ -18,11 +18,13 @@ from typing import Any
 
 import httptools
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.http import request as calls
 from service.api.http.door import Door, Refusal
 from service.api.http.errors import REQUEST_ID
+from service.api.http.response_writer import ResponseWriter
 from service.errors import Code
 
 _INTERVAL = 0.5  # seconds between looks
@@ -30,7 +32,9 @@ KEEP_ALIVE = 75  # seconds: longer than load balancers keep idle connections, so
 _NEXT_REQUEST = 0.1  # seconds in which an idle connection's next request may be on its way when the server stops
 _FIRST_REQUEST = 1.0  # the same of a connection that has just been accepted
 _FIRST_PROBE, _LONGEST_PROBE = 0.01, 0.5  # seconds between looks at a client that has sent all it wants to
-_BEGINNING = b"HTTP/1.1 "  # of every response
+_SLICE = 8192  # bytes that are parsed at once: some 450 of the shortest requests
+_MOST_WAITING = 64  # requests of one connection, beyond which no more of it is parsed
+_LONGEST_PARSING = 0.002  # seconds, about, of one connection before the others' turn
 _TLS, _HTTP2 = b"\x16\x03", b"PRI * HTTP/2.0"  # the first bytes of clients that speak them
 
 
@@ -66,48 +70,16 @@ class _RefusedError(Exception):
     """Ends the parsing of a request that has been answered already."""
 
 
-class _Together(asyncio.Transport):
-    """Sends a response's head along with the first of its body, for uvicorn writes one after the other: one system call
-    and one packet less. A head waits for no body that is not there.
-    """
+class _Flow(FlowControl):
+    """Does not go on reading where uvicorn would, as long as there is no room for more."""
 
-    def __init__(self, transport: asyncio.WriteTransport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._head: Any = None
-        self._open = False
-        self._begun = 0  # bytes
+    def __init__(self, transport: asyncio.Transport, has_room: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_room = has_room
 
-    def begin(self) -> None:
-        """Sends one more byte of what every response begins with, ahead of it, as long as there are any: a client that
-        has left answers with a reset.
-        """
-        if self._head is None and self._begun < len(_BEGINNING):
-            self._transport.write(_BEGINNING[self._begun : self._begun + 1])
-            self._begun += 1
-
-    def write(self, data: Any) -> None:
-        if self._begun and self._head is None:
-            data = data[self._begun :]
-        if self._open:
-            self._transport.write(data)
-        elif self._head is None:
-            self._head = data
-            self._loop.call_soon(self._go)
-        else:
-            self._open = True
-            self._transport.writelines((self._head, data))
-
-    def close(self) -> None:
-        self._go()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _go(self) -> None:
-        if self._head is not None and not self._open:
-            self._open = True
-            self._transport.write(self._head)
+    def resume_reading(self) -> None:
+        if self._has_room():
+            super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -115,14 +87,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
+        self.flow = _Flow(transport, lambda: not self._unparsed and self._may_parse())
         self._limits = self.config.limits
+        self._unparsed = memoryview(b"")  # what has come and waits; no more is read until then
         self._waits, self._since = _Waits.REQUEST, time.monotonic()
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._stuck: float | None = None  # since when the client does not take its answer
         self._served = False
         self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: RequestResponseCycle | None = None
-        self._writer: _Together | None = None  # of its response
+        self._writer: ResponseWriter | None = None  # of its response
         self._upgrade = False  # asked for by the head that was read last, and not taken
         self._last_words: bytes | None = None  # sent, maybe empty, after the last answer; nothing is read until then
         self._leaving = False  # after the answer that is next
@@ -131,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn tells the request that it parsed last; where requests are pipelined, another one is running."""
+        self._unparsed = memoryview(b"")
         if (running := self._running) is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
@@ -145,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._writer = None
             self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
             return
-        self._writer = cycle.transport = _Together(self.transport, self.loop)
+        self._writer = cycle.transport = ResponseWriter(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
 
     def _send_refusal(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
@@ -170,15 +145,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self._last_words is not None:
             return
         self._unset_keepalive_if_required()
-        self._unread += len(data)
         self._arrived = self.config.door.reads.find_arrival(self.loop)
-        try:
-            self._parse(memoryview(data))
-        except httptools.HttpParserError:
-            self._on_unreadable(data)
+        self._unparsed = memoryview(bytes(self._unparsed) + data if self._unparsed else data)
+        self._parse_on()
         self._arrived = None
-        if self._unread > self._limits.header_bytes and not self.transport.is_closing() and self._last_words is None:
-            self._head_too_large()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never does
         """A client that has sent all it wants to may wait for its answers still: true keeps the connection open."""
@@ -227,9 +197,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > self._limits.header_bytes:
             self._head_too_large()
             raise _RefusedError
+        self._read_target()
+        super().on_headers_complete()
         self._unread = 0
         self._waits, self._since, self._served = _Waits.BODY, time.monotonic(), True
-        super().on_headers_complete()
         self.cycle.keep_alive = self.cycle.keep_alive and not self._leaving
 
     def on_body(self, body: bytes) -> None:
@@ -249,6 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._last_words is not None and not self.pipeline:
             self._part(self._last_words)
         super().on_response_complete()
+        self._parse_on()
 
     def pause_writing(self) -> None:
         self._stuck = time.monotonic()
@@ -280,9 +252,37 @@ class BoundedProtocol(HttpToolsProtocol):
             if now - self._since > allowed:
                 self.transport.close()
 
+    def _may_parse(self) -> bool:
+        return len(self.pipeline) <= _MOST_WAITING
+
+    def _parse_on(self) -> None:
+        """Parses what has come, until the requests in line are many or others on this event loop have waited enough."""
+        until = time.monotonic() + _LONGEST_PARSING
+        waited = self.flow.read_paused and bool(self._unparsed)
+        while self._unparsed and self._may_parse():
+            if self.transport.is_closing() or self._last_words is not None:
+                self._unparsed = memoryview(b"")
+                return
+            if time.monotonic() > until:
+                self.loop.call_soon(self._parse_on)
+                break
+            data, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+            self._unread += len(data)
+            try:
+                self._parse(data)
+            except httptools.HttpParserError:
+                self._on_unreadable(bytes(data))
+            ended = self.transport.is_closing() or self._last_words is not None
+            if self._unread > self._limits.header_bytes and not ended:
+                self._head_too_large()
+        if self._unparsed:
+            self.flow.pause_reading()
+        elif waited and (self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT):
+            self.flow.resume_reading()  # where the application has much to read, it goes on itself
+
     def _parse(self, data: memoryview) -> None:
-        """An upgrade is never taken. The parser takes it for granted and reads no body, so that it is given such a head
-        again, without the upgrade, before what follows.
+        """An upgrade is never taken. The parser takes it for granted and reads no body, and where the connection is to
+        close, nothing else either: a new one is given such a head again, without the upgrade, before what follows.
         """
         while True:
             try:
@@ -293,8 +293,24 @@ class BoundedProtocol(HttpToolsProtocol):
                 method, version = self.parser.get_method(), self.parser.get_http_version().encode()
                 lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
                 lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
                 data = data[upgrade.args[0] :]
+
+    def _read_target(self) -> None:
+        """A URL in its place may go without a path, and may be none although its characters are those of one."""
+        if self.url.startswith(b"/"):
+            return
+        try:
+            url = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            got = repr(self.url[:100].decode("latin-1"))
+            says = f"invalid request target: expected a path or a URL, got {got}"
+            self._refuse(400, Code.INVALID_INPUT, says, "malformed")
+            raise _RefusedError from None
+        if url.path is None:
+            self.url = b"/" if url.query is None else b"/?" + url.query
 
     def _on_unreadable(self, data: bytes) -> None:
         """Where the parser gave up."""

@@ -69,7 +69,7 @@ class TensorFlowServing(BaseRoute):
         if name is None:
             raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")
         if (ref := _read_ref(match)) is None:
-            return Response(status_code=400, media_type=_JSON)
+            raise InvalidInput(f"invalid version: expected a number up to {_LARGEST_VERSION}")
         if method == "GET":
             return await (self._metadata(ref) if what == "metadata" else self._status(ref))
         if what not in VERBS:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.security.api_keys import ApiKey, KeysError, make, parse
+from service.security.api_keys import LIKE_A_KEY, ApiKey, KeysError, make, parse
 
 SECRET = "ims_of-a-test"
 HASH = "sha256:" + hashlib.sha256(SECRET.encode()).hexdigest()
@@ -100,3 +100,11 @@ def test_the_command_prints_the_entry_alone_on_stdout() -> None:
     for wrong in (["two words"], ["a", "--rate", "nan"], ["a", "--expires", "tomorrow"], []):
         refused = run(*wrong)
         assert refused.returncode == 2 and not refused.stdout and "Traceback" not in refused.stderr
+
+
+def test_what_looks_like_a_key_is_found_in_a_line() -> None:
+    secret = make("a")[0]
+    for line in (f"GET /predict/{secret} 404", f"key={secret},", f'"two\\n{secret}"', secret.replace("_", "%5F", 1)):
+        assert secret[4:20] not in LIKE_A_KEY.sub("", line)
+    for name in ("claims_document_classifier_v2", "ims_small", "image-model-server"):
+        assert not LIKE_A_KEY.search(name)

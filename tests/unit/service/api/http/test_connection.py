@@ -3,8 +3,10 @@ over real sockets, in front of an application that echoes.
 """
 
 import asyncio
+import gc
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.api.http.connection import ConnectionLimits
 from service.api.http.door import Reads
@@ -36,7 +39,9 @@ UPGRADES = {
 
 @dataclass
 class Echo:
-    """Answers with what it was asked. /held waits for `released`, and `gone` is set where its client left first."""
+    """Answers with what it was asked, /early without reading its body. /held waits for `released`, and `gone` is set
+    where its client left first.
+    """
 
     released: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event = field(default_factory=asyncio.Event)
@@ -46,7 +51,7 @@ class Echo:
     stop: Callable[[], Coroutine[Any, Any, None]] = field(init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
+        body, more = b"", scope["path"] != "/early"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -131,6 +136,22 @@ async def test_an_upgrade_that_is_not_taken_changes_nothing(echo: Echo, upgrade:
     assert got == [("POST", "/echo", BODY.decode()), ("GET", "/next", "")] and not echo.refusals
 
 
+@pytest.mark.parametrize("framing", ["", *FRAMED])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1\r\nconnection: close, upgrade\r\nupgrade: h2c\r\n",
+        b"HTTP/1.1\r\nconnection: upgrade\r\nconnection: close\r\nupgrade: h2c\r\n",
+        b"HTTP/1.0\r\nconnection: Upgrade\r\nupgrade: websocket\r\n",
+    ],
+)
+async def test_a_client_that_asks_for_an_upgrade_and_the_end_is_answered(echo: Echo, head: bytes, framing: str) -> None:
+    framed, body = FRAMED.get(framing, (b"", b""))
+    assert await echo.ask(b"POST /echo " + head + framed + b"\r\n" + body, eof=False) == [
+        ("POST", "/echo", BODY.decode() if body else "")
+    ]
+
+
 async def test_upgrades_in_a_row_without_a_body_are_answered_in_a_row(echo: Echo) -> None:
     requests = [b"GET /%s HTTP/1.1\r\nhost: x\r\n%s\r\n" % (name.encode(), UPGRADES[name]) for name in UPGRADES]
     assert await echo.ask(b"".join(requests)) == [("GET", f"/{name}", "") for name in UPGRADES]
@@ -147,6 +168,31 @@ async def test_upgrades_in_a_row_without_a_body_are_answered_in_a_row(echo: Echo
 async def test_a_body_that_nobody_can_delimit_is_refused(echo: Echo, head: bytes) -> None:
     got = await echo.ask(head + BODY)
     assert [status for status, *_ in got] == [400] and echo.refusals == ["malformed"]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://x", "/"),
+        (b"http://x?a=b", "/"),
+        (b"HTTPS://me@x:443/echo?a=b", "/echo"),
+        (b"http://[::1]:80/echo", "/echo"),
+        (b"//x:99999/echo", "//x:99999/echo"),
+        (b"*", "*"),
+    ],
+)
+async def test_a_target_of_every_form_is_answered(echo: Echo, target: bytes, path: str) -> None:
+    request = b"OPTIONS %s HTTP/1.1\r\nhost: x\r\n\r\n" % target
+    assert await echo.ask(2 * request) == 2 * [("OPTIONS", path, "")]
+    assert await echo.ask(request.replace(b"host", UPGRADES["h2c"] + b"host")) == [("OPTIONS", path, "")]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+async def test_a_target_that_is_none_costs_only_its_own_request(echo: Echo, ahead: int) -> None:
+    good = b"POST /one HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+    *answered, refused = await echo.ask(ahead * good + b"GET http://x:99999/ HTTP/1.1\r\nhost: x\r\n\r\n", eof=False)
+    assert answered == ahead * [("POST", "/one", "hi")] and echo.refusals == ["malformed"]
+    assert refused == (400, "invalid request target: expected a path or a URL, got 'http://x:99999/'")
 
 
 async def test_requests_before_broken_bytes_are_answered_first(echo: Echo) -> None:
@@ -177,6 +223,50 @@ async def test_too_many_headers_of_a_second_request_do_not_cost_the_first(echo: 
         b"GET /one HTTP/1.1\r\nhost: x\r\n\r\nGET /two HTTP/1.1\r\n" + many + b"\r\n", eof=False
     )
     assert first == ("GET", "/one", "") and second[0] == 431
+
+
+async def test_a_long_line_of_requests_takes_little_memory_and_is_answered_whole(echo: Echo) -> None:
+    """Without a bound each of them, 18 bytes, becomes some kilobytes as fast as it comes."""
+    count = 10_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
+    with closing(writer):
+        writer.write(b"GET /held HTTP/1.1\r\n\r\n" + (count - 1) * b"GET / HTTP/1.1\r\n\r\n")
+        await echo.held.wait()
+        for _ in range(20):  # long enough for the server to read all that it wants to
+            assert await echo.ask(b"GET /other HTTP/1.1\r\n\r\n") == [("GET", "/other", "")]
+        assert 1 < sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects()) < 1000
+        echo.released.set()
+        for _ in range(count):
+            await asyncio.wait_for(reader.readuntil(b"}"), 5)
+
+
+async def test_a_body_of_tiny_chunks_keeps_nobody_waiting(echo: Echo) -> None:
+    """What the event loop computes between two looks at its other sockets, whatever else this machine does."""
+    longest, done = 0.0, asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal longest
+        while not done.is_set():
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    watching = asyncio.create_task(watch())
+    chunks = 300_000
+    head = b"POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
+    with closing(writer):
+        writer.write(head + chunks * b"1\r\nx\r\n" + b"0\r\n\r\n")
+        assert answers(await asyncio.wait_for(reader.read(), 20)) == [("POST", "/echo", chunks * "x")]
+    done.set()
+    await watching
+    assert longest < 0.01
+
+
+async def test_a_body_that_is_answered_before_it_was_read_ends_nothing(echo: Echo) -> None:
+    head = b"POST /early HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    early = head + 20_000 * (b"40\r\n%s\r\n" % (64 * b"x")) + b"0\r\n\r\n"
+    assert await echo.ask(2 * early + b"GET / HTTP/1.1\r\n\r\n") == [*2 * [("POST", "/early", "")], ("GET", "/", "")]
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.api.http.connection import _Together
+from service.api.http.response_writer import ResponseWriter
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n", b"body"
 
-Ends = tuple[_Together, socket.socket]
+Ends = tuple[ResponseWriter, socket.socket]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def ends() -> AsyncIterator[Ends]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     _, writer = await asyncio.open_connection(sock=ours)
-    yield _Together(writer.transport, asyncio.get_running_loop()), theirs
+    yield ResponseWriter(writer.transport, asyncio.get_running_loop()), theirs
     writer.close()
     theirs.close()
 
