@@ -13,6 +13,7 @@ from service.api.http import errors, routes
 from service.api.http import operations as health
 from service.api.http.auth import KeyCheck
 from service.api.http.compression import Decompression
+from service.api.http.json_answer import Json
 from service.api.http.middleware import RequestGuard
 from service.api.oip import rest as oip
 from service.api.predict import route as predict
@@ -37,7 +38,10 @@ class HttpGuards:
 def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gate, guards: HttpGuards) -> FastAPI:
     """An ASGI application over one predictor. `/docs` works without a network."""
     app: FastAPI = FastAPIOffline(
-        title="image-model-server", description="Image classifiers over HTTP.", redoc_url=None
+        title="image-model-server",
+        description="Image classifiers over HTTP.",
+        redoc_url=None,
+        default_response_class=Json,
     )
     app.router.routes.append(predict.route(predictor))
     app.include_router(predict.described(), tags=["predict"])

@@ -9,10 +9,11 @@ browsers and TensorFlow read it. EXIF orientation is ignored, as in the graph.
 | JPEG that libjpeg warns of (odd scan header, stray bytes, damaged blocks) | as TensorFlow |
 | JPEG, PNG, GIF, BMP, WebP that ends early | refused |
 | JPEG of four components | inverted with Adobe's marker only, as TensorFlow |
-| JPEG, arithmetic | as TensorFlow |
+| JPEG, arithmetic; with one number for several components | as TensorFlow |
 | JPEG of 12 bits, lossless or hierarchical; run-length BMP | refused |
 | PNG: alpha, tRNS, gAMA | dropped, as TensorFlow |
 | PNG: bad checksum of a chunk that pixels need, unknown such chunk, no palette | refused, as TensorFlow |
+| PNG: other chunks between those of its pixels, a palette of an odd length | read; TensorFlow refuses it |
 | animation | PNG: its default image; GIF and WebP: the first frame |
 | GIF: transparent pixels | black, as TensorFlow |
 | GIF whose first frame is smaller than its screen | read; TensorFlow sees other pixels |

@@ -87,10 +87,11 @@ _PROGRESSIVE, _ARITHMETIC = {0xC2, 0xCA}, {0xC9, 0xCA}
 _ENDS = {0xD8, 0xD9}
 _SCAN, _TABLES = 0xDA, {0xC4, 0xCC, 0xDB, 0xDD}
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # that there is one chooses colours; what it says may be anything
+_TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # Adobe's codes by components; libjpeg takes any other one for the last
 
 
 def _read_jpeg(data: bytes) -> Header:
-    at, marker, frame, head, adobe = 2, 0, b"", [data[:2]], False
+    at, marker, frame, head, adobe = 2, 0, b"", [data[:2]], b""
     for _ in range(_MAX_SEGMENTS):
         at = data.find(b"\xff", at)  # stray bytes are passed over, as in libjpeg
         while at >= 0 and data[at] == 0xFF:
@@ -111,11 +112,12 @@ def _read_jpeg(data: bytes) -> Header:
             marker, frame = code, segment[4:]
         if code in _OTHER_FRAMES:
             raise undecodable(Format.jpeg, "lossless and hierarchical JPEG are not supported")
-        if code == 0xE0 and segment[4:].startswith(b"JFIF\0"):
+        if (
+            code == 0xE0 and segment[4:].startswith(b"JFIF\0") and len(segment) >= len(_JFIF)
+        ):  # libjpeg passes over less
             head.append(_JFIF)
         elif code == 0xEE and segment[4:].startswith(b"Adobe") and len(segment) >= 16:
-            adobe = True
-            head.append(segment)
+            adobe = segment
         elif code in _FRAMES | _TABLES:
             head.append(segment)
         at += length
@@ -126,26 +128,35 @@ def _read_jpeg(data: bytes) -> Header:
     bits, height, width, components = struct.unpack_from(">BHHB", frame)
     if bits != 8:
         raise InvalidInput(f"a JPEG of {bits} bits a sample is not supported; save it with 8")
+    if adobe:
+        head.append(_known_transform(adobe, components))
     shares = _shares(frame, components)
     passes = _passes(data, begins, shares, marker not in _PROGRESSIVE)
-    full, reduced = _jpeg_cost(sum(shares.values()), passes, components, marker in _ARITHMETIC)
-    return Header(Format.jpeg, width, height, full, reduced, b"".join(head), begins, components, adobe)
+    full, reduced = _jpeg_cost(sum(share for _, share in shares), passes, components, marker in _ARITHMETIC)
+    return Header(Format.jpeg, width, height, full, reduced, b"".join(head), begins, components, bool(adobe))
 
 
-def _shares(frame: bytes, components: int) -> dict[int, float]:
-    """The samples of each component, by its number, as a share of the pixels."""
+def _known_transform(adobe: bytes, components: int) -> bytes:
+    """The segment, saying what libjpeg makes of it: where it warns of a code that it does not know, decoding ends."""
+    codes = _TRANSFORMS.get(components, (adobe[15],))
+    return adobe if adobe[15] in codes else adobe[:15] + bytes(codes[-1:]) + adobe[16:]
+
+
+def _shares(frame: bytes, components: int) -> list[tuple[int, float]]:
+    """Of each component its number, which another one may have too, and its samples as a share of the pixels."""
     parts = [frame[6 + 3 * index : 9 + 3 * index] for index in range(components)]
-    sizes = {part[0]: (part[1] >> 4) * (part[1] & 15) for part in parts}
-    largest = max(sizes.values(), default=0)
+    sizes = [(part[0], (part[1] >> 4) * (part[1] & 15)) for part in parts]
+    largest = max((size for _, size in sizes), default=0)
     if not largest:
         raise undecodable(Format.jpeg, "it has no components")
-    return {number: size / largest for number, size in sizes.items()}
+    return [(number, size / largest) for number, size in sizes]
 
 
-def _passes(data: bytes, at: int, shares: dict[int, float], sequential: bool) -> float:
+def _passes(data: bytes, at: int, shares: list[tuple[int, float]], sequential: bool) -> float:
     """How many samples a pixel the decoder visits over all scans; 0 where one scan has all components, in one pass."""
     if sequential and data[at + 4] == len(shares):
         return 0.0
+    by_number = dict(sorted(shares, key=lambda share: share[1]))  # of several with one number the largest
     visited, scans = 0.0, 0
     while at >= 0:
         scans += 1
@@ -154,7 +165,7 @@ def _passes(data: bytes, at: int, shares: dict[int, float], sequential: bool) ->
                 f"the JPEG has more than {_MAX_SCANS} scans; save it with fewer, or without", max_scans=_MAX_SCANS
             )
         chosen = data[at + 5 : at + 5 + 2 * data[at + 4] : 2] if at + 4 < len(data) else b""
-        visited += sum(shares.get(number, 1.0) for number in chosen[:4])
+        visited += sum(by_number.get(number, 1.0) for number in chosen[:4])
         at = data.find(b"\xff\xda", at + 2)
     return visited
 

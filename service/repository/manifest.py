@@ -49,15 +49,15 @@ class TensorSpec:
         if given != self.dtype:
             raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
 
-    def check_shape(self, name: str, array: Array) -> None:
-        if self.shape is not None and not _fits(array.shape, self.shape):
+    def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if self.shape is not None and not _fits(shape, self.shape):
             wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
-            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
+            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(shape)}", input=name)
 
     def check(self, name: str, array: Array) -> None:
         """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
         self.check_dtype(name, array)
-        self.check_shape(name, array)
+        self.check_shape(name, array.shape)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidInput(f"input {name!r} holds NaN or infinity", input=name)
 

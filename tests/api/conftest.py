@@ -22,6 +22,7 @@ def samples(lenet5_repository: Path) -> dict[str, bytes]:
 def service(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     repository = with_half_plus_two(lenet5_repository, tmp_path_factory.mktemp("edges"))
     zoo.write(repository)
+    (repository / "not UTF-8 \udcff" / "1").mkdir(parents=True)
     (repository / "broken" / "1").mkdir(parents=True)
     (repository / "broken" / "1" / "saved_model.pb").write_bytes(b"no SavedModel")
     with running("--repository", repository) as service:

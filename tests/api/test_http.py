@@ -110,6 +110,27 @@ def test_bad_bodies_say_what_to_send(client: httpx.Client, body: bytes, kind: st
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict/lenet5", {"instances": [[1]], "signature_name": "\ud800"}),
+        ("/v1/models/lenet5:predict", {"instances": [[1]], "signature_name": "\ud800"}),
+        ("/v2/models/lenet5/infer", {"inputs": [], "parameters": {"signature_name": "\ud800"}}),
+    ],
+)
+def test_a_name_that_is_no_text_is_its_sender_s_error(client: httpx.Client, path: str, body: dict[str, object]) -> None:
+    """JSON can spell half a surrogate pair, and nothing can encode one."""
+    reply = client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert reply.status_code in (400, 404) and 'signature "?" not found' in str(reply.json()["error"]), reply.text
+
+
+def test_pixels_of_one_channel_are_not_too_dense(client: httpx.Client) -> None:
+    body = json.dumps({"signature_name": "tensor", "instances": [[[[0]] * 28] * 28] * 400}, separators=(",", ":"))
+    for path in ("/predict/lenet5", "/v1/models/lenet5:predict"):
+        reply = client.post(path, content=body, headers={"content-type": "application/json"})
+        assert reply.status_code == 200 and len(reply.json()["predictions"]) == 400, reply.text[:300]
+
+
+@pytest.mark.parametrize(
     ("query", "says"),
     [
         ("version=one", "version"),

@@ -11,6 +11,7 @@ def test_operators_pages(client: httpx.Client, samples: dict[str, bytes]) -> Non
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json()["models"]["lenet5"] == [1]
     assert client.get("/models").json()["models"]["lenet5"] == [1]
+    assert "not UTF-8 ?" in client.get("/models").json()["passed_over"]
     described = client.get("/models/lenet5").json()
     assert described["versions"] == [{"version": 1, "state": "AVAILABLE", "error": ""}]
     assert described["manifest"]["labels"] == list("0123456789")

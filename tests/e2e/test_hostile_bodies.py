@@ -29,7 +29,7 @@ from tests.support.service_process import Service, running
 pytestmark = pytest.mark.alone
 
 LIMIT = 4 * 2**20
-MULTIPLE = 28  # docs/security.md
+MULTIPLE = 34  # docs/security.md
 SECONDS = 5.0  # of one body; on a busy machine
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.image_matrix import PNG_START, png_chunk
+from tests.support.image_matrix import PNG_START, png_chunk, segment, without
 from tests.support.images import encode, photo
 
 
@@ -41,6 +41,15 @@ def many_scans(width: int, height: int) -> bytes:
     return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * 85 + whole[-2:]
 
 
+def scans_of_one_number(width: int, height: int, count: int) -> bytes:
+    """Three components that have one number, scans of one each, and bytes enough for so many pixels."""
+    whole = encode(np.zeros((8, 8), np.uint8), "JPEG")
+    scan = whole.index(b"\xff\xda")
+    tables = without(without(whole[:scan], 0xE0), 0xC0)
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\1\x11\0" * 3
+    return tables + segment(0xFE, bytes(60_000)) + segment(0xC0, frame) + whole[scan:-2] * count + whole[-2:]
+
+
 def png_of_zeros(width: int, height: int, bits: int, colour: int) -> bytes:
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
@@ -66,6 +75,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "many chunks in a PNG": lambda: png(*[(b"prVt", b"")] * 300_000),
     "many segments in a JPEG": many_segments,
     "many scans of a JPEG": lambda: many_scans(3000, 2000),
+    "many scans of components of one number": lambda: scans_of_one_number(7000, 7000, 1_500),
+    "large pictures in scans of components of one number": lambda: scans_of_one_number(7000, 7000, 3),
     "a flat WebP": lambda: encode(np.zeros((7000, 7000, 3), np.uint8), "WEBP", lossless=True, method=0),
     "RGBA of 16 bits": lambda: png_of_zeros(6000, 5000, 16, 6),
 }

@@ -85,6 +85,19 @@ def change_header(jpeg: bytes, marker: int, change: Callable[[bytearray], object
     return jpeg[:at] + bytes(part) + jpeg[end:]
 
 
+def number_components(jpeg: bytes, numbers: bytes) -> bytes:
+    """The file, of one scan, with these numbers for its components."""
+
+    def change(first: int, step: int) -> Callable[[bytearray], None]:
+        def numbered(part: bytearray) -> None:
+            for index, number in enumerate(numbers):
+                part[first + step * index] = number
+
+        return numbered
+
+    return change_header(change_header(jpeg, 0xC0, change(10, 3)), 0xDA, change(5, 2))
+
+
 def without(jpeg: bytes, marker: int) -> bytes:
     """The file without its segments of this marker."""
     while (at := jpeg.find(bytes((0xFF, marker)))) >= 0:
@@ -127,6 +140,7 @@ def _jpegs() -> Iterator[ImageFile]:
     yield ImageFile("jpeg one pixel", _saved(picture.crop((0, 0, 1, 1)), "JPEG"), accepted)
     rgb = _saved(picture, "JPEG", quality=95, keep_rgb=True)
     yield ImageFile("jpeg rgb components", rgb, accepted)
+    yield ImageFile("jpeg rgb components, short jfif", after_start(rgb, segment(0xE0, b"JFIF\0\1")), accepted)
     yield from _cmyk_jpegs(picture)
     yield from _odd_jpegs(base, progressive)
     for orientation in range(1, 9):
@@ -162,7 +176,9 @@ def _cmyk_jpegs(picture: Image.Image) -> Iterator[ImageFile]:
     yield ImageFile("jpeg cmyk progressive", _saved(cmyk, "JPEG", quality=95, progressive=True), accepted)
     colour = Image.merge("RGB", cmyk.split()[:3]).convert("YCbCr").split()
     ycck = _saved(Image.merge("CMYK", (*colour, black)), "JPEG", quality=95)
-    yield ImageFile("jpeg ycck adobe", change_header(ycck, 0xEE, _set_end(b"\x02")), accepted)
+    for transform in (1, 2):
+        file = change_header(ycck, 0xEE, _set_end(bytes((transform,))))
+        yield ImageFile(f"jpeg ycck adobe transform {transform}", file, accepted)
 
 
 def _odd_jpegs(base: bytes, progressive: bytes) -> Iterator[ImageFile]:
@@ -185,6 +201,12 @@ def _odd_jpegs(base: bytes, progressive: bytes) -> Iterator[ImageFile]:
     yield ImageFile("jpeg comment", after_start(base, segment(0xFE, b"caf\xe9 \xff\xd9 \xff\xda")), accepted)
     yield ImageFile("jpeg broken colour profile", after_start(base, segment(0xE2, b"ICC_PROFILE\0\x07\x02x")), accepted)
     yield ImageFile("jpeg without jfif", without(base, 0xE0), accepted)
+    for transform in (0, 1, 2, 3):
+        adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes((transform,)))
+        name = f"jpeg adobe transform {transform} of three components"
+        yield ImageFile(name, after_start(without(base, 0xE0), adobe), accepted)
+    yield ImageFile("jpeg one number for all components", number_components(base, b"\1\1\1"), accepted)
+    yield ImageFile("jpeg one number for two components", number_components(base, b"\1\2\1"), accepted)
     yield ImageFile("jpeg odd jfif", change_header(base, 0xE0, _set_bytes(9, b"\x09\x09")), accepted)
     scan = base.index(b"\xff\xda")
     middle = (scan + len(base)) // 2
@@ -326,6 +348,10 @@ def _broken_pngs(rgb: Samples) -> Iterator[ImageFile]:
     end = png_chunk(b"IEND", b"")
     split = b"".join(png_chunk(b"IDAT", packed[at : at + 100]) for at in range(0, length, 100))
     yield ImageFile("png many small IDAT", whole[: pixels - 4] + split + end, Verdict.ACCEPTED)
+    parted = png_chunk(b"tEXt", b"Comment\0hello").join(
+        png_chunk(b"IDAT", packed[at : at + 1000]) for at in range(0, length, 1000)
+    )
+    yield ImageFile("png text between its pixels", whole[: pixels - 4] + parted + end, Verdict.BESIDE_THE_GRAPH)
     yield ImageFile("png without its end", whole[:-12], refused, "whole")
     yield ImageFile("png half", whole[: len(whole) // 2], refused, "whole")
     yield ImageFile("png header only", whole[:33], refused, "whole")
@@ -341,7 +367,9 @@ def _broken_pngs(rgb: Samples) -> Iterator[ImageFile]:
     yield ImageFile(
         "png broken pixels", whole[: pixels - 4] + png_chunk(b"IDAT", b"no zlib data") + end, refused, "decoded"
     )
-    indexes, _ = _palette(16)
+    indexes, table = _palette(16)
+    odd = png(indexes, 3, 4, png_chunk(b"PLTE", table + b"\0"))
+    yield ImageFile("png palette of 49 bytes, 4 bit", odd, Verdict.BESIDE_THE_GRAPH)
     yield ImageFile("png without its palette", png(indexes, 3, 4), refused, "palette")
     transparent = png(indexes, 3, 4, png_chunk(b"tRNS", bytes(range(16))))
     yield ImageFile("png tRNS without its palette", transparent, refused, "palette")

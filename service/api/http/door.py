@@ -6,7 +6,6 @@ once does so no faster. Whatever else may be wrong with a request is for its rou
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from http import HTTPStatus
 
 from starlette.types import Scope
 
-from service.api.http import errors
+from service.api.http import errors, json_answer
 from service.api.http import request as calls
 from service.api.oip import rest as oip
 from service.api.predict import route as predict
@@ -36,7 +35,6 @@ _NEWEST = 0.05  # weight of the newest refusal in what one takes
 _READ = frozenset(
     name.encode() for name in (*current.HEADERS, calls.DEADLINE, calls.ROUTING_KEY, AUTHORIZATION, API_KEY, "origin")
 )
-_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 _LINES = {status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" for status in (401, 403, 429)}
 _DEAREST = 0.001  # seconds, at most, that are believed of one: others may have held Python's lock
 
@@ -150,4 +148,4 @@ def _render(scope: Scope, failure: ServiceError, request_id: str) -> bytes:
     if tfserving.is_ours(scope):
         return tfserving.error_body(failure.message)
     content = errors.content(scope["path"], request_id, failure.code, failure.message, failure.detail)
-    return _JSON.encode(content).encode()
+    return json_answer.encode(content)

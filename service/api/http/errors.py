@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
+from service.api.http.json_answer import Json
 from service.errors import Code, ServiceError, Unauthenticated
 from service.observability.context import REQUEST_ID as REQUEST_ID  # where the edge's own files look for it
 
@@ -87,12 +87,12 @@ def headers(error: ServiceError) -> dict[str, str]:
     return {}
 
 
-async def service_error(request: Request, error: Exception) -> JSONResponse:
+async def service_error(request: Request, error: Exception) -> Json:
     assert isinstance(error, ServiceError)
-    return JSONResponse(body(request, error.code, error.message, error.detail), STATUS[error.code], headers(error))
+    return Json(body(request, error.code, error.message, error.detail), STATUS[error.code], headers(error))
 
 
-async def http_error(request: Request, error: Exception) -> JSONResponse:
+async def http_error(request: Request, error: Exception) -> Json:
     """What the router itself refuses: unknown paths and wrong methods."""
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
@@ -104,10 +104,10 @@ async def http_error(request: Request, error: Exception) -> JSONResponse:
     codes = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
     code = codes.get(error.status_code, "INVALID_INPUT")
     message = messages.get(error.status_code, str(error.detail))
-    return JSONResponse(body(request, code, message), error.status_code, error.headers)
+    return Json(body(request, code, message), error.status_code, error.headers)
 
 
-async def unexpected(request: Request, error: Exception) -> JSONResponse:
+async def unexpected(request: Request, error: Exception) -> Json:
     """A fault of ours: the client learns that, the log (by uvicorn) holds the traceback."""
     headers = {REQUEST_ID: request.scope.get(REQUEST_ID, "")}  # this answer is made outside of the middleware
-    return JSONResponse(body(request, Code.BACKEND, "the server failed; its log says why"), 500, headers)
+    return Json(body(request, Code.BACKEND, "the server failed; its log says why"), 500, headers)

@@ -7,6 +7,7 @@ is made with the signature's dtype. What a body may become in memory is bounded 
 import base64
 import json
 import re
+import sys
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ import numpy as np
 import orjson
 
 from service.errors import InvalidInput, Unsupported, listed
-from service.repository.manifest import STRING
+from service.repository.manifest import STRING, TensorSpec
 from service.types import Array, strings
 
 LARGE = 2**18
@@ -41,7 +42,7 @@ _STRETCH = 2**16
 _MOST_DIMENSIONS = 64  # NumPy's own bound
 
 _FREE = 2**16  # of each sort of value, in a body of any size
-_SPARSE = {b"[": (8, "lists"), b"{": (64, "objects"), b'"': (4, "quotes")}  # bytes that a body has for each of a sort
+_SPARSE = {b"[": (4, "lists"), b"{": (64, "objects"), b'"': (4, "quotes")}  # bytes that a body has for each of a sort
 
 _B64 = {"b64"}
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -54,7 +55,7 @@ def parse(body: bytes, strict: bool = True) -> Any:
     not UTF-8, and anything behind the first value pass too, as TensorFlow Serving has it.
 
     Raises ValueError, saying what is wrong with the text, and InvalidInput for one that is dense with lists, objects or
-    strings, each of which takes up to thirty times its bytes in memory.
+    strings: each takes up to thirty times its bytes in memory.
     """
     hooks: dict[str, Any] = {}
     if len(body) > LARGE:
@@ -74,6 +75,10 @@ def parse(body: bytes, strict: bool = True) -> Any:
         return json.JSONDecoder(**hooks).raw_decode(text)[0]
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # advice for programs in Python, not for their clients
+            raise ValueError(f"a number has more than {sys.get_int_max_str_digits():,} digits") from error
+        raise
 
 
 def _check_density(body: bytes) -> None:
@@ -100,8 +105,11 @@ def is_b64(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == _B64 and isinstance(value["b64"], str)
 
 
-def read_array(alias: str, value: Any, dtype: str, first: int = 0, items: str = "") -> Array:
-    """Nested lists, or one value, as an array of `dtype`. The shape is that of the first item everywhere.
+def read_array(
+    alias: str, value: Any, dtype: str, first: int = 0, items: str = "", spec: TensorSpec | None = None
+) -> Array:
+    """Nested lists, or one value, as an array of `dtype`. The shape is that of the first item everywhere. That of many
+    values is held against `spec` before they are looked through; whoever gets an array checks it all the same.
 
     Errors count levels from `first`, and name the item of the list `items`, where that is given.
     Raises InvalidInput, naming the input and the level, where a size or an element's type differs; Unsupported for a
@@ -132,6 +140,8 @@ def read_array(alias: str, value: Any, dtype: str, first: int = 0, items: str = 
                 refuse(index, f"a list of size {len(item)} at level {level}; expected size {size}")
         shape.append(size)
         flat = list(chain.from_iterable(flat))
+    if spec is not None and len(flat) > _STRETCH:
+        spec.check_shape(alias, tuple(shape))
     wanted = _KINDS[dtype]
     if not set(map(type, flat)).issubset(wanted):
         index = next(index for index, item in enumerate(flat) if type(item) not in wanted)

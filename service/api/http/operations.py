@@ -5,9 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api.http import errors
+from service.api.http.json_answer import Json
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
 from service.types import ModelRef
@@ -19,14 +20,14 @@ def router(predictor: Predictor, metrics: Metrics) -> APIRouter:
     @routes.api_route("/healthz", methods=["GET", "HEAD"], response_model=None)
     async def alive() -> Response:
         """200 while the process answers at all: for liveness probes, which restart."""
-        return JSONResponse({"status": "alive"})
+        return Json({"status": "alive"})
 
     @routes.api_route("/readyz", methods=["GET", "HEAD"], response_model=None)
     async def ready() -> Response:
         """200 when a model can answer, else 503 with the reason: for readiness probes, which route traffic."""
         if trouble := predictor.trouble:
-            return JSONResponse({"status": "not ready", "reason": trouble}, 503)
-        return JSONResponse({"status": "ready", "models": predictor.available()})
+            return Json({"status": "not ready", "reason": trouble}, 503)
+        return Json({"status": "ready", "models": predictor.available()})
 
     @routes.get("/metrics", response_model=None)
     async def scrape(request: Request) -> Response:

@@ -8,12 +8,13 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
 from service import version as about
 from service.api.http import errors, large_json
 from service.api.http import request as calls
+from service.api.http.json_answer import Json
 from service.api.http.json_values import LARGE
 from service.api.oip import model as oip
 from service.api.oip import rest_bodies as oip_messages
@@ -126,7 +127,7 @@ def router(predictor: Predictor) -> APIRouter:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
         body = await calls.body(request)
         only_ready = await large_json.read(len(body), lambda: oip_messages.only_ready(body))
-        return JSONResponse(oip.index(predictor.index(), only_ready))
+        return Json(oip.index(predictor.index(), only_ready))
 
     for path, why in _ABSENT.items():
         routes.add_api_route(path, _refusal(why), methods=["GET", "POST"], include_in_schema=False)

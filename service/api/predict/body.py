@@ -11,7 +11,7 @@ from service.api.http import json_values, large_json
 from service.api.http import request as calls
 from service.errors import InvalidInput, listed
 from service.repository.manifest import Manifest
-from service.types import DEFAULT_SIGNATURE, PredictRequest, strings
+from service.types import DEFAULT_SIGNATURE, Array, PredictRequest, strings
 
 _JSON = re.compile(r"(application|text)/json|application/.+\+json")
 _BYTES = ("application/octet-stream", "binary/octet-stream", "application/x-image")
@@ -70,11 +70,15 @@ def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
     named = bool(objects) and set(objects[0]) == set(default)
     signature = signature or (DEFAULT_SIGNATURE if named else _numeric_signature(manifest))
     specs = manifest.signature(signature).inputs
+
+    def read_rows(alias: str, rows: list[Any]) -> Array:
+        spec = specs[alias]
+        return json_values.read_array(alias, rows, spec.dtype, -1, "instances", spec if manifest.checked else None)
+
     if not objects:
         if len(specs) != 1:
             raise InvalidInput(f"signature {signature!r} does not have one input: send objects with {sorted(specs)}")
-        ((alias, spec),) = specs.items()
-        return PredictRequest({alias: json_values.read_array(alias, instances, spec.dtype, -1, "instances")}, signature)
+        return PredictRequest({alias: read_rows(alias, instances) for alias in specs}, signature)
     if any(set(instance) != set(specs) for instance in objects):
         other = next(instance for instance in objects if set(instance) != set(specs))
         raise InvalidInput(
@@ -82,13 +86,7 @@ def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
             f"one has {listed(other)}"
         )
     columns = {alias: [instance[alias] for instance in objects] for alias in specs}
-    return PredictRequest(
-        {
-            alias: json_values.read_array(alias, values, specs[alias].dtype, -1, "instances")
-            for alias, values in columns.items()
-        },
-        signature,
-    )
+    return PredictRequest({alias: read_rows(alias, values) for alias, values in columns.items()}, signature)
 
 
 def _numeric_signature(manifest: Manifest) -> str:

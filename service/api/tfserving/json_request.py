@@ -43,18 +43,22 @@ def signature_name(document: Document) -> str:
     return str(document.get(_SIGNATURE, ""))
 
 
-def tensors(document: Document, signature: Signature) -> Tensors:
-    """Raises InvalidInput; Unsupported for `inputs` of a dtype that JSON does not carry."""
+def tensors(document: Document, signature: Signature, checked: bool = False) -> Tensors:
+    """`checked` says that shapes may be held against the signature's.
+
+    Raises InvalidInput; Unsupported for `inputs` of a dtype that JSON does not carry.
+    """
     if not signature.inputs:
         raise InvalidInput("the signature takes no inputs; such a one can be asked over gRPC only")
     rows, columns = INSTANCES in document, INPUTS in document
     if rows == columns:
         what = "has both" if rows else "has neither"
         raise InvalidInput(f"send either {INSTANCES!r} or {INPUTS!r}; the body {what}")
-    return (_from_instances if rows else _from_inputs)(document[INSTANCES if rows else INPUTS], signature.inputs)
+    read = _from_instances if rows else _from_inputs
+    return read(document[INSTANCES if rows else INPUTS], signature.inputs, checked)
 
 
-def _from_instances(instances: Any, specs: Mapping[str, TensorSpec]) -> Tensors:
+def _from_instances(instances: Any, specs: Mapping[str, TensorSpec], checked: bool) -> Tensors:
     if not isinstance(instances, list) or not instances:
         raise InvalidInput(f"{INSTANCES!r} is a list with at least one value")
     named = [_is_named(instance) for instance in instances]
@@ -76,19 +80,19 @@ def _from_instances(instances: Any, specs: Mapping[str, TensorSpec]) -> Tensors:
                 )
         by_alias = {alias: [instance[alias] for instance in instances] for alias in specs}
     try:
-        return {alias: _array(alias, values, specs[alias], True) for alias, values in by_alias.items()}
+        return {alias: _array(alias, values, specs[alias], True, checked) for alias, values in by_alias.items()}
     except Unsupported as error:
         raise InvalidInput(error.message, **error.detail) from error
 
 
-def _from_inputs(inputs: Any, specs: Mapping[str, TensorSpec]) -> Tensors:
+def _from_inputs(inputs: Any, specs: Mapping[str, TensorSpec], checked: bool) -> Tensors:
     if not _is_named(inputs):
         if len(specs) > 1:
             raise InvalidInput(f"the signature has several inputs: {INPUTS!r} is an object with {sorted(specs)}")
         inputs = {next(iter(specs)): inputs}
     if missing := [alias for alias in specs if alias not in inputs]:
         raise InvalidInput(f"{INPUTS!r} lacks {missing[0]!r}; it needs {sorted(specs)}", input=missing[0])
-    return {alias: _array(alias, inputs[alias], spec, False) for alias, spec in specs.items()}
+    return {alias: _array(alias, inputs[alias], spec, False, checked) for alias, spec in specs.items()}
 
 
 def _is_named(value: Any) -> bool:
@@ -96,8 +100,9 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not json_values.is_b64(value)
 
 
-def _array(alias: str, value: Any, spec: TensorSpec, rows: bool) -> Array:
+def _array(alias: str, value: Any, spec: TensorSpec, rows: bool, checked: bool) -> Array:
     """Errors count levels from a row's own, where the values of one input were gathered from rows."""
     if spec.dtype in _NOT_CARRIED:
         raise Unsupported(f"input {alias!r} is {spec.dtype}, which JSON does not carry; ask over gRPC", input=alias)
-    return json_values.read_array(alias, value, spec.dtype, -1 if rows else 0, INSTANCES if rows else "")
+    first, items = (-1, INSTANCES) if rows else (0, "")
+    return json_values.read_array(alias, value, spec.dtype, first, items, spec if checked else None)

@@ -34,7 +34,7 @@ class Verb:
 
 def _ask_tensors(document: Document, manifest: Manifest) -> PredictRequest:
     name = json_to_tensors.signature_name(document)
-    return PredictRequest(json_to_tensors.tensors(document, manifest.signature(name)), name)
+    return PredictRequest(json_to_tensors.tensors(document, manifest.signature(name), manifest.checked), name)
 
 
 def _write_tensors(by_rows: bool, outputs: Tensors) -> bytes:

@@ -123,7 +123,7 @@ class Lane:
                 raise InvalidInput(f"input {alias!r} has no values: its shape is {list(array.shape)}", input=alias)
             # Old converters write 1 for any size, and no sizes for any rank: then the interpreter decides.
             if spec.shape and (None in spec.shape or 1 not in spec.shape[1:]):
-                TensorSpec(spec.dtype, (None, *spec.shape[1:])).check_shape(alias, array)
+                TensorSpec(spec.dtype, (None, *spec.shape[1:])).check_shape(alias, array.shape)
 
     def _invoke(self, signature: str, inputs: Tensors) -> Tensors:
         try:

@@ -17,7 +17,7 @@ from PIL import Image
 from service.errors import InvalidInput, TooLarge
 from service.preprocessing import decode as images
 from service.preprocessing import resize as resizing
-from tests.support.image_bombs import BOMBS, png, png_of_zeros
+from tests.support.image_bombs import BOMBS, png, png_of_zeros, scans_of_one_number
 from tests.support.image_matrix import ImageFile, Verdict, all_files
 from tests.support.images import photo, png_claiming
 
@@ -276,5 +276,6 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
 def test_quick_is_a_jpeg_of_few_pixels_in_one_pass() -> None:
     assert images.quick(JPEG)
     progressive, large = encode(PHOTO, "JPEG", progressive=True), encode(PHOTO.resize((1000, 1000)), "JPEG")
-    for other in (b"", b"\xff\xd8\xff", JPEG[:30], encode(PHOTO, "PNG"), progressive, large):
+    scans = scans_of_one_number(640, 480, 3)
+    for other in (b"", b"\xff\xd8\xff", JPEG[:30], encode(PHOTO, "PNG"), progressive, large, scans):
         assert not images.quick(other)

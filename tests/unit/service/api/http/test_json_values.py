@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.api.http import json_values
 from service.api.http.json_values import LARGE, decode_base64, parse, read_array
 from service.errors import InvalidInput, ServiceError, Unsupported, listed
+from service.repository.manifest import TensorSpec
 
 
 def padded(text: str) -> bytes:
@@ -72,6 +73,28 @@ def test_what_is_no_json_is_an_error(text: str, strict: bool) -> None:
             parse(body, strict)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("padding", [0, LARGE])
+def test_a_number_too_long_to_read_is_told_in_words_for_clients(strict: bool, padding: int) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse(b"[" + b"9" * 5000 + b"]" + b" " * padding, strict)
+    assert "sys." not in str(refused.value) and "number" in str(refused.value)
+
+
+def test_many_values_of_another_shape_are_refused_before_an_array_is_made() -> None:
+    values = [1] * 1_000_000
+    tracemalloc.start()
+    with pytest.raises(InvalidInput, match=r"input 'x' takes shape \[N, 28\], got \[1000000\]"):
+        read_array("x", values, "float32", spec=TensorSpec("float32", (None, 28)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 9 * len(values), "their list, and no array"
+    assert read_array("x", [values[:28]] * 10_000, "float32", spec=TensorSpec("float32", (None, 28))).shape == (
+        10_000,
+        28,
+    )
+
+
 @settings(deadline=None)
 @given(
     st.recursive(
@@ -99,7 +122,7 @@ def test_what_only_some_parsers_take_is_taken_where_that_is_asked_for(body: str)
             parse(form)
 
 
-@pytest.mark.parametrize("item", ["[]", "[0]", "{}", '{"":0}', '"ab"', '{"b64":""}'])
+@pytest.mark.parametrize("item", ["[]", "[[0]]", "{}", '{"":0}', '"ab"', '{"b64":""}'])
 def test_large_bodies_dense_with_values_are_refused_before_they_are_parsed(item: str) -> None:
     body = ("[" + ",".join([item] * 1_000_000) + "]").encode()
     tracemalloc.start()
@@ -110,7 +133,7 @@ def test_large_bodies_dense_with_values_are_refused_before_they_are_parsed(item:
     assert peak < len(body)
 
 
-@pytest.mark.parametrize("dense", ["[0,0,0]", "[0.1,0.2,0.3]", "0", "1e9", '"abcdef"'])
+@pytest.mark.parametrize("dense", ["[0,0,0]", "[0.1,0.2,0.3]", "[0]", "0", "1e9", '"abcdef"'])
 def test_images_as_lists_of_pixels_are_not_too_dense(dense: str) -> None:
     assert len(parse(("[" + ",".join([dense] * 300_000) + "]").encode())) == 300_000
 
