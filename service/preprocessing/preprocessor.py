@@ -113,8 +113,8 @@ class Preparation:
             spec = signature.inputs[alias]
             if manifest.checked:
                 spec.check(alias, array)
-            else:  # TensorFlow Serving leaves a foreign graph's shapes to the graph
-                spec.check_dtype(alias, array)
+            else:
+                spec.check_foreign(alias, array)
             if spec.batched and array.ndim:
                 self._check_rows(alias, len(array))
 

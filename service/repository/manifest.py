@@ -51,8 +51,23 @@ class TensorSpec:
 
     def check_shape(self, name: str, array: Array) -> None:
         if self.shape is not None and not _fits(array.shape, self.shape):
-            wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
-            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
+            raise self._misshapen(name, array)
+
+    def check_foreign(self, name: str, array: Array) -> None:
+        """Raises InvalidInput where the dtype, the rank or a size behind dim 0 is not the declared one: kernels of
+        TensorFlow end their process at ranks they were not built for.
+
+        A column [N, 1] may come as [N], as TensorFlow Serving's own example is asked. Dim 0 is the graph's business.
+        """
+        self.check_dtype(name, array)
+        if self.shape is None or (self.shape[1:] == (1,) and array.ndim == 1):
+            return
+        if not _fits(array.shape, (None, *self.shape[1:]) if self.shape else ()):
+            raise self._misshapen(name, array)
+
+    def _misshapen(self, name: str, array: Array) -> InvalidInput:
+        wanted = ", ".join("N" if size is None else str(size) for size in self.shape or ())
+        return InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(array.shape)}", input=name)
 
     def check(self, name: str, array: Array) -> None:
         """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
@@ -133,8 +148,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One version's description. `checked` says that shapes may be held against requests: True for
-    our exports; False for foreign graphs, whose declared shapes TensorFlow Serving does not enforce.
+    """One version's description. `checked` says that requests are held against whole shapes: True for our exports;
+    False for foreign graphs, of which TensorFlow Serving enforces none and this service the rank and inner sizes.
     """
 
     name: str
