@@ -14,7 +14,8 @@ Shows = Callable[[str], bool]
 @dataclass(eq=False)
 class Model:
     """One name: the versions that answer, what is known of all, the fingerprints that failed, those of them that
-    lack what an older version has, by that version, and the versions that were found at the last look.
+    lack what an older version has, by that version, the versions that were found at the last look, and what has been
+    loading for too long: its version and fingerprint.
     """
 
     servables: dict[int, Servable] = field(default_factory=dict)
@@ -22,6 +23,7 @@ class Model:
     failed: dict[int, str] = field(default_factory=dict)
     behind: dict[int, int] = field(default_factory=dict)
     found: Collection[int] = ()
+    overdue: tuple[int, str] | None = None
 
 
 def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:

@@ -13,13 +13,14 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import Found, Golden, Loaded, Runner
+from service.backends.embedded.threads import aside
 from service.errors import NotReady
 from service.host.cpu import ProfileStore, machine
 from service.protobuf.warmup import read as read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
 from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
-from service.repository.repository import Repository
+from service.repository.repository import Repository, check_regular
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -99,7 +100,7 @@ class EmbeddedBackend:
         return False  # the scan sees every folder already
 
     async def load(self, name: str, version: int) -> Loaded:
-        loaded, lite = await asyncio.to_thread(self._load, name, version)
+        loaded, lite = await aside(self._load, name, version)
         signatures = loaded.manifest.signatures
         if loaded.manifest.checked:  # our networks answer row for row
             return replace(loaded, unshared=row_probe.declared(signatures))
@@ -115,6 +116,7 @@ class EmbeddedBackend:
     def _load(self, name: str, version: int) -> "tuple[Loaded, LiteRTRunner | None]":
         """A version, and what runs it where that is a foreign `model.tflite`."""
         folder = self._repository.folder(name, version)
+        check_regular(folder)
         contents.check(folder)
         if missing := self._repository.missing(name, version):
             path, older = next(iter(missing.items()))

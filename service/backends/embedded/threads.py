@@ -43,6 +43,11 @@ class Threads:
             loop.call_soon_threadsafe(self._free.release)
 
 
+async def aside(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """`call`'s result, or whatever it raises. One that hangs takes none of the event loop's own few threads."""
+    return await asyncio.wrap_future(_pool().submit(call, *arguments, **named))
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_MOST, thread_name_prefix="model", initializer=give_way)
