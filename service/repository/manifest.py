@@ -29,6 +29,9 @@ PROBABILITIES = "probabilities"
 CLASSES = "classes"
 
 
+_SINGLE_VALUES = ((), (1,), (None, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output: dtype by its NumPy name ("float32", "uint8", "string") and shape.
@@ -57,10 +60,11 @@ class TensorSpec:
         """Raises InvalidInput where the dtype, the rank or a size behind dim 0 is not the declared one: kernels of
         TensorFlow end their process at ranks they were not built for.
 
-        A column [N, 1] may come as [N], as TensorFlow Serving's own example is asked. Dim 0 is the graph's business.
+        Dim 0 is the graph's business, and single values may come as a scalar, a list or a column whichever of these is
+        declared, as TensorFlow Serving's own examples are asked.
         """
         self.check_dtype(name, array)
-        if self.shape is None or (self.shape[1:] == (1,) and array.ndim == 1):
+        if self.shape is None or (self.shape in _SINGLE_VALUES and (array.ndim < 2 or array.shape[1:] == (1,))):
             return
         if not _fits(array.shape, (None, *self.shape[1:]) if self.shape else ()):
             raise self._misshapen(name, array)

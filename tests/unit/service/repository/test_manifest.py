@@ -79,12 +79,14 @@ def test_arrays_are_held_against_the_spec(array: np.ndarray, says: str) -> None:
         ((None, None, None, 3), (1, 1, 8, 8, 3), False),
         ((None, None, None, 3), (1, 8, 8, 4), False),
         ((1, 4), (7, 4), True),  # dim 0 is the graph's business
-        ((None, 1), (7,), True),  # as TensorFlow Serving's own example is asked
+        ((None, 1), (7,), True),  # as TensorFlow Serving's own examples are asked
+        ((1,), (7, 1), True),
+        ((), (7, 1), True),
+        ((), (7,), True),
         ((None, 1), (7, 2), False),
-        ((None, 1), (), False),
+        ((None, 1), (7, 1, 1), False),
         ((None, 1, 1), (7,), False),
-        ((), (), True),
-        ((), (1,), False),
+        ((), (7, 2), False),
         (None, (1, 2, 3), True),
     ],
 )
