@@ -1,6 +1,7 @@
 """Which loaded version a reference means, or why there is none."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.errors import InvalidInput, NotFound, NotReady
@@ -60,6 +61,19 @@ def unknown(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFoun
     """The error for a name that no model has."""
     names = _names(models, shows)
     return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
+
+
+@contextmanager
+def targets_label(ref: ModelRef, asked: str | None) -> Iterator[None]:
+    """A label of `ref` that is missing and that no client `asked` for is a route's target that is not there: NotFound,
+    where whoever names a label that there is not makes a mistake.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        if ref.label in (None, asked) or "labels" not in error.detail:
+            raise
+        raise NotFound(error.message, **error.detail) from error
 
 
 def why_none(models: Mapping[str, Model], shows: Shows, passed_over: Mapping[str, str]) -> str:
