@@ -113,8 +113,10 @@ class Preparation:
             spec = signature.inputs[alias]
             if manifest.checked:
                 spec.check(alias, array)
-            else:
+            elif manifest.definitions:  # a graph, which TensorFlow runs, here or upstream
                 spec.check_foreign(alias, array)
+            else:  # LiteRT refuses by itself what it cannot take
+                spec.check_dtype(alias, array)
             if spec.batched and array.ndim:
                 self._check_rows(alias, len(array))
 

@@ -29,7 +29,7 @@ PROBABILITIES = "probabilities"
 CLASSES = "classes"
 
 
-_SINGLE_VALUES = ((), (1,), (None, 1))
+_SINGLE_VALUES = ((), (1,), (None, 1), (1, 1))
 
 
 @dataclass(frozen=True, slots=True)
