@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.backends import row_probe
-from service.backends.base import Found, Golden, Loaded, Runner
+from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
 from service.backends.embedded.threads import aside
 from service.errors import NotReady
 from service.host.cpu import ProfileStore, machine
@@ -100,7 +101,10 @@ class EmbeddedBackend:
         return False  # the scan sees every folder already
 
     async def load(self, name: str, version: int) -> Loaded:
-        loaded, lite = await aside(self._load, name, version)
+        try:
+            loaded, lite = await aside(self._load, name, version)
+        except Exception as error:  # everybody who may ask for the model reads it
+            raise CannotLoad(_without(self._repository.root, str(error)), str(error)) from error
         signatures = loaded.manifest.signatures
         if loaded.manifest.checked:  # our networks answer row for row
             return replace(loaded, unshared=row_probe.declared(signatures))
@@ -183,6 +187,13 @@ class EmbeddedBackend:
         took = time.monotonic() - began
         _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
         return runner, profile
+
+
+def _without(root: Path, text: str) -> str:
+    """`text` with what lies below `root` named from there on."""
+    for place in sorted({str(root), str(root.absolute()), str(root.resolve())}, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w./-]){re.escape(place)}/", "", text)
+    return text
 
 
 def _golden(folder: Path, manifest: Manifest) -> Golden | None:

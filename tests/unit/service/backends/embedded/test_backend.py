@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.backends.base import CannotLoad
 from service.backends.embedded.backend import EmbeddedBackend
 from service.host.cpu import ProfileStore
 from service.repository import checksums
@@ -64,3 +65,17 @@ async def test_a_pipe_in_a_version_is_refused_and_not_read(tmp_path: Path, path:
     async with asyncio.timeout(60):
         with pytest.raises(ValueError, match=f"{path} is neither a file nor a folder"):
             await backend.load("lite", 1)
+
+
+@pytest.mark.parametrize(
+    "path", ["model.tflite", "saved_model.pb", "assets.extra/manifest.json", "assets.extra/files.json"]
+)
+async def test_why_a_version_cannot_be_loaded_names_no_place_of_this_machine(tmp_path: Path, path: str) -> None:
+    lite_zoo.write(tmp_path / "lite" / "1" / "model.tflite")
+    (tmp_path / "lite" / "1" / path).parent.mkdir(exist_ok=True)
+    (tmp_path / "lite" / "1" / path).write_bytes(b"rubbish")
+    backend = EmbeddedBackend(Repository(tmp_path), ProfileStore.at(tmp_path / "cache"))
+    with pytest.raises(CannotLoad) as refused:
+        await backend.load("lite", 1)
+    assert "lite/1" in str(refused.value) and str(tmp_path) not in str(refused.value)
+    assert str(tmp_path / "lite" / "1") in refused.value.for_log
