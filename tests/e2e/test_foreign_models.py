@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -59,11 +60,12 @@ def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_re
         with running("--backend", "tfserving", "--target", target, "--repository", tmp_path / "none") as gateway:
             gateway.wait_ready()
             for service in (gateway, upstream):
+                body: dict[str, Any] = {"signature_name": "image"}
                 for images in ([1], image, [[[image]]]):
-                    body = {"signature_name": "image", "instances": images}
+                    body["instances"] = images
                     reply = httpx.post(f"{service.url}/v1/models/graph:predict", json=body, timeout=30)
                     assert reply.status_code == 400 and "takes shape [N, " in reply.json()["error"], reply.text
-                body = {"signature_name": "image", "instances": [image]}
+                body["instances"] = [image]
                 reply = httpx.post(f"{service.url}/v1/models/graph:predict", json=body, timeout=30)
                 assert reply.status_code == 200, reply.text
 
