@@ -9,6 +9,7 @@ from typing import Any
 
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
 from service.models.executor import Question, Read
+from service.models.lookup import targets_label
 from service.models.registry import Catalog
 from service.models.version import Status
 from service.observability import context as current
@@ -111,7 +112,7 @@ class Predictor:
         """
         self._gate.authorise(ref.name)
         with self._discreet(ref.name):
-            return replace(await self._manifest(self._router.stands_for(ref)), name=ref.name)
+            return replace(await self._manifest(self._router.stands_for(ref), ref.label), name=ref.name)
 
     async def batching(self, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.
@@ -119,10 +120,10 @@ class Predictor:
         Raises NotFound or NotReady, Unauthenticated or Forbidden.
         """
         self._gate.authorise(ref.name)
-        allowed = self._router.batching(ref)
+        allowed, asked = self._router.batching(ref), ref.label
         ref = self._router.stands_for(ref)
         await self._catalog.look_for(ref.name)
-        with self._catalog.lease(ref) as servable:
+        with targets_label(ref, asked), self._catalog.lease(ref) as servable:
             unshared = servable.batcher.sharing.unshared
             refused = "" if allowed else "the routes say `batching: false`"
             return {name: refused or unshared.get(name, "") for name in servable.manifest.signatures}
@@ -180,9 +181,9 @@ class Predictor:
     def in_flight(self) -> int:
         return self._in_flight
 
-    async def _manifest(self, ref: ModelRef) -> Manifest:
+    async def _manifest(self, ref: ModelRef, asked: str | None = None) -> Manifest:
         await self._catalog.look_for(ref.name)
-        with self._catalog.lease(ref) as servable:
+        with targets_label(ref, asked), self._catalog.lease(ref) as servable:
             return servable.manifest
 
     def _discretion(self, name: str) -> Discretion:

@@ -75,6 +75,14 @@ Found = Mapping[str, Mapping[int, str]]
 """Model name -> version -> fingerprint. A fingerprint that changes means: this version is not what it was."""
 
 
+class CannotLoad(ValueError):
+    """Why a version cannot be loaded, for whoever asks; `for_log` names places on this machine too."""
+
+    def __init__(self, message: str, for_log: str) -> None:
+        super().__init__(message)
+        self.for_log = for_log
+
+
 class Backend(Protocol):
     """Where versions come from."""
 

@@ -1,6 +1,7 @@
 """Which loaded version a reference means, or why there is none."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.errors import InvalidInput, NotFound, NotReady
@@ -14,7 +15,8 @@ Shows = Callable[[str], bool]
 @dataclass(eq=False)
 class Model:
     """One name: the versions that answer, what is known of all, the fingerprints that failed, those of them that
-    lack what an older version has, by that version, and the versions that were found at the last look.
+    lack what an older version has, by that version, the versions that were found at the last look, and what has been
+    loading for too long: its version and fingerprint.
     """
 
     servables: dict[int, Servable] = field(default_factory=dict)
@@ -22,6 +24,7 @@ class Model:
     failed: dict[int, str] = field(default_factory=dict)
     behind: dict[int, int] = field(default_factory=dict)
     found: Collection[int] = ()
+    overdue: tuple[int, str] | None = None
 
 
 def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows) -> Servable:
@@ -58,6 +61,19 @@ def unknown(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFoun
     """The error for a name that no model has."""
     names = _names(models, shows)
     return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
+
+
+@contextmanager
+def targets_label(ref: ModelRef, asked: str | None) -> Iterator[None]:
+    """A label of `ref` that is missing and that no client `asked` for is a route's target that is not there: NotFound,
+    where whoever names a label that there is not makes a mistake.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        if ref.label in (None, asked) or "labels" not in error.detail:
+            raise
+        raise NotFound(error.message, **error.detail) from error
 
 
 def why_none(models: Mapping[str, Model], shows: Shows, passed_over: Mapping[str, str]) -> str:

@@ -9,8 +9,8 @@ broken version never replaces a working one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from service.backends.base import Backend, Loaded
@@ -25,7 +25,7 @@ from service.types import ModelRef
 _log = logging.getLogger(__name__)
 _REMEMBERED = 3  # versions of a model that have gone, and are still told of
 _REMEMBERED_MODELS = 16  # models that have gone altogether
-_PATIENCE = 30.0  # seconds of loading between two signs of life in the log
+_PATIENCE = 30.0  # seconds: a load that takes longer keeps no place, and nobody else waiting
 _MOST_TEXT = 500  # characters of a line that grows with a model's signatures
 
 
@@ -68,15 +68,25 @@ class Catalog:
         return "" if answers else self._trouble or why_none(self._models, self._shows, self.passed_over())
 
     async def sync(self) -> None:
-        """Makes what is loaded follow what the backend finds, and waits for the loads that takes.
+        """Makes what is loaded follow what the backend finds, and waits for the loads that takes. Where none of them
+        ends for _PATIENCE, it waits only until something answers.
 
         Raises NotReady, changing nothing, where the backend cannot tell.
         """
         await self._look()
         while self._following:
-            _, slow = await asyncio.wait(self._following.values(), timeout=_PATIENCE)
-            if slow:
-                _log.warning("still loading after %.0f s: %s", _PATIENCE, ", ".join(sorted(self._following)))
+            ended, _ = await asyncio.wait(
+                self._following.values(), timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ended:
+                continue
+            _log.warning(
+                "no load has ended for %.0f s; still loading: %s", _PATIENCE, ", ".join(sorted(self._following))
+            )
+            if any(model.servables for model in self._models.values()) or not self._needs_models:
+                break
+            with suppress(NotReady):  # whoever repairs the only model waits for no restart
+                await self._look()
         self._followed = True
         self._trouble = ""
 
@@ -168,13 +178,27 @@ class Catalog:
             self._asked.clear()
             self._forget_models()
             for name in sorted(found.keys() | self._models.keys()):
+                self._abandon(name, found.get(name, {}))
                 if name not in self._following:
                     task = asyncio.get_running_loop().create_task(self._follow(name, found.get(name, {})))
                     self._following[name] = task
                     task.add_done_callback(partial(self._followed_up, name))
 
-    def _followed_up(self, name: str, _: asyncio.Task[None]) -> None:
-        del self._following[name]
+    def _followed_up(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._following.get(name) is task:
+            del self._following[name]
+
+    def _abandon(self, name: str, versions: Mapping[int, str]) -> None:
+        """Gives up a load that hangs, once what it loads has been replaced or has gone."""
+        model = self._models.get(name)
+        if model is None or model.overdue is None or name not in self._following:
+            return
+        version, fingerprint = model.overdue
+        if versions.get(version) != fingerprint:
+            self._following.pop(name).cancel()
+            model.overdue = None
+            if version not in model.servables:
+                self._set(name, model, Status(version, State.END, "its files changed while it was loading"))
 
     async def _follow(self, name: str, versions: Mapping[int, str]) -> None:
         model = self._models.setdefault(name, Model())
@@ -212,7 +236,7 @@ class Catalog:
         if old is None:
             self._set(name, model, Status(version, State.LOADING))
         try:
-            async with self._loads:
+            async with self._loads_at_a_time(model, version, fingerprint):
                 loaded = await self._load_warm(name, version, before)
         except Exception as error:
             if not isinstance(error, NotReady):
@@ -235,6 +259,25 @@ class Catalog:
         if old is not None:
             self._retire(model, old)
         return True
+
+    @asynccontextmanager
+    async def _loads_at_a_time(self, model: Model, version: int, fingerprint: str) -> AsyncIterator[None]:
+        """A place among those that load, for _PATIENCE at most: who hangs gives it to others."""
+
+        def overdue() -> None:
+            model.overdue = version, fingerprint
+            place.close()
+
+        await self._loads.acquire()
+        with ExitStack() as place:
+            place.callback(self._loads.release)
+            timer = asyncio.get_running_loop().call_later(_PATIENCE, overdue)
+            try:
+                yield
+            finally:
+                timer.cancel()
+                if model.overdue == (version, fingerprint):
+                    model.overdue = None
 
     async def _load_warm(self, name: str, version: int, before: Servable | None) -> Loaded:
         loaded = await self._backend.load(name, version)

@@ -59,7 +59,7 @@ class Coalescing(Generic[T]):
 
     def _start(self, key: Hashable, deadline: float | None, run: Callable[[], Coroutine[Any, Any, T]]) -> _Run[T]:
         shared = self._runs[key] = _Run(asyncio.get_running_loop().create_task(run()), deadline)
-        shared.task.add_done_callback(lambda _: self._forget(key, shared))
+        shared.task.add_done_callback(lambda _: self._ended(key, shared))
         return shared
 
     async def _wait(self, key: Hashable, shared: _Run[T]) -> T:
@@ -76,6 +76,11 @@ class Coalescing(Generic[T]):
             # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
             raise error.copy() from error
         return shared.task.result()
+
+    def _ended(self, key: Hashable, shared: _Run[T]) -> None:
+        self._forget(key, shared)
+        if not shared.task.cancelled():
+            shared.task.exception()  # retrieved: where the last caller leaves as it fails, nobody is there to ask
 
     def _forget(self, key: Hashable, shared: _Run[T]) -> None:
         if self._runs.get(key) is shared:

@@ -113,7 +113,9 @@ class Preparation:
             spec = signature.inputs[alias]
             if manifest.checked:
                 spec.check(alias, array)
-            else:  # TensorFlow Serving leaves a foreign graph's shapes to the graph
+            elif manifest.definitions:  # a graph, which TensorFlow runs, here or upstream
+                spec.check_foreign(alias, array)
+            else:  # LiteRT refuses by itself what it cannot take
                 spec.check_dtype(alias, array)
             if spec.batched and array.ndim:
                 self._check_rows(alias, len(array))

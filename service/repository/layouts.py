@@ -92,7 +92,7 @@ def _not_a_version(folder: Path, number: int | None) -> str:
         return ""
     for child in children:
         if child.name in (str(SAVED_MODEL), str(TFLITE)):
-            return f"holds a {child.name} that this user cannot read"
+            return f"holds a {child.name} that {'this user cannot read' if child.is_file() else 'is no file'}"
         if child.is_dir() and holds_model(child):
             return f"holds its model in {child.name}/; move the files up into {folder.name}/"
     others = [child.name for child in children if _is_model_file(child)]

@@ -29,6 +29,9 @@ PROBABILITIES = "probabilities"
 CLASSES = "classes"
 
 
+_SINGLE_VALUES = ((), (1,), (None, 1), (1, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output: dtype by its NumPy name ("float32", "uint8", "string") and shape.
@@ -51,8 +54,24 @@ class TensorSpec:
 
     def check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         if self.shape is not None and not _fits(shape, self.shape):
-            wanted = ", ".join("N" if size is None else str(size) for size in self.shape)
-            raise InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(shape)}", input=name)
+            raise self._misshapen(name, shape)
+
+    def check_foreign(self, name: str, array: Array) -> None:
+        """Raises InvalidInput where the dtype, the rank or a size behind dim 0 is not the declared one: kernels of
+        TensorFlow end their process at ranks they were not built for.
+
+        Dim 0 is the graph's business, and single values may come as a scalar, a list or a column whichever of these is
+        declared, as TensorFlow Serving's own examples are asked.
+        """
+        self.check_dtype(name, array)
+        if self.shape is None or (self.shape in _SINGLE_VALUES and (array.ndim < 2 or array.shape[1:] == (1,))):
+            return
+        if not _fits(array.shape, (None, *self.shape[1:]) if self.shape else ()):
+            raise self._misshapen(name, array.shape)
+
+    def _misshapen(self, name: str, shape: tuple[int, ...]) -> InvalidInput:
+        wanted = ", ".join("N" if size is None else str(size) for size in self.shape or ())
+        return InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(shape)}", input=name)
 
     def check(self, name: str, array: Array) -> None:
         """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
@@ -133,8 +152,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One version's description. `checked` says that shapes may be held against requests: True for
-    our exports; False for foreign graphs, whose declared shapes TensorFlow Serving does not enforce.
+    """One version's description. `checked` says that requests are held against whole shapes: True for our exports;
+    False for foreign graphs, of which TensorFlow Serving enforces none and this service the rank and inner sizes.
     """
 
     name: str

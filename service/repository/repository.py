@@ -66,7 +66,15 @@ def version_number(name: str) -> int | None:
 
 
 def holds_model(folder: Path) -> bool:
-    return any(os.access(folder / file, os.R_OK) for file in (SAVED_MODEL, TFLITE))
+    return any(os.access(folder / file, os.R_OK) and (folder / file).is_file() for file in (SAVED_MODEL, TFLITE))
+
+
+def check_regular(folder: Path) -> None:
+    """Raises ValueError, naming it, where something in a version folder is no file: who reads a pipe waits for ever."""
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ValueError(f"{path} is neither a file nor a folder; replace it by what the export wrote")
 
 
 def _versions(model: Path) -> Iterator[tuple[int, Path]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from service.errors import Code, DeadlineExceeded, InvalidInput, NotFound, Overloaded, ServiceError, TooLarge
 from service.models.executor import Answering, Question, Turned
+from service.models.lookup import targets_label
 from service.observability.context import OK
 from service.observability.error_log import FailureLog
 from service.observability.metrics.registry import Metrics
@@ -27,10 +28,13 @@ _MEMBERS_SHARE = 0.9  # of the time left: an ensemble that may do without a memb
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
-    """`alone` says that a route on the way lets its calls share no batches."""
+    """`label` is the one that the client asked for. `alone` says that a route on the way lets its calls share no
+    batches.
+    """
 
     question: Question
     deadline: float | None
+    label: str | None = None
     alone: bool = False
 
     @property
@@ -68,7 +72,7 @@ class Router:
         except NotFound as error:
             self._tell(error)
             raise
-        errand = _Errand(question, call.deadline)
+        errand = _Errand(question, call.deadline, call.ref.label)
         if isinstance(plan, ModelRef):
             try:
                 return await self._take(plan, errand)
@@ -161,7 +165,9 @@ class Router:
         with self._counted(route):
             try:
                 async with asyncio.timeout(None if late is None else route.latency_slo):
-                    step, result = await self._first(plan, _Errand(question, late or errand.deadline, alone))
+                    step, result = await self._first(
+                        plan, _Errand(question, late or errand.deadline, errand.label, alone)
+                    )
             finally:
                 errand.question.resolved = question.resolved
         seconds = time.monotonic() - started
@@ -206,12 +212,13 @@ class Router:
         if isinstance(step, Plan):
             return await self._follow(step, errand)
         alone = errand.alone or not self.file.routes.model_batching(step.name)
-        return await self._answering.answer(step, errand.question, errand.deadline, alone)
+        with targets_label(step, errand.label):
+            return await self._answering.answer(step, errand.question, errand.deadline, alone)
 
     async def _take_shadow(
         self, step: ModelRef | Plan, question: Question, deadline: float, alone: bool
     ) -> PredictResult:
-        return await self._take(step, _Errand(question, deadline, alone))
+        return await self._take(step, _Errand(question, deadline, alone=alone))
 
     async def _average(self, plan: Plan, average: Average, errand: _Errand) -> PredictResult:
         """All members at once. As soon as too many have failed for the quorum, the others are given up."""

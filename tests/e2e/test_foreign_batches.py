@@ -35,7 +35,7 @@ WANTED: dict[tuple[str, str], Callable[[Rows], Any]] = {
     ("rows", "a_scalar"): lambda x: 2.5,
     ("rows", "undeclared"): lambda x: [[1, 2]],
     ("rows", "across"): lambda x: np.cumsum(x, axis=0).tolist(),
-    ("rows", "first_two"): lambda x: x[:2],
+    ("rows", "first_three"): lambda x: x[:3],
     ("lite", "dense"): times_weights,
     ("lite", "open"): times_weights,
     ("lite", "across"): lambda x: np.cumsum(x, axis=0).tolist(),
@@ -100,7 +100,7 @@ def test_nobody_gets_anothers_rows_over_http(service: Service, model: str, signa
     over_http(service, model, signature, [2, 3, 9])
 
 
-@pytest.mark.parametrize("signature", ["constant", "across", "first_two"])
+@pytest.mark.parametrize("signature", ["constant", "across", "first_three"])
 def test_nobody_gets_anothers_rows_over_grpc(service: Service, signature: str) -> None:
     async def main() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{service.grpc_port}") as channel:
@@ -140,16 +140,16 @@ def test_what_answers_row_for_row_still_shares(service: Service, model: str, sig
 
 
 def test_operators_see_what_shares_and_why_not(service: Service) -> None:
-    over_http(service, "rows", "first_two", [3])  # only three rows give it away
+    over_http(service, "rows", "first_three", [3])  # only four rows give it away
     told = httpx.get(f"{service.url}/models/rows").json()["batching"]
     assert told["serving_default"] == {"shared": True}
-    for signature, reason in {**BY_PROBE, **DECLARED, "first_two": "'y' has shape [2, 2]"}.items():
+    for signature, reason in {**BY_PROBE, **DECLARED, "first_three": "'y' has shape [3, 2]"}.items():
         assert not told[signature]["shared"] and reason in told[signature]["reason"], told[signature]
     told = httpx.get(f"{service.url}/models/lite").json()["batching"]
     assert told["dense"]["shared"] and not told["one_row"]["shared"] and not told["across"]["shared"]
     lines = [line for line in service.log().splitlines() if "rows/1: requests do not share batches" in line]
     assert len(lines) == 1 and "'names'" in lines[0]
-    assert sum("'first_two' shares no more batches" in line for line in service.log().splitlines()) == 1
+    assert sum("'first_three' shares no more batches" in line for line in service.log().splitlines()) == 1
 
 
 def test_a_wrong_shape_for_a_tflite_is_its_senders_fault_and_leaves_no_trace(service: Service) -> None:

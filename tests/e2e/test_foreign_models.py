@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -46,6 +47,27 @@ def test_with_them_all_run(repository: Path) -> None:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5", "graph_only", "zoo", "lite"}
         assert "libtensorflow" in Path(f"/proc/{service.process.pid}/maps").read_text()
+
+
+def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_repository: Path, tmp_path: Path) -> None:
+    """Kernels end their process at ranks they were not built for; what a gateway lets through ends its upstream."""
+    image = [[[1, 2, 3]] * 28] * 28
+    (tmp_path / "models" / "graph" / "1").mkdir(parents=True)
+    shutil.copy(lenet5_repository / "lenet5" / "1" / "saved_model.pb", tmp_path / "models" / "graph" / "1")
+    with running("--repository", tmp_path / "models") as upstream:
+        upstream.wait_ready()
+        target = f"127.0.0.1:{upstream.grpc_port}"
+        with running("--backend", "tfserving", "--target", target, "--repository", tmp_path / "none") as gateway:
+            gateway.wait_ready()
+            for service in (gateway, upstream):
+                body: dict[str, Any] = {"signature_name": "image"}
+                for images in ([1], image, [[[image]]]):
+                    body["instances"] = images
+                    reply = httpx.post(f"{service.url}/v1/models/graph:predict", json=body, timeout=30)
+                    assert reply.status_code == 400 and "takes shape [N, " in reply.json()["error"], reply.text
+                body["instances"] = [image]
+                reply = httpx.post(f"{service.url}/v1/models/graph:predict", json=body, timeout=30)
+                assert reply.status_code == 200, reply.text
 
 
 def test_an_upstream_is_not_told_what_to_run() -> None:

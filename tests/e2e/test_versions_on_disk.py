@@ -196,6 +196,24 @@ def test_a_half_copied_folder_is_taken_once_repaired(service: Service, repositor
     service.wait_until(lambda: versions(service) == [2, 1], 20)
 
 
+def test_pipes_in_the_place_of_files_hold_nobody_up(repository: Path) -> None:
+    for path in ("pipe/1/model.tflite", "labels/1/assets/labels.txt"):
+        if path.startswith("labels"):
+            shutil.copytree(repository / "lenet5" / "1", repository / "labels" / "1")
+            (repository / path).unlink()
+        (repository / path).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(repository / path)
+    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+        service.wait_ready(20)
+        assert "is no file" in httpx.get(f"{service.url}/models").json()["passed_over"]["pipe/1"]
+        told = httpx.get(f"{service.url}/models/labels").json()["error"]["message"]
+        assert "labels.txt is neither a file nor a folder" in told
+        for name in ("pipe", "labels"):
+            shutil.rmtree(repository / name)
+            shutil.copytree(repository / "lenet5" / "1", repository / name / "1")
+        service.wait_until(lambda: set(httpx.get(f"{service.url}/models").json()["models"]) > {"pipe", "labels"}, 20)
+
+
 def test_a_removed_model_unloads_and_a_lost_repository_does_not(
     service: Service, repository: Path, digit: bytes
 ) -> None:

@@ -63,7 +63,7 @@ def write_rows(repository: Path) -> None:
     a_scalar         x -> y, always 2.5
     undeclared       x -> y, always [[1, 2]], declared [N, 2]
     across           x -> y, the sum of its row and all rows before, declared [N, 2]
-    first_two        x -> y, its first two rows, declared [N, 2]
+    first_three      x -> y, its first three rows, declared [N, 2]
     """
     model = _Model()
     x = model.input("x", "float32", (-1, 2))
@@ -79,12 +79,12 @@ def write_rows(repository: Path) -> None:
     model.signature("undeclared", {"x": x}, {"y": (*row[:3], (-1, 2))})
     axis, begin, end, step = (
         model.constant(name, value, "int32")
-        for name, value in {"axis": 0, "begin": [0], "end": [2], "step": [1]}.items()
+        for name, value in {"axis": 0, "begin": [0], "end": [3], "step": [1]}.items()
     )
     across = model.operation("Cumsum", x, axis, T="float32", Tidx="int32")
-    first_two = model.operation("StridedSlice", x, begin, end, step, T="float32", Index="int32")
+    first_three = model.operation("StridedSlice", x, begin, end, step, T="float32", Index="int32")
     model.signature("across", {"x": x}, {"y": across})
-    model.signature("first_two", {"x": x}, {"y": first_two})
+    model.signature("first_three", {"x": x}, {"y": first_three})
     model.write(repository / ROWS / "1")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.backends import row_probe
-from service.backends.base import Found, Golden, Loaded, Runner
+from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.threads import aside
 from service.errors import NotReady
 from service.host.cpu import ProfileStore, machine
 from service.protobuf.warmup import read as read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
 from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
-from service.repository.repository import Repository
+from service.repository.repository import Repository, check_regular
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -99,7 +101,10 @@ class EmbeddedBackend:
         return False  # the scan sees every folder already
 
     async def load(self, name: str, version: int) -> Loaded:
-        loaded, lite = await asyncio.to_thread(self._load, name, version)
+        try:
+            loaded, lite = await aside(self._load, name, version)
+        except Exception as error:  # everybody who may ask for the model reads it
+            raise CannotLoad(_without(self._repository.root, str(error)), str(error)) from error
         signatures = loaded.manifest.signatures
         if loaded.manifest.checked:  # our networks answer row for row
             return replace(loaded, unshared=row_probe.declared(signatures))
@@ -115,6 +120,7 @@ class EmbeddedBackend:
     def _load(self, name: str, version: int) -> "tuple[Loaded, LiteRTRunner | None]":
         """A version, and what runs it where that is a foreign `model.tflite`."""
         folder = self._repository.folder(name, version)
+        check_regular(folder)
         contents.check(folder)
         if missing := self._repository.missing(name, version):
             path, older = next(iter(missing.items()))
@@ -181,6 +187,13 @@ class EmbeddedBackend:
         took = time.monotonic() - began
         _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
         return runner, profile
+
+
+def _without(root: Path, text: str) -> str:
+    """`text` with what lies below `root` named from there on."""
+    for place in sorted({str(root), str(root.absolute()), str(root.resolve())}, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w./-]){re.escape(place)}/", "", text)
+    return text
 
 
 def _golden(folder: Path, manifest: Manifest) -> Golden | None:

@@ -2,7 +2,7 @@
 
 The only module of the service that imports TensorFlow, and it does so when the first such version loads.
 A TF1-style session over the meta graph is what TensorFlow Serving uses too: feeds go by tensor name,
-and a declared shape is not enforced.
+and a declared shape is not enforced here: `TensorSpec.check_foreign` has held the rank, at which kernels abort.
 """
 
 import asyncio

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from service.host.priority import give_way
@@ -41,6 +42,21 @@ class Threads:
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop is closed, and nobody waits
             loop.call_soon_threadsafe(self._free.release)
+
+
+async def aside(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """`call`'s result, or whatever it raises, from a thread of its own: one that hangs takes nobody else's."""
+    future = Future[T]()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*arguments, **named))
+        except BaseException as error:
+            future.set_exception(error)
+
+    future.set_running_or_notify_cancel()  # who gives up does not end it
+    Thread(target=work, name="load", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 @cache

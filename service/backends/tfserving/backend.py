@@ -28,7 +28,7 @@ from service.protobuf import signatures
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
 from service.repository.manifest import Manifest
-from service.repository.repository import Repository
+from service.repository.repository import Repository, check_regular
 from service.types import Tensors, is_model_name
 
 _log = logging.getLogger(__name__)
@@ -194,7 +194,8 @@ class TFServingBackend:
         if self._repository is None:
             return None
         try:
-            return Manifest.read(self._repository.folder(name, version), name, version)
+            check_regular(folder := self._repository.folder(name, version))
+            return Manifest.read(folder, name, version)
         except FileNotFoundError:
             return None
         except ValueError as error:  # the upstream serves it all the same, and tells of it

@@ -10,6 +10,7 @@ import pytest
 from service.backends.base import Golden, Loaded
 from service.backends.fake import FAKE_SIGNATURES, FakeBackend, FakeRunner
 from service.errors import NotFound, NotReady
+from service.models import registry
 from service.models.registry import Catalog
 from service.models.version import State, Status
 from service.observability.metrics.registry import Metrics
@@ -309,6 +310,75 @@ async def test_warm_up_runs_before_traffic_and_its_failure_keeps_a_version_out()
     await target.sync()
     assert runner.calls == [4] and target.available() == {"m": [1]}
     assert "no_such_signature" in target.statuses("m")[0].error
+
+
+class Hanging(FakeBackend):
+    """Loads of the models in `hung` do not end."""
+
+    hung: frozenset[str] = frozenset()
+
+    async def load(self, name: str, version: int) -> Loaded:
+        if name in self.hung:
+            self.loads.append((name, version))
+            await asyncio.Event().wait()
+        return await super().load(name, version)
+
+
+async def test_loads_that_hang_hold_up_neither_other_models_nor_readiness(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "_PATIENCE", 0.05)
+    backend = Hanging()
+    backend.hung = frozenset(f"hung{number:02}" for number in range(20))  # more than load at a time
+    for name in [*backend.hung, "m"]:
+        backend.add(name, 1)
+    target = catalog(backend)
+    async with asyncio.timeout(10):
+        await target.sync()
+    assert target.trouble == "" and target.available() == {"m": [1]}
+    assert "still loading: hung00, hung01" in caplog.text
+    with pytest.raises(NotReady, match="still loading"):
+        target.lease(ModelRef("hung00"))
+    backend.add("another", 1)
+    await target.look_again("another")
+    assert target.available() == {"another": [1], "m": [1]}
+    await target.close()
+
+
+@pytest.mark.parametrize("others", [[], ["m"]], ids=["alone", "beside another"])
+async def test_a_model_that_hung_is_loaded_once_its_files_are_others(
+    monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    monkeypatch.setattr(registry, "_PATIENCE", 0.05)
+    backend = Hanging()
+    backend.hung = frozenset(["hung"])
+    for name in ["hung", *others]:
+        backend.add(name, 1)
+    target = catalog(backend)
+    sync = asyncio.create_task(target.sync())
+    async with asyncio.timeout(10):
+        await (sync if others else asyncio.wait([sync], timeout=0.2))
+        assert target.available() == {name: [1] for name in others} and sync.done() == bool(others)
+        backend.hung = frozenset()
+        backend.fingerprints["hung", 1] = "repaired"
+        await (target.look_again("hung") if others else sync)
+    assert target.available() == {name: [1] for name in ["hung", *others]} and target.trouble == ""
+    await target.close()
+
+
+async def test_a_model_that_hung_and_is_removed_is_loading_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_PATIENCE", 0.05)
+    backend = Hanging()
+    backend.hung = frozenset(["hung"])
+    backend.add("hung", 1)
+    backend.add("m", 1)
+    target = catalog(backend)
+    async with asyncio.timeout(10):
+        await target.sync()
+        del backend.versions["hung", 1]
+        await target.look_again("hung")
+    assert states(target, "hung") == {1: State.END}
+    await target.close()
 
 
 async def test_loading_answers_not_ready_and_unknown_answers_what_there_is() -> None:

@@ -1,6 +1,7 @@
 """Shared computations: one run for all who ask the same, and nobody's leaving or lateness is another's."""
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -47,6 +48,35 @@ async def settle() -> None:
 
 def ask(target: Coalescing[str], run: Run, key: str = "k", deadline: float | None = None) -> "asyncio.Task[Any]":
     return asyncio.create_task(target.share(key, deadline, run))
+
+
+@pytest.mark.parametrize("first", ["the run fails", "its caller leaves"])
+async def test_a_run_that_fails_as_its_last_caller_leaves_is_no_mistake_of_ours(first: str) -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        began.set()
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            raise DeadlineExceeded("late") from None
+        raise DeadlineExceeded("late")
+
+    caller = ask(target := Coalescing[str](), work)
+    await began.wait()
+    if first == "the run fails":
+        gate.set()
+        while len(target):
+            await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
+        await caller
+    await settle()
+    del caller
+    gc.collect()
+    assert said == []
 
 
 async def test_who_asks_the_same_shares_one_run() -> None:

@@ -70,6 +70,37 @@ def test_arrays_are_held_against_the_spec(array: np.ndarray, says: str) -> None:
         TensorSpec("float32", (None, 3)).check("x", array)
 
 
+@pytest.mark.parametrize(
+    ("declared", "given", "fits"),
+    [
+        ((None, None, None, 3), (2, 8, 8, 3), True),
+        ((None, None, None, 3), (1,), False),
+        ((None, None, None, 3), (8, 8, 3), False),
+        ((None, None, None, 3), (1, 1, 8, 8, 3), False),
+        ((None, None, None, 3), (1, 8, 8, 4), False),
+        ((1, 4), (7, 4), True),  # dim 0 is the graph's business
+        ((None, 1), (7,), True),  # as TensorFlow Serving's own examples are asked
+        ((1,), (7, 1), True),
+        ((), (7, 1), True),
+        ((), (7,), True),
+        ((None, 1), (7, 2), False),
+        ((None, 1), (7, 1, 1), False),
+        ((None, 1, 1), (7,), False),
+        ((), (7, 2), False),
+        (None, (1, 2, 3), True),
+    ],
+)
+def test_a_foreign_graph_is_asked_in_the_rank_it_declares(
+    declared: tuple[int | None, ...] | None, given: tuple[int, ...], fits: bool
+) -> None:
+    spec, array = TensorSpec("float32", declared), np.full(given, np.nan, np.float32)
+    if fits:
+        spec.check_foreign("x", array)
+    else:
+        with pytest.raises(InvalidInput, match=r"takes shape \[.*\], got \["):
+            spec.check_foreign("x", array)
+
+
 def test_labels_that_do_not_fit_the_outputs_are_damage(tmp_path: Path) -> None:
     outputs = {"probabilities": TensorSpec("float32", (None, 2))}
     fits = replace(MANIFESTO, signatures={"image": Signature({"image": TensorSpec("uint8", None)}, outputs)})

@@ -199,6 +199,20 @@ async def test_an_unknown_name_is_told_the_routes_that_the_asker_may_know(world:
         assert "dogs" not in str(refused.value) and "dogs" not in str(refused.value.detail)
 
 
+async def test_a_target_whose_label_is_missing_is_not_there_and_no_mistake_of_the_client(world: World) -> None:
+    world.add("m", says(0.9))
+    world.add("spare", says(0.8))
+    router = await world.router("routes: {a: {target: m@gone, fallback: [spare]}, b: m@gone, c: m, d: b}")
+    assert (await ask(router, "a")).served_by == (ModelRef("spare", 1),)
+    assert world.value('model_server_route_fallbacks_total{code="NOT_FOUND",route="a",target="m@gone"}') == 1
+    for ref in (ModelRef("b"), ModelRef("d")):
+        with pytest.raises(NotFound, match="'m' has no version label 'gone'"):
+            await router.answer(Call(ref, "http"), question())
+    for name in ("m", "c"):
+        with pytest.raises(InvalidInput, match="no version label 'gone'"):
+            await router.answer(Call(ModelRef(name, label="gone"), "http"), question())
+
+
 async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(world: World) -> None:
     world.add("m", says(0.9))
     loaded = world.backend.versions["m", 1]
