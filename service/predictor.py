@@ -67,12 +67,15 @@ class Predictor:
         except BaseException as error:
             failure = _as_service_error(error)
             self._fail(call, request, failure, question.resolved)
-            if isinstance(failure, Cancelled):
-                raise
-            told = self._discretion(call.ref.name).error(failure)
-            if told is error:
-                raise
-            raise told from error
+            try:
+                if isinstance(failure, Cancelled):
+                    raise
+                failure = self._discretion(call.ref.name).error(failure)
+                if failure is error:
+                    raise
+                raise failure from error
+            finally:
+                del failure  # its traceback leads back here, and the body would stay until a collection
         finally:
             self._in_flight -= 1
         request.answered = time.monotonic()

@@ -45,9 +45,14 @@ class Question:
                 began = time.monotonic()
                 try:
                     self._outcome = await self._read(manifest)
+                except ServiceError as error:
+                    self._outcome = error.with_traceback(None)
                 except Exception as error:
                     self._outcome = error
                 self.reading = time.monotonic() - began
+        if isinstance(self._outcome, ServiceError):
+            # Not what is kept here: its traceback would lead back here, and the body would stay until a collection.
+            raise self._outcome.copy()
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome

@@ -160,8 +160,8 @@ class Preparation:
         try:
             return await asyncio.gather(*rows)
         finally:
-            for task in rows:  # one bad image fails the request: nobody waits for the others
-                task.cancel()
+            while rows:  # one bad image fails the request: nobody waits for the others, and none keeps its bytes
+                rows.pop().cancel()
 
     async def _decode_one(
         self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool, spent: "_Spent"
@@ -194,7 +194,10 @@ class Preparation:
 
         work = self._threads.submit(decode)
         work.add_done_callback(done)  # a thread goes on where its caller has left, and is not free before it is done
-        return await asyncio.wrap_future(work)
+        try:
+            return await asyncio.wrap_future(work)
+        finally:
+            del work  # its error leads back here, and the image would stay until a collection
 
 
 class _Spent:

@@ -179,17 +179,20 @@ class Router:
     async def _first(self, plan: Plan, errand: _Errand) -> tuple[Step, PredictResult]:
         """The first step that answers, and its answer."""
         failures: list[ServiceError] = []
-        for step in plan.steps:
-            try:
-                return step, await self._ask(plan, step, errand)
-            except ServiceError as error:
-                if error.code not in _PASSING_ON or (errand.left is not None and errand.left <= 0):
-                    raise
-                failures.append(error)
-                if step is not plan.steps[-1]:
-                    self._metrics.fell_back(plan.route.name, _label(plan, step), error.code)
-                    self._failures.record(ModelRef(_label(plan, step)), error)
-        raise min(failures, key=lambda error: _PASSING_ON.index(error.code))
+        try:
+            for step in plan.steps:
+                try:
+                    return step, await self._ask(plan, step, errand)
+                except ServiceError as error:
+                    if error.code not in _PASSING_ON or (errand.left is not None and errand.left <= 0):
+                        raise
+                    failures.append(error)
+                    if step is not plan.steps[-1]:
+                        self._metrics.fell_back(plan.route.name, _label(plan, step), error.code)
+                        self._failures.record(ModelRef(_label(plan, step)), error)
+            raise min(failures, key=lambda error: _PASSING_ON.index(error.code))
+        finally:
+            failures.clear()  # their tracebacks lead back here, and the body would stay until a collection
 
     async def _ask(self, plan: Plan, step: Step, errand: _Errand) -> PredictResult:
         """One step, counted."""

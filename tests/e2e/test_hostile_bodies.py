@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -17,6 +18,7 @@ import pytest
 
 from service.protobuf.stubs import (
     classification_pb2,
+    inference_pb2,
     oip_pb2,
     oip_pb2_grpc,
     predict_pb2,
@@ -201,9 +203,13 @@ def _empty_sizes() -> predict_pb2.PredictRequest:
     return request
 
 
-def _many_names() -> predict_pb2.PredictRequest:
+def _parsed(kind: Any, data: bytes) -> Any:
+    return kind.FromString(data)
+
+
+def _many_names(count: int = 200_000) -> predict_pb2.PredictRequest:
     request = _values("image", "image")
-    for number in range(200_000):
+    for number in range(count):
         request.inputs[f"{number:x}"].dtype = types_pb2.DT_FLOAT
     return request
 
@@ -214,6 +220,7 @@ def _contents(datatype: str, shape: list[int]) -> oip_pb2.ModelInferRequest:
     return request
 
 
+_NAMED = b"\x0a\6lenet5"
 MESSAGES: dict[str, Callable[[], object]] = {
     "a shape of 300,000 huge sizes": lambda: _two_values([2**62] * 300_000),
     "a shape of 64 huge sizes": lambda: _two_values([2**62] * 64),
@@ -225,6 +232,13 @@ MESSAGES: dict[str, Callable[[], object]] = {
     "a million texts of two letters": lambda: _values("", "image_bytes", string_val=[b"ab"] * 1_000_000),
     "two million examples of nothing": _empty_examples,
     "200,000 names": _many_names,
+    "1,001 names": lambda: _many_names(1001),
+    "two million tasks of nothing": lambda: _parsed(inference_pb2.MultiInferenceRequest, b"\x0a\0" * 2_000_000),
+    "100,000 tasks of nothing": lambda: _parsed(inference_pb2.MultiInferenceRequest, b"\x0a\0" * 100_000),
+    "two million inputs of nothing": lambda: _parsed(
+        oip_pb2.ModelInferRequest, b"\x0a\6lenet5" + b"\x2a\0" * 2_000_000
+    ),
+    "100,000 inputs of nothing": lambda: _parsed(oip_pb2.ModelInferRequest, _NAMED + b"\x2a\0" * 100_000),
     "none of huge sizes": lambda: _two_values([2**62, 2**62, 0]),
     "a context before many examples": _contexts,
     "contents for 2^61": lambda: _contents("UINT8", [2**61]),
@@ -236,13 +250,7 @@ MESSAGES: dict[str, Callable[[], object]] = {
 def test_a_message_costs_a_multiple_of_its_limit_and_is_refused(service: Service, message: str) -> None:
     request = MESSAGES[message]()
     with service.channel() as channel:
-        ask = {
-            predict_pb2.PredictRequest: prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict,
-            classification_pb2.ClassificationRequest: prediction_service_pb2_grpc.PredictionServiceStub(
-                channel
-            ).Classify,
-            oip_pb2.ModelInferRequest: oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer,
-        }[type(request)]
+        ask = _method(channel, request)
         with Watched(service) as watched, pytest.raises(grpc.RpcError) as refused:
             ask(request, timeout=30)
     details = refused.value.details() or ""
@@ -250,3 +258,57 @@ def test_a_message_costs_a_multiple_of_its_limit_and_is_refused(service: Service
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, said
     assert len(details) < 3000, said
     assert watched.memory < MULTIPLE * LIMIT and watched.slowest < SECONDS / 2, said
+
+
+def _method(channel: grpc.Channel, request: Any) -> Callable[..., Any]:
+    prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    methods: dict[Any, Callable[..., Any]] = {
+        predict_pb2.PredictRequest: prediction.Predict,
+        classification_pb2.ClassificationRequest: prediction.Classify,
+        inference_pb2.MultiInferenceRequest: prediction.MultiInference,
+        oip_pb2.ModelInferRequest: oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer,
+    }
+    return methods[type(request)]
+
+
+def _broken_images(count: int) -> predict_pb2.PredictRequest:
+    request = _values("", "image_bytes", string_val=[_BROKEN[: len(_BROKEN) // count]] * count)
+    request.inputs["image_bytes"].tensor_shape.dim.add(size=count)
+    return request
+
+
+_BROKEN = b"\x89PNG\r\n\x1a\n" + bytes(LIMIT * 9 // 10)
+REFUSED: dict[str, Callable[[], Any]] = {
+    "before the tensor is read": lambda: _values("image", "image", int_val=[1] * 4_000_000),
+    "for its names": lambda: _values("image", "other", int_val=[1] * 4_000_000),
+    "once it is read": lambda: _shaped(4_000_000, int_val=[1] * 4_000_000),
+    "for its image": lambda: _broken_images(1),
+    "for one of its images": lambda: _broken_images(2),
+}
+AGAIN = 40
+
+
+def _shaped(count: int, **values: object) -> predict_pb2.PredictRequest:
+    request = _values("image", "image", **values)
+    request.inputs["image"].tensor_shape.dim.add(size=count)
+    return request
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_refused_messages_do_not_stay(service: Service, why: str) -> None:
+    request = REFUSED[why]()
+    with service.channel() as channel, Watched(service) as watched:
+        ask = _method(channel, request)
+        for _ in range(AGAIN):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(request, timeout=30)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, refused.value.details()
+    assert watched.memory < MULTIPLE * LIMIT, f"{watched.memory / LIMIT:.1f} times"
+
+
+def test_refused_images_do_not_stay_over_http(service: Service) -> None:
+    with Watched(service) as watched:
+        for _ in range(AGAIN):
+            answer = httpx.post(f"{service.url}/predict/lenet5", content=_BROKEN, headers={"content-type": "image/png"})
+            assert answer.status_code == 400, answer.text
+    assert watched.memory < MULTIPLE * LIMIT, f"{watched.memory / LIMIT:.1f} times"

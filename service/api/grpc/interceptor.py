@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from service.api.grpc import errors
+from service.api.grpc import errors, messages
 from service.errors import ServiceError, Unauthenticated
 from service.observability import context as current
 from service.observability.access_log import Access
@@ -59,7 +59,9 @@ class CallSteps(grpc.aio.ServerInterceptor):
             if handler is None:
                 return None
             self._wrapped[method] = (
-                self._accounted(method, handler) if iscoroutinefunction(handler.unary_unary) else handler
+                self._accounted(method, handler)
+                if iscoroutinefunction(handler.unary_unary)
+                else messages.bounded(handler)
             )
         return self._wrapped[method]
 
@@ -78,7 +80,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
         parse = handler.request_deserializer or bytes
         serialize = handler.response_serializer or bytes
 
-        async def answer(data: bytes, context: Context) -> bytes:
+        async def account(data: bytes, context: Context) -> bytes:
             request = current.get()
             request.received = len(data)
             context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
@@ -102,12 +104,23 @@ class CallSteps(grpc.aio.ServerInterceptor):
                 self.under_way -= 1
                 self._access.finished(current.get(), method, status, len(reply))
 
+        async def answer(data: bytes, context: Context) -> bytes:
+            try:
+                return await account(data, context)
+            except grpc.aio.AbortError as error:
+                # gRPC keeps it in the call, to which its traceback leads: the message would stay until a collection.
+                error.__context__ = error.__cause__ = None
+                del data, context
+                raise error.with_traceback(None) from None
+
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
 async def _parsed(parse: Callable[[bytes], Any], data: bytes, context: Context) -> Any:
     try:
-        return parse(data)
+        return await messages.read(parse, data)
+    except ServiceError as error:
+        await errors.abort(context, error)
     except Exception:
         await _abort(context, grpc.StatusCode.INTERNAL, "the request is no message of its method")
 

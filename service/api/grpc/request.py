@@ -1,8 +1,10 @@
 """What gRPC says of a call beside its message: deadline and metadata, both ways."""
 
 import time
+from collections.abc import Sized
 
 from service.api.grpc.interceptor import Context
+from service.errors import InvalidInput
 from service.models.executor import Read
 from service.observability import context as current
 from service.predictor import Predictor
@@ -10,6 +12,15 @@ from service.types import Call, ModelRef, PredictResult
 
 ROUTING_KEY = "x-routing-key"
 SERVED_BY = "x-served-by"
+
+
+_MOST_NAMED = 1000
+
+
+def check_count(what: str, values: Sized) -> None:
+    """Raises InvalidInput for more than any model has, before one of them is looked at."""
+    if len(values) > _MOST_NAMED:
+        raise InvalidInput(f"the request has {len(values):,} {what}; at most {_MOST_NAMED:,} are read")
 
 
 def of(ref: ModelRef, context: Context) -> Call:

@@ -74,6 +74,9 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 
         async def read(manifest: Manifest) -> PredictRequest:
             nonlocal outputs
+            calls.check_count("inputs", request.inputs)
+            calls.check_count("raw inputs", request.raw_input_contents)
+            calls.check_count("outputs", request.outputs)
             outputs = tuple(oip.output(tensor.name, _parameters(tensor)) for tensor in request.outputs)
             if sum(map(len, request.raw_input_contents)) > _LARGE:
                 return await asyncio.to_thread(_read, request, outputs, manifest)
@@ -95,7 +98,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
         # A client that still writes its first request when the call ends may learn no more than that it could not.
-        with suppress(TimeoutError, StopAsyncIteration):
+        with suppress(TimeoutError, StopAsyncIteration, InvalidInput):
             async with asyncio.timeout(_FIRST_OF_STREAM):
                 await anext(aiter(requests))
         await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
@@ -140,5 +143,6 @@ def _read(request: Any, outputs: tuple[oip.Output, ...], manifest: Manifest) -> 
 
 def _parameters(message: Any) -> dict[str, Any]:
     """Name -> value of what a request or a tensor carries beside its fields; those without a value are left out."""
+    calls.check_count("parameters", message.parameters)
     kinds = {name: value.WhichOneof("parameter_choice") for name, value in message.parameters.items()}
     return {name: getattr(message.parameters[name], kind) for name, kind in kinds.items() if kind}

@@ -48,7 +48,12 @@ def from_json(document: json_to_tensors.Document) -> list[bytes]:
 
 
 def question(manifest: Manifest, name: str, method: str, examples: list[bytes]) -> PredictRequest:
-    """Raises InvalidInput where the signature is not there, or is not one for this method."""
+    """Raises what `outputs` raises."""
+    return PredictRequest({_INPUT: strings(examples)}, name, outputs(manifest, name, method))
+
+
+def outputs(manifest: Manifest, name: str, method: str) -> tuple[str, ...]:
+    """What the method asks of a signature. Raises InvalidInput where that is not there, or not one for this method."""
     try:
         signature = manifest.signature(name)
     except UnknownSignature as error:
@@ -59,7 +64,7 @@ def question(manifest: Manifest, name: str, method: str, examples: list[bytes]) 
             f"signature {name or DEFAULT_SIGNATURE!r} is not one for {method}: it takes {sorted(signature.inputs)} and "
             f"gives {sorted(signature.outputs)}, where {[_INPUT]} and {list(_ASKED[method])} belong"
         )
-    return PredictRequest({_INPUT: strings(examples)}, name, wanted)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

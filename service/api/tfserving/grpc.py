@@ -45,6 +45,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     async def GetModelMetadata(self, request: Any, context: Context) -> Any:
         try:
             ref = _ref(request)
+            calls.check_count("metadata fields", request.metadata_field)
             asked = list(request.metadata_field)
             if not asked or set(asked) != {model_info.SIGNATURE_DEF}:
                 raise InvalidInput(f"metadata_field takes {model_info.SIGNATURE_DEF!r} and nothing else, got {asked}")
@@ -80,7 +81,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         """An InferenceResult. Raises ServiceError."""
 
         async def read(manifest: Manifest) -> PredictRequest:
-            return examples.question(manifest, task.model_spec.signature_name, method, examples.from_input(sent))
+            name = task.model_spec.signature_name
+            examples.outputs(manifest, name, method)  # before any Example is looked at
+            return examples.question(manifest, name, method, examples.from_input(sent))
 
         result = await calls.predict(self._predictor, _ref(task), context, read)
         answer = inference_pb2.InferenceResult(model_spec=_answered(task.model_spec, result))
@@ -112,6 +115,8 @@ _NO_CONFIG = Unsupported("models come from the folder of --repository: add or re
 
 
 def _read(request: Any, manifest: Manifest) -> PredictRequest:
+    calls.check_count("inputs", request.inputs)
+    calls.check_count("outputs", request.output_filter)
     name = request.model_spec.signature_name
     _check_names(request, manifest, name)  # before anything of it is unpacked
     inputs = {alias: codec.to_array(alias, tensor) for alias, tensor in request.inputs.items()}
@@ -157,6 +162,7 @@ def _answered(asked: Any, result: PredictResult) -> Any:
 
 def _tasks(request: Any) -> list[Any]:
     """Those of a MultiInference. Raises InvalidInput, or Unsupported for a method that takes no Examples."""
+    calls.check_count("tasks", request.tasks)
     tasks = list(request.tasks)
     if not tasks:
         raise InvalidInput("the request has no tasks; send at least one")

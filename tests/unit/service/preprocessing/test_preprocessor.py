@@ -1,7 +1,9 @@
 """Decoding: where it runs, what nobody waits for is not decoded, and a thread that still works is not free."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,6 +138,22 @@ async def test_a_broken_jpeg_takes_no_place_for_good(preparation: Preparation) -
         with pytest.raises(InvalidInput):
             await preparation.prepare(MANIFEST, request(IMAGE[: len(IMAGE) // 2]))
     await asyncio.wait_for(preparation.prepare(MANIFEST, request(IMAGE)), 10)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_what_was_refused_needs_no_collection(preparation: Preparation, count: int) -> None:
+    refused = request(*[b"\x89PNG\r\n\x1a\n"] * count)
+    left = weakref.ref(refused.inputs[""])
+    gc.disable()
+    try:
+        with pytest.raises(InvalidInput):
+            await preparation.prepare(MANIFEST, refused)
+        del refused
+        async with asyncio.timeout(5):
+            while left() is not None:  # the other image's task has to end first
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_images_wait_for_memory_that_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:

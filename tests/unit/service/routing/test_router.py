@@ -1,7 +1,9 @@
 """What a plan makes of real catalogs, batchers and programmable models: substitutes, limits, shadows, ensembles."""
 
 import asyncio
+import gc
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -268,3 +270,30 @@ async def test_a_route_and_a_models_own_keep_calls_from_sharing_batches(
     await asyncio.gather(*asking)
     await until(lambda: sum(runner.calls) >= 8)
     assert (max(runner.calls) > 1) == shares, runner.calls
+
+
+@pytest.mark.parametrize(("routes", "target"), [("{}", "m"), ("{a: {target: gone, fallback: [m]}}", "a")])
+@pytest.mark.parametrize("while_reading", [True, False])
+async def test_what_was_refused_needs_no_collection(
+    world: World, routes: str, target: str, while_reading: bool
+) -> None:
+    world.add("m", says(0.9))
+    router = await world.router(f"routes: {routes}")
+    body = np.zeros((1, 3 if while_reading else 5), np.float32)
+    left = weakref.ref(body)
+
+    async def read(manifest: Manifest, body: np.ndarray = body) -> PredictRequest:
+        if while_reading:
+            raise InvalidInput(f"{body.shape[1]} columns")
+        return PredictRequest({"x": body})
+
+    question = Question(read)
+    del read, body
+    gc.disable()
+    try:
+        with pytest.raises(InvalidInput):
+            await router.answer(Call(ModelRef(target), "http"), question)
+        del question
+        assert left() is None
+    finally:
+        gc.enable()
