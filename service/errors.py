@@ -17,7 +17,7 @@
     ├── Cancelled      the client went away: nobody reads this one
     └── BackendFailed  the model itself failed
 
-Each edge owns one table from `Code` to its protocol (`rest/errors.py`, `rpc/errors.py`).
+Each edge owns one table from `Code` to its protocol (`api/http/errors.py`, `api/grpc/errors.py`).
 """
 
 import heapq

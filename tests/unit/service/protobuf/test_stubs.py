@@ -14,7 +14,7 @@ def python(code: str) -> str:
 
 def test_stubs_do_not_import_tensorflow() -> None:
     loaded = python(
-        "import sys; from service.wire import stubs; "
+        "import sys; from service.protobuf import stubs; "
         "print('tensorflow' in sys.modules, 'tensorflow.python' in sys.modules)"
     )
     assert loaded == "False False"
@@ -31,7 +31,7 @@ def test_a_later_tensorflow_is_whole_and_shares_the_messages() -> None:
 
 @pytest.mark.slow
 def test_stubs_after_tensorflow_leave_it_alone() -> None:
-    kept = python("import tensorflow as tf; from service.wire import stubs; import tensorflow; print(tensorflow is tf)")
+    kept = python("import tensorflow as tf; from service.protobuf import stubs; import tensorflow; print(tensorflow is tf)")
     assert kept == "True"
 
 
