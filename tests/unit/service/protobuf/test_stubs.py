@@ -31,7 +31,8 @@ def test_a_later_tensorflow_is_whole_and_shares_the_messages() -> None:
 
 @pytest.mark.slow
 def test_stubs_after_tensorflow_leave_it_alone() -> None:
-    kept = python("import tensorflow as tf; from service.protobuf import stubs; import tensorflow; print(tensorflow is tf)")
+    then = "from service.protobuf import stubs; import tensorflow; print(tensorflow is tf)"
+    kept = python(f"import tensorflow as tf; {then}")
     assert kept == "True"
 
 
