@@ -25,8 +25,7 @@ image-tree: .venv/installed ## the files of the gateway's image, in build/image-
 	@$(BIN)/python containers/tree.py gateway build/image-tree
 
 test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
-	@$(BIN)/python -m pytest -m 'slow and not alone' -n 2 --dist loadfile
-	@$(BIN)/python -m pytest -m 'slow and alone'
+	@$(BIN)/python -m pytest -m slow
 
 fuzz: .venv/installed ## 140,000 mutated images, JSON bodies and protobufs through a live service, at most 5 minutes
 	@$(BIN)/python -m tests.fuzz
