@@ -77,7 +77,7 @@ def test_a_model_that_needs_what_the_image_has_not(tree: Path, tmp_path: Path) -
         expect(
             service,
             log=r"half_plus_two/123 was not loaded: /models/half_plus_two/\d+ needs TensorFlow, which is not installed",
-            reason="no model could be loaded: half_plus_two/123: /models/half_plus_two/00000123 needs TensorFlow",
+            reason="no model could be loaded: half_plus_two/123: half_plus_two/00000123 needs TensorFlow",
             series='model_server_version_failed{model="half_plus_two",version="123"} 1.0',
         )
 

@@ -85,6 +85,7 @@ async def test_a_batch_grows_only_as_long_as_everybody_in_it_is_in_time() -> Non
     assert runner.calls[:2] == [1, 4]
 
 
+@pytest.mark.alone
 async def test_a_held_batch_goes_when_its_company_has_come() -> None:
     """The start costs nearly all, and requests come fast: the second one is worth waiting for."""
     runner = FakeRunner()
