@@ -52,13 +52,21 @@ def its_service(process: "subprocess.Popen[str]") -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
-        children = psutil.Process(process.pid).children()
-        found = [child for child in children if "service" in child.cmdline()]
-        if found and any("loadtest.generator" in child.cmdline() for child in children):
+        running = [(child, _read_command(child)) for child in psutil.Process(process.pid).children()]
+        found = [child for child, command in running if "service" in command]
+        if found and any("loadtest.generator" in command for _, command in running):
             time.sleep(4)
             return found[0]
         time.sleep(0.1)
     raise AssertionError("no service was started")
+
+
+def _read_command(process: psutil.Process) -> list[str]:
+    """Empty for one that has just ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 @pytest.mark.slow
@@ -167,7 +175,7 @@ def test_what_was_measured_before_ctrl_c_is_reported(lenet5_repository: Path, tm
     assert subject.problem is not None and "Ctrl-C" in subject.problem and not subject.collapsed
     (point,) = subject.points
     assert len(point.latencies) > 10 and (tmp_path / "report.html").is_file()
-    assert not [each for each in psutil.process_iter() if str(lenet5_repository) in _command(each)]
+    assert not [each for each in psutil.process_iter() if str(lenet5_repository) in " ".join(_read_command(each))]
 
 
 @pytest.mark.slow
@@ -187,14 +195,7 @@ def test_one_model_that_collapses_leaves_the_others_their_turn(lenet5_repository
     assert len(first.points[0].latencies) > 10, "what was measured before is kept"
     assert not second.collapsed and second.problem is None and len(second.points[0].latencies) > 300
     assert "collapsed" in (tmp_path / "report" / "report.html").read_text()
-    assert not [each for each in psutil.process_iter() if str(repository) in _command(each)]
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    assert not [each for each in psutil.process_iter() if str(repository) in " ".join(_read_command(each))]
 
 
 @pytest.mark.parametrize(
