@@ -106,7 +106,7 @@ data, target, most = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.a
 Path("/proc/self/clear_refs").write_text("5")
 before, times = status("VmRSS"), []
 for _ in range(int(sys.argv[4])):
-    began = time.thread_time()  # whoever else uses this machine does not count
+    began = time.thread_time()  # CPU time of this thread: other processes do not count
     decode.decode(data, target, target, most)
     times.append(time.thread_time() - began)
 print(json.dumps([times, status("VmHWM") - before]))

@@ -16,7 +16,7 @@ from service.observability.access_log import Access
 from service.observability.context import REQUEST_ID, TRACEPARENT, TRACESTATE, Current
 from service.security.authorizer import Gate
 
-_log = logging.getLogger("service.rpc")
+_log = logging.getLogger("service.api.grpc")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers only
