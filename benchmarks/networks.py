@@ -23,7 +23,7 @@ NETWORKS = (
 )
 
 CACHE = Path("build/bench")
-UNTRAINED = ("--epochs", "0", "--quantize", "--max-accuracy-drop", "1")
+UNTRAINED = ("--epochs", "0", "--force", "--quantize", "--max-accuracy-drop", "1")
 """Flags of an export: how fast a network is does not depend on what it has learnt, and its accuracy means nothing."""
 
 

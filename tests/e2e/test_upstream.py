@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -157,8 +158,9 @@ def test_a_hung_upstream_holds_up_neither_deadlines_nor_the_end(lenet5_repositor
                     reply = httpx.post(f"{gateway.url}/predict/{name}", content=PHOTO, headers=deadline, timeout=30)
                     assert reply.status_code == 504 and time.monotonic() - started < 2, (name, reply.text)
                 for _ in range(10):  # more than there are slots, and no deadline: the clients just leave
-                    with pytest.raises(httpx.ReadTimeout):
-                        httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=0.1)
+                    with contextlib.suppress(httpx.ReadTimeout):  # or are told, once the hang has been noticed
+                        reply = httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, timeout=0.1)
+                        assert reply.status_code == 503, reply.text
                 started = time.monotonic()
                 assert gateway.stop() == 0
                 assert time.monotonic() - started < 15
