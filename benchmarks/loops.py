@@ -4,6 +4,8 @@ A request costs the generator some 30 us, so that it takes little from a server 
 """
 
 import asyncio
+import itertools
+import os
 import re
 import time
 from collections import deque
@@ -79,9 +81,19 @@ class _Loop:
         assert parts.hostname is not None
         self._address = parts.hostname, parts.port or 80
         head = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}"]
-        self._request = "\r\n".join([*head, "Content-Type: image/jpeg", *headers, "", ""]).encode() + body
+        self._head = "\r\n".join([*head, "Content-Type: image/jpeg", *headers, ""]).encode()
+        self._end = b"\r\n\r\n" + body
+        self._numbers, self._trace = itertools.count(1), os.urandom(12).hex()
         self._zero = 0.0
         self._outcomes: list[Outcome] = []
+
+    def _make_request(self) -> bytes:
+        """With an id and a trace of its own, as requests have that come through a proxy."""
+        number = next(self._numbers)
+        identity = (
+            f"X-Request-Id: {self._trace}{number:08x}\r\ntraceparent: 00-{self._trace}{number:08x}-{number:016x}-01"
+        )
+        return self._head + identity.encode() + self._end
 
     async def _connect(self, ended: Ended) -> _Connection:
         _, connection = await asyncio.get_running_loop().create_connection(lambda: _Connection(ended), *self._address)
@@ -125,7 +137,7 @@ class OpenLoop(_Loop):
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
-                connection.ask(self._request, intended)
+                connection.ask(self._make_request(), intended)
                 return
             self._open -= 1
         self._waiting.append(intended)
@@ -155,7 +167,7 @@ class OpenLoop(_Loop):
             if self._waiting:
                 self._start(self._waiting.popleft())
         elif self._waiting:
-            connection.ask(self._request, self._waiting.popleft())
+            connection.ask(self._make_request(), self._waiting.popleft())
         else:
             self._idle.append(connection)
 
@@ -180,7 +192,7 @@ class ClosedLoop(_Loop):
             self._note(connection.intended, status)
             now = time.perf_counter() - self._zero
             if now < seconds and connection.usable:
-                connection.ask(self._request, now)
+                connection.ask(self._make_request(), now)
                 return
             left -= 1
             if not left:
@@ -189,7 +201,7 @@ class ClosedLoop(_Loop):
         opened = await asyncio.gather(*(self._connect(ended) for _ in range(connections)))
         self._zero = time.perf_counter()
         for connection in opened:
-            connection.ask(self._request, 0.0)
+            connection.ask(self._make_request(), 0.0)
         await over.wait()
         for connection in opened:
             connection.transport.close()
