@@ -168,7 +168,7 @@ def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
         _warn(stage, dataset.warnings)
         stage.result = (
             f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "
-            f"{len(dataset.held_out.classes):,} held out"
+            f"{len(dataset.validation.classes):,} to validate on, {len(dataset.held_out.classes):,} held out"
         )
     return dataset
 

@@ -42,6 +42,7 @@ def gather(
             "name": dataset.name,
             "classes": len(dataset.labels),
             "train": len(dataset.train.classes),
+            "validation": len(dataset.validation.classes),
             "held_out": len(dataset.held_out.classes),
         },
         "accuracy": round(score.accuracy, 6),

@@ -61,7 +61,7 @@ def test_a_folder_of_photos_becomes_a_model(photos: Path, tmp_path: Path) -> Non
     )
     made = manifest(repository, "lakes")
     assert made.labels == ("a lake", "sky")
-    assert made.facts["dataset"] == {"name": "photos", "classes": 2, "train": 48, "held_out": 12}
+    assert made.facts["dataset"] == {"name": "photos", "classes": 2, "train": 43, "validation": 5, "held_out": 12}
     assert (made.name, made.architecture) == ("lakes", "mobilenet_v3_small")
     samples = sorted(file.name for file in (repository / "lakes" / "1" / SAMPLES).iterdir())
     assert len(samples) == 10
