@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 from export import spec
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
+from export.report import options as report
+from export.report.options import ReportOptions
 from export.spec import ExportSpec
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
+    report.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -123,6 +126,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             max_accuracy_drop=args.max_accuracy_drop,
             target=args.target,
             force=args.force,
+            report=ReportOptions(args.report),
         )
         for row in rows
     )

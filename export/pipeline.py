@@ -21,6 +21,7 @@ from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
 from export.quantize.candidates import Choice
 from export.quantize.schemes import FLOAT32
+from export.report import report
 from export.spec import GPU, ExportSpec
 from export.training import batch_norms, phases, train, weights
 from export.training.phases import Phase
@@ -67,6 +68,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
     held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
     warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
+    before = report.look(spec, model, dataset, progress)
     seconds = _train(spec, model, plan, dataset.train, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
@@ -87,11 +89,12 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
             judged = chance.judge(score.accuracy, held_out, dataset.labels, "lower --max-accuracy-drop", spec.force)
         warnings += judged
+        measured = report.measure(spec, folder, model, dataset, before, progress)
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
-            measured = profile.measure(folder / TFLITE)
-            stage.result = f"{measured.milliseconds[IMAGE][1]:.3g} ms an image, {measured.peak_mb:.0f} MB"
+            cost = profile.measure(folder / TFLITE)
+            stage.result = f"{cost.milliseconds[IMAGE][1]:.3g} ms an image, {cost.peak_mb:.0f} MB"
         sizes = facts.sizes(folder)
         manifest = Manifest(
             name=spec.name,
@@ -101,9 +104,11 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
             precision=FLOAT32 if choice is None else choice.chosen.precision,
-            profile=measured,
+            profile=cost,
+            temperature=None if measured is None else measured.temperature.value,
             facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice, warnings),
         )
+        report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:
             version = publish.publish(folder, lambda number: replace(manifest, version=number).write(folder))
             stage.result = f"{spec.name} version {version}"
@@ -117,7 +122,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         parity=agreed,
         sizes=sizes,
         choice=choice,
-        profile=measured,
+        profile=cost,
         seconds=time.monotonic() - started,
         warnings=warnings,
     )

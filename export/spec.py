@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.architectures import ARCHITECTURES
@@ -13,6 +13,7 @@ from export.data import sources
 from export.data.names import escape, is_text
 from export.errors import UsageError
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
+from export.report.options import ReportOptions
 from export.training import donor, weights
 from service.types import is_model_name
 
@@ -51,6 +52,7 @@ class ExportSpec:
     max_accuracy_drop: float = 0.005
     target: str = CPU
     force: bool = False
+    report: ReportOptions = field(default_factory=ReportOptions)
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""

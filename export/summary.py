@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.architectures import ARCHITECTURES
 from export.convert.signatures import IMAGE
+from export.report.options import PAGE
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
@@ -84,6 +85,7 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{cost.milliseconds[IMAGE][1]:.3g} ms an image on {cost.threads} of this machine's threads, "
             f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
         ),
+        *([("report", str(page))] if (page := published.folder / PAGE).is_file() else []),
         ("took", f"{published.seconds:.0f} s"),
         *(("warning", text) for text in published.warnings),
     ]
