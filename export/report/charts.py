@@ -16,9 +16,9 @@ from export.report.measurements import Map
 MOST_CONFUSED = 20
 """Classes that a matrix has room for."""
 
-_CHARACTER = 6.6  # pixels of text of 12
+_CHARACTER = 7.0  # pixels of text of 12
 _STEPS = 5
-_MOST_KEYS = 40
+_MOST_KEYS, _LONGEST_KEY = 40, 20
 _CURVES = (("loss", "val_loss", "Loss"), ("accuracy", "val_accuracy", "Accuracy"))
 _LEFT, _TOP, _BOTTOM, _GAP = 48.0, 26.0, 42.0, 34.0
 
@@ -117,10 +117,10 @@ def confusion(found: Classification) -> Chart:
         left = min(longest, 0.3 * width if is_narrow(width) else 260.0)
         fits = int((left - 10) / _CHARACTER)
         cell = max(24.0, min(44.0, (min(width, WIDE) - left - 4) / len(names)))
-        head = min(max(map(len, names)), fits) * _CHARACTER * 0.75 + 24
+        head = min(max(map(len, names)), fits) * _CHARACTER * 0.71 + 26
         canvas = Canvas(width, head + cell * len(names) + 6)
         for place, name in enumerate(names):
-            short = name if len(name) <= fits else f"{name[: fits - 1]}…"
+            short = _shorten(name, fits)
             middle = (place + 0.5) * cell
             canvas.text((left - 8, head + middle + 4), short, "row", "end", 0, int(shown[place]))
             canvas.text((left + middle + 2, head - 8), short, "row", "start", -45, int(shown[place]))
@@ -200,7 +200,7 @@ def maps(found: Sequence[Map], classes: Any, labels: Sequence[str], before: str)
         canvas = Canvas(width, top + down * (side + 34))
         for number, x, y in key:
             _mark(canvas, (x + 5, y - 4), 3.6, number)
-            canvas.text((x + 14, y), _shorten(labels[number]), "row", "start", 0, number)
+            canvas.text((x + 14, y), _shorten(labels[number], _LONGEST_KEY), "row", "start", 0, number)
         for row, column in cells:
             x, y = (row, column) if is_narrow(width) else (column, row)
             corner = (x * (side + 14), top + y * (side + 34) + 22)
@@ -223,7 +223,7 @@ def _legend(
     x, y = 0.0, 14.0
     keys = []
     for number in present[:_MOST_KEYS]:
-        wide = _CHARACTER * len(_shorten(labels[number])) + 28
+        wide = _CHARACTER * len(_shorten(labels[number], _LONGEST_KEY)) + 28
         if x + wide > width:
             x, y = 0.0, y + 18
         keys.append((number, x, y))
@@ -231,8 +231,9 @@ def _legend(
     return keys, y + 8
 
 
-def _shorten(label: str) -> str:
-    return label if len(label) <= 24 else f"{label[:23]}…"
+def _shorten(label: str, most: int) -> str:
+    """At most so many characters: what is left out is in the middle, since names often differ at their ends."""
+    return label if len(label) <= most else f"{label[: most - most // 2 - 1]}…{label[len(label) - most // 2 :]}"
 
 
 def _mark(canvas: Canvas, at: tuple[float, float], size: float, number: int) -> None:

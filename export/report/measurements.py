@@ -96,7 +96,7 @@ def measure(
         temperature=temperature,
         answered=calibration.measure(probabilities, classes),
         scaled=scaled,
-        mistakes=_find_mistakes(probabilities, held_out, labels),
+        mistakes=find_mistakes(probabilities, held_out.images, classes, labels),
         maps=maps,
         mapped=classes[: len(maps[0].places)] if maps else classes[:0],
         unmapped=unmapped,
@@ -134,17 +134,17 @@ def _map(before: Any | None, after: Any | None, methods: tuple[str, ...]) -> tup
     ), ""
 
 
-def _find_mistakes(probabilities: Any, split: Split, labels: tuple[str, ...]) -> tuple[Mistake, ...]:
-    """Those that the model is most sure of first."""
+def find_mistakes(probabilities: Any, images: Any, classes: Any, labels: tuple[str, ...]) -> tuple[Mistake, ...]:
+    """Those that the model is most sure of, these first: of float [N, C], uint8 [N or more, H, W, 3] and int [N]."""
     answers, sure = probabilities.argmax(-1), probabilities.max(-1)
-    wrong = np.flatnonzero(answers != split.classes[: len(answers)])
+    wrong = np.flatnonzero(answers != classes)
     return tuple(
         Mistake(
             image=int(place),
-            label=labels[int(split.classes[place])],
+            label=labels[int(classes[place])],
             answer=labels[int(answers[place])],
             probability=float(sure[place]),
-            picture=_picture(split.images[place]),
+            picture=_picture(images[place]),
         )
         for place in wrong[np.argsort(-sure[wrong], kind="stable")][:_PICTURES]
     )

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.data import dataset as data
 from export.data import sources
 from export.progress import Stage
+from export.report.options import NUMBERS, PAGE
 from service.preprocessing import decode as gateway
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
@@ -58,6 +59,7 @@ def test_layout(version: Path) -> None:
     samples = {f"{SAMPLES}/{label}-0.png" for label in range(10)}
     manifest = "assets.extra/manifest.json"
     made = {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
+    made |= {str(PAGE), str(NUMBERS)}
     assert files == made | {FILES}
     assert contents.load((version / FILES).read_bytes()).keys() == made
     assert (version / "variables").is_dir()
