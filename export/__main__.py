@@ -12,6 +12,7 @@ from export import spec
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
+from export.training import options
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published
@@ -78,9 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         "TensorFlow Serving (default: cpu)",
     )
     add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default: the model's own)")
-    add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
-    add("--learning-rate", type=float, metavar="X", help="(default: the model's own)")
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="most passes over the training images (default: the model's own, more where there are few images)",
+    )
+    add("--batch-size", type=int, metavar="N", help="(default: the model's own, less where there are few images)")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="highest rate; the fine-tuning of given weights takes a tenth of it (default: the model's own)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of weights and shuffling (default: 0)")
     add(
         "--force",
@@ -95,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
+    options.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -108,6 +120,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     rows = spec.architectures(args.model)
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
+    training = options.read(args)
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
@@ -123,6 +136,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             max_accuracy_drop=args.max_accuracy_drop,
             target=args.target,
             force=args.force,
+            training=training,
         )
         for row in rows
     )

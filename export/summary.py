@@ -78,6 +78,7 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
             f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}",
         ),
+        ("training", published.training.describe()),
         ("parity", f"differs from the trained network by at most {published.parity.worst:.1e}"),
         (
             "speed",
