@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
+from export.architectures.architecture import Architecture
+from export.data import image_size
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
 from export.training import options
+from export.training.options import TrainingOptions
+from export.training.weights import NONE as NO_WEIGHTS
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published
@@ -78,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where it will run: cpu quantizes model.tflite for the embedded engine, gpu the SavedModel for "
         "TensorFlow Serving (default: cpu)",
     )
-    add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
+    add(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="input height and width (default: the model's own; less for small images where there are no --weights)",
+    )
     add(
         "--epochs",
         type=int,
@@ -128,7 +137,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             name=row.name if args.name is None else args.name,
             data=args.data,
             weights=args.weights,
-            image_size=row.input_size if args.image_size is None else args.image_size,
+            image_size=_choose_image_size(row, args, training),
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
             seed=args.seed,
             repository=args.repository,
@@ -140,6 +149,14 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
         )
         for row in rows
     )
+
+
+def _choose_image_size(row: Architecture, args: argparse.Namespace, training: TrainingOptions) -> int:
+    if args.image_size is not None:
+        return int(args.image_size)
+    if args.weights != NO_WEIGHTS or training.strategy == options.NONE:
+        return row.input_size
+    return image_size.choose(row, args.data)
 
 
 def run(specs: Sequence[ExportSpec]) -> None:

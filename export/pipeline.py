@@ -4,13 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data import dataset as data
-from export.data import sources
+from export.data import image_size, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
@@ -71,6 +70,8 @@ def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Publishe
         saved_model.check_measurable(spec.quantize)
     row, size = spec.architecture, spec.image_size
     source = sources.find(spec.data)
+    if "image_size" not in spec.training.explicit and (told := image_size.describe(row, size)):
+        progress.note(told)
     start = _build(spec, source.labels, progress)
     model = start.model
     dataset = _read(spec, source, progress)

@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.architectures import ARCHITECTURES
@@ -52,7 +52,7 @@ class ExportSpec:
     max_accuracy_drop: float = 0.005
     target: str = CPU
     force: bool = False
-    training: TrainingOptions = TrainingOptions()
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""

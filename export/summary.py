@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.architectures import ARCHITECTURES
 from export.convert.signatures import IMAGE
+from export.data import image_size
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
     from export.pipeline import Published
+    from export.spec import ExportSpec
 
 _PORT = 8000
 
@@ -85,9 +87,14 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{cost.milliseconds[IMAGE][1]:.3g} ms an image on {cost.threads} of this machine's threads, "
             f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
         ),
+        *(("more", more) for more in [_advise(published.spec)] if more),
         ("took", f"{published.seconds:.0f} s"),
         *(("warning", text) for text in published.warnings),
     ]
+
+
+def _advise(spec: "ExportSpec") -> str:
+    return "" if "image_size" in spec.training.explicit else image_size.describe(spec.architecture, spec.image_size)
 
 
 def _table(rows: list[tuple[str, str]]) -> None:

@@ -31,7 +31,7 @@ def gather(
     choice: Choice | None,
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
-    """`training` is what was done to the network; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+    """`training` is what was done; `file_sizes` is bytes by relative path; `choice` of precision, if any.
 
     `score` is that of the precision that is published; `warnings` are what its export warned of.
     """

@@ -171,7 +171,7 @@ def _train_head(
 
 
 def _set_dropout(model: Any, rate: float) -> Any:
-    """`model` with so much dropout ahead of its last layer: its own where it has some, else in a copy sharing layers."""
+    """`model` with so much dropout ahead of its last layer; where it has none of its own, a copy that shares layers."""
     import keras
 
     own = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]

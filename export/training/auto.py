@@ -42,9 +42,7 @@ def decide_at_once(model: Any, known: tuple[Any, ...]) -> Decision | None:
     if not known:
         return Decision(FULL, None, "there are no weights to keep, so that all of the network learns from the start")
     if all(layer in known for layer in model.layers if layer.weights):
-        return Decision(
-            FULL, None, "the weights fit whole, the last layer too, so that training goes on with all of it"
-        )
+        return Decision(FULL, None, "the weights fit whole, the last layer too, so that all of it learns on")
     return None
 
 

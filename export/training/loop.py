@@ -14,8 +14,8 @@ from export.architectures.architecture import Recipe
 from export.errors import ExportError
 from export.progress import Stage
 from export.training.checkpoints import write_json
-from export.training.options import FLOAT32, TrainingOptions
 from export.training.optimizers import build_optimizer
+from export.training.options import FLOAT32, TrainingOptions
 
 _LEAST_PATIENCE = 3
 _IMPROVEMENT = 1e-3

@@ -18,6 +18,7 @@ CLASS_WEIGHTS = ("auto", "balanced", "none")
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "mixed_bfloat16", "mixed_float16"
 PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
 ALL = "all"
+_SETTINGS = ("epochs", "batch_size", "learning_rate", "image_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class TrainingOptions:
     `warmup` is a share of a phase's steps. `layer_decay` is the learning rate of a block over that of the block
     behind it. `class_weights` balances folders of unequal size; `dropout` None leaves the architecture's own rate.
     `patience` is in epochs, 0 never stops early, None suits the epochs. `log_dir` is a folder for histories.
-    `explicit` names the settings of the recipe that were asked for; the others are made to fit the data.
+    `explicit` names the settings that were asked for where the others are made to fit the data.
     """
 
     strategy: str = AUTO
@@ -193,7 +194,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def read(args: Any) -> TrainingOptions:
     """The options in parsed arguments. Raises UsageError."""
-    explicit = frozenset(key for key in ("epochs", "batch_size", "learning_rate") if getattr(args, key) is not None)
+    explicit = frozenset(key for key in _SETTINGS if getattr(args, key) is not None)
     strategy = args.strategy
     if args.epochs == 0:
         if strategy not in (AUTO, NONE):

@@ -34,7 +34,7 @@ class Score:
 
 
 def prepare_batches(architecture: Architecture, train: Split, validation: Split, size: int, seed: int) -> Batches:
-    """Images as the network takes them: those to learn from shuffled and moved a little, those of the validation not."""
+    """Images as the network takes them: those to learn from shuffled and moved, those of the validation not."""
     return Batches(
         batch_images(architecture, train, size, seed),
         math.ceil(len(train.classes) / size),
