@@ -135,10 +135,15 @@ def _train_images(
     batches = train.prepare_batches(
         spec.architecture, dataset.train, dataset.validation, phase.recipe.batch_size, spec.seed
     )
+    norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
+
+    def settle() -> None:
+        batch_norms.catch_up(model, norms, spec.architecture, dataset.train, spec.seed)
+
     network = model if options.dropout is None else _set_dropout(model, options.dropout)
     return loop.run(
         network, batches, phase.recipe, options, stage,
-        rates=phase.rates, class_weights=weights, folder=folder, log=log,
+        rates=phase.rates, class_weights=weights, folder=folder, log=log, settle=settle if norms else None,
     )  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from export.architectures.architecture import Recipe
 from export.errors import ExportError
@@ -25,11 +27,11 @@ _TIMED_STEPS, _TIMED_SECONDS = 2, 0.5
 _VALIDATION_COST = 1 / 3
 """Of an image answered, in images learned from: no gradients are computed."""
 
-_TRACKING = 0.9
-"""The momentum of batch norms while they are trained: some ten batches later their averages are those of the network
-as it is, so that a validation means something. Published momenta go up to 0.9997, for runs of a million steps."""
+_BACKUP_SECONDS = 10.0
+"""Least time between two writings of what a killed run would lose: of a large network, they take a second."""
 
-_STATE, _BEST, _BACKUP = "epochs.json", "best.weights.h5", "backup"
+_STATE, _BEST, _BACKUP = "epochs.json", "best.npz", "backup"
+_NUMBERS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,14 @@ def run(
     class_weights: Mapping[int, float] | None,
     folder: Path,
     log: Path | None = None,
+    settle: Callable[[], None] | None = None,
     brief: bool = False,
 ) -> Outcome:
     """Trains what is trainable of `model` in place, and leaves the weights of the epoch that validated best.
 
-    `folder` holds what an interrupted run left, and what this one would. A `brief` run is one of seconds: it says
-    little and starts anew after an interruption. Raises ExportError where the loss is no number.
+    `settle` is called ahead of each validation. `folder` holds what an interrupted run left, and what this one would. A
+    `brief` run is one of seconds: it says little and starts anew after an interruption. Raises ExportError where the
+    loss is no number.
     """
     import keras
 
@@ -82,8 +86,8 @@ def run(
     started = time.monotonic()
     if brief:
         (folder / _STATE).unlink(missing_ok=True)
-    with _compute_in(model, options.precision), _tracking_norms(model):
-        keeper = _build_keeper(folder, choose_patience(options.patience, recipe.epochs))
+    with _compute_in(model, options.precision):
+        keeper = _build_keeper(folder, choose_patience(options.patience, recipe.epochs), settle)
         if keeper.epochs:
             stage.line(f"resuming after epoch {keeper.epochs}")
         elif not brief:
@@ -98,7 +102,7 @@ def run(
             class_weight=dict(class_weights) if class_weights else None,
             callbacks=[
                 keeper,
-                *([] if brief else [_build_backup(folder)]),
+                *([] if brief else [_build_backup(folder, keeper)]),
                 *_build_logs(log, append=keeper.epochs > 0),
                 _build_reporter(stage, recipe.epochs, batches.steps, brief),
             ],
@@ -165,25 +169,6 @@ def _compute_in(model: Any, precision: str) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
-@contextmanager
-def _tracking_norms(model: Any) -> Iterator[None]:
-    import keras
-
-    norms = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = min(norm.momentum, _TRACKING)
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 def _estimate(model: Any, batches: Batches, epochs: int, stage: Stage) -> None:
     """Says how long training will take, from a few steps that are undone."""
     model.optimizer.build(model.trainable_variables)
@@ -216,8 +201,8 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _build_keeper(folder: Path, patience: int) -> Any:
-    """What Keras' EarlyStopping does, with the best weights and all it knows on disk, so that a killed run has them."""
+def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None) -> Any:
+    """What Keras' EarlyStopping does, with all it knows on disk now and then, so that a killed run goes on with it."""
     import keras
 
     class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -228,28 +213,44 @@ def _build_keeper(folder: Path, patience: int) -> Any:
             self.best_epoch: int = state["best_epoch"]
             self.seconds_before: float = state["seconds"]
             self._best: float = state["best"]
+            self._best_weights: list[Any] | None = None
             self._started = time.monotonic()
+            self._written = -math.inf
 
         @property
         def epochs(self) -> int:
             return len(self.history.get("loss", ()))
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            # Killed between its own writing and that of the weights, the last epoch runs again.
+            # Killed between the writing of this and that of the weights, the last epoch runs again.
             self.history = {key: values[:epoch] for key, values in self.history.items()}
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            if settle is not None:
+                settle()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = {key: float(value) for key, value in (logs or {}).items()}
             if not math.isfinite(logs["loss"]):
                 raise ExportError("training diverged: the loss is no number any more; lower --learning-rate")
-            for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            for key in _NUMBERS:
                 self.history.setdefault(key, []).append(round(logs[key], 6))
             if logs["val_loss"] < self._best * (1 - _IMPROVEMENT) or not self.best_epoch:
                 self._best, self.best_epoch = logs["val_loss"], epoch + 1
+                self._best_weights = self.model.get_weights()
+            if epoch + 1 - self.best_epoch >= patience:
+                self.model.stop_training = True
+
+        def write(self) -> bool:
+            """Writes the best weights and what else it knows, unless that was done lately."""
+            if time.monotonic() - self._written < _BACKUP_SECONDS:
+                return False
+            if self._best_weights is not None:
                 # Renamed, because a killed process may have written half of it.
-                written = folder / f"new-{_BEST}"
-                self.model.save_weights(written)
-                written.rename(folder / _BEST)
+                new = folder / f"new-{_BEST}"
+                with new.open("wb") as file:
+                    np.savez(file, *self._best_weights)
+                new.rename(folder / _BEST)
             state = {
                 "history": self.history,
                 "best": self._best,
@@ -257,21 +258,29 @@ def _build_keeper(folder: Path, patience: int) -> Any:
                 "seconds": self.seconds_before + time.monotonic() - self._started,
             }
             write_json(folder / _STATE, state)
-            if epoch + 1 - self.best_epoch >= patience:
-                self.model.stop_training = True
+            self._written = time.monotonic()
+            return True
 
         def restore_best(self) -> None:
-            if self.best_epoch != self.epochs:
-                self.model.load_weights(folder / _BEST)
+            if self._best_weights is not None:
+                self.model.set_weights(self._best_weights)
+            elif (folder / _BEST).exists():
+                with np.load(folder / _BEST) as weights:
+                    self.model.set_weights([weights[name] for name in weights.files])
 
     return Keeper()
 
 
-def _build_backup(folder: Path) -> Any:
-    """Writes all that training changes after each epoch, the file before that kept: a kill may cut one short."""
+def _build_backup(folder: Path, keeper: Any) -> Any:
+    """Writes all that training changes, the file before that kept: a kill may cut one short."""
     import keras
 
-    return keras.callbacks.BackupAndRestore(str(folder / _BACKUP), double_checkpoint=True, delete_checkpoint=False)
+    class Backup(keras.callbacks.BackupAndRestore):  # type: ignore[misc]  # Keras is untyped
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if keeper.write():
+                super().on_epoch_end(epoch, logs)
+
+    return Backup(str(folder / _BACKUP), double_checkpoint=True, delete_checkpoint=False)
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="go on where an interrupted run of the same command ended (each finished epoch is on disk)",
+        help="go on where an interrupted run of the same command ended, after the last epoch it had on disk",
     )
     add(
         "--log-dir",
