@@ -24,6 +24,7 @@ from export.spec import GPU, ExportSpec
 from export.training import adapt, batch_norms, checkpoints, train, weights
 from export.training.adapt import Training
 from export.training.checkpoints import Checkpoints
+from export.training.labels import check_labels
 from export.training.options import AUTO, FULL, NONE
 from export.training.train import Score
 from export.training.weights import Start
@@ -171,6 +172,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
     keras.utils.set_random_seed(spec.seed)
     with progress.stage(f"building {spec.architecture.name}, weights: {escape(spec.weights)}") as stage:
         start = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
+        start = check_labels(start, spec.weights, labels, spec.training.strategy)
         _warn(stage, start.warnings)
         stage.result = f"{start.model.count_params():,} parameters"
     return start

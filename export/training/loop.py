@@ -19,7 +19,7 @@ from export.training.checkpoints import write_json
 from export.training.optimizers import build_optimizer
 from export.training.options import FLOAT32, TrainingOptions
 
-_LEAST_PATIENCE = 3
+_LEAST_PATIENCE = 5
 _IMPROVEMENT = 1e-3
 """Of the validation loss, relative: less is no reason to go on."""
 
@@ -119,7 +119,7 @@ def run(
 def choose_patience(asked: int | None, epochs: int) -> int:
     """In epochs; more than there are where it never stops early."""
     if asked is None:  # the last epochs, at low rates, gain most after some that gained nothing
-        return max(_LEAST_PATIENCE, math.ceil(epochs / 3))
+        return max(_LEAST_PATIENCE, math.ceil(epochs / 2))
     return asked or epochs + 1
 
 

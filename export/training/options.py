@@ -170,7 +170,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="stop after N epochs in which the validation images were not answered better, and keep the best epoch's "
-        "weights; 0 never stops (default: a third of the epochs, at least 3)",
+        "weights; 0 never stops (default: half of the epochs, at least 5)",
     )
     add(
         "--train-precision",
