@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
+from export.architectures.architecture import Architecture
+from export.data import image_size
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.report import options as report
 from export.report.options import ReportOptions
 from export.spec import ExportSpec
+from export.training import options
+from export.training.options import TrainingOptions
+from export.training.weights import NONE as NO_WEIGHTS
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published
@@ -79,10 +84,25 @@ def _parser() -> argparse.ArgumentParser:
         help="where it will run: cpu quantizes model.tflite for the embedded engine, gpu the SavedModel for "
         "TensorFlow Serving (default: cpu)",
     )
-    add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default: the model's own)")
-    add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
-    add("--learning-rate", type=float, metavar="X", help="(default: the model's own)")
+    add(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="input height and width (default: the model's own; less for small images where there are no --weights)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="most passes over the training images (default: the model's own, more where there are few images)",
+    )
+    add("--batch-size", type=int, metavar="N", help="(default: the model's own, less where there are few images)")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="highest rate; the fine-tuning of given weights takes a tenth of it (default: the model's own)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of weights and shuffling (default: 0)")
     add(
         "--force",
@@ -98,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
     report.add_flags(parser)
+    options.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -111,6 +132,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     rows = spec.architectures(args.model)
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
+    training = options.read(args)
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
@@ -118,7 +140,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             name=row.name if args.name is None else args.name,
             data=args.data,
             weights=args.weights,
-            image_size=row.input_size if args.image_size is None else args.image_size,
+            image_size=_choose_image_size(row, args, training),
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
             seed=args.seed,
             repository=args.repository,
@@ -127,9 +149,18 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             target=args.target,
             force=args.force,
             report=ReportOptions(args.report),
+            training=training,
         )
         for row in rows
     )
+
+
+def _choose_image_size(row: Architecture, args: argparse.Namespace, training: TrainingOptions) -> int:
+    if args.image_size is not None:
+        return int(args.image_size)
+    if args.weights != NO_WEIGHTS or training.strategy == options.NONE:
+        return row.input_size
+    return image_size.choose(row, args.data)
 
 
 def run(specs: Sequence[ExportSpec]) -> None:

@@ -4,18 +4,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data import dataset as data
-from export.data import sources
+from export.data import image_size, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
 from export.progress import Progress, Stage
-from export.publish import facts, profile, publish, samples
+from export.publish import facts, network, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
@@ -23,8 +22,11 @@ from export.quantize.candidates import Choice
 from export.quantize.schemes import FLOAT32
 from export.report import report
 from export.spec import GPU, ExportSpec
-from export.training import batch_norms, phases, train, weights
-from export.training.phases import Phase
+from export.training import adapt, batch_norms, checkpoints, train, weights
+from export.training.adapt import Training
+from export.training.checkpoints import Checkpoints
+from export.training.labels import check_labels
+from export.training.options import AUTO, FULL, NONE
 from export.training.train import Score
 from export.training.weights import Start
 from export.verify import chance, parity
@@ -49,6 +51,7 @@ class Published:
     choice: Choice | None
     """Of precision, where one was asked for."""
     profile: Profile
+    training: Training
     seconds: float
     warnings: tuple[str, ...] = ()
     """What a person should know before it is used."""
@@ -56,29 +59,40 @@ class Published:
 
 def export(spec: ExportSpec, progress: Progress) -> Published:
     """Trains, converts, checks and publishes one model. Raises ExportError, with nothing published."""
+    home = spec.repository / spec.name
+    if not spec.training.resume and (found := checkpoints.describe_interrupted(home)):
+        progress.note(found)
+    with checkpoints.keep(home, checkpoints.describe_request(spec), spec.training.resume) as kept:
+        return _export(spec, kept, progress)
+
+
+def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Published:
     started = time.monotonic()
     if spec.target == GPU:
         saved_model.check_measurable(spec.quantize)
     row, size = spec.architecture, spec.image_size
     source = sources.find(spec.data)
+    if "image_size" not in spec.training.explicit and (told := image_size.describe(row, size)):
+        progress.note(told)
     start = _build(spec, source.labels, progress)
     model = start.model
-    plan = phases.plan(model, start.known, spec.recipe, start.head)
     dataset = _read(spec, source, progress)
     held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
-    warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
+    warnings += _check_statistics(spec, start, dataset.train, progress)
     before = report.look(spec, model, dataset, progress)
-    seconds = _train(spec, model, plan, dataset.train, progress)
+    training = adapt.adapt(spec, start, dataset, kept, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
         judged = chance.judge(score.accuracy, held_out, dataset.labels, _advise(spec), spec.force)
         _warn(stage, judged)
+    training = training.add_accuracy(score.accuracy)
 
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
+            network.write(folder, model)
         with progress.stage("converting to LiteRT"):
             litert.convert(folder, folder / TFLITE)
         with progress.stage("checking the staged files against the trained network") as stage:
@@ -106,7 +120,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             precision=FLOAT32 if choice is None else choice.chosen.precision,
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice, warnings),
+            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
         )
         report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:
@@ -123,6 +137,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         sizes=sizes,
         choice=choice,
         profile=cost,
+        training=training,
         seconds=time.monotonic() - started,
         warnings=warnings,
     )
@@ -162,6 +177,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
     keras.utils.set_random_seed(spec.seed)
     with progress.stage(f"building {spec.architecture.name}, weights: {escape(spec.weights)}") as stage:
         start = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
+        start = check_labels(start, spec.weights, labels, spec.training.strategy)
         _warn(stage, start.warnings)
         stage.result = f"{start.model.count_params():,} parameters"
     return start
@@ -178,15 +194,16 @@ def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
     return dataset
 
 
-def _check_statistics(
-    spec: ExportSpec, start: Start, trains: bool, split: Split, progress: Progress
-) -> tuple[str, ...]:
+def _check_statistics(spec: ExportSpec, start: Start, split: Split, progress: Progress) -> tuple[str, ...]:
     """Re-estimates a donor's batch norms that training would leave as they are, where they are stale.
 
     Where nothing is trained, nothing is changed either. Returns what a person should know of it.
     """
     norms = batch_norms.list_norms(start.known)
-    if not norms or (trains and len(start.known) == sum(bool(layer.weights) for layer in start.model.layers)):
+    whole = len(start.known) == sum(bool(layer.weights) for layer in start.model.layers)
+    strategy = spec.training.strategy
+    trains = strategy != NONE
+    if not norms or strategy == FULL or (strategy == AUTO and whole):
         return ()  # what trains all at once has them re-estimated at its end
     given = (start.model, norms, spec.architecture, split, spec.seed)
     with progress.stage("holding batch norm statistics against the training images") as stage:
@@ -205,7 +222,7 @@ def _check_statistics(
 
 
 def _advise(spec: ExportSpec) -> str:
-    if spec.recipe.epochs == 0:
+    if spec.training.strategy == NONE:
         return (
             f"are these the classes, in this order, and the scaling of pixels that {escape(spec.weights)} was trained "
             "with? --epochs trains it on these images"
@@ -216,17 +233,3 @@ def _advise(spec: ExportSpec) -> str:
 def _warn(stage: Stage, warnings: tuple[str, ...]) -> None:
     for text in warnings:
         stage.warn(text)
-
-
-def _train(spec: ExportSpec, model: Any, plan: tuple[Phase, ...], split: Split, progress: Progress) -> float:
-    """Trains `model` in place and returns the seconds it took."""
-    started = time.monotonic()
-    for phase in plan:
-        for layer in model.layers:
-            layer.trainable = layer not in phase.frozen
-        norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
-        with progress.stage(phase.title) as stage:
-            train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage)
-            batch_norms.re_estimate(model, norms, spec.architecture, split, spec.seed, stage)
-            stage.result = f"epochs: {phase.recipe.epochs}"
-    return time.monotonic() - started

@@ -15,6 +15,7 @@ from export.errors import UsageError
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.report.options import ReportOptions
 from export.training import donor, weights
+from export.training.options import FINE_TUNE, LINEAR_PROBE, TrainingOptions
 from service.types import is_model_name
 
 ALL = "all"
@@ -53,6 +54,7 @@ class ExportSpec:
     target: str = CPU
     force: bool = False
     report: ReportOptions = field(default_factory=ReportOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -81,6 +83,11 @@ class ExportSpec:
     def _check_weights(self) -> None:
         row = self.architecture
         if self.weights == weights.NONE:
+            if self.training.strategy in (LINEAR_PROBE, FINE_TUNE):
+                raise UsageError(
+                    f"--strategy {self.training.strategy} builds on given weights, and --weights none gives none; "
+                    "give --weights, or --strategy full"
+                )
             return
         if self.weights == weights.IMAGENET:
             if row.pretrained is None:

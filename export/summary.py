@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.architectures import ARCHITECTURES
 from export.convert.signatures import IMAGE
+from export.data import image_size
 from export.report.options import PAGE
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
     from export.pipeline import Published
+    from export.spec import ExportSpec
 
 _PORT = 8000
 
@@ -79,6 +81,7 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
             f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}",
         ),
+        ("training", published.training.describe()),
         ("parity", f"differs from the trained network by at most {published.parity.worst:.1e}"),
         (
             "speed",
@@ -86,9 +89,14 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
             f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
         ),
         *([("report", str(page))] if (page := published.folder / PAGE).is_file() else []),
+        *(("more", more) for more in [_advise(published.spec)] if more),
         ("took", f"{published.seconds:.0f} s"),
         *(("warning", text) for text in published.warnings),
     ]
+
+
+def _advise(spec: "ExportSpec") -> str:
+    return "" if "image_size" in spec.training.explicit else image_size.describe(spec.architecture, spec.image_size)
 
 
 def _table(rows: list[tuple[str, str]]) -> None:

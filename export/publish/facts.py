@@ -13,6 +13,7 @@ from export.data.names import escape
 from export.quantize.candidates import Choice
 from export.quantize.select_saved_model import XLA
 from export.spec import ExportSpec
+from export.training.adapt import Training
 from export.training.train import Score
 from export.verify.parity import Parity
 
@@ -26,11 +27,11 @@ def gather(
     score: Score,
     parity: Parity,
     file_sizes: Mapping[str, int],
-    seconds: float,
+    training: Training,
     choice: Choice | None,
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
-    """`seconds` is what training took; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+    """`training` is what was done; `file_sizes` is bytes by relative path; `choice` of precision, if any.
 
     `score` is that of the precision that is published; `warnings` are what its export warned of.
     """
@@ -54,7 +55,10 @@ def gather(
             "batch_size": spec.recipe.batch_size,
             "learning_rate": spec.recipe.learning_rate,
             "seed": spec.seed,
-            "seconds": round(seconds, 1),
+            "strategy": training.strategy,
+            "why": training.why,
+            "seconds": round(training.seconds, 1),
+            "phases": [dict(phase) for phase in training.phases],
         },
         "warnings": list(warnings),
         "parity": asdict(parity),
