@@ -1,9 +1,10 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -27,6 +28,11 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
 DEFAULT_REPOSITORY = Path("model_repository")
+
+_COMMANDS: Mapping[str, str] = {
+    "advise": "export.advise.command",
+}
+"""Subcommands: name -> module that has `main(arguments) -> int`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -207,6 +213,9 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
 
 def main() -> int:
     try:
+        if sys.argv[1:] and sys.argv[1] in _COMMANDS:
+            code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+            return code
         specs = parse(sys.argv[1:])
         if specs is None:
             from export import summary
