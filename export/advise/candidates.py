@@ -85,6 +85,6 @@ def recommend(results: Sequence[Result], bounds: Bounds) -> Advice:
     return Advice(
         chosen,
         f"{best.images} images cannot tell its {chosen.accuracy:.1%} from the {best.accuracy:.1%} of "
-        f"{best.candidate.name} (95 % interval from {best.interval[0]:.1%}), and an image takes {chosen.milliseconds:.3g} ms instead of "
-        f"{best.milliseconds:.3g}",
+        f"{best.candidate.name} (95 % interval from {best.interval[0]:.1%}), and an image takes "
+        f"{chosen.milliseconds:.3g} ms instead of {best.milliseconds:.3g}",
     )
