@@ -10,10 +10,12 @@ from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data import dataset as data
-from export.data import sources
+from export.data import photographs, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
+from export.pretrained import check, names
+from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
 from export.publish import facts, profile, publish, samples
 from export.quantize import schemes
@@ -40,7 +42,8 @@ class Published:
     folder: Path
     version: int
     parameters: int
-    score: Score
+    score: Score | None
+    """None of a network that is published as it is: nobody measured it."""
     held_out: int
     parity: Parity
     sizes: Mapping[str, int]
@@ -58,22 +61,62 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
     started = time.monotonic()
     if spec.target == GPU:
         saved_model.check_measurable(spec.quantize)
-    row, size = spec.architecture, spec.image_size
+    if spec.as_is is not None:
+        return _export_as_is(spec, spec.as_is, progress, started)
+    row = spec.architecture
     source = sources.find(spec.data)
     start = _build(spec, source.labels, progress)
     model = start.model
     plan = phases.plan(model, start.known, spec.recipe, start.head)
     dataset = _read(spec, source, progress)
-    held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
     warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
     seconds = _train(spec, model, plan, dataset.train, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
-        judged = chance.judge(score.accuracy, held_out, dataset.labels, _advise(spec), spec.force)
+        judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
         _warn(stage, judged)
+    return _publish(spec, model, dataset, score, seconds, warnings, judged, progress, started)
 
+
+def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
+    """Publishes a pretrained network with its own classes; photographs calibrate it and check it."""
+    row = spec.architecture
+    with progress.stage(f"reading what the classes of {escape(spec.weights)} are called") as stage:
+        count = weights.count_classes(row, spec.image_size, spec.weights)
+        labels, warnings = names.find(row, spec.weights, count, as_is.labels)
+        _warn(stage, warnings)
+        stage.result = f"{count} classes"
+    start = _build(spec, labels, progress)
+    check.check_complete(start, spec.weights)
+    warnings += start.warnings
+    with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
+        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
+        _warn(stage, dataset.warnings)
+        stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
+    with progress.stage("checking that answers depend on the image") as stage:
+        judged = check.judge(start.model, row, dataset, spec.force)
+        _warn(stage, judged)
+    return _publish(spec, start.model, dataset, None, 0.0, (*warnings, *dataset.warnings), judged, progress, started)
+
+
+def _publish(
+    spec: ExportSpec,
+    model: Any,
+    dataset: Dataset,
+    score: Score | None,
+    seconds: float,
+    warnings: tuple[str, ...],
+    judged: tuple[str, ...],
+    progress: Progress,
+    started: float,
+) -> Published:
+    """Freezes, converts, quantizes, checks and publishes a network that is ready. Raises ExportError.
+
+    `score` is None where nobody measured it; `judged` are the warnings about it; `seconds` is what training took.
+    """
+    row, size = spec.architecture, spec.image_size
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
@@ -83,9 +126,11 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             agreed = parity.check(Readback(folder), model, row, dataset)
             stage.result = f"largest difference {agreed.worst:.1e}"
         choice = _quantize(spec, folder, dataset, progress)
-        if choice is not None:
+        if choice is not None and choice.chosen.quality.accuracy is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
-            judged = chance.judge(score.accuracy, held_out, dataset.labels, "lower --max-accuracy-drop", spec.force)
+            judged = chance.judge(
+                score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
+            )
         warnings += judged
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
@@ -127,16 +172,17 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
     if spec.quantize is None:
         return None
+    most_drop = spec.max_accuracy_drop if spec.as_is is None else 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, spec.max_accuracy_drop, stage)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
         else:
             choice = lite.choose(
                 (folder / TFLITE).read_bytes(),
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
-                spec.max_accuracy_drop,
+                most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
             )
