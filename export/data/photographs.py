@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # arguments are judged before any image is decoded
 
 PHOTOGRAPHS = "photographs"
 
-# Their licences: CC0 or public domain, says the docstring of each in skimage.data; scikit-learn's are CC BY 2.0 (by
+# Of things that ImageNet has classes for: where a network can only guess, as of gravel, any rounding changes its answer,
+# and agreement says nothing. Their licences: CC0 or public domain, says the docstring of each in skimage.data; scikit-learn's are CC BY 2.0 (by
 # danielbuechele, Flickr). They are read where they are installed.
 _FILES = (
     ("skimage.data", "coffee.png"),
@@ -33,16 +34,14 @@ _FILES = (
     ("sklearn.datasets.images", "flower.jpg"),
     ("skimage.data", "rocket.jpg"),
     ("skimage.data", "camera.png"),
-    ("skimage.data", "coins.png"),
-    ("skimage.data", "hubble_deep_field.jpg"),
-    ("skimage.data", "gravel.png"),
+    ("skimage.data", "brick.png"),
 )
 
-_CROPS = 30
+_CROPS = 38
 """Of each photograph, to check; `_CALIBRATION` more to calibrate."""
-_CALIBRATION = 13
+_CALIBRATION = 16
 _SEED = 14
-_LEAST_SIDE = 0.35
+_LEAST_SIDE = 0.5
 _NARROWEST = 3 / 4
 _QUALITY = 95
 
