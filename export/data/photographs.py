@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # arguments are judged before any image is decoded
 
 PHOTOGRAPHS = "photographs"
 
-# Of things that ImageNet has classes for: where a network can only guess, as of gravel, any rounding changes its answer,
-# and agreement says nothing. Their licences: CC0 or public domain, says the docstring of each in skimage.data; scikit-learn's are CC BY 2.0 (by
-# danielbuechele, Flickr). They are read where they are installed.
+# Of things that ImageNet has classes for: where a network can only guess, as of gravel, rounding changes its answer and
+# agreement says nothing. They are read where they are installed. Licences: CC0 or public domain, says the docstring of
+# each in skimage.data; scikit-learn's are CC BY 2.0 (by danielbuechele, Flickr).
 _FILES = (
     ("skimage.data", "coffee.png"),
     ("skimage.data", "chelsea.png"),
