@@ -40,13 +40,7 @@ def gather(
     return {
         "parameters": parameters,
         "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
-        "dataset": {
-            "name": dataset.name,
-            "classes": len(dataset.labels),
-            "train": len(dataset.train.classes),
-            "validation": len(dataset.validation.classes),
-            "held_out": len(dataset.held_out.classes),
-        },
+        "dataset": _describe_dataset(spec, dataset),
         **_describe_accuracy(spec, score),
         "training": {
             "weights": escape(spec.weights),
@@ -63,6 +57,17 @@ def gather(
         "tools": {"python": platform.python_version(), **{name: version(name) for name in _TOOLS}},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _describe_dataset(spec: ExportSpec, dataset: Dataset) -> dict[str, Any]:
+    counts = {
+        "train": len(dataset.train.classes),
+        "validation": len(dataset.validation.classes),
+        "held_out": len(dataset.held_out.classes),
+    }
+    if spec.as_is:  # nothing learnt from these images, and nobody knows what they show
+        counts = {"calibration": counts["train"], "checked": counts["held_out"]}
+    return {"name": dataset.name, "classes": len(dataset.labels), **counts}
 
 
 def _describe_accuracy(spec: ExportSpec, score: Score | None) -> dict[str, Any]:

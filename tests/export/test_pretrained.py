@@ -211,6 +211,7 @@ def test_a_version_holds_the_network_of_the_file(tmp_path: Path, name: str) -> N
     assert made.labels == SEVEN
     assert made.facts["accuracy"] is made.facts["worst_class"] is made.facts["published_accuracy"] is None
     assert made.facts["training"]["epochs"] == 0
+    assert made.facts["dataset"] == {"name": "photographs", "classes": 7, "calibration": 128, "checked": 312}
     assert (done.folder / SAMPLES / "coffee-0.png").is_file()
     network = LENET.build(LENET.shape(28), 7)
     network.load_weights(file) if name == "m.weights.h5" else network.set_weights(
