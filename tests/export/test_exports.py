@@ -79,7 +79,7 @@ def test_weights_from_a_file_are_exported_untouched(tmp_path: Path, suffix: str)
     trained = LENET.build(LENET.shape(28), 10)
     weights = tmp_path / f"mine{suffix}"
     (trained.save if suffix == ".keras" else trained.save_weights)(weights)
-    spec = small(tmp_path / "models", "--epochs", "0", "--weights", str(weights), "--force")
+    spec = small(tmp_path / "models", "--epochs", "0", "--weights", str(weights), "--data", "digits", "--force")
     done = pipeline.export(spec, Progress())
     with np.load(done.folder / "assets.extra" / "golden.npz") as golden:
         tensor = golden["images"].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -100,7 +100,10 @@ def test_a_network_that_guesses_is_published_by_force_and_with_a_warning_only(tm
     weights = tmp_path / "random.keras"
     keras.utils.set_random_seed(0)
     LENET.build(LENET.shape(28), 10).save(weights)
-    asked = ("--model", "lenet5", "--weights", weights, "--epochs", 0, "--repository", tmp_path / "models")
+    asked = (
+        *("--model", "lenet5", "--weights", weights, "--data", "digits", "--epochs", 0),
+        *("--repository", tmp_path / "models"),
+    )
     ended = run_export(*asked)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
@@ -121,7 +124,7 @@ def test_another_network_than_asked_for_is_one_line(tmp_path: Path) -> None:
     x = keras.layers.MaxPooling2D(2)(keras.layers.Conv2D(16, 5, activation="relu")(x))
     x = keras.layers.Dense(84, "relu")(keras.layers.Dense(120, "relu")(keras.layers.Flatten()(x)))
     keras.Model(image, keras.layers.Dense(10, "softmax")(x)).save(file)
-    ended = run_export("--model", "lenet5", "--weights", file, "--epochs", 0, "--repository", tmp_path / "models")
+    ended = run_export("--model", "lenet5", "--weights", file, "--data", "digits", "--repository", tmp_path / "models")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith(f"export: {file} is another network than lenet5: ")
     assert not (tmp_path / "models").exists()
@@ -138,7 +141,18 @@ def test_stale_statistics_of_a_frozen_donor_are_re_estimated_or_said_to_be_wrong
         model.save(file)
         specs = parse(
             [
-                *("--model", row.name, "--weights", str(file), "--image-size", "32", "--epochs", str(epochs)),
+                *(
+                    "--model",
+                    row.name,
+                    "--weights",
+                    str(file),
+                    "--data",
+                    "digits",
+                    "--image-size",
+                    "32",
+                    "--epochs",
+                    str(epochs),
+                ),
                 *("--repository", str(repository), "--force"),
             ]
         )
@@ -241,6 +255,7 @@ def test_a_repository_nobody_may_write_is_refused_before_training(tmp_path: Path
 def test_the_same_seed_gives_nearly_the_same_network(tmp_path: Path) -> None:
     one, two = (pipeline.export(small(tmp_path, "--seed", "7"), Progress()) for _ in range(2))
     assert (one.version, two.version) == (1, 2)
+    assert one.score is not None and two.score is not None
     assert one.score.accuracy == pytest.approx(two.score.accuracy, abs=0.03)
 
 

@@ -23,10 +23,10 @@ from service.preprocessing import decode as gateway
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
 from service.repository.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
-from tests.support.exporter import demo
+from tests.support.exporter import TRAINED
 from tests.support.images import encode, photo
 
-SIZES = {"lenet5": 28, "mobilenet_v3_small": int(demo()["mobilenet_v3_small"][-1])}
+SIZES = {"lenet5": 28, "mobilenet_v3_small": int(TRAINED["mobilenet_v3_small"][-1])}
 ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.95}
 
 
