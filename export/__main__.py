@@ -13,6 +13,7 @@ from export import spec
 from export.architectures.architecture import Architecture
 from export.data import image_size, sources
 from export.errors import ExportError, UsageError
+from export.foreign import options as foreign
 from export.pretrained import options as pretrained
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.report import options as report
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_flags(parser)
     options.add_flags(parser)
     pretrained.add_flags(parser)
+    foreign.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -135,9 +137,12 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     args = _parser().parse_args(arguments)
     if args.list:
         return None
-    if args.model is None:
-        raise UsageError("--model NAME is missing; --list shows what there is")
-    rows = spec.architectures(args.model)
+    if args.model is None and args.path is None:
+        raise UsageError(
+            "--model NAME is missing; --list shows what there is, and --from FILE publishes a network of your own"
+        )
+    own = foreign.read(args)
+    rows = spec.architectures(args.model) if own is None else (own.describe(),)
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
     training = options.read(args)
@@ -148,7 +153,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             architecture=row,
             name=row.name if args.name is None else args.name,
             data=sources.DIGITS if args.data is None else args.data,
-            weights=args.weights,
+            weights=args.weights if own is None else str(own.path),
             image_size=_choose_image_size(row, args, training),
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
             seed=args.seed,
@@ -160,6 +165,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             report=ReportOptions(args.report),
             training=training,
             as_is=as_is,
+            foreign=own,
         )
         for row in rows
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from export.architectures.applications import RAW
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
@@ -14,6 +15,8 @@ from export.data import image_size, photographs, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
+from export.foreign import network as foreign
+from export.foreign.options import KERAS, Foreign
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
@@ -98,6 +101,31 @@ def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Publishe
 
 def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
     """Publishes a pretrained network with its own classes; photographs calibrate it and check it."""
+    if spec.foreign is None:
+        model, labels, warnings = _build_pretrained(spec, as_is, progress)
+    else:
+        spec, model = _open(spec, spec.foreign, progress)
+        labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels)
+    row = spec.architecture
+    with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
+        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
+        _warn(stage, dataset.warnings)
+        stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
+    with progress.stage("checking that answers depend on the image") as stage:
+        judged = check.judge(model, row, dataset, spec.force)
+        if spec.foreign is not None:
+            model, added = foreign.settle_answers(model, row, dataset)
+            judged += (added,) if added else ()
+        _warn(stage, judged)
+    training = Training(NONE, "the weights are published as they are", 0.0)
+    warnings += dataset.warnings
+    return _publish(spec, model, dataset, None, training, None, warnings, judged, progress, started)
+
+
+def _build_pretrained(
+    spec: ExportSpec, as_is: AsIs, progress: Progress
+) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+    """The network of a row with all of its weights, what its classes are called, and what to warn of."""
     row = spec.architecture
     with progress.stage(f"reading what the classes of {escape(spec.weights)} are called") as stage:
         count = weights.count_classes(row, spec.image_size, spec.weights)
@@ -106,17 +134,25 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
         stage.result = f"{count} classes"
     start = _build(spec, labels, progress)
     check.check_complete(start, spec.weights)
-    warnings += start.warnings
-    with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
-        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
-        _warn(stage, dataset.warnings)
-        stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
-    with progress.stage("checking that answers depend on the image") as stage:
-        judged = check.judge(start.model, row, dataset, spec.force)
-        _warn(stage, judged)
-    training = Training(NONE, "the weights are published as they are", 0.0)
-    warnings += dataset.warnings
-    return _publish(spec, start.model, dataset, None, training, None, warnings, judged, progress, started)
+    return start.model, labels, (*warnings, *start.warnings)
+
+
+def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpec, Any]:
+    """A network of somebody's own, and `spec` with a row that describes it."""
+    import keras
+
+    keras.backend.clear_session()
+    with progress.stage(f"opening {escape(own.path)}") as stage:
+        opened = foreign.open_network(own, spec.image_size if "image_size" in spec.training.explicit else None)
+        scaled = (
+            f"{opened.scaled_by!r} scales pixels"
+            if own.scaling is None
+            else "pixels are scaled as --preprocessing says"
+        )
+        stage.result = f"{opened.row.parameters:,} parameters, {opened.row.classes} classes; {scaled}"
+        if opened.scaled_by and own.scaling not in (None, RAW):
+            stage.warn(f"{opened.scaled_by!r} in the network scales pixels too: they are scaled twice")
+    return replace(spec, architecture=opened.row, image_size=opened.size), opened.model
 
 
 def _publish(
@@ -140,7 +176,8 @@ def _publish(
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
-            network.write(folder, model)
+            if spec.foreign is None or spec.foreign.path.suffix == KERAS:
+                network.write(folder, model)
         with progress.stage("converting to LiteRT"):
             litert.convert(folder, folder / TFLITE)
         with progress.stage("checking the staged files against the trained network") as stage:

@@ -12,6 +12,7 @@ from export.architectures.architecture import Architecture, Recipe
 from export.data import sources
 from export.data.names import escape, is_text
 from export.errors import UsageError
+from export.foreign.options import Foreign
 from export.pretrained.options import AsIs
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.report.options import ReportOptions
@@ -58,6 +59,7 @@ class ExportSpec:
     report: ReportOptions = field(default_factory=ReportOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     as_is: AsIs | None = None
+    foreign: Foreign | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -85,6 +87,8 @@ class ExportSpec:
 
     def _check_weights(self) -> None:
         row = self.architecture
+        if self.foreign is not None:
+            return
         if self.weights == weights.NONE:
             if self.training.strategy in (LINEAR_PROBE, FINE_TUNE):
                 raise UsageError(

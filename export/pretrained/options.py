@@ -66,7 +66,7 @@ def choose(args: argparse.Namespace) -> AsIs | None:
         "min_agreement": args.min_agreement,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if args.data is None and args.weights != weights.NONE:
+    if args.path is not None or (args.data is None and args.weights != weights.NONE):
         trained = {"--epochs": args.epochs, "--batch-size": args.batch_size, "--learning-rate": args.learning_rate}
         for flag, value in trained.items():
             if value:
@@ -79,6 +79,6 @@ def choose(args: argparse.Namespace) -> AsIs | None:
         flag = "--" + next(iter(given)).replace("_", "-")
         raise UsageError(
             f"{flag} is for a pretrained network that is published as it is: with --weights imagenet or a file, and "
-            "without --data"
+            "without --data, or with --from"
         )
     return None

@@ -49,7 +49,7 @@ def open_keras(path: str, architecture: Architecture, size: int, classes: int) -
     name = escape(path)
     model = _load(path, name)
     check_finite(((weight.path, np.asarray(weight)) for weight in model.weights), name)
-    channels = _check_ends(model, name)
+    channels = check_ends(model, name)
     if channels != architecture.channels:
         raise ExportError(f"{name} takes {channels} channels, and {architecture.name} takes {architecture.channels}")
     theirs = read_layers(model, architecture.absorbs)
@@ -76,7 +76,7 @@ def count_outputs(path: str) -> int:
     """How many numbers the network in a `.keras` file answers an image with. Raises ExportError."""
     name = escape(path)
     model = _load(path, name)
-    _check_ends(model, name)
+    check_ends(model, name)
     shape = model.outputs[0].shape
     if len(shape) != 2 or not shape[-1]:
         raise ExportError(f"{name} is no classifier: it answers an image with shape {list(shape[1:])}")
@@ -175,25 +175,34 @@ def describe_error(error: Exception) -> str:
 def _load(path: str, name: str) -> Any:
     import keras
 
+    if foreign := list_foreign_parts(path, name):
+        raise ExportError(
+            f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
+            "build the network of Keras' own layers"
+        )
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+
+
+def list_foreign_parts(path: str, name: str) -> list[str]:
+    """What a `.keras` file is made of that is not Keras' own, sorted. Raises ExportError where it is no such file."""
     if is_hdf5(Path(path)):
         raise ExportError(describe_whole_model(name))
     try:
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json")).get("keras_version", "")
             config = json.loads(archive.read("config.json"))
-        if version.startswith("2."):
-            raise ExportError(_describe_keras_2(name))
-        if foreign := sorted(set(_list_foreign(config.get("config")))):
-            raise ExportError(
-                f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
-                "build the network of Keras' own layers"
-            )
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        foreign = sorted(set(_list_foreign(config.get("config"))))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+    if version.startswith("2."):
+        raise ExportError(_describe_keras_2(name))
+    return foreign
 
 
-def _check_ends(model: Any, name: str) -> int:
+def check_ends(model: Any, name: str) -> int:
     """The channels of what `model` takes. Raises ExportError where it is no network from one image to one output."""
     try:
         inputs, outputs = model.inputs, model.outputs
