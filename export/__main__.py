@@ -176,7 +176,7 @@ def _choose_image_size(row: Architecture, args: argparse.Namespace, training: Tr
         return int(args.image_size)
     if args.weights != NO_WEIGHTS or training.strategy == options.NONE:
         return row.input_size
-    return image_size.choose(row, args.data)
+    return image_size.choose(row, sources.DIGITS if args.data is None else args.data)
 
 
 def run(specs: Sequence[ExportSpec]) -> None:

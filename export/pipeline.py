@@ -144,12 +144,8 @@ def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpe
     keras.backend.clear_session()
     with progress.stage(f"opening {escape(own.path)}") as stage:
         opened = foreign.open_network(own, spec.image_size if "image_size" in spec.training.explicit else None)
-        scaled = (
-            f"{opened.scaled_by!r} scales pixels"
-            if own.scaling is None
-            else "pixels are scaled as --preprocessing says"
-        )
-        stage.result = f"{opened.row.parameters:,} parameters, {opened.row.classes} classes; {scaled}"
+        scaled = "--preprocessing" if own.scaling is not None else repr(opened.scaled_by)
+        stage.result = f"{opened.row.parameters:,} parameters, {opened.row.classes} classes, pixels scaled by {scaled}"
         if opened.scaled_by and own.scaling not in (None, RAW):
             stage.warn(f"{opened.scaled_by!r} in the network scales pixels too: they are scaled twice")
     return replace(spec, architecture=opened.row, image_size=opened.size), opened.model

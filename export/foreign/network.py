@@ -30,7 +30,7 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """`row` describes the network, whose image size is `size`; `scaled_by` names its layer that scales pixels, if any."""
+    """`row` describes the network, whose image size is `size`; `scaled_by` names its layer that scales pixels, or is ""."""
 
     model: Any
     row: Architecture
@@ -104,11 +104,8 @@ def _load_keras(foreign: Foreign, name: str) -> Any:
         raise ExportError(
             f"{name} has a Lambda layer, which is Python code in the file: --allow-lambda runs it, if you trust it"
         )
-    missing = [
-        each
-        for each in foreign_parts
-        if each != "Lambda" and each.split(">")[-1] not in custom and not _registered(each)
-    ]
+    named = [each for each in foreign_parts if each != "Lambda"]
+    missing = [each for each in named if each.split(">")[-1] not in custom and not _registered(each)]
     if missing:
         raise ExportError(
             f"{name} has parts that Keras does not know ({', '.join(missing)}): give the Python file that defines them "

@@ -39,9 +39,7 @@ class Foreign:
             )
         if self.path.is_dir():
             if not (self.path / "saved_model.pb").is_file():
-                raise UsageError(
-                    f"--from {path}: expected a SavedModel in this folder, and saved_model.pb is not there"
-                )
+                raise UsageError(f"--from {path}: expected a SavedModel, and this folder has no saved_model.pb")
         elif not self.path.is_file():
             raise UsageError(f"--from {path}: there is no such file or folder")
         elif self.path.suffix in _HDF5:
@@ -132,7 +130,8 @@ def parse_scaling(text: str) -> Scaling:
         scale = offset = math.nan
     if not (math.isfinite(scale) and math.isfinite(offset) and scale):
         raise UsageError(
-            f"Invalid --preprocessing: expected {', '.join(PREPROCESSING)} or SCALE,OFFSET such as 0.00392,0, got {text!r}"
+            f"Invalid --preprocessing: expected {', '.join(PREPROCESSING)} or SCALE,OFFSET such as 0.00392,0, "
+            f"got {text!r}"
         )
     return Scaling(scale=(scale,), offset=(offset,))
 
