@@ -41,8 +41,8 @@ class ExportSpec:
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
     publishes what is no better than guessing; `as_is` asks for the network that the weights are of, untrained and with
-    its own classes, and `data` says nothing then; `foreign` is where a network of no row is, and `architecture` only names
-    it until it is opened.
+    its own classes, and `data` says nothing then; `foreign` is where a network of no row is, and
+    `architecture` only names it until it is opened.
     """
 
     architecture: Architecture

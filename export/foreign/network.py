@@ -30,7 +30,7 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """`row` describes the network, whose image size is `size`; `scaled_by` names its layer that scales pixels, or is ""."""
+    """`row` describes the network, whose image size is `size`; `scaled_by` is the layer that scales pixels, or ""."""
 
     model: Any
     row: Architecture
