@@ -115,7 +115,7 @@ def _intervals(results: Sequence[Result]) -> Chart:
             y = _TOP + _ROW * (row + 0.5)
             css = colour(WAYS.index(each.candidate.way))
             canvas.text(
-                (left - 10, y + 4), each.candidate.name, "row", "end", 0, row, 10.5 if is_narrow(width) else None
+                (left - 10, y + 4), each.candidate.name, "row", "end", 0, row, 9.5 if is_narrow(width) else None
             )
             canvas.line((scale(each.interval[0]), y), (scale(each.interval[1]), y), f"interval {css}", row)
             canvas.dot((scale(each.accuracy), y), 4.5, f"dot {css}", row)

@@ -1,5 +1,8 @@
 """The figures of an export's report: each held against scikit-learn's, a closed form or a known answer."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.metrics import classification_report, silhouette_score
@@ -8,6 +11,7 @@ from export.architectures import ARCHITECTURES
 from export.data.dataset import Split
 from export.report import calibration, classification, features
 from export.verify.chance import bound_accuracy
+from tests.support.exporter import ROOT
 
 LABELS = tuple(f"class {index}" for index in range(8))
 
@@ -126,8 +130,10 @@ def test_features_of_a_convolution_that_classifies_are_flat() -> None:
     assert found is not None and found.shape == (features.MOST, 12)
 
 
-@pytest.mark.parametrize("method", [features.PCA, features.TSNE])
+@pytest.mark.parametrize("method", [features.PCA, features.TSNE, pytest.param(features.UMAP, marks=pytest.mark.slow)])
 def test_classes_that_lie_apart_lie_apart_on_the_map(method: str) -> None:
+    if method == features.UMAP:
+        pytest.importorskip("umap")
     generator = np.random.default_rng(0)
     classes = np.repeat(np.arange(3), 30)
     rows = generator.normal(size=(90, 20)) + 12 * np.eye(20)[classes]
@@ -135,3 +141,10 @@ def test_classes_that_lie_apart_lie_apart_on_the_map(method: str) -> None:
     assert places.shape == (90, 2)
     assert places.min() == 0 and places.max() == 1
     assert silhouette_score(places, classes) > 0.6
+
+
+def test_a_full_report_says_which_package_is_missing() -> None:
+    code = "import sys; sys.path = [each for each in sys.path if 'site-packages' not in each];"
+    code += "from export.report import options; options.ReportOptions('full')"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "UsageError: --report full needs the package umap-learn: pip install" in ended.stderr
