@@ -83,11 +83,12 @@ def count_outputs(path: str) -> int:
     return int(shape[-1])
 
 
-def count_hdf5_outputs(path: str, model: Any) -> int:
-    """The same of a `.weights.h5` file of a network that is `model` but for its classes. Raises ExportError."""
+def count_hdf5_outputs(path: str, architecture: Architecture, size: int) -> int:
+    """The same of a `.weights.h5` file of `architecture`. Raises ExportError."""
     import h5py
 
     name = escape(path)
+    model = architecture.build(architecture.shape(size), 2)
     last = [layer for layer in model.layers if layer.weights][-1]
     kind = _snake_case(type(last).__name__)
     number = sum(_snake_case(type(layer).__name__) == kind for layer in model.layers) - 1
@@ -101,7 +102,7 @@ def count_hdf5_outputs(path: str, model: Any) -> int:
         raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
     except (KeyError, IndexError) as error:
         raise ExportError(
-            f"{name} is of another network than {model.name}: it has no weights of a last layer {layer}"
+            f"{name} is of another network than {architecture.name}: it has no weights of a last layer {layer}"
         ) from error
 
 

@@ -72,7 +72,7 @@ def count_classes(architecture: Architecture, size: int, weights: str) -> int:
         return architecture.classes
     if weights.endswith(".keras"):
         return count_outputs(weights)
-    return count_hdf5_outputs(weights, architecture.build(architecture.shape(size), 2))
+    return count_hdf5_outputs(weights, architecture, size)
 
 
 def adopt(model: Any, donor: Any, name: str, limit: int | None = None, head: str = "") -> tuple[Any, ...]:
