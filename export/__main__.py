@@ -193,7 +193,8 @@ def run(specs: Sequence[ExportSpec]) -> None:
     for number, each in enumerate(specs, 1):
         place = f"{number}/{len(specs)} " if len(specs) > 1 else ""
         origin = each.weights if each.as_is else each.data
-        progress.heading(f"{place}{each.name} from {origin}, {each.image_size}x{each.image_size}")
+        size = "" if each.foreign else f", {each.image_size}x{each.image_size}"
+        progress.heading(f"{place}{each.name} from {origin}{size}")
         try:
             published.append(_export(each, progress))
         except Exception as error:

@@ -18,6 +18,7 @@ from export.data.names import escape
 from export.errors import ExportError
 from export.foreign.options import KERAS, Foreign
 from export.training import donor
+from export.training.configuration import NETWORKS
 from service.types import DEFAULT_SIGNATURE
 
 _CHANNELS = (1, 3)
@@ -214,8 +215,10 @@ def _find_size(model: Any, name: str, image_size: int | None) -> int:
 
 def _find_scaling(model: Any) -> Iterator[str]:
     """The names of layers that take pixels from 0 to 255, networks inside of the network included."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in model.layers:
         kind = type(layer).__name__
+        if kind in NETWORKS:
+            yield from _find_scaling(layer)
         if kind == "Rescaling" and np.max(np.abs(layer.scale)) <= _LARGEST_SCALE:
             yield str(layer.name)
         if kind == "Normalization" and layer.mean is not None and np.max(np.asarray(layer.mean)) >= _LEAST_MEAN:

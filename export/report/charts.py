@@ -177,7 +177,7 @@ def calibration(answered: Calibration, scaled: Calibration | None, temperature: 
 
 def maps(found: Sequence[Map], classes: Any, labels: Sequence[str], before: str) -> Chart | None:
     """What the network makes of held-out images ahead of its last layer, one panel a method; `before` names the network
-    ahead of training. None without maps.
+    ahead of training, and does not appear where training changed no feature. None without maps.
     """
     if not found:
         return None
@@ -204,7 +204,9 @@ def maps(found: Sequence[Map], classes: Any, labels: Sequence[str], before: str)
         for row, column in cells:
             x, y = (row, column) if is_narrow(width) else (column, row)
             corner = (x * (side + 14), top + y * (side + 34) + 22)
-            title = f"{methods[column]}, {'trained' if rows[row] else before}"
+            title = methods[column]
+            if len(rows) > 1:
+                title += ", trained" if rows[row] else f", {before}"
             canvas.text((corner[0], corner[1] - 6), title, "name")
             canvas.bar(corner, (side, side), "panel")
             panel = next(each for each in found if each.method == methods[column] and each.adapted == rows[row])

@@ -119,7 +119,7 @@ def _ask(ask: Any, split: Split, stage: Stage) -> Any:
     for start in range(0, count, _BATCH):
         answers.append(ask(np.asarray(split.images[start : min(start + _BATCH, count)])))
         stage.advance(min(start + _BATCH, count), count, "images")
-    return np.concatenate(answers)
+    return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
 
 
 def _map(before: Any | None, after: Any | None, methods: tuple[str, ...]) -> tuple[tuple[Map, ...], str]:

@@ -85,8 +85,17 @@ def _describe(manifest: Manifest, measured: Measurements) -> dict[str, Any]:
                 for each in measured.maps
             ],
         },
-        "training": manifest.facts["training"],
+        "training": _leave_out_infinity(manifest.facts["training"]),
         "quantization": manifest.facts.get("quantization"),
         "warnings": manifest.facts.get("warnings", []),
         "seconds_of_measuring": round(measured.seconds, 1),
     }
+
+
+def _leave_out_infinity(value: Any) -> Any:
+    """`value` with None for numbers that JSON has none for: a loss that diverged for an epoch."""
+    if isinstance(value, dict):
+        return {key: _leave_out_infinity(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_leave_out_infinity(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -209,7 +209,7 @@ def check_ends(model: Any, name: str) -> int:
         inputs, outputs = model.inputs, model.outputs
     except (AttributeError, ValueError):  # a subclass, or a Sequential that was never built
         inputs, outputs = (), ()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].shape[-1]:
         raise ExportError(
             f"{name} is no network from one image to one output: it has {len(inputs)} inputs and {len(outputs)} outputs"
         )
