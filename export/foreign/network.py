@@ -91,9 +91,9 @@ def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any
             "the network's answers lie between 0 and 1 and do not sum to 1: it tells of each label by itself, and what "
             "is published answers with one class of several"
         )
-    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), (
-        "the network answers with logits: a softmax is added to it"
-    )
+    settled = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
+    settled.count_params = model.count_params
+    return settled, "the network answers with logits: a softmax is added to it"
 
 
 def _load_keras(foreign: Foreign, name: str) -> Any:
