@@ -33,6 +33,7 @@ RUN python containers/tree.py gateway /trees/gateway \
 FROM base AS exporter
 LABEL org.opencontainers.image.description="Exports image classifiers, and moves them to where they are served."
 COPY pyproject.toml constraints.txt README.md LICENSE /source/
+COPY drawing /source/drawing
 COPY export /source/export
 COPY service /source/service
 RUN pip install --constraint /source/constraints.txt '/source[export,remote]' && rm -r /source

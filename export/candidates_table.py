@@ -30,13 +30,14 @@ def candidates(choice: "Choice") -> str:
 
 def _row(choice: "Choice", candidate: "Candidate", whole: int) -> tuple[str, ...]:
     quality = candidate.quality
+    measured = quality.accuracy is not None
     return (
         "->" if candidate is choice.chosen else "",
         candidate.name,
         *(f"{value:.3g}" for value in candidate.milliseconds.values()),
         f"{candidate.size / whole:.0%}",
-        f"{quality.accuracy:.4f}",
+        f"{quality.accuracy:.4f}" if measured else "-",
         f"{quality.agreement:.4f}",
-        f"{quality.by_class[quality.worst]:.4f}",
+        f"{quality.by_class[quality.worst]:.4f}" if measured else "-",
         choice.verdict(candidate),
     )

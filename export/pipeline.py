@@ -6,24 +6,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from export.architectures.applications import RAW
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data import dataset as data
-from export.data import sources
+from export.data import image_size, photographs, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
+from export.foreign import network as foreign
+from export.foreign.options import KERAS, Foreign
+from export.pretrained import check, names
+from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
-from export.publish import facts, profile, publish, samples
+from export.publish import facts, network, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
 from export.quantize.candidates import Choice
 from export.quantize.schemes import FLOAT32
+from export.report import report
 from export.spec import GPU, ExportSpec
-from export.training import batch_norms, phases, train, weights
-from export.training.phases import Phase
+from export.training import adapt, batch_norms, checkpoints, train, weights
+from export.training.adapt import Training
+from export.training.checkpoints import Checkpoints
+from export.training.labels import check_labels
+from export.training.options import AUTO, FULL, NONE
 from export.training.train import Score
 from export.training.weights import Start
 from export.verify import chance, parity
@@ -40,7 +49,8 @@ class Published:
     folder: Path
     version: int
     parameters: int
-    score: Score
+    score: Score | None
+    """None of a network that is published as it is: nobody measured it."""
     held_out: int
     parity: Parity
     sizes: Mapping[str, int]
@@ -48,6 +58,7 @@ class Published:
     choice: Choice | None
     """Of precision, where one was asked for."""
     profile: Profile
+    training: Training
     seconds: float
     warnings: tuple[str, ...] = ()
     """What a person should know before it is used."""
@@ -55,43 +66,132 @@ class Published:
 
 def export(spec: ExportSpec, progress: Progress) -> Published:
     """Trains, converts, checks and publishes one model. Raises ExportError, with nothing published."""
+    home = spec.repository / spec.name
+    if not spec.training.resume and (found := checkpoints.describe_interrupted(home)):
+        progress.note(found)
+    with checkpoints.keep(home, checkpoints.describe_request(spec), spec.training.resume) as kept:
+        return _export(spec, kept, progress)
+
+
+def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Published:
     started = time.monotonic()
     if spec.target == GPU:
         saved_model.check_measurable(spec.quantize)
-    row, size = spec.architecture, spec.image_size
+    if spec.as_is is not None:
+        return _export_as_is(spec, spec.as_is, progress, started)
+    row = spec.architecture
     source = sources.find(spec.data)
+    if "image_size" not in spec.training.explicit and (told := image_size.describe(row, spec.image_size)):
+        progress.note(told)
     start = _build(spec, source.labels, progress)
     model = start.model
-    plan = phases.plan(model, start.known, spec.recipe, start.head)
     dataset = _read(spec, source, progress)
-    held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
-    warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
-    seconds = _train(spec, model, plan, dataset.train, progress)
+    warnings += _check_statistics(spec, start, dataset.train, progress)
+    before = report.look(spec, model, dataset, progress)
+    training = adapt.adapt(spec, start, dataset, kept, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
-        judged = chance.judge(score.accuracy, held_out, dataset.labels, _advise(spec), spec.force)
+        judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
         _warn(stage, judged)
+    training = training.add_accuracy(score.accuracy)
+    return _publish(spec, model, dataset, score, training, before, warnings, judged, progress, started)
 
+
+def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
+    """Publishes a pretrained network with its own classes; photographs calibrate it and check it."""
+    if spec.foreign is None:
+        model, labels, warnings = _build_pretrained(spec, as_is, progress)
+    else:
+        spec, model = _open(spec, spec.foreign, progress)
+        labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels)
+    row = spec.architecture
+    with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
+        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
+        _warn(stage, dataset.warnings)
+        stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
+    with progress.stage("checking that answers depend on the image") as stage:
+        judged = check.judge(model, row, dataset, spec.force)
+        if spec.foreign is not None:
+            model, added = foreign.settle_answers(model, row, dataset)
+            judged += (added,) if added else ()
+        _warn(stage, judged)
+    training = Training(NONE, "the weights are published as they are", 0.0)
+    warnings += dataset.warnings
+    return _publish(spec, model, dataset, None, training, None, warnings, judged, progress, started)
+
+
+def _build_pretrained(
+    spec: ExportSpec, as_is: AsIs, progress: Progress
+) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
+    """The network of a row with all of its weights, what its classes are called, and what to warn of."""
+    row = spec.architecture
+    with progress.stage(f"reading what the classes of {escape(spec.weights)} are called") as stage:
+        count = weights.count_classes(row, spec.image_size, spec.weights)
+        labels, warnings = names.find(row, spec.weights, count, as_is.labels)
+        _warn(stage, warnings)
+        stage.result = f"{count} classes"
+    start = _build(spec, labels, progress)
+    check.check_complete(start, spec.weights)
+    return start.model, labels, (*warnings, *start.warnings)
+
+
+def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpec, Any]:
+    """A network of somebody's own, and `spec` with a row that describes it."""
+    import keras
+
+    keras.backend.clear_session()
+    with progress.stage(f"opening {escape(own.path)}") as stage:
+        opened = foreign.open_network(own, spec.image_size if "image_size" in spec.training.explicit else None)
+        scaled = "--preprocessing" if own.scaling is not None else repr(opened.scaled_by)
+        stage.result = f"{opened.row.parameters:,} parameters, {opened.row.classes} classes, pixels scaled by {scaled}"
+        if opened.scaled_by and own.scaling not in (None, RAW):
+            stage.warn(f"{opened.scaled_by!r} in the network scales pixels too: they are scaled twice")
+    return replace(spec, architecture=opened.row, image_size=opened.size), opened.model
+
+
+def _publish(
+    spec: ExportSpec,
+    model: Any,
+    dataset: Dataset,
+    score: Score | None,
+    training: Training,
+    before: Any | None,
+    warnings: tuple[str, ...],
+    judged: tuple[str, ...],
+    progress: Progress,
+    started: float,
+) -> Published:
+    """Freezes, converts, quantizes, checks and publishes a network that is ready. Raises ExportError.
+
+    `score` is None where nobody measured it; `judged` are the warnings about it; `before` is what the report saw
+    ahead of training.
+    """
+    row, size = spec.architecture, spec.image_size
     with publish.staging(spec.repository, spec.name) as folder:
         with progress.stage("freezing the SavedModel"):
             freeze.write_saved_model(folder, model, row, size, dataset.labels)
+            if spec.foreign is None or spec.foreign.path.suffix == KERAS:
+                network.write(folder, model)
         with progress.stage("converting to LiteRT"):
             litert.convert(folder, folder / TFLITE)
         with progress.stage("checking the staged files against the trained network") as stage:
             agreed = parity.check(Readback(folder), model, row, dataset)
             stage.result = f"largest difference {agreed.worst:.1e}"
         choice = _quantize(spec, folder, dataset, progress)
-        if choice is not None:
+        if choice is not None and choice.chosen.quality.accuracy is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
-            judged = chance.judge(score.accuracy, held_out, dataset.labels, "lower --max-accuracy-drop", spec.force)
+            judged = chance.judge(
+                score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
+            )
         warnings += judged
+        measured = report.measure(spec, folder, model, dataset, before, progress)
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
-            measured = profile.measure(folder / TFLITE)
-            stage.result = f"{measured.milliseconds[IMAGE][1]:.3g} ms an image, {measured.peak_mb:.0f} MB"
+            cost = profile.measure(folder / TFLITE)
+            stage.result = f"{cost.milliseconds[IMAGE][1]:.3g} ms an image, {cost.peak_mb:.0f} MB"
         sizes = facts.sizes(folder)
         manifest = Manifest(
             name=spec.name,
@@ -101,9 +201,11 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
             precision=FLOAT32 if choice is None else choice.chosen.precision,
-            profile=measured,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, seconds, choice, warnings),
+            profile=cost,
+            temperature=None if measured is None else measured.temperature.value,
+            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
         )
+        report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:
             version = publish.publish(folder, lambda number: replace(manifest, version=number).write(folder))
             stage.result = f"{spec.name} version {version}"
@@ -117,7 +219,8 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
         parity=agreed,
         sizes=sizes,
         choice=choice,
-        profile=measured,
+        profile=cost,
+        training=training,
         seconds=time.monotonic() - started,
         warnings=warnings,
     )
@@ -127,16 +230,17 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
     if spec.quantize is None:
         return None
+    most_drop = spec.max_accuracy_drop if spec.as_is is None else 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, spec.max_accuracy_drop, stage)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
         else:
             choice = lite.choose(
                 (folder / TFLITE).read_bytes(),
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
-                spec.max_accuracy_drop,
+                most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
             )
@@ -157,6 +261,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
     keras.utils.set_random_seed(spec.seed)
     with progress.stage(f"building {spec.architecture.name}, weights: {escape(spec.weights)}") as stage:
         start = weights.start(spec.architecture, spec.image_size, len(labels), spec.weights)
+        start = check_labels(start, spec.weights, labels, spec.training.strategy)
         _warn(stage, start.warnings)
         stage.result = f"{start.model.count_params():,} parameters"
     return start
@@ -168,20 +273,21 @@ def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
         _warn(stage, dataset.warnings)
         stage.result = (
             f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "
-            f"{len(dataset.held_out.classes):,} held out"
+            f"{len(dataset.validation.classes):,} to validate on, {len(dataset.held_out.classes):,} held out"
         )
     return dataset
 
 
-def _check_statistics(
-    spec: ExportSpec, start: Start, trains: bool, split: Split, progress: Progress
-) -> tuple[str, ...]:
+def _check_statistics(spec: ExportSpec, start: Start, split: Split, progress: Progress) -> tuple[str, ...]:
     """Re-estimates a donor's batch norms that training would leave as they are, where they are stale.
 
     Where nothing is trained, nothing is changed either. Returns what a person should know of it.
     """
     norms = batch_norms.list_norms(start.known)
-    if not norms or (trains and len(start.known) == sum(bool(layer.weights) for layer in start.model.layers)):
+    whole = len(start.known) == sum(bool(layer.weights) for layer in start.model.layers)
+    strategy = spec.training.strategy
+    trains = strategy != NONE
+    if not norms or strategy == FULL or (strategy == AUTO and whole):
         return ()  # what trains all at once has them re-estimated at its end
     given = (start.model, norms, spec.architecture, split, spec.seed)
     with progress.stage("holding batch norm statistics against the training images") as stage:
@@ -200,7 +306,7 @@ def _check_statistics(
 
 
 def _advise(spec: ExportSpec) -> str:
-    if spec.recipe.epochs == 0:
+    if spec.training.strategy == NONE:
         return (
             f"are these the classes, in this order, and the scaling of pixels that {escape(spec.weights)} was trained "
             "with? --epochs trains it on these images"
@@ -211,17 +317,3 @@ def _advise(spec: ExportSpec) -> str:
 def _warn(stage: Stage, warnings: tuple[str, ...]) -> None:
     for text in warnings:
         stage.warn(text)
-
-
-def _train(spec: ExportSpec, model: Any, plan: tuple[Phase, ...], split: Split, progress: Progress) -> float:
-    """Trains `model` in place and returns the seconds it took."""
-    started = time.monotonic()
-    for phase in plan:
-        for layer in model.layers:
-            layer.trainable = layer not in phase.frozen
-        norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
-        with progress.stage(phase.title) as stage:
-            train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage)
-            batch_norms.re_estimate(model, norms, spec.architecture, split, spec.seed, stage)
-            stage.result = f"epochs: {phase.recipe.epochs}"
-    return time.monotonic() - started

@@ -72,6 +72,10 @@ class Progress:
     def heading(self, text: str) -> None:
         self._console.print(f"\n{text}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """A line between stages."""
+        self._console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
     @contextmanager
     def stage(self, title: str) -> Iterator[Stage]:
         """Shows `title` while the block runs; its `result` and seconds once it has ended well."""

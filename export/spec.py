@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.architectures import ARCHITECTURES
@@ -12,8 +12,12 @@ from export.architectures.architecture import Architecture, Recipe
 from export.data import sources
 from export.data.names import escape, is_text
 from export.errors import UsageError
+from export.foreign.options import Foreign
+from export.pretrained.options import AsIs
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
+from export.report.options import ReportOptions
 from export.training import donor, weights
+from export.training.options import FINE_TUNE, LINEAR_PROBE, TrainingOptions
 from service.types import is_model_name
 
 ALL = "all"
@@ -36,7 +40,9 @@ class ExportSpec:
 
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
-    publishes what is no better than guessing.
+    publishes what is no better than guessing; `as_is` asks for the network that the weights are of, untrained and with
+    its own classes, and `data` says nothing then; `foreign` is where a network of no row is, and
+    `architecture` only names it until it is opened.
     """
 
     architecture: Architecture
@@ -51,6 +57,10 @@ class ExportSpec:
     max_accuracy_drop: float = 0.005
     target: str = CPU
     force: bool = False
+    report: ReportOptions = field(default_factory=ReportOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    as_is: AsIs | None = None
+    foreign: Foreign | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -72,13 +82,20 @@ class ExportSpec:
             offered = ", ".join(_QUANTIZATIONS[self.target])
             raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
-        if self.data != sources.DIGITS:
+        if self.as_is is None and self.data != sources.DIGITS:
             sources.folder(Path(self.data))
         self._check_repository()
 
     def _check_weights(self) -> None:
         row = self.architecture
+        if self.foreign is not None:
+            return
         if self.weights == weights.NONE:
+            if self.training.strategy in (LINEAR_PROBE, FINE_TUNE):
+                raise UsageError(
+                    f"--strategy {self.training.strategy} builds on given weights, and --weights none gives none; "
+                    "give --weights, or --strategy full"
+                )
             return
         if self.weights == weights.IMAGENET:
             if row.pretrained is None:

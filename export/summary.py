@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.architectures import ARCHITECTURES
 from export.convert.signatures import IMAGE
+from export.data import image_size
+from export.report.options import PAGE
+from export.training.weights import IMAGENET
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
     from export.pipeline import Published
+    from export.spec import ExportSpec
 
 _PORT = 8000
 
@@ -67,26 +71,41 @@ def architectures() -> None:
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:
-    score, size, sizes, cost = published.score, published.spec.image_size, published.sizes, published.profile
+    size, sizes, cost = published.spec.image_size, published.sizes, published.profile
     return [
         (published.spec.name, str(published.folder)),
         ("input", f"{size}x{size} RGB, any JPEG or PNG is resized to it"),
         ("parameters", f"{published.parameters:,}"),
         ("files", f"{SAVED_MODEL} {_size(sizes[str(SAVED_MODEL)])}, {TFLITE} {_size(sizes[str(TFLITE)])}"),
-        (
-            "accuracy",
-            f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
-            f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}",
-        ),
-        ("parity", f"differs from the trained network by at most {published.parity.worst:.1e}"),
+        ("accuracy", _describe_accuracy(published)),
+        ("training", published.training.describe()),
+        ("parity", f"differs from the network in Keras by at most {published.parity.worst:.1e}"),
         (
             "speed",
             f"{cost.milliseconds[IMAGE][1]:.3g} ms an image on {cost.threads} of this machine's threads, "
             f"{cost.lanes} at a time; {cost.peak_mb:.0f} MB",
         ),
+        *([("report", str(page))] if (page := published.folder / PAGE).is_file() else []),
+        *(("more", more) for more in [_advise(published.spec)] if more),
         ("took", f"{published.seconds:.0f} s"),
         *(("warning", text) for text in published.warnings),
     ]
+
+
+def _advise(spec: "ExportSpec") -> str:
+    return "" if "image_size" in spec.training.explicit else image_size.describe(spec.architecture, spec.image_size)
+
+
+def _describe_accuracy(published: "Published") -> str:
+    score, row = published.score, published.spec.architecture
+    if score is not None:
+        return (
+            f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
+            f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}"
+        )
+    if published.spec.weights == IMAGENET:
+        return f"not measured here; published with the weights: {row.top1:.3f} on ImageNet's validation images"
+    return "not measured: the weights are published as they are"
 
 
 def _table(rows: list[tuple[str, str]]) -> None:

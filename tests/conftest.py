@@ -1,6 +1,6 @@
-"""Models exported for real, once a session, with the very commands of `make serve`.
+"""Models exported for real, once a session.
 
-`TEST_MODELS=FOLDER` takes them from a repository that holds both already: for people who run a test over and over.
+`TEST_MODELS=FOLDER` takes those that it holds from a repository: for people who run a test over and over.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exporter import demo, export
+from tests.support.exporter import TRAINED, demo, export
 
 # A shell's background job ignores it, and so would every process that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -34,14 +34,24 @@ def demo_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFa
     return repository
 
 
+@pytest.fixture(scope="session")
+def serve_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository as `make serve` makes it: `efficientnet_lite0/1`, which knows photographs, and `lenet5/1`."""
+    repository = tmp_path_factory.mktemp("serve_repository")
+    shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
+    shutil.copytree(_exported("efficientnet_lite0", tmp_path_factory), repository / "efficientnet_lite0")
+    return repository
+
+
 def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder: made by whichever of pytest-xdist's workers needs it first, for all of them."""
-    if made := os.environ.get("TEST_MODELS"):
-        return Path(made, name)
+    made = Path(os.environ.get("TEST_MODELS", os.devnull), name)
+    if made.is_dir():
+        return made
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "exported" / name / "1").exists():
-            export(*demo()[name], "--repository", shared / "exported")
+            export(*(demo() | TRAINED)[name], "--repository", shared / "exported")
     return shared / "exported" / name

@@ -7,6 +7,7 @@ from export.architectures import (
     convnext,
     densenet,
     efficientnet,
+    efficientnet_lite,
     efficientnet_v2,
     inception,
     lenet,
@@ -29,6 +30,7 @@ _FAMILIES = (
     mobilenet,
     nasnet,
     efficientnet,
+    efficientnet_lite,
     efficientnet_v2,
     convnext,
 )

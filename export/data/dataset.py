@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 
 from export.data import reading
+from export.data.partition import Partition, divide
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
 from export.progress import Stage
 
-HELD_OUT = 0.2
 EXAMPLES = 16
-
-# The split belongs to the dataset, not to a training run: exports with other seeds stay comparable.
-_SPLIT_SEED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images as the graph decodes them, uint8 [N, size, size, 3], and their classes, int32 [N]."""
+    """Images as the graph decodes them, uint8 [N, size, size, 3], and classes, int32 [N], -1 where nobody knows."""
 
     images: Any
     classes: Any
@@ -41,25 +38,28 @@ class Example:
 class Dataset:
     """`examples` are the first rows of `held_out`, classes taking turns, at most EXAMPLES.
 
-    `warnings` says what was left out, and which images only the service can decode.
+    `validation` chooses among states of a network, which `held_out`, apart from it, then measures. `warnings` says what
+    was left out, and which images only the service can decode.
     """
 
     name: str
     labels: tuple[str, ...]
     train: Split
+    validation: Split
     held_out: Split
     examples: tuple[Example, ...]
     warnings: tuple[str, ...] = ()
 
 
-def load(source: Source, size: int, stage: Stage) -> Dataset:
-    """Decodes every image to [size, size] once, by the service's decoder and by the graph's.
+def load(source: Source, size: int, stage: Stage, parts: Partition | None = None) -> Dataset:
+    """Decodes every image to [size, size] once, by the service's decoder and by the graph's; `parts` divides them, by
+    default as `divide` does.
 
     Raises ExportError that lists every image the service would refuse, with the reason. Pixels lie in an unnamed
     scratch file (in TMPDIR) that the system pages, so a folder may exceed memory.
     """
-    train, held_out = split(source.classes)
-    order = np.concatenate([train, held_out])
+    parts = divide(source.classes) if parts is None else parts
+    order = parts.order
     scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
     try:
         images = np.memmap(scratch, np.uint8, "w+", shape=(len(order), size, size, 3))
@@ -69,38 +69,23 @@ def load(source: Source, size: int, stage: Stage) -> Dataset:
             "set TMPDIR to a larger disk"
         ) from error
     troubles = _decode(source, order, images, stage)
-    labels, count = source.labels, len(train)
+    labels, trained, seen = source.labels, len(parts.train), len(order) - len(parts.held_out)
     return Dataset(
         name=source.name,
         labels=labels,
-        train=Split(images[:count], source.classes[train]),
-        held_out=Split(images[count:], source.classes[held_out]),
+        train=Split(images[:trained], source.classes[parts.train]),
+        validation=Split(images[trained:seen], source.classes[parts.validation]),
+        held_out=Split(images[seen:], source.classes[parts.held_out]),
         examples=tuple(
             Example(
-                reading.encode_png(images[count + place]) if troubles[count + place] else source.read(index),
+                reading.encode_png(images[seen + place]) if troubles[seen + place] else source.read(index),
                 labels[source.classes[index]],
                 source.describe(index),
             )
-            for place, index in enumerate(held_out[:EXAMPLES].tolist())
+            for place, index in enumerate(parts.held_out[:EXAMPLES].tolist())
         ),
         warnings=_warnings(source, order, troubles),
     )
-
-
-def split(classes: Any) -> tuple[Any, Any]:
-    """Indices of training and held-out images, int64 each: a fifth of every class held out, always the same.
-
-    Held-out indices take turns through the classes, so that the first few show as many as they can.
-    """
-    generator = np.random.default_rng(_SPLIT_SEED)
-    train: list[int] = []
-    turns: list[tuple[int, int, int]] = []
-    for label in np.unique(classes):
-        members = generator.permutation(np.flatnonzero(classes == label))
-        count = max(1, round(len(members) * HELD_OUT))
-        turns += [(turn, int(label), int(index)) for turn, index in enumerate(members[:count])]
-        train += [int(index) for index in members[count:]]
-    return np.array(sorted(train), np.int64), np.array([index for _, _, index in sorted(turns)], np.int64)
 
 
 def _decode(source: Source, order: Any, images: Any, stage: Stage) -> list[str]:

@@ -15,8 +15,9 @@ _LUMA = (0.299, 0.587, 0.114)
 def decode(data: Any, size: int) -> Any:
     """One encoded image (scalar string: JPEG, PNG, BMP or GIF) -> uint8 RGB [size, size, 3].
 
-    Resized bilinearly with antialiasing, aspect ratio not kept, EXIF orientation ignored, transparency
-    dropped. Raises `tf.errors.InvalidArgumentError` where it is no image.
+    Resized bilinearly with antialiasing, aspect ratio not kept, transparency dropped, EXIF orientation ignored:
+    TensorFlow cannot read it, so who decodes ahead of the graph turns images upright. Raises
+    `tf.errors.InvalidArgumentError` where it is no image.
     """
     import tensorflow as tf
 

@@ -89,7 +89,7 @@ def folder(root: Path) -> Source:
         name=escape(root.resolve().name),
         labels=tuple(each.name for each in classes),
         classes=np.array(indices, np.int32),
-        read=lambda index: _bytes(files[index]),
+        read=lambda index: read_bytes(files[index]),
         describe=lambda index: escape(files[index]),
         passed_over=dict(passed_over),
     )
@@ -139,7 +139,8 @@ def _entries(directory: Path) -> list[Path]:
         raise UsageError(f"the data folder {escape(directory)} cannot be read: {error.strerror}") from error
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises ExportError."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -13,7 +13,9 @@ from export.data.names import escape
 from export.quantize.candidates import Choice
 from export.quantize.select_saved_model import XLA
 from export.spec import ExportSpec
+from export.training.adapt import Training
 from export.training.train import Score
+from export.training.weights import IMAGENET
 from export.verify.parity import Parity
 
 _TOOLS = ("tensorflow", "keras", "ai-edge-litert", "numpy")
@@ -23,37 +25,34 @@ def gather(
     spec: ExportSpec,
     dataset: Dataset,
     parameters: int,
-    score: Score,
+    score: Score | None,
     parity: Parity,
     file_sizes: Mapping[str, int],
-    seconds: float,
+    training: Training,
     choice: Choice | None,
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
-    """`seconds` is what training took; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+    """`training` is what was done; `file_sizes` is bytes by relative path; `choice` of precision, if any.
 
-    `score` is that of the precision that is published; `warnings` are what its export warned of.
+    `score` is that of the precision that is published, None where nobody measured it; `warnings` are what its export
+    warned of.
     """
     row = spec.architecture
     return {
         "parameters": parameters,
         "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
-        "dataset": {
-            "name": dataset.name,
-            "classes": len(dataset.labels),
-            "train": len(dataset.train.classes),
-            "held_out": len(dataset.held_out.classes),
-        },
-        "accuracy": round(score.accuracy, 6),
-        "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
-        "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},
+        "dataset": _describe_dataset(spec, dataset),
+        **_describe_accuracy(spec, score),
         "training": {
             "weights": escape(spec.weights),
             "epochs": spec.recipe.epochs,
             "batch_size": spec.recipe.batch_size,
             "learning_rate": spec.recipe.learning_rate,
             "seed": spec.seed,
-            "seconds": round(seconds, 1),
+            "strategy": training.strategy,
+            "why": training.why,
+            "seconds": round(training.seconds, 1),
+            "phases": [dict(phase) for phase in training.phases],
         },
         "warnings": list(warnings),
         "parity": asdict(parity),
@@ -64,11 +63,41 @@ def gather(
     }
 
 
+def _describe_dataset(spec: ExportSpec, dataset: Dataset) -> dict[str, Any]:
+    counts = {
+        "train": len(dataset.train.classes),
+        "validation": len(dataset.validation.classes),
+        "held_out": len(dataset.held_out.classes),
+    }
+    if spec.as_is:  # nothing learnt from these images, and nobody knows what they show
+        counts = {"calibration": counts["train"], "checked": counts["held_out"]}
+    return {"name": dataset.name, "classes": len(dataset.labels), **counts}
+
+
+def _describe_accuracy(spec: ExportSpec, score: Score | None) -> dict[str, Any]:
+    """Of a network that is published as it is: null, beside what is published of its weights, where that is known."""
+    if score is None:
+        row = spec.architecture
+        published = {"top1": row.top1, "on": "ImageNet's validation images", "by": row.weights_by}
+        return {
+            "accuracy": None,
+            "accuracy_by_class": {},
+            "worst_class": None,
+            "published_accuracy": published if spec.weights == IMAGENET else None,
+        }
+    return {
+        "accuracy": round(score.accuracy, 6),
+        "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
+        "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},
+    }
+
+
 def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
     return {
         "asked": spec.quantize,
         "target": spec.target,
-        "max_accuracy_drop": spec.max_accuracy_drop,
+        "max_accuracy_drop": None if spec.as_is else spec.max_accuracy_drop,
+        "min_agreement": spec.as_is.min_agreement if spec.as_is else None,
         "xla": choice.chosen.name.endswith(XLA),
         "candidates": [
             {
@@ -76,12 +105,14 @@ def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
                 "precision": each.precision,
                 "bytes": each.size,
                 "milliseconds_an_image_by_batch": {size: round(value, 4) for size, value in each.milliseconds.items()},
-                "accuracy": round(each.quality.accuracy, 6),
+                "accuracy": None if each.quality.accuracy is None else round(each.quality.accuracy, 6),
                 "agreement_with_float32": round(each.quality.agreement, 6),
                 "worst_class": {
                     "label": each.quality.worst,
                     "accuracy": round(each.quality.by_class[each.quality.worst], 6),
-                },
+                }
+                if each.quality.by_class
+                else None,
                 "verdict": choice.verdict(each),
             }
             for each in choice.candidates

@@ -23,17 +23,19 @@ _EVALUATION_BATCH = 8
 class Quality:
     """What a candidate makes of the held-out images. `agreement` is the share where its first label is float32's.
 
-    `refused` says why a candidate like that may not be published; "" where it may.
+    `accuracy` is None, and `by_class` empty, where nobody knows what the images show. `refused` says why a candidate
+    like that may not be published; "" where it may.
     """
 
-    accuracy: float
+    accuracy: float | None
     by_class: Mapping[str, float]
     agreement: float
     refused: str
 
     @property
     def worst(self) -> str:
-        return min(self.by_class, key=lambda label: self.by_class[label])
+        """The class of which most is wrong; "" where nobody knows."""
+        return min(self.by_class, key=lambda label: self.by_class[label], default="")
 
 
 class Judge:
@@ -41,29 +43,42 @@ class Judge:
 
     def __init__(self, wanted: Any, dataset: Dataset, most_drop: float) -> None:
         """`wanted` are float32's probabilities, [N, C], of the held-out images; `most_drop` is by how much a
-        candidate's accuracy may be below its, as a share of images.
+        candidate's accuracy may be below its, as a share of images. Where nobody knows what the images show, it is
+        for how many of them a candidate may name another class than float32.
         """
         self._held_out, self._labels, self._most_drop = dataset.held_out, dataset.labels, most_drop
         self._wanted = wanted.argmax(-1)
+        self._labelled = bool((dataset.held_out.classes >= 0).all())
         self._accuracy = float((self._wanted == dataset.held_out.classes).mean())
+
+    @property
+    def remedy(self) -> str:
+        """What lets more candidates pass."""
+        if self._labelled:
+            return f"give a larger --max-accuracy-drop than {self._most_drop:g}"
+        return f"give a smaller --min-agreement than {1 - self._most_drop:g}"
 
     def quality(self, given: Any) -> Quality:
         """Of a candidate by its probabilities, shaped as `wanted`."""
         split = self._held_out
         first = given.argmax(-1)
+        agreement = float((first == self._wanted).mean())
+        if not self._labelled:
+            least = 1 - self._most_drop
+            refused = f"agrees with float32 on {agreement:.4f} of the images (at least {least:g})"
+            return Quality(None, {}, agreement, self._refuse(given, refused if agreement < least else ""))
         right = first == split.classes
         drop = self._accuracy - float(right.mean())
-        refused = ""
-        if not np.isfinite(given).all():
-            refused = "answers NaN"
-        elif drop > self._most_drop:
-            refused = f"loses {drop:.4f} of float32's accuracy (at most {self._most_drop:g})"
+        refused = f"loses {drop:.4f} of float32's accuracy (at most {self._most_drop:g})"
         return Quality(
             accuracy=float(right.mean()),
             by_class={label: float(right[split.classes == i].mean()) for i, label in enumerate(self._labels)},
-            agreement=float((first == self._wanted).mean()),
-            refused=refused,
+            agreement=agreement,
+            refused=self._refuse(given, refused if drop > self._most_drop else ""),
         )
+
+    def _refuse(self, given: Any, otherwise: str) -> str:
+        return otherwise if np.isfinite(given).all() else "answers NaN"
 
 
 def answers(data: bytes, images: Any) -> Any:

@@ -74,7 +74,7 @@ def choose(
                 break
         _time(candidates, images, stage)
     if not accepted:
-        raise ExportError(_nothing_left(candidates[1:], failed, most_drop))
+        raise ExportError(_nothing_left(candidates[1:], failed, judges.remedy))
     return Choice(fastest(accepted), tuple(candidates), failed)
 
 
@@ -93,13 +93,13 @@ def _time(candidates: Sequence[Candidate], images: Any, stage: Stage) -> None:
         candidate.milliseconds = taken
 
 
-def _nothing_left(candidates: Sequence[Candidate], failed: Mapping[str, str], most_drop: float) -> str:
+def _nothing_left(candidates: Sequence[Candidate], failed: Mapping[str, str], remedy: str) -> str:
     if not candidates:
         return "refused to publish: " + "; ".join(f"{name}: {why}" for name, why in failed.items())
-    best = max(candidates, key=lambda each: each.quality.accuracy)
+    best = max(candidates, key=lambda each: (each.quality.accuracy or 0.0, each.quality.agreement))
     return (
-        f"refused to publish: even the best candidate, {best.name}, {best.quality.refused}; give a larger "
-        f"--max-accuracy-drop than {most_drop:g}, or --quantize auto, which keeps float32 where nothing else will do"
+        f"refused to publish: even the best candidate, {best.name}, {best.quality.refused}; {remedy}, or --quantize "
+        "auto, which keeps float32 where nothing else will do"
     )
 
 

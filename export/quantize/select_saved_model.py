@@ -67,9 +67,7 @@ def choose(folder: Path, dataset: Dataset, quantize: str, most_drop: float, stag
         asked = [each for each in candidates if quantize in (AUTO, each.precision)]
         accepted = [each for each in asked if not each.quality.refused]
         if not accepted:
-            raise ExportError(
-                f"refused to publish: {asked[0].name} {asked[0].quality.refused}; give a larger --max-accuracy-drop"
-            )
+            raise ExportError(f"refused to publish: {asked[0].name} {asked[0].quality.refused}; {judges.remedy}")
         chosen = fastest(accepted) if accepted[0].milliseconds else accepted[0]
         if chosen.precision != FLOAT32:
             shutil.copyfile(folders[chosen.precision] / SAVED_MODEL, folder / SAVED_MODEL)

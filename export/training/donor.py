@@ -49,7 +49,7 @@ def open_keras(path: str, architecture: Architecture, size: int, classes: int) -
     name = escape(path)
     model = _load(path, name)
     check_finite(((weight.path, np.asarray(weight)) for weight in model.weights), name)
-    channels = _check_ends(model, name)
+    channels = check_ends(model, name)
     if channels != architecture.channels:
         raise ExportError(f"{name} takes {channels} channels, and {architecture.name} takes {architecture.channels}")
     theirs = read_layers(model, architecture.absorbs)
@@ -70,6 +70,40 @@ def open_keras(path: str, architecture: Architecture, size: int, classes: int) -
     if differences:  # what comes behind the last weights changes what they mean, too
         limit = min(sum(place < differences[0].place for place in weighted), limit - 1)
     return Donor(model, limit, _list(differences), len(theirs) < len(read_layers(model)))
+
+
+def count_outputs(path: str) -> int:
+    """How many numbers the network in a `.keras` file answers an image with. Raises ExportError."""
+    name = escape(path)
+    model = _load(path, name)
+    check_ends(model, name)
+    shape = model.outputs[0].shape
+    if len(shape) != 2 or not shape[-1]:
+        raise ExportError(f"{name} is no classifier: it answers an image with shape {list(shape[1:])}")
+    return int(shape[-1])
+
+
+def count_hdf5_outputs(path: str, architecture: Architecture, size: int) -> int:
+    """The same of a `.weights.h5` file of `architecture`. Raises ExportError."""
+    import h5py
+
+    name = escape(path)
+    model = architecture.build(architecture.shape(size), 2)
+    last = [layer for layer in model.layers if layer.weights][-1]
+    kind = _snake_case(type(last).__name__)
+    number = sum(_snake_case(type(layer).__name__) == kind for layer in model.layers) - 1
+    layer = f"{kind}_{number}" if number else kind
+    try:
+        with h5py.File(path, "r") as file:
+            _check_origin(file, name)
+            values = file[f"layers/{layer}/vars"]
+            return int(values[str(len(last.weights) - 1)].shape[-1])
+    except OSError as error:
+        raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
+    except (KeyError, IndexError) as error:
+        raise ExportError(
+            f"{name} is of another network than {architecture.name}: it has no weights of a last layer {layer}"
+        ) from error
 
 
 def build_reference(architecture: Architecture, size: int, classes: int, model: Any) -> Any:
@@ -100,10 +134,7 @@ def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
     name = escape(path)
     try:
         with h5py.File(path, "r") as file:
-            if "model_config" in file.attrs:
-                raise ExportError(describe_whole_model(name))
-            if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
-                raise ExportError(_describe_keras_2(name))
+            _check_origin(file, name)
             arrays: dict[str, Any] = {}
             file.visititems(lambda key, item: arrays.update({key: item}) if isinstance(item, h5py.Dataset) else None)
             check_finite(((key, item[()]) for key, item in arrays.items()), name)
@@ -113,6 +144,14 @@ def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
     holds = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
     kinds = Counter(re.sub(r"_\d+$", "", key) for key in layers)
     return _check_kinds(kinds, set(layers) > holds, model, architecture, name)
+
+
+def _check_origin(file: Any, name: str) -> None:
+    """Raises ExportError where an HDF5 file is a whole model, or of Keras 2."""
+    if "model_config" in file.attrs:
+        raise ExportError(describe_whole_model(name))
+    if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
+        raise ExportError(_describe_keras_2(name))
 
 
 def check_finite(weights: Iterator[tuple[str, Any]], name: str) -> None:
@@ -137,31 +176,40 @@ def describe_error(error: Exception) -> str:
 def _load(path: str, name: str) -> Any:
     import keras
 
+    if foreign := list_foreign_parts(path, name):
+        raise ExportError(
+            f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
+            "build the network of Keras' own layers"
+        )
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+
+
+def list_foreign_parts(path: str, name: str) -> list[str]:
+    """What a `.keras` file is made of that is not Keras' own, sorted. Raises ExportError where it is no such file."""
     if is_hdf5(Path(path)):
         raise ExportError(describe_whole_model(name))
     try:
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json")).get("keras_version", "")
             config = json.loads(archive.read("config.json"))
-        if version.startswith("2."):
-            raise ExportError(_describe_keras_2(name))
-        if foreign := sorted(set(_list_foreign(config.get("config")))):
-            raise ExportError(
-                f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
-                "build the network of Keras' own layers"
-            )
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        foreign = sorted(set(_list_foreign(config.get("config"))))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+    if version.startswith("2."):
+        raise ExportError(_describe_keras_2(name))
+    return foreign
 
 
-def _check_ends(model: Any, name: str) -> int:
+def check_ends(model: Any, name: str) -> int:
     """The channels of what `model` takes. Raises ExportError where it is no network from one image to one output."""
     try:
         inputs, outputs = model.inputs, model.outputs
     except (AttributeError, ValueError):  # a subclass, or a Sequential that was never built
         inputs, outputs = (), ()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].shape[-1]:
         raise ExportError(
             f"{name} is no network from one image to one output: it has {len(inputs)} inputs and {len(outputs)} outputs"
         )

@@ -1,4 +1,4 @@
-"""Fitting a network to a dataset, and finding out how well it does on images it never saw."""
+"""Images as batches to learn from, and finding out how well a network does on images it never saw."""
 
 import math
 from dataclasses import dataclass
@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from export.architectures.architecture import Architecture, Recipe
+from export.architectures.architecture import Architecture
 from export.data import pixels
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
+from export.training.loop import Batches
 
 # Training images move a little, at random: by a share of their size, radians, a share of their scale.
 # Nothing mirrors: digits, and much else, have a right side.
 _SHIFT, _TURN, _ZOOM = 0.08, 0.15, 0.1
 
 _EVALUATION_BATCH = 128
+_VALIDATION_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +33,20 @@ class Score:
         return min(self.by_class, key=lambda label: self.by_class[label])
 
 
-def fit(model: Any, architecture: Architecture, split: Split, recipe: Recipe, seed: int, stage: Stage) -> None:
-    """Trains `model` in place: Adam, cosine decay to zero, cross-entropy, images moved a little at random."""
-    import keras
+def prepare_batches(architecture: Architecture, train: Split, validation: Split, size: int, seed: int) -> Batches:
+    """Images as the network takes them: those to learn from shuffled and moved, those of the validation not."""
+    return Batches(
+        batch_images(architecture, train, size, seed),
+        math.ceil(len(train.classes) / size),
+        len(train.classes),
+        _batch_in_order(architecture, validation),
+        len(validation.classes),
+    )
 
-    steps = math.ceil(len(split.classes) / recipe.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
-    # XLA costs far more to compile on a CPU than it ever gives back here.
-    model.compile(
-        keras.optimizers.Adam(rate),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
-    model.fit(
-        _batches(architecture, split, recipe.batch_size, seed),
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-        callbacks=[_reporter(stage, recipe.epochs, steps)],
-    )
+
+def batch_images(architecture: Architecture, split: Split, size: int, seed: int) -> Any:
+    """Endless shuffled batches to learn from."""
+    return _batches(architecture, split, size, seed)
 
 
 def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple[str, ...], stage: Stage) -> Score:
@@ -72,6 +67,21 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
         stage.advance(min(start + _EVALUATION_BATCH, len(right)), len(right), "held-out images")
     by_class = {label: float(right[split.classes == index].mean()) for index, label in enumerate(labels)}
     return Score(float(right.mean()), by_class)
+
+
+def _batch_in_order(architecture: Architecture, split: Split) -> Any:
+    """All images once, unmoved: float32 [n, H, W, channels], int32 [n]."""
+    import tensorflow as tf
+
+    height, width = split.images.shape[1:3]
+
+    def rows(indices: Any) -> Any:
+        images = tf.numpy_function(lambda chosen: split.images[chosen], [indices], tf.uint8)
+        images = tf.ensure_shape(images, (None, height, width, 3))
+        return pixels.to_tensor(images, architecture), tf.gather(split.classes, indices)
+
+    indices = tf.data.Dataset.range(len(split.classes)).batch(_VALIDATION_BATCH)
+    return indices.map(rows, num_parallel_calls=1, deterministic=True).prefetch(1)
 
 
 def _batches(architecture: Architecture, split: Split, size: int, seed: int) -> Any:
@@ -116,26 +126,3 @@ def _moved(images: Any) -> Any:
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-
-
-def _reporter(stage: Stage, epochs: int, steps: int) -> Any:
-    import keras
-
-    class Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-        epoch = 0
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.epoch = epoch
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            done = self.epoch * steps + batch + 1
-            stage.advance(done, epochs * steps, f"epoch {self.epoch + 1}/{epochs}, {_metrics(logs)}")
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            stage.line(f"epoch {epoch + 1}/{epochs}, {_metrics(logs)}")
-
-    return Reporter()
-
-
-def _metrics(logs: Any) -> str:
-    return f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}"

@@ -11,7 +11,7 @@ from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
 from export.training.configuration import read_layers
-from export.training.donor import check_hdf5, describe_error, open_keras
+from export.training.donor import check_hdf5, count_hdf5_outputs, count_outputs, describe_error, open_keras
 
 NONE = "none"
 IMAGENET = "imagenet"
@@ -64,6 +64,15 @@ def start(architecture: Architecture, size: int, classes: int, weights: str) -> 
     if architecture.settle is not None:
         architecture.settle(model, absorbed)
     return Start(model, known, head, told)
+
+
+def count_classes(architecture: Architecture, size: int, weights: str) -> int:
+    """How many classes the network answers that the given weights are of. Raises ExportError."""
+    if weights == IMAGENET:
+        return architecture.classes
+    if weights.endswith(".keras"):
+        return count_outputs(weights)
+    return count_hdf5_outputs(weights, architecture, size)
 
 
 def adopt(model: Any, donor: Any, name: str, limit: int | None = None, head: str = "") -> tuple[Any, ...]:
@@ -130,6 +139,8 @@ def _imagenet(architecture: Architecture) -> Any:
     socket.setdefaulttimeout(_PATIENCE)  # Keras itself would wait for as long as the other side is silent
     try:
         return architecture.pretrained()
+    except ExportError:
+        raise
     except Exception as error:  # Keras wraps whatever the network does in bare exceptions
         cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
         raise ExportError(

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
+from drawing import document
+from drawing.chart import NARROW, Chart
 from loadtest.analysis import budgets, wording
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis.comparison import Comparison
@@ -11,12 +12,7 @@ from loadtest.analysis.findings import Finding, believable, failed, refused, una
 from loadtest.report import sections, verdict
 from loadtest.report.charts import bubbles, curves, rows, single, stages
 from loadtest.report.charts.changes import changes
-from loadtest.report.charts.chart import NARROW, Chart
 from loadtest.results import Run
-
-_HERE = Path(__file__).parent
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-"""The browser itself holds the page to needing no network."""
 
 
 def overview_charts(found: Sequence[Finding]) -> list[Chart]:
@@ -60,21 +56,13 @@ def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = N
         "<h2>Charts</h2>",
         '<p class="soft">Point at a line, a bubble or a row to bring its architecture forward everywhere; '
         "click to hold it.</p>",
-        *map(_figure, overview_charts(found)),
+        *map(document.render_chart, overview_charts(found)),
         _stages(found),
         "<h2>Every load</h2>",
         "<p>One table an architecture. Times are milliseconds from the intended start.</p>",
         *(_details(one, is_open=len(found) == 1) for one in found),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>\n{_file('style.css')}{_file('charts.css')}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + f"\n</main>\n<script>\n{_file('page.js')}</script>\n</body>\n</html>\n"
-    )
+    return document.render(title, body)
 
 
 def _compared(comparison: Comparison | None) -> str:
@@ -82,11 +70,7 @@ def _compared(comparison: Comparison | None) -> str:
         return ""
     metrics = dict.fromkeys(each.metric for each in comparison.changes if each.metric in budgets.LATENCIES)
     charts = [changes(comparison.changes, metric) for metric in metrics]
-    return verdict.in_html(comparison, "".join(_figure(chart) for chart in charts if chart is not None))
-
-
-def _file(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return verdict.in_html(comparison, "".join(document.render_chart(chart) for chart in charts if chart is not None))
 
 
 def _banner(run: Run) -> str:
@@ -148,12 +132,8 @@ def _method(run: Run, found: Sequence[Finding]) -> str:
     )
     trouble = sections.problems(found)
     told = f"<h3>What went wrong</h3>{trouble}" if trouble else ""
-    lists = f'<div class="columns">{_list(facts)}{_list(run.machine)}</div>'
+    lists = f'<div class="columns">{document.render_list(facts)}{document.render_list(run.machine)}</div>'
     return f"<h2>How it was measured</h2><ul>{rules}</ul>{lists}{told}"
-
-
-def _list(facts: dict[str, str]) -> str:
-    return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"
 
 
 def _overview_words(found: Sequence[Finding]) -> str:
@@ -167,15 +147,6 @@ def _overview_words(found: Sequence[Finding]) -> str:
     sources = dict.fromkeys(one.subject.accuracy_source for one in found if one.subject.accuracy is not None)
     words += f". Accuracy: {escape(', '.join(map(str, sources)))}" if sources else ". Accuracies are not known"
     return f"{words}. {sections.in_common(found)} Click a column to sort by it."
-
-
-def _figure(chart: Chart) -> str:
-    least = f' style="min-width:{chart.narrow.width:g}px"' if chart.narrow.width > NARROW else ""
-    return (
-        f'<figure id="{escape(chart.key)}"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.words)}</p>'
-        f'</figcaption><div class="wide">{chart.wide.svg(chart.title)}</div>'
-        f'<div class="narrow"><div{least}>{chart.narrow.svg(chart.title)}</div></div></figure>'
-    )
 
 
 def _stages(found: Sequence[Finding]) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from drawing.chart import WIDE, Chart
+from drawing.document import read_asset
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding
-from loadtest.report.charts.chart import WIDE, Chart
 from loadtest.report.page import overview_charts
 from loadtest.results import Run
 
-_HERE = Path(__file__).parent
 _SHOWN = ("capacity", "load", "distribution", "accuracy", "size", "stages-busy", "memory")
 _MARGIN, _HEAD, _TITLE, _GAP = 36.0, 92.0, 34.0, 28.0
 
@@ -43,7 +43,7 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         heights[column] += _TITLE + chart.wide.height + _GAP
     width, height = 2 * WIDE + 4 * _MARGIN, max(heights)
     title = wording.title(run) + (f" ({run.interrupted})" if run.interrupted else "")
-    looks = _plain(f"{(_HERE / 'charts.css').read_text(encoding='utf-8')}")
+    looks = _plain(read_asset("charts.css"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="DejaVu Sans">'
         f"<style>{looks}svg{{font-family:'DejaVu Sans'}}.title{{font-size:17px;font-weight:bold}}"
@@ -57,6 +57,6 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
 
 def _plain(looks: str) -> str:
     """With the light scheme's colours in place of the page's variables, which its renderer does not know."""
-    light = (_HERE / "style.css").read_text(encoding="utf-8").partition("@media")[0]
+    light = read_asset("style.css").partition("@media")[0]
     colours = dict(re.findall(r"(--[\w-]+): (#\w+);", light))
     return re.sub(r"var\((--[\w-]+)\)", lambda found: colours[found[1]], looks)

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
+from drawing.tables import NOTHING, Cell, Row, table, text, told
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, failed, refused, unanswered
 from loadtest.report.charts.stages import stage_names, stages_of
-from loadtest.report.html_tables import NOTHING, Cell, Row, amount, percentile, table, text, told
+from loadtest.report.html_tables import amount, percentile
 from loadtest.results import Capacity, Latencies, Point
 
 Column = tuple[str, Callable[[Finding], Cell]]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 from math import isfinite
 
+from drawing.tables import Cell, Row, table, text
 from loadtest.analysis import budgets, wording
 from loadtest.analysis.comparison import Change, Comparison
 from loadtest.markdown import markdown
-from loadtest.report.html_tables import Cell, Row, table, text
 
 _HEAD = ("architecture", "number", "change", "before", "after", "load", "p", "budget")
 _MOST_LINES, _MOST_ROWS = 20, 20

@@ -112,15 +112,17 @@ class Target:
 
 
 def known_accuracy(architecture: str, facts: dict[str, Any]) -> tuple[float | None, str | None]:
-    """A share of 1 and its source: what was measured on held-out images, or, of a network that has learnt nothing,
-    what those who publish its weights say of them.
+    """A share of 1 and its source: what was measured on held-out images, or what those who publish weights say of
+    them, where the network has these or has learnt nothing.
     """
     training, dataset = facts.get("training") or {}, facts.get("dataset") or {}
     untrained = not training.get("epochs") and training.get("weights", "none") == "none"
     if facts.get("accuracy") is not None and not untrained:
         return facts["accuracy"], f"{dataset.get('held_out')} held-out images of {dataset.get('name')}"
+    if published := facts.get("published_accuracy"):
+        return published["top1"], f"ImageNet top-1, published with the weights from {published['by']}"
     row = ARCHITECTURES.get(architecture)
-    if row is None or row.top1 is None:
+    if row is None or row.top1 is None or not untrained:
         return None, None
     return row.top1, f"ImageNet top-1, published with the weights from {row.weights_by}; untrained copies were measured"
 

@@ -113,9 +113,9 @@ class Signature:
 class Preprocessing:
     """How encoded images become pixels, so that a gateway can do beside the model what the graph does.
 
-    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing
-    to [height, width] (aspect ratio not kept, EXIF orientation ignored) and fed to
-    `image_signature`, gives what the graph gives.
+    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing to [height, width]
+    (aspect ratio not kept) and fed to `image_signature`, gives what the graph gives. A gateway applies EXIF
+    orientation, which TensorFlow cannot read.
     """
 
     height: int
@@ -166,6 +166,8 @@ class Manifest:
     precision: str = ""
     profile: Profile | None = None
     """On the exporter's machine; once loaded, on this one."""
+    temperature: float | None = None
+    """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. The service answers without it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""
@@ -233,6 +235,7 @@ class Manifest:
                 architecture=document["architecture"],
                 precision=document["precision"],
                 profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
+                temperature=_positive(document.get("temperature")),
                 facts=document["facts"],
             )
             manifest._check_labels()
@@ -242,6 +245,12 @@ class Manifest:
             raise ValueError(
                 f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
             ) from error
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise ValueError(f"temperature {value!r} is no number above 0")
+    return value
 
 
 def _signature(document: Mapping[str, Any]) -> Signature:

@@ -9,7 +9,7 @@ from export.architectures.architecture import Architecture
 from export.data.pixels import to_tensor
 
 ROWS = list(ARCHITECTURES.values())
-CHEAP = ["lenet5", "vgg16", "mobilenet_v3_small", "nasnet_mobile", "inception_v3", "densenet121"]
+CHEAP = ["lenet5", "vgg16", "mobilenet_v3_small", "nasnet_mobile", "inception_v3", "densenet121", "efficientnet_lite0"]
 CHEAP_AND_THE_REST = [row if row.name in CHEAP else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
 
 

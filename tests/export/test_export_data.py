@@ -14,7 +14,8 @@ from export.errors import ExportError, UsageError
 from export.progress import Stage
 from service.preprocessing import decode as images
 from service.settings import Settings
-from tests.support.images import encode, png_claiming
+from tests.support.image_matrix import turned
+from tests.support.images import encode, photo, png_claiming
 
 Picture = Callable[[Path], None]
 
@@ -51,17 +52,9 @@ def test_digits_decode_the_same_every_time() -> None:
     np.testing.assert_array_equal(one.train.images, two.train.images)
     np.testing.assert_array_equal(one.held_out.classes, two.held_out.classes)
     assert one.examples == two.examples
-    assert one.train.images.shape == (1438, 28, 28, 3)
+    assert one.train.images.shape == (1294, 28, 28, 3)
+    assert one.validation.images.shape == (144, 28, 28, 3)
     assert one.held_out.images.shape == (359, 28, 28, 3)
-
-
-def test_split_is_disjoint_whole_and_stratified() -> None:
-    classes = sources.digits().classes
-    train, held_out = data.split(classes)
-    assert sorted([*train, *held_out]) == list(range(1797))
-    shares = np.bincount(classes[held_out]) / np.bincount(classes)
-    assert (abs(shares - 0.2) < 0.01).all()
-    assert sorted(classes[held_out[:10]]) == list(range(10))  # classes take turns
 
 
 def test_folder_is_one_class_a_folder(tmp_path: Path) -> None:
@@ -71,7 +64,8 @@ def test_folder_is_one_class_a_folder(tmp_path: Path) -> None:
     (tmp_path / "cat" / "notes.txt").write_text("not an image")
     loaded = data.load(sources.find(str(tmp_path)), 24, stage())
     assert loaded.labels == ("cat", "dog")
-    assert loaded.train.images.shape == (16, 24, 24, 3)
+    assert loaded.train.images.shape == (14, 24, 24, 3)
+    assert loaded.validation.images.shape == (2, 24, 24, 3)
     assert sorted(loaded.held_out.classes) == [0, 0, 1, 1]
     levels = loaded.held_out.images[..., 0].mean(axis=(1, 2))
     np.testing.assert_allclose(levels, np.where(loaded.held_out.classes == 1, 220, 20), atol=2)
@@ -138,7 +132,7 @@ def test_images_are_taken_under_every_name_and_for_what_they_are(tmp_path: Path,
     levels = np.arange(40 * 30, dtype=np.uint8).reshape(30, 40) // 5
     (tmp_path / "cat" / f"more{suffix}").write_bytes(encode(np.stack([levels] * 3, axis=-1), kind))
     loaded = data.load(sources.folder(tmp_path), 24, stage())
-    assert len(loaded.train.classes) + len(loaded.held_out.classes) == 21
+    assert sum(len(part.classes) for part in (loaded.train, loaded.validation, loaded.held_out)) == 21
     assert loaded.warnings == ()
 
 
@@ -170,6 +164,30 @@ def test_an_image_that_the_graph_decodes_otherwise_is_trained_on_as_it_is_served
     (file,) = (file for file in (tmp_path / "cat").iterdir() if str(file) == loaded.examples[0].origin)
     served = images.decode(file.read_bytes(), 24, 24, reading.MOST_PIXELS)
     np.testing.assert_array_equal(loaded.held_out.images[0], served)
+
+
+def test_photographs_are_trained_on_upright_and_said_to_be_turned(tmp_path: Path) -> None:
+    """The pixels of a file that its EXIF turns are those of the same file saved upright."""
+    upright, turned_by_exif = tmp_path / "upright", tmp_path / "turned"
+    seen = Image.fromarray(photo()).resize((120, 80))
+    for label in ("a", "b"):
+        for index in range(9):
+            orientation = index % 8 + 1
+            for root in (upright, turned_by_exif):
+                (root / label).mkdir(parents=True, exist_ok=True)
+            shown = seen.crop((index, 0, 100 + index, 70))
+            shown.save(upright / label / f"{index}.png")
+            tags = Image.Exif()
+            tags[0x0112] = orientation
+            turned(shown, orientation).save(turned_by_exif / label / f"{index}.png", exif=tags)
+    wanted, loaded = (data.load(sources.folder(root), 24, stage()) for root in (upright, turned_by_exif))
+    for part in ("train", "validation", "held_out"):
+        pixels, others = (getattr(each, part).images.astype(int) for each in (wanted, loaded))
+        assert np.abs(pixels - others).max() <= 1
+    (warning,) = loaded.warnings
+    assert warning.startswith("14 of 18 images are turned by their EXIF orientation, which a bare TensorFlow Serving")
+    # What warms, samples and checks the graph is upright for the graph.
+    assert [images.find_orientation(example.data) for example in loaded.examples] == [1] * len(loaded.examples)
 
 
 def test_what_is_not_read_is_counted_once_a_reason(tmp_path: Path) -> None:

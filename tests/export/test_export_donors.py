@@ -12,10 +12,10 @@ import pytest
 from keras import layers
 
 from export.architectures import ARCHITECTURES
-from export.architectures.architecture import Recipe
 from export.errors import ExportError
 from export.training import weights
 from export.training.configuration import read_layers
+from export.training.options import NONE, TrainingOptions
 from export.training.phases import plan
 
 LENET = ARCHITECTURES["lenet5"]
@@ -102,8 +102,8 @@ def test_another_head_is_told_and_trained_or_refused(
     assert [layer.name for layer in begun.known] == names
     (warning,) = begun.warnings
     assert says in begun.head and says in warning
-    with pytest.raises(ExportError, match="give --epochs 2 or more") as error:
-        plan(begun.model, begun.known, Recipe(0, 8, 0.01), begun.head)
+    with pytest.raises(ExportError, match="have to be trained: give --strategy auto") as error:
+        plan(begun.model, begun.known, NONE, LENET.recipe, TrainingOptions(NONE), 100, 10, begun.head)
     assert says in str(error.value)
 
 

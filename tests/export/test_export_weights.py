@@ -3,17 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
 from export.architectures import ARCHITECTURES
-from export.architectures.architecture import Recipe
 from export.errors import ExportError
-from export.training import phases, weights
+from export.training import auto, phases, weights
 
 LENET, MOBILENET = ARCHITECTURES["lenet5"], ARCHITECTURES["mobilenet_v3_small"]
-RECIPE = Recipe(epochs=10, batch_size=8, learning_rate=0.01)
 
 
 def saved(path: Path, classes: int) -> tuple[Path, Any]:
@@ -32,9 +29,9 @@ def test_a_file_of_the_same_network_fits_whole(tmp_path: Path, name: str) -> Non
     model, known = start.model, start.known
     for ours, theirs in zip(model.get_weights(), source.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    (phase,) = phases.plan(model, known, RECIPE)
-    assert phase.frozen == ()
-    assert phases.plan(model, known, Recipe(0, 8, 0.01)) == ()
+    decided = auto.decide_at_once(model, known)
+    assert decided is not None
+    assert decided.strategy == "full"
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
@@ -45,12 +42,8 @@ def test_another_number_of_classes_gets_a_new_head(tmp_path: Path, name: str) ->
     assert [layer.name for layer in known] == ["c1", "c3", "c5", "f6"]
     np.testing.assert_array_equal(model.get_layer("c5").kernel, source.get_layer("c5").kernel)
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    probe, fine = phases.plan(model, known, RECIPE)
-    assert (probe.recipe.epochs, probe.frozen) == (3, known)
-    assert fine.recipe.epochs == 7
-    assert fine.recipe.learning_rate == pytest.approx(0.001)
-    with pytest.raises(ExportError, match="give --epochs 2 or more"):
-        phases.plan(model, known, Recipe(1, 8, 0.01))
+    assert auto.decide_at_once(model, known) is None
+    assert [layer.name for layer in phases.split_head(model, known)[1]] == ["output"]
 
 
 def test_pretrained_weights_leave_only_the_head_to_train() -> None:
@@ -58,10 +51,7 @@ def test_pretrained_weights_leave_only_the_head_to_train() -> None:
     donor = MOBILENET.build(MOBILENET.shape(224), 1000)
     model = MOBILENET.build(MOBILENET.shape(48), 10)
     known = weights.adopt(model, donor, "imagenet")
-    _, fine = phases.plan(model, known, RECIPE)
     assert {layer.name for layer in model.layers if layer.weights} - {layer.name for layer in known} == {"logits"}
-    assert fine.frozen
-    assert all(isinstance(layer, keras.layers.BatchNormalization) for layer in fine.frozen)
 
 
 def test_the_names_of_layers_do_not_matter() -> None:

@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ from export.errors import ExportError
 from export.progress import Progress
 from export.spec import ExportSpec
 from service.repository.manifest import SAMPLES, Manifest
+from tests.support.exporter import ROOT, run_export
 from tests.support.exporter import export as run_to_end
-from tests.support.exporter import run_export
 from tests.support.images import photo
 
 LENET = ARCHITECTURES["lenet5"]
@@ -61,7 +64,7 @@ def test_a_folder_of_photos_becomes_a_model(photos: Path, tmp_path: Path) -> Non
     )
     made = manifest(repository, "lakes")
     assert made.labels == ("a lake", "sky")
-    assert made.facts["dataset"] == {"name": "photos", "classes": 2, "train": 48, "held_out": 12}
+    assert made.facts["dataset"] == {"name": "photos", "classes": 2, "train": 43, "validation": 5, "held_out": 12}
     assert (made.name, made.architecture) == ("lakes", "mobilenet_v3_small")
     samples = sorted(file.name for file in (repository / "lakes" / "1" / SAMPLES).iterdir())
     assert len(samples) == 10
@@ -76,7 +79,7 @@ def test_weights_from_a_file_are_exported_untouched(tmp_path: Path, suffix: str)
     trained = LENET.build(LENET.shape(28), 10)
     weights = tmp_path / f"mine{suffix}"
     (trained.save if suffix == ".keras" else trained.save_weights)(weights)
-    spec = small(tmp_path / "models", "--epochs", "0", "--weights", str(weights), "--force")
+    spec = small(tmp_path / "models", "--epochs", "0", "--weights", str(weights), "--data", "digits", "--force")
     done = pipeline.export(spec, Progress())
     with np.load(done.folder / "assets.extra" / "golden.npz") as golden:
         tensor = golden["images"].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -97,7 +100,10 @@ def test_a_network_that_guesses_is_published_by_force_and_with_a_warning_only(tm
     weights = tmp_path / "random.keras"
     keras.utils.set_random_seed(0)
     LENET.build(LENET.shape(28), 10).save(weights)
-    asked = ("--model", "lenet5", "--weights", weights, "--epochs", 0, "--repository", tmp_path / "models")
+    asked = (
+        *("--model", "lenet5", "--weights", weights, "--data", "digits", "--epochs", 0),
+        *("--repository", tmp_path / "models"),
+    )
     ended = run_export(*asked)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
@@ -118,7 +124,7 @@ def test_another_network_than_asked_for_is_one_line(tmp_path: Path) -> None:
     x = keras.layers.MaxPooling2D(2)(keras.layers.Conv2D(16, 5, activation="relu")(x))
     x = keras.layers.Dense(84, "relu")(keras.layers.Dense(120, "relu")(keras.layers.Flatten()(x)))
     keras.Model(image, keras.layers.Dense(10, "softmax")(x)).save(file)
-    ended = run_export("--model", "lenet5", "--weights", file, "--epochs", 0, "--repository", tmp_path / "models")
+    ended = run_export("--model", "lenet5", "--weights", file, "--data", "digits", "--repository", tmp_path / "models")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith(f"export: {file} is another network than lenet5: ")
     assert not (tmp_path / "models").exists()
@@ -135,7 +141,18 @@ def test_stale_statistics_of_a_frozen_donor_are_re_estimated_or_said_to_be_wrong
         model.save(file)
         specs = parse(
             [
-                *("--model", row.name, "--weights", str(file), "--image-size", "32", "--epochs", str(epochs)),
+                *(
+                    "--model",
+                    row.name,
+                    "--weights",
+                    str(file),
+                    "--data",
+                    "digits",
+                    "--image-size",
+                    "32",
+                    "--epochs",
+                    str(epochs),
+                ),
                 *("--repository", str(repository), "--force"),
             ]
         )
@@ -177,7 +194,7 @@ def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path
     ended = run_export("--model", "lenet5", "--epochs", 1, "--repository", tmp_path)
     assert ended.returncode == 0
     stages = "importing|reading|building|training|evaluating|freezing|converting|checking|writing|measuring|publishing"
-    known = re.compile(rf"({stages}) |  epoch|lenet5 from digits|$")
+    known = re.compile(rf"({stages}) |  (epoch|about|training:|--strategy) |lenet5 from digits|$")
     assert [line for line in ended.stderr.splitlines() if not known.match(line)] == []
     assert len(ended.stdout.splitlines()) < 20
     assert str(tmp_path / "lenet5" / "1") in ended.stdout
@@ -194,7 +211,7 @@ def test_a_saved_model_unlike_the_network_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(freeze, "write_saved_model", tampered)
     with pytest.raises(ExportError, match="refused to publish: SavedModel serving_default differs"):
         pipeline.export(small(tmp_path / "models"), Progress())
-    assert list((tmp_path / "models").iterdir()) == []
+    assert not list((tmp_path / "models").rglob("*"))
 
 
 @pytest.mark.slow
@@ -238,6 +255,7 @@ def test_a_repository_nobody_may_write_is_refused_before_training(tmp_path: Path
 def test_the_same_seed_gives_nearly_the_same_network(tmp_path: Path) -> None:
     one, two = (pipeline.export(small(tmp_path, "--seed", "7"), Progress()) for _ in range(2))
     assert (one.version, two.version) == (1, 2)
+    assert one.score is not None and two.score is not None
     assert one.score.accuracy == pytest.approx(two.score.accuracy, abs=0.03)
 
 
@@ -254,3 +272,52 @@ def test_imagenet_without_a_network_is_one_line(tmp_path: Path) -> None:
     assert "--weights none" in last
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    asked = [*("--model", "lenet5", "--epochs", "9", "--patience", "0"), *("--repository", str(repository))]
+    command = [sys.executable, "-m", "export", *asked]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr is not None
+        assert any(line.startswith("  epoch 3/9") for line in killed.stderr)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (repository / "lenet5" / "1").exists()
+    other = run_export(*asked, "--learning-rate", 0.1, "--resume")
+    assert other.returncode == 2
+    assert "had learning_rate 0.004, and this one has 0.1; give the same arguments" in other.stderr
+    ended = run_export(*asked, "--resume")
+    assert ended.returncode == 0, ended.stderr
+    resumed = re.search(r"resuming after epoch (\d)", ended.stderr)
+    assert resumed is not None
+    assert re.findall(r"  epoch (\d)/9", ended.stderr) == [str(epoch) for epoch in range(int(resumed[1]) + 1, 10)]
+    (phase,) = manifest(repository, "lenet5").facts["training"]["phases"]
+    assert {len(numbers) for numbers in phase["history"].values()} == {9}
+    assert phase["accuracy"] > 0.9
+    assert [entry.name for entry in (repository / "lenet5").iterdir()] == ["1"]
+    assert "no interrupted training lies in" in run_export(*asked, "--resume").stderr
+
+
+@pytest.mark.slow
+def test_a_published_network_is_weights_for_the_next(photos: Path, tmp_path: Path) -> None:
+    first = pipeline.export(small(tmp_path / "models", "--epochs", "3"), Progress())
+    file = first.folder / "assets.extra" / "network.keras"
+    network = keras.saving.load_model(file)  # without any code of ours
+    with np.load(first.folder / "assets.extra" / "golden.npz") as golden:
+        tensor = golden["images"].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        answers = network.predict(tensor[..., np.newaxis] * 0.005 - 0.1, verbose=0)
+        np.testing.assert_allclose(answers, golden["probabilities"], atol=1e-5)
+    kept = pipeline.export(
+        small(tmp_path / "again", "--epochs", "0", "--weights", str(file), "--data", "digits"), Progress()
+    )
+    assert kept.training.strategy == "none"
+    assert kept.score.accuracy == first.score.accuracy
+    asked = ("--weights", str(file), "--data", str(photos), "--strategy", "fine_tune", "--unfreeze", "2", "--force")
+    adapted = pipeline.export(small(tmp_path / "photos", *asked), Progress())
+    probe, fine = manifest(tmp_path / "photos", "lenet5").facts["training"]["phases"]
+    assert (probe["frozen_layers"], fine["frozen_layers"]) == (4, 2)
+    assert probe["trainable_parameters"] == 84 * 2 + 2
+    assert probe["accuracy"] is not None
+    assert fine["accuracy"] == pytest.approx(adapted.score.accuracy, abs=1e-6)

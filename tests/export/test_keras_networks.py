@@ -53,7 +53,19 @@ def test_resnet50_answers_as_keras_does_from_its_own_preprocessing(photos: Path,
     told_apart(trained, bgr(pictures.copy()), bgr(pictures[..., ::-1].copy()))
     trained.save(tmp_path / "mine.keras")
     said = export(
-        *("--model", "resnet50", "--weights", tmp_path / "mine.keras", "--epochs", 0, "--image-size", 48, "--force"),
+        *(
+            "--model",
+            "resnet50",
+            "--weights",
+            tmp_path / "mine.keras",
+            "--data",
+            "digits",
+            "--epochs",
+            0,
+            "--image-size",
+            48,
+            "--force",
+        ),
         *("--data", photos, "--repository", tmp_path / "models"),
     )
     assert "differs from the trained network by at most" in said

@@ -18,14 +18,15 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.data import dataset as data
 from export.data import sources
 from export.progress import Stage
+from export.report.options import NUMBERS, PAGE
 from service.preprocessing import decode as gateway
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
 from service.repository.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
-from tests.support.exporter import demo
+from tests.support.exporter import TRAINED
 from tests.support.images import encode, photo
 
-SIZES = {"lenet5": 28, "mobilenet_v3_small": int(demo()["mobilenet_v3_small"][-1])}
+SIZES = {"lenet5": 28, "mobilenet_v3_small": int(TRAINED["mobilenet_v3_small"][-1])}
 ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.95}
 
 
@@ -58,6 +59,7 @@ def test_layout(version: Path) -> None:
     samples = {f"{SAMPLES}/{label}-0.png" for label in range(10)}
     manifest = "assets.extra/manifest.json"
     made = {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
+    made |= {str(PAGE), str(NUMBERS)}
     assert files == made | {FILES}
     assert contents.load((version / FILES).read_bytes()).keys() == made
     assert (version / "variables").is_dir()
@@ -76,7 +78,7 @@ def test_manifest_says_what_it_is(version: Path) -> None:
     assert set(manifest.signatures) == {"serving_default", "image", "tensor"}
     assert manifest.signatures["image"].inputs == {"image": TensorSpec("uint8", (None, size, size, 3))}
     facts = manifest.facts
-    assert facts["dataset"] == {"name": "digits", "classes": 10, "train": 1438, "held_out": 359}
+    assert facts["dataset"] == {"name": "digits", "classes": 10, "train": 1294, "validation": 144, "held_out": 359}
     assert facts["worst_class"]["accuracy"] == min(facts["accuracy_by_class"].values())
     assert max(facts["parity"]["probabilities"].values()) <= 1e-4
     assert facts["file_bytes"][str(TFLITE)] == (version / TFLITE).stat().st_size

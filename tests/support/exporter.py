@@ -31,6 +31,13 @@ def export(*arguments: object) -> str:
     return ended.stdout
 
 
+TRAINED = {
+    "lenet5": ["--model", "lenet5"],
+    "mobilenet_v3_small": ["--model", "mobilenet_v3_small", "--image-size", "48"],
+}
+"""Two networks that learn digits: name -> the arguments they are exported with."""
+
+
 def demo() -> dict[str, list[str]]:
     """Model name -> the arguments `make serve` exports it with."""
     commands = re.findall(r"-m export (--model (\w+)[^&;}\n]*)", (ROOT / "Makefile").read_text())
@@ -42,5 +49,5 @@ def demo_model(name: str, folder: Path) -> Path:
     if made := os.environ.get("TEST_MODELS"):
         return Path(made)
     if not (folder / name / "1").is_dir():
-        export(*demo()[name], "--repository", folder)
+        export(*TRAINED[name], "--repository", folder)
     return folder

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from math import sqrt
 
+from drawing.canvas import Canvas, colour
+from drawing.chart import Chart, is_narrow
+from drawing.scales import Linear, Log
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding
-from loadtest.report.charts.canvas import Canvas, colour
-from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.labels import Box, Label, scatter
-from loadtest.report.charts.scales import Linear, Log
 
 _LEFT, _TOP, _BOTTOM = 56.0, 14.0, 42.0
 _FEW = 3

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from math import isfinite
 
+from drawing.canvas import Canvas
+from drawing.chart import Chart, is_narrow
+from drawing.scales import Ratio
 from loadtest.analysis.comparison import Change
-from loadtest.report.charts.canvas import Canvas
-from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.rows import FOOT, HEAD, ROW, margin, name
-from loadtest.report.charts.scales import Ratio
 
 _LEAST, _ROOM = 0.1, 1.03
 

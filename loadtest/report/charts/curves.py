@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from drawing.canvas import Canvas, colour
+from drawing.chart import Chart, is_narrow
+from drawing.scales import Log, Nines, Scale
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, believable, chart_percentile, failed, kept_up, refused, steady
-from loadtest.report.charts.canvas import Canvas, colour
-from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.labels import Label, band_height, band_overhang, fan
-from loadtest.report.charts.scales import Log, Nines, Scale
 from loadtest.results import Latencies, Point
 
 LEFT, BOTTOM = 52.0, 40.0

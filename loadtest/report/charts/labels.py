@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import cos, hypot, pi, sin
 
-from loadtest.report.charts.canvas import Canvas, Pixels, colour
+from drawing.canvas import Canvas, Pixels, colour
 
 CHARACTER = 0.58
 """Mean width of a character, in heights of its font."""

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from drawing.canvas import Canvas, colour
+from drawing.chart import Chart, is_narrow
+from drawing.scales import Linear, Log
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding
-from loadtest.report.charts.canvas import Canvas, colour
-from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.labels import CHARACTER
-from loadtest.report.charts.scales import Linear, Log
 from loadtest.results import Capacity
 
 ROW, HEAD, FOOT = 22.0, 26.0, 40.0

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from drawing.canvas import Canvas
+from drawing.scales import Log
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, kept_up, steady
-from loadtest.report.charts.canvas import Canvas
 from loadtest.report.charts.curves import BOTTOM, LEFT, axes
 from loadtest.report.charts.labels import CHARACTER
-from loadtest.report.charts.scales import Log
 from loadtest.results import Point
 
 _TOP, _HEIGHT, _SIZE, _LINE = 12.0, 190.0, 11.5, 14.0

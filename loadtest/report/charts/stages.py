@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from drawing.canvas import Canvas
+from drawing.chart import Chart, is_narrow
+from drawing.scales import Linear
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding
-from loadtest.report.charts.canvas import Canvas
-from loadtest.report.charts.chart import Chart, is_narrow
 from loadtest.report.charts.labels import CHARACTER
 from loadtest.report.charts.rows import HEAD, ROW, margin, name
-from loadtest.report.charts.scales import Linear
 from loadtest.results import Point
 
 _ORDER = ("read", "decode", "queue", "batch", "compute", "render", "transport")

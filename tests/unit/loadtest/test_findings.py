@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from drawing.canvas import Canvas
+from drawing.scales import Linear, Log, Ratio
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, chart_percentile, failed, findings, kept_up, refused, unanswered
 from loadtest.analysis.pooling import merged, pooled
 from loadtest.report.charts import bubbles
-from loadtest.report.charts.canvas import Canvas
 from loadtest.report.charts.labels import Label, fan
-from loadtest.report.charts.scales import Linear, Log, Ratio
 from loadtest.results import Capacity, Latencies, Point, Run, Subject
 from tests.support import synthetic_runs as measured
 

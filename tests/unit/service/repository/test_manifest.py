@@ -23,6 +23,7 @@ MANIFESTO = Manifest(
     checked=True,
     architecture="lenet5",
     precision="float32",
+    temperature=1.5,
     facts={"accuracy": 0.5},
 )
 

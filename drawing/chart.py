@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtest.report.charts.canvas import Canvas
+from drawing.canvas import Canvas
 
 WIDE, NARROW = 960.0, 358.0
 """Widths in pixels: of a desktop's column, and of a phone's."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from loadtest.report.charts.scales import Scale
+from drawing.scales import Scale
 
 Pixels = tuple[float, float]
 COLOURS = 8
@@ -13,7 +13,8 @@ COLOURS = 8
 class Canvas:
     """One drawing of `width` by `height` pixels, the size of its text included.
 
-    `subject` marks what belongs to one architecture: the page brings all of it forward at once.
+    `subject` marks what belongs to one subject, such as an architecture or a class: the page brings all of it forward
+    at once.
     """
 
     def __init__(self, width: float, height: float) -> None:

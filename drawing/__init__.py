@@ -1,0 +1,1 @@
+"""What this project's reports are drawn with: SVG, tables and pages that need no network."""

@@ -1,0 +1,42 @@
+"""A report as one HTML file that needs no network, for a phone and a desktop, on light and dark screens."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from drawing.chart import NARROW, Chart
+
+_HERE = Path(__file__).parent
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+"""The browser itself holds the page to needing no network."""
+
+
+def render(title: str, body: Iterable[str]) -> str:
+    """The whole file; `title` is text, `body` HTML, whose empty parts are left out."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{read_asset('style.css')}{read_asset('charts.css')}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + f"\n</main>\n<script>\n{read_asset('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def render_chart(chart: Chart) -> str:
+    least = f' style="min-width:{chart.narrow.width:g}px"' if chart.narrow.width > NARROW else ""
+    return (
+        f'<figure id="{escape(chart.key)}"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.words)}</p>'
+        f'</figcaption><div class="wide">{chart.wide.svg(chart.title)}</div>'
+        f'<div class="narrow"><div{least}>{chart.narrow.svg(chart.title)}</div></div></figure>'
+    )
+
+
+def render_list(facts: dict[str, str]) -> str:
+    return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"
+
+
+def read_asset(name: str) -> str:
+    """A style sheet or script of this package, as text."""
+    return (_HERE / name).read_text(encoding="utf-8")

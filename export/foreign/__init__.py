@@ -1,0 +1,1 @@
+"""A network of somebody's own, published as it is: `python -m export --from FILE`."""

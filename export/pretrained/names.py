@@ -1,0 +1,49 @@
+"""What the classes of a pretrained network are called."""
+
+from collections import Counter
+from pathlib import Path
+
+from export.architectures.architecture import Architecture
+from export.data.imagenet import read_class_names
+from export.data.names import escape
+from export.errors import ExportError
+from export.training import weights as start
+from service.repository.manifest import LABELS
+
+
+def find(architecture: Architecture, weights: str, count: int, labels: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the `count` classes of a network with these `weights`, in order, and what to warn of.
+
+    From the file `labels`; or, of an exported version's own file, that version's; or ImageNet's. Raises ExportError.
+    """
+    if labels:
+        return _read(Path(labels), count), ()
+    if weights == start.IMAGENET:
+        return read_class_names(), ()
+    beside = Path(weights).parent.parent / LABELS
+    if beside.is_file():
+        return _read(beside, count), ()
+    if architecture.pretrained is not None and count == architecture.classes:
+        return read_class_names(), (
+            f"{escape(weights)} does not name its classes: they get ImageNet's names; --labels FILE gives others",
+        )
+    raise ExportError(
+        f"{escape(weights)} does not name its {count} classes: give --labels FILE with one name a line, in the order "
+        "of the network's outputs, or --data DIR to train it"
+    )
+
+
+def _read(file: Path, count: int) -> tuple[str, ...]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{escape(file)} cannot be read as UTF-8 text: {error}") from error
+    names = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
+    if len(names) != count:
+        raise ExportError(f"{escape(file)} has {len(names)} lines, and the network has {count} classes")
+    if "" in names:
+        raise ExportError(f"line {names.index('') + 1} of {escape(file)} is empty: every class needs a name")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ExportError(f"{escape(file)} has the name {twice[0]!r} twice: every class needs a name of its own")
+    return names

@@ -1,0 +1,1 @@
+"""What a version's export found out, as a page beside the version: `assets.extra/report/`."""

@@ -1,0 +1,140 @@
+"""Which strategy suits given weights and images: by how many there are, and by how much of the network fits them.
+
+The four scenarios of transfer learning: where the images are like those that the weights are from, a new head is
+enough for few of them and the last blocks gain from many; where they are not, more of the network has to learn.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from export.architectures.architecture import Architecture
+from export.data.dataset import Split
+from export.errors import ExportError
+from export.progress import Stage
+from export.training import features
+from export.training.options import ALL, FINE_TUNE, FULL, LINEAR_PROBE
+from export.training.phases import LARGE, split_head
+
+SIMILAR = 0.05
+"""By how much of the images the probe has to be better than the network from scratch."""
+
+_IMAGES, _PER_CLASS = 300, 30
+_LEARN_SHARE = 2 / 3
+_PROBE_STEPS, _PROBE_RATE = 300, 5e-3
+_SCRATCH_STEPS, _SCRATCH_SECONDS, _BATCH = 60, 30.0, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`unfreeze` as the flag has it, None where the strategy has no use for it; `why` is for people."""
+
+    strategy: str
+    unfreeze: str | None
+    why: str
+
+
+def decide_at_once(model: Any, known: tuple[Any, ...]) -> Decision | None:
+    """The strategy where no trial is needed: none or all of the layers of `model` are `known`; else None."""
+    if not known:
+        return Decision(FULL, None, "there are no weights to keep, so that all of the network learns from the start")
+    if all(layer in known for layer in model.layers if layer.weights):
+        return Decision(FULL, None, "the weights fit whole, the last layer too, so that all of it learns on")
+    return None
+
+
+def decide(
+    model: Any, known: tuple[Any, ...], architecture: Architecture, split: Split, classes: int, seed: int, stage: Stage
+) -> Decision:
+    """The strategy for a network whose `known` layers have weights worth keeping, and `split` to train on."""
+    per_class = float(np.median(np.bincount(split.classes, minlength=classes)))
+    learn, check = _draw(split, seed)
+    if len(check.classes) == 0:
+        return Decision(LINEAR_PROBE, None, "there are too few images to try anything else")
+    probe = _try_probe(model, known, architecture, learn, check, stage)
+    scratch = _try_scratch(architecture, model, learn, check, stage)
+    similar, large = probe - scratch >= SIMILAR, per_class >= LARGE
+    strategy, unfreeze = {
+        (True, False): (LINEAR_PROBE, None),
+        (True, True): (FINE_TUNE, "0.4"),
+        (False, False): (FINE_TUNE, "0.6"),
+        (False, True): (FINE_TUNE, ALL),
+    }[similar, large]
+    why = (
+        f"{per_class:g} images a class are {'many' if large else 'few'}, and on {len(check.classes)} images a new head "
+        f"on the given weights gets {probe:.2f} right after a trial on {len(learn.classes)}, the network from scratch "
+        f"{scratch:.2f}: the weights {'fit' if similar else 'do not fit'} these images well"
+    )
+    return Decision(strategy, unfreeze, why)
+
+
+def _draw(split: Split, seed: int) -> tuple[Split, Split]:
+    """A few images of each class to learn from, and others to check with."""
+    generator = np.random.default_rng(seed)
+    labels = np.unique(split.classes)
+    each = max(2, min(_PER_CLASS, math.ceil(_IMAGES / len(labels))))
+    learn: list[int] = []
+    check: list[int] = []
+    for label in labels:
+        members = generator.permutation(np.flatnonzero(split.classes == label))[:each]
+        count = math.ceil(len(members) * _LEARN_SHARE)
+        learn += members[:count].tolist()
+        check += members[count:].tolist()
+    return tuple(Split(split.images[rows], split.classes[rows]) for rows in (sorted(learn), sorted(check)))  # type: ignore[return-value]
+
+
+def _try_probe(
+    model: Any, known: tuple[Any, ...], architecture: Architecture, learn: Split, check: Split, stage: Stage
+) -> float:
+    import keras
+
+    head_layers = split_head(model, known)[1]
+    before = [layer.get_weights() for layer in head_layers]
+    backbone, head = features.cut(model, head_layers)
+    seen, unseen = (features.compute(backbone, architecture, each, stage) for each in (learn, check))
+    head.compile(keras.optimizers.Adam(_PROBE_RATE), "sparse_categorical_crossentropy", jit_compile=False)
+    steps = math.ceil(len(learn.classes) / _BATCH)
+    head.fit(seen.images, seen.classes, batch_size=_BATCH, epochs=max(1, _PROBE_STEPS // steps), verbose=0)
+    answers = head.predict(unseen.images, verbose=0).argmax(-1)
+    for layer, weights in zip(head_layers, before, strict=True):
+        layer.set_weights(weights)
+    return float((answers == unseen.classes).mean())
+
+
+def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Split, stage: Stage) -> float:
+    """Bounded in steps and seconds: what a network has not learned by then, it does not learn from this little."""
+    import keras
+
+    from export.training import train
+
+    size = learn.images.shape[1]
+    fresh = architecture.build(architecture.shape(size), int(model.output_shape[-1]))
+    for layer in fresh.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, 0.8)
+    fresh.compile(
+        keras.optimizers.Adam(architecture.recipe.learning_rate), "sparse_categorical_crossentropy", jit_compile=False
+    )
+    ends = time.monotonic() + _SCRATCH_SECONDS
+
+    class Bound(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            stage.advance(batch + 1, _SCRATCH_STEPS, "steps of a trial from scratch")
+            if time.monotonic() > ends:
+                self.model.stop_training = True
+
+    fresh.fit(
+        train.batch_images(architecture, learn, _BATCH, seed=0),
+        steps_per_epoch=_SCRATCH_STEPS,
+        shuffle=False,
+        verbose=0,
+        callbacks=[Bound()],
+    )
+    labels = tuple(map(str, range(int(model.output_shape[-1]))))
+    try:
+        return train.evaluate(fresh, architecture, check, labels, stage).accuracy
+    except ExportError:  # it diverged
+        return 0.0

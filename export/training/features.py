@@ -1,0 +1,70 @@
+"""A network in two: a backbone whose features are computed once an image, and the head that is trained on them."""
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.architectures.architecture import Architecture
+from export.data import pixels
+from export.data.dataset import Split
+from export.errors import ExportError
+from export.progress import Stage
+
+_BATCH = 32
+
+
+def cut(model: Any, head: Sequence[Any]) -> tuple[Any, Any]:
+    """The network up to its first `head` layer, or the dropout ahead of that, and the rest. Both share its layers."""
+    import keras
+
+    tensor = head[0].input
+    while isinstance(tensor._keras_history.operation, keras.layers.Dropout):
+        tensor = tensor._keras_history.operation.input
+    return keras.Model(model.inputs, tensor), keras.Model(tensor, model.outputs[0])
+
+
+def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stage) -> Split:
+    """What `backbone` makes of every image, as in use: float32 [N, ...] in an unnamed scratch file, and their classes.
+
+    Raises ExportError where the file does not fit on the disk.
+    """
+    import tensorflow as tf
+
+    shape = (len(split.classes), *(int(side) for side in backbone.output_shape[1:]))
+    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
+    try:
+        features = np.memmap(scratch, np.float32, "w+", shape=shape)
+    except OSError as error:
+        raise ExportError(
+            f"features of {shape[0]} images do not fit in {tempfile.gettempdir()}: {error.strerror}; "
+            "set TMPDIR to a larger disk"
+        ) from error
+    infer = tf.function(
+        lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
+    )
+    for start in range(0, shape[0], _BATCH):
+        rows = slice(start, start + _BATCH)
+        features[rows] = infer(tf.constant(np.asarray(split.images[rows]))).numpy()
+        stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
+    if not np.isfinite(features[: 4 * _BATCH]).all():
+        raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
+    return Split(features, split.classes)
+
+
+def batch_rows(split: Split, size: int, seed: int | None) -> Any:
+    """Batches of rows as they are (float32 [n, ...], int32 [n]): endless and shuffled by `seed`, or once in order."""
+    import tensorflow as tf
+
+    shape = (None, *split.images.shape[1:])
+
+    def rows(indices: Any) -> Any:
+        read = tf.numpy_function(lambda chosen: split.images[chosen], [indices], tf.float32)
+        return tf.ensure_shape(read, shape), tf.gather(split.classes, indices)
+
+    indices = tf.data.Dataset.range(len(split.classes))
+    if seed is not None:
+        indices = indices.shuffle(len(split.classes), seed=seed)
+    batches = indices.batch(size)
+    return (batches if seed is None else batches.repeat()).map(rows).prefetch(2)
