@@ -22,7 +22,7 @@ from service.types import strings
 from tests.support.exporter import export
 from tests.support.service_process import Service, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two exports, before the first test
 
 COFFEE = (resources.files("skimage.data") / "coffee.png").read_bytes()
 FORMS = {"float32": (), "int8": ("--quantize", "int8")}

@@ -107,7 +107,7 @@ def test_names_are_the_files_the_versions_or_imagenets(tmp_path: Path) -> None:
     assert names.find(LITE, str(version / "assets.extra" / "network.keras"), 7, "") == (SEVEN, ())
     found, (warning,) = names.find(LITE, "mine.keras", 1000, "")
     assert found[967] == "espresso" and "they get ImageNet's names" in warning
-    with pytest.raises(ExportError, match=r"mine\.keras does not name its classes: give --labels FILE"):
+    with pytest.raises(ExportError, match=r"mine\.keras does not name its 7 classes: give --labels FILE"):
         names.find(LITE, "mine.keras", 7, "")
 
 
@@ -227,5 +227,5 @@ def test_a_file_without_names_is_one_line(tmp_path: Path) -> None:
     file = save(tmp_path / "m.keras")
     ended = run_export("--model", "lenet5", "--weights", file, "--repository", tmp_path / "models")
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"export: {file} does not name its classes: give --labels FILE")
+    assert ended.stderr.splitlines()[-1].startswith(f"export: {file} does not name its 7 classes: give --labels FILE")
     assert not (tmp_path / "models").exists()

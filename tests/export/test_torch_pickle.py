@@ -22,7 +22,8 @@ class Stored:
     """A tensor as PyTorch pickles one: a call of its function by name."""
 
     def __init__(self, numbers: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-        self.numbers, self.arguments = numbers, (offset, shape, strides, False, OrderedDict())
+        self.numbers = numbers
+        self.arguments: tuple[Any, ...] = (offset, shape, strides, False, OrderedDict())
 
     def __reduce__(self) -> Any:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, (Storage(self.numbers), *self.arguments)
