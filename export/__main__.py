@@ -1,14 +1,16 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from export import spec
+from export.data import options as data_options
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
@@ -20,6 +22,11 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
 DEFAULT_REPOSITORY = Path("model_repository")
+
+_COMMANDS: Mapping[str, str] = {
+    "augment": "export.data.contact_sheet",
+}
+"""Subcommands: name -> module that has `main(arguments) -> int`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="publish even a network that is not shown to be better than guessing (docs/exporting.md has the rule)",
     )
+    data_options.add_flags(parser)
     add("--name", help="publish under this name (default: the architecture's)")
     add(
         "--repository",
@@ -123,6 +131,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             max_accuracy_drop=args.max_accuracy_drop,
             target=args.target,
             force=args.force,
+            data_options=data_options.read_flags(args),
         )
         for row in rows
     )
@@ -172,6 +181,9 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
 
 def main() -> int:
     try:
+        if sys.argv[1:] and sys.argv[1] in _COMMANDS:
+            code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+            return code
         specs = parse(sys.argv[1:])
         if specs is None:
             from export import summary

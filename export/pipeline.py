@@ -67,7 +67,7 @@ def export(spec: ExportSpec, progress: Progress) -> Published:
     held_out = dataset.held_out.classes
     warnings = (*start.warnings, *dataset.warnings)
     warnings += _check_statistics(spec, start, bool(plan), dataset.train, progress)
-    seconds = _train(spec, model, plan, dataset.train, progress)
+    seconds = _train(spec, model, plan, dataset, progress)
     with progress.stage("evaluating on held-out images") as stage:
         score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
         stage.result = f"accuracy {score.accuracy:.4f}"
@@ -213,15 +213,16 @@ def _warn(stage: Stage, warnings: tuple[str, ...]) -> None:
         stage.warn(text)
 
 
-def _train(spec: ExportSpec, model: Any, plan: tuple[Phase, ...], split: Split, progress: Progress) -> float:
+def _train(spec: ExportSpec, model: Any, plan: tuple[Phase, ...], dataset: Dataset, progress: Progress) -> float:
     """Trains `model` in place and returns the seconds it took."""
-    started = time.monotonic()
+    started, split = time.monotonic(), dataset.train
+    augmentation = spec.data_options.choose_augmentation(dataset.labels)
     for phase in plan:
         for layer in model.layers:
             layer.trainable = layer not in phase.frozen
         norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
         with progress.stage(phase.title) as stage:
-            train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage)
+            train.fit(model, spec.architecture, split, phase.recipe, spec.seed, stage, augmentation)
             batch_norms.re_estimate(model, norms, spec.architecture, split, spec.seed, stage)
             stage.result = f"epochs: {phase.recipe.epochs}"
     return time.monotonic() - started
