@@ -1,9 +1,10 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from export import spec
 from export.architectures.architecture import Architecture
 from export.data import image_size
+from export.data import options as data_options
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
@@ -25,6 +27,11 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
 DEFAULT_REPOSITORY = Path("model_repository")
+
+_COMMANDS: Mapping[str, str] = {
+    "augment": "export.data.contact_sheet",
+}
+"""Subcommands: name -> module that has `main(arguments) -> int`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="publish even a network that is not shown to be better than guessing (docs/exporting.md has the rule)",
     )
+    data_options.add_flags(parser)
     add("--name", help="publish under this name (default: the architecture's)")
     add(
         "--repository",
@@ -146,6 +154,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             target=args.target,
             force=args.force,
             training=training,
+            data_options=data_options.read_flags(args),
         )
         for row in rows
     )
@@ -203,6 +212,9 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
 
 def main() -> int:
     try:
+        if sys.argv[1:] and sys.argv[1] in _COMMANDS:
+            code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+            return code
         specs = parse(sys.argv[1:])
         if specs is None:
             from export import summary

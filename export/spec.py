@@ -11,6 +11,7 @@ from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture, Recipe
 from export.data import sources
 from export.data.names import escape, is_text
+from export.data.options import DataOptions
 from export.errors import UsageError
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.training import donor, weights
@@ -53,6 +54,7 @@ class ExportSpec:
     target: str = CPU
     force: bool = False
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    data_options: DataOptions = DataOptions()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""

@@ -15,8 +15,9 @@ _LUMA = (0.299, 0.587, 0.114)
 def decode(data: Any, size: int) -> Any:
     """One encoded image (scalar string: JPEG, PNG, BMP or GIF) -> uint8 RGB [size, size, 3].
 
-    Resized bilinearly with antialiasing, aspect ratio not kept, EXIF orientation ignored, transparency
-    dropped. Raises `tf.errors.InvalidArgumentError` where it is no image.
+    Resized bilinearly with antialiasing, aspect ratio not kept, transparency dropped, EXIF orientation ignored:
+    TensorFlow cannot read it, so who decodes ahead of the graph turns images upright. Raises
+    `tf.errors.InvalidArgumentError` where it is no image.
     """
     import tensorflow as tf
 
@@ -37,7 +38,7 @@ def decode_rows(data: Any, size: int) -> Any:
 
 
 def to_tensor(pixels: Any, architecture: Architecture) -> Any:
-    """RGB, uint8 [N, H, W, 3] -> float32 [N, H, W, channels] as the network takes it, in its order."""
+    """RGB [N, H, W, 3], uint8 or float32 of 0 to 255 -> float32 [N, H, W, channels] as the network takes it."""
     import tensorflow as tf
 
     tensor = tf.cast(pixels, tf.float32)

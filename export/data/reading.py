@@ -14,6 +14,7 @@ from export.data import pixels
 from export.errors import ExportError
 from service.errors import ServiceError
 from service.preprocessing import decode as images
+from service.preprocessing.orientation import UPRIGHT, turn_upright
 
 PIXEL_TOLERANCE = 2.0
 """Levels of 255 by which an image decoded by the service may differ from the graph's, on average over its
@@ -25,6 +26,7 @@ MOST_PIXELS = 50_000_000
 # What the graph's decoder cannot do with a file, as a predicate.
 _WEBP = "are WebP files, which the service decodes and a bare TensorFlow Serving cannot"
 _UNREADABLE = "can be decoded by the service but not by a bare TensorFlow Serving"
+_TURNED = "are turned by their EXIF orientation, which a bare TensorFlow Serving ignores"
 _OTHERWISE = "are decoded otherwise by a bare TensorFlow Serving than by the service, whose pixels are trained on"
 
 
@@ -39,22 +41,25 @@ def build_graph(size: int) -> Callable[[bytes], Any]:
 def read(data: bytes, size: int, decode: Callable[[bytes], Any]) -> tuple[Any, str]:
     """RGB, uint8 [size, size, 3], and what the graph's decoder (`decode`) cannot do with the file: "" where they agree.
 
-    The pixels are the graph's where they agree with the service's, and the service's where they do not. Raises
-    ExportError with the service's reason where it refuses the file.
+    The pixels are the graph's, turned upright, where they agree with the service's, and the service's where they do
+    not. Raises ExportError with the service's reason where it refuses the file.
     """
     from tensorflow.errors import InvalidArgumentError
 
     try:
         served = images.decode(data, size, size, MOST_PIXELS)
+        orientation = images.find_orientation(data)
     except ServiceError as error:
         raise ExportError(str(error)) from error
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return served, _WEBP
     try:
-        row = decode(data)
+        row = turn_upright(decode(data), orientation)
     except InvalidArgumentError:
         return served, _UNREADABLE
-    return (row, "") if measure_levels(served, row) <= PIXEL_TOLERANCE else (served, _OTHERWISE)
+    if measure_levels(served, row) > PIXEL_TOLERANCE:
+        return served, _OTHERWISE
+    return row, "" if orientation == UPRIGHT else _TURNED
 
 
 def encode_png(pixels: Any) -> bytes:

@@ -46,6 +46,7 @@ def gather(
             "validation": len(dataset.validation.classes),
             "held_out": len(dataset.held_out.classes),
         },
+        "augmentation": spec.data_options.choose_augmentation(dataset.labels).settings,
         "accuracy": round(score.accuracy, 6),
         "accuracy_by_class": {label: round(value, 6) for label, value in score.by_class.items()},
         "worst_class": {"label": score.worst, "accuracy": round(score.by_class[score.worst], 6)},

@@ -133,7 +133,13 @@ def _train_images(
     stage: Any,
 ) -> Outcome:
     batches = train.prepare_batches(
-        spec.architecture, dataset.train, dataset.validation, phase.recipe.batch_size, spec.seed
+        spec.architecture,
+        dataset.train,
+        dataset.validation,
+        phase.recipe.batch_size,
+        spec.seed,
+        len(dataset.labels),
+        spec.data_options.choose_augmentation(dataset.labels),
     )
     norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
+from export.data.augmentation import NONE, PRESETS
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
@@ -127,7 +128,7 @@ def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Sp
                 self.model.stop_training = True
 
     fresh.fit(
-        train.batch_images(architecture, learn, _BATCH, seed=0),
+        train.batch_images(architecture, learn, _BATCH, 0, int(model.output_shape[-1]), PRESETS[NONE]),
         steps_per_epoch=_SCRATCH_STEPS,
         shuffle=False,
         verbose=0,

@@ -1,8 +1,8 @@
-"""Encoded images -> pixels, exactly as the exported graph does it.
+"""Encoded images -> upright pixels, otherwise exactly as the exported graph does it.
 
-A file is decided by its pixels alone. What lies beside them (profiles, texts, EXIF, later frames, bytes behind the end)
-is left out before a decoder sees it. A file that lacks a part is refused; one with damaged pixels is read as far as
-browsers and TensorFlow read it. EXIF orientation is ignored, as in the graph.
+A file is decided by its pixels, and by its EXIF orientation, which says how they stand upright. What else lies beside
+them (profiles, texts, later frames, bytes behind the end) is left out before a decoder sees it. A file that lacks a
+part is refused; one with damaged pixels is read as far as browsers and TensorFlow read it.
 
 | file | pixels |
 | :--- | :--- |
@@ -19,6 +19,7 @@ browsers and TensorFlow read it. EXIF orientation is ignored, as in the graph.
 | GIF whose first frame is smaller than its screen | read; TensorFlow sees other pixels |
 | BMP with a palette, of 16 bits, with a core header | read; TensorFlow refuses it, or sees the palette's indexes |
 | WebP with alpha, animated | read; TensorFlow refuses it |
+| EXIF orientation of a JPEG, PNG or WebP | applied; TensorFlow ignores it |
 """
 
 import io
@@ -34,6 +35,7 @@ from PIL import Image, UnidentifiedImageError
 from service.errors import ServiceError, TooLarge
 from service.preprocessing.headers import Format, Header, read_header, undecodable
 from service.preprocessing.limits import MAX_MILLISECONDS, MAX_SIDE, check, check_cost
+from service.preprocessing.orientation import UPRIGHT, read_orientation, swap_sides, turn_upright
 from service.preprocessing.resize import Pixels, resized, resized_picture
 
 _MARGIN = 1.5
@@ -54,6 +56,12 @@ def quick(data: bytes) -> bool:
     return header.reduced is not None and header.pixels <= _QUICK_PIXELS
 
 
+def find_orientation(data: bytes) -> int:
+    """EXIF's number, 1 (upright) to 8, of an image that `decode` takes. Raises InvalidInput for others."""
+    header = read_header(data)
+    return _strip_png(data)[1] if header.format is Format.png else header.orientation
+
+
 def decode(
     data: bytes,
     height: int,
@@ -63,7 +71,7 @@ def decode(
     max_milliseconds: float = MAX_MILLISECONDS,
     reserve: Reserve = nullcontext,
 ) -> Pixels:
-    """RGB, uint8 [height, width, 3], from a JPEG, PNG, GIF, BMP or WebP of any size.
+    """RGB, uint8 [height, width, 3], upright, from a JPEG, PNG, GIF, BMP or WebP of any size.
 
     `max_milliseconds` is of a core of 2023, judged by the header. `reserve` is entered, with the bytes of memory that
     decoding takes, before anything is allocated; it may wait or raise. Raises InvalidInput for what is no such image,
@@ -71,13 +79,26 @@ def decode(
     """
     header = read_header(data)
     check(header, len(data), max_pixels, max_side)
-    factor = _reduction(header.height, header.width, height, width) if header.reduced else 1
+    factor = 1
+    if header.reduced:
+        factor = _reduction(header.height, header.width, *_stored_size(height, width, header.orientation))
     cost = header.reduced if header.reduced and factor > 1 else header.cost
     with reserve(check_cost(header, cost, len(data), max_milliseconds)):
-        file = _strip_png(data) if header.format is Format.png else _strip(data, header)
+        if header.format is Format.png:
+            file, orientation = _strip_png(data)
+        else:
+            file, orientation = _strip(data, header), header.orientation
+        size = _stored_size(height, width, orientation)
         if header.format is Format.jpeg:
-            return _decode_jpeg(file, header, height, width, factor)
-        return resized_picture(_decode_by_pillow(file, header), height, width)
+            pixels = _decode_jpeg(file, header, *size, factor)
+        else:
+            pixels = resized_picture(_decode_by_pillow(file, header), *size)
+        return turn_upright(pixels, orientation)  # after resizing: what is turned is small, whatever the file is
+
+
+def _stored_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Rows and columns, as stored, of an image that is to stand upright in [height, width]."""
+    return (width, height) if swap_sides(orientation) else (height, width)
 
 
 def _reduction(rows: int, columns: int, height: int, width: int) -> int:
@@ -175,8 +196,9 @@ def _strip(data: bytes, header: Header) -> bytes:
     return data if whole else header.head + data[header.start :]
 
 
-def _strip_png(data: bytes) -> bytes:
-    view, at = memoryview(data), 8
+def _strip_png(data: bytes) -> tuple[bytes, int]:
+    """The file without what its pixels do not need, and its EXIF orientation."""
+    view, at, orientation = memoryview(data), 8, UPRIGHT
     kept = [view[:8]]
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
@@ -191,6 +213,8 @@ def _strip_png(data: bytes) -> bytes:
             if name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
                 raise undecodable(Format.png, f"the chunk {name!r} is unknown")
             kept.append(view[at:end])
+        elif name == b"eXIf" and zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end]):
+            orientation = read_orientation(data[at + 8 : end - 4])
         if name == b"IEND":
             break
         at = end
@@ -198,4 +222,4 @@ def _strip_png(data: bytes) -> bytes:
         raise TooLarge(f"the PNG has more than {_MAX_CHUNKS:,} chunks; save it again", max_chunks=_MAX_CHUNKS)
     if data[25] == 3 and not any(bytes(chunk[4:8]) == b"PLTE" for chunk in kept):
         raise undecodable(Format.png, "it has no palette")
-    return b"".join(kept)
+    return b"".join(kept), orientation

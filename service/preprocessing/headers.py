@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.errors import InvalidInput, TooLarge
+from service.preprocessing.orientation import UPRIGHT, read_orientation
 
 _MAX_SEGMENTS = 1_000  # of a JPEG, before its first scan; 16 MB of colour profile and EXIF are 250
 _MAX_SCANS = 100  # progressive files have some ten
 _MAX_BLOCKS = 100_000  # of a GIF, before its first frame
+_MAX_CHUNKS = 10_000  # of a WebP, before its EXIF; an animation has one a frame
 
 
 class Format(StrEnum):
@@ -42,7 +44,8 @@ class Header:
     """`cost` is that of all pixels; `reduced` that of half the rows and columns, None where none can be left out.
 
     A decoder needs `head` and what begins at `start`: a JPEG's first scan, a GIF's first frame. `components` and
-    `adobe` (it has Adobe's marker) are a JPEG's; `transparent` is an index of a GIF's palette.
+    `adobe` (it has Adobe's marker) are a JPEG's; `transparent` is an index of a GIF's palette. `width` and `height` are
+    those of the stored pixels, which `orientation` turns; a PNG's lies in any of its chunks, and is not read here.
     """
 
     format: Format
@@ -55,6 +58,7 @@ class Header:
     components: int = 3
     adobe: bool = False
     transparent: int | None = None
+    orientation: int = UPRIGHT
 
     @property
     def pixels(self) -> int:
@@ -91,7 +95,7 @@ _TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # Adobe's codes by components; libjpeg tak
 
 
 def _read_jpeg(data: bytes) -> Header:
-    at, marker, frame, head, adobe = 2, 0, b"", [data[:2]], b""
+    at, marker, frame, head, adobe, exif = 2, 0, b"", [data[:2]], b"", b""
     for _ in range(_MAX_SEGMENTS):
         at = data.find(b"\xff", at)  # stray bytes are passed over, as in libjpeg
         while at >= 0 and data[at] == 0xFF:
@@ -118,6 +122,8 @@ def _read_jpeg(data: bytes) -> Header:
             head.append(_JFIF)
         elif code == 0xEE and segment[4:].startswith(b"Adobe") and len(segment) >= 16:
             adobe = segment
+        elif code == 0xE1 and not exif and segment[4:10] == b"Exif\0\0":
+            exif = segment[4:]
         elif code in _FRAMES | _TABLES:
             head.append(segment)
         at += length
@@ -133,7 +139,18 @@ def _read_jpeg(data: bytes) -> Header:
     shares = _shares(frame, components)
     passes = _passes(data, begins, shares, marker not in _PROGRESSIVE)
     full, reduced = _jpeg_cost(sum(share for _, share in shares), passes, components, marker in _ARITHMETIC)
-    return Header(Format.jpeg, width, height, full, reduced, b"".join(head), begins, components, bool(adobe))
+    return Header(
+        Format.jpeg,
+        width,
+        height,
+        full,
+        reduced,
+        b"".join(head),
+        begins,
+        components,
+        bool(adobe),
+        orientation=read_orientation(exif),
+    )
 
 
 def _known_transform(adobe: bytes, components: int) -> bytes:
@@ -244,9 +261,11 @@ def _read_bmp(data: bytes) -> Header:
 
 # WebP
 
+_HAS_EXIF = 0x08  # a flag of the extended header
+
 
 def _read_webp(data: bytes) -> Header:
-    chunk = data[12:16]
+    chunk, orientation = data[12:16], UPRIGHT
     if chunk == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     elif chunk == b"VP8L" and data[20] == 0x2F:
@@ -254,13 +273,27 @@ def _read_webp(data: bytes) -> Header:
         width, height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
     elif chunk == b"VP8X" and len(data) >= 30:
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        orientation = read_orientation(_find_exif(data)) if data[20] & _HAS_EXIF else UPRIGHT
     elif data[8:12] == b"WEBP" and len(data) >= 30:
         raise undecodable(Format.webp, "its first chunk is unknown")
     elif data[8:12] == b"WEBP":
         raise undecodable(Format.webp, "its header is cut")
     else:
         raise InvalidInput(f"this is no {NAMES} file")
-    return Header(Format.webp, width, height, Cost(19.5, 22.0, 16.0))
+    return Header(Format.webp, width, height, Cost(19.5, 22.0, 16.0), orientation=orientation)
+
+
+def _find_exif(data: bytes) -> bytes:
+    """A WebP's EXIF chunk, which lies behind its pixels; empty where there is none."""
+    at = 12
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(data):
+            break
+        name, length = struct.unpack_from("<4sI", data, at)
+        if name == b"EXIF":
+            return data[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
+    return b""
 
 
 _READERS = {

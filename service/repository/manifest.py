@@ -113,9 +113,9 @@ class Signature:
 class Preprocessing:
     """How encoded images become pixels, so that a gateway can do beside the model what the graph does.
 
-    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing
-    to [height, width] (aspect ratio not kept, EXIF orientation ignored) and fed to
-    `image_signature`, gives what the graph gives.
+    Decoding `bytes_signature`'s one string input to uint8 RGB, resized bilinearly with antialiasing to [height, width]
+    (aspect ratio not kept) and fed to `image_signature`, gives what the graph gives. A gateway applies EXIF
+    orientation, which TensorFlow cannot read.
     """
 
     height: int

@@ -7,13 +7,18 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
+from service.preprocessing import decode as images
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support.fake_tfserving import Scripted, serving
+from tests.support.image_matrix import after_start, exif, segment, turned
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 from tests.support.testdata import needs_testdata, with_half_plus_two
@@ -62,6 +67,36 @@ def test_grpc_passes_through(gateway: Service) -> None:
     with gateway.channel() as channel:
         reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert len(reply.outputs["probabilities"].float_val) == 10 and reply.model_spec.version.value == 1
+
+
+async def test_what_goes_upstream_stands_upright(lenet5_repository: Path) -> None:
+    """TensorFlow reads no EXIF: whoever knows the model's preprocessing sends it pixels, turned already."""
+    asked: list[tuple[str, np.ndarray]] = []
+
+    async def answer(request: Any, context: Any) -> Any:
+        ((alias, tensor),) = request.inputs.items()
+        asked.append((request.model_spec.signature_name, codec.to_array(alias, tensor)))
+        reply = predict_pb2.PredictResponse()
+        rows = np.full((len(asked[-1][1]), 10), 0.1, np.float32)
+        reply.outputs["probabilities"].CopyFrom(codec.to_proto(rows))
+        return reply
+
+    upstream = Scripted()
+    upstream.models, upstream.answer = {"lenet5": {1}}, answer
+    seen = Image.fromarray(photo())
+    stored = encode(np.asarray(turned(seen, 6)), "JPEG", quality=95)
+    async with serving(upstream):
+        target = ["--backend", "tfserving", "--target", f"127.0.0.1:{upstream.port}", "--repository", lenet5_repository]
+        with running(*target) as gateway:
+            await asyncio.to_thread(gateway.wait_ready)
+            body = after_start(stored, segment(0xE1, b"Exif\0\0" + exif(6)))
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as client:
+                reply = await client.post("/predict/lenet5", content=body)
+    assert reply.status_code == 200, reply.text
+    signature, pixels = asked[-1]
+    assert signature == "image"
+    wanted = images.decode(encode(photo()), 28, 28, 10**6).astype(int)
+    assert np.abs(pixels[0] - wanted).mean() < 2
 
 
 @needs_testdata

@@ -14,7 +14,8 @@ from export.errors import ExportError, UsageError
 from export.progress import Stage
 from service.preprocessing import decode as images
 from service.settings import Settings
-from tests.support.images import encode, png_claiming
+from tests.support.image_matrix import turned
+from tests.support.images import encode, photo, png_claiming
 
 Picture = Callable[[Path], None]
 
@@ -163,6 +164,30 @@ def test_an_image_that_the_graph_decodes_otherwise_is_trained_on_as_it_is_served
     (file,) = (file for file in (tmp_path / "cat").iterdir() if str(file) == loaded.examples[0].origin)
     served = images.decode(file.read_bytes(), 24, 24, reading.MOST_PIXELS)
     np.testing.assert_array_equal(loaded.held_out.images[0], served)
+
+
+def test_photographs_are_trained_on_upright_and_said_to_be_turned(tmp_path: Path) -> None:
+    """The pixels of a file that its EXIF turns are those of the same file saved upright."""
+    upright, turned_by_exif = tmp_path / "upright", tmp_path / "turned"
+    seen = Image.fromarray(photo()).resize((120, 80))
+    for label in ("a", "b"):
+        for index in range(9):
+            orientation = index % 8 + 1
+            for root in (upright, turned_by_exif):
+                (root / label).mkdir(parents=True, exist_ok=True)
+            shown = seen.crop((index, 0, 100 + index, 70))
+            shown.save(upright / label / f"{index}.png")
+            tags = Image.Exif()
+            tags[0x0112] = orientation
+            turned(shown, orientation).save(turned_by_exif / label / f"{index}.png", exif=tags)
+    wanted, loaded = (data.load(sources.folder(root), 24, stage()) for root in (upright, turned_by_exif))
+    for part in ("train", "validation", "held_out"):
+        pixels, others = (getattr(each, part).images.astype(int) for each in (wanted, loaded))
+        assert np.abs(pixels - others).max() <= 1
+    (warning,) = loaded.warnings
+    assert warning.startswith("14 of 18 images are turned by their EXIF orientation, which a bare TensorFlow Serving")
+    # What warms, samples and checks the graph is upright for the graph.
+    assert [images.find_orientation(example.data) for example in loaded.examples] == [1] * len(loaded.examples)
 
 
 def test_what_is_not_read_is_counted_once_a_reason(tmp_path: Path) -> None:

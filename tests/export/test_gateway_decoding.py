@@ -24,16 +24,14 @@ WANTED = 240
 
 
 def variants(pictures: list[Image.Image]) -> Iterator[bytes]:
-    """Real images made anew: sizes, shapes, formats, qualities, subsampling, progressive, EXIF, CMYK, gray."""
+    """Real images made anew: sizes, shapes, formats, qualities, subsampling, progressive, CMYK, gray."""
     chance = np.random.default_rng(0)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn me": both sides ignore it
     makes: list[tuple[str, str, dict[str, Any]]] = [
         ("RGB", "JPEG", {"quality": 95, "subsampling": 0}),
         ("RGB", "JPEG", {"quality": 75, "subsampling": 1}),
         ("RGB", "JPEG", {"quality": 50, "subsampling": 2}),
         ("RGB", "JPEG", {"quality": 85, "progressive": True}),
-        ("RGB", "JPEG", {"quality": 85, "optimize": True, "exif": exif}),
+        ("RGB", "JPEG", {"quality": 85, "optimize": True}),
         ("CMYK", "JPEG", {"quality": 90}),
         ("L", "JPEG", {"quality": 80}),
         ("RGB", "PNG", {}),

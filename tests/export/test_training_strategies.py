@@ -166,7 +166,7 @@ def test_features_are_those_that_the_network_computes_in_use() -> None:
 
 def fit(tmp_path: Path, recipe: Recipe, **options: Any) -> tuple[Any, loop.Outcome]:
     model = network()
-    batches = train.prepare_batches(LENET, stripes(48), stripes(30), recipe.batch_size, 0)
+    batches = train.prepare_batches(LENET, stripes(48), stripes(30), recipe.batch_size, 0, 3)
     options = {"class_weights": "none", **options}
     done = loop.run(
         model, batches, recipe, TrainingOptions(**options), stage(), rates={}, class_weights=None, folder=tmp_path
@@ -197,7 +197,7 @@ def test_timing_steps_ahead_changes_nothing(tmp_path: Path) -> None:
     """Two epochs and their estimate end where two epochs without one do: same images, same moments."""
     said: list[str] = []
     model = network()
-    batches = train.prepare_batches(LENET, stripes(48), stripes(30), 8, 0)
+    batches = train.prepare_batches(LENET, stripes(48), stripes(30), 8, 0, 3)
     model.compile(build_optimizer(TrainingOptions(), 0.01, 12, model.layers, {}), "sparse_categorical_crossentropy")
     before = [weight.numpy() for weight in model.weights]
     loop._estimate(model, batches, 2, Stage("test", said.append))
@@ -214,7 +214,7 @@ def test_a_diverged_run_ends_at_once(tmp_path: Path) -> None:
 
 def test_numbers_of_each_epoch_are_logged(tmp_path: Path) -> None:
     model = network()
-    batches = train.prepare_batches(LENET, stripes(48), stripes(30), 8, 0)
+    batches = train.prepare_batches(LENET, stripes(48), stripes(30), 8, 0, 3)
     log = tmp_path / "logs" / "lenet5" / "1-training"
     (tmp_path / "kept").mkdir()
     options = TrainingOptions()

@@ -47,7 +47,7 @@ class ImageFile:
 @cache
 def all_files() -> list[ImageFile]:
     """Every row, in the order of formats."""
-    return [*_jpegs(), *_pngs(), *_gifs(), *_bmps(), *_webps(), *_others()]
+    return [*_jpegs(), *_pngs(), *_gifs(), *_bmps(), *_webps(), *_oriented(), *_others()]
 
 
 WIDTH, HEIGHT = 61, 47  # no multiple of a block, nor of a byte's bits
@@ -143,10 +143,6 @@ def _jpegs() -> Iterator[ImageFile]:
     yield ImageFile("jpeg rgb components, short jfif", after_start(rgb, segment(0xE0, b"JFIF\0\1")), accepted)
     yield from _cmyk_jpegs(picture)
     yield from _odd_jpegs(base, progressive)
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        yield ImageFile(f"jpeg exif orientation {orientation}", _saved(picture, "JPEG", exif=exif), accepted)
     twelve = change_header(base, 0xC0, lambda part: (_set_bytes(1, b"\xc1")(part), _set_bytes(4, b"\x0c")(part)))
     yield ImageFile("jpeg 12 bit", twelve, refused, "12 bits")
     arithmetic = without(change_header(gray, 0xC0, _set_bytes(1, b"\xc9")), 0xC4)
@@ -320,7 +316,7 @@ def _ancillary_pngs(rgb: Samples) -> Iterator[ImageFile]:
         "iCCP of 1.5 MB": png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(noise)),
         "iCCP broken": png_chunk(b"iCCP", b"profile\0\0not zlib"),
         "iCCP unknown method": png_chunk(b"iCCP", b"profile\0\7" + zlib.compress(b"x" * 200)),
-        "eXIf orientation": png_chunk(b"eXIf", b"MM\0\x2a\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
+        "eXIf orientation, bad CRC": png_chunk(b"eXIf", exif(6), crc=0),
         "private chunk": png_chunk(b"prVt", b"anything" * 100),
         "tIME twice": png_chunk(b"tIME", b"\x07\xea\1\1\0\0\0") * 2,
         "bad CRC of tEXt": png_chunk(b"tEXt", b"Comment\0hello", crc=0),
@@ -490,6 +486,76 @@ def _webps() -> Iterator[ImageFile]:
     yield ImageFile("webp bytes behind", lossy + b"anything" * 9, accepted)
     yield ImageFile("webp half", lossy[: len(lossy) // 2], refused, "whole")
     yield ImageFile("webp header only", lossy[:20], refused, "whole")
+
+
+# EXIF orientation
+
+
+def exif(orientation: int, kind: int = 3, order: str = ">") -> bytes:
+    """A TIFF block of one entry; `kind` is the type of its number, 3 a SHORT."""
+    start = b"MM\0\x2a" if order == ">" else b"II\x2a\0"
+    return start + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, kind, 1, orientation, 0, 0)
+
+
+_TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a camera stores what it sees upright, by EXIF's number."""
+
+
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """The picture as it is stored in a file of this orientation."""
+    return picture if orientation == 1 else picture.transpose(_TURNED[orientation])
+
+
+def _oriented() -> Iterator[ImageFile]:
+    """All of them are `_picture()` once they stand upright."""
+    for orientation in range(1, 9):
+        verdict = Verdict.ACCEPTED if orientation == 1 else Verdict.BESIDE_THE_GRAPH
+        stored, block = turned(_picture(), orientation), exif(orientation)
+        named = f"exif orientation {orientation}"
+        segments = segment(0xE1, b"Exif\0\0" + block)
+        yield ImageFile(f"jpeg {named}", after_start(_saved(stored, "JPEG", quality=95), segments), verdict)
+        progressive = _saved(stored, "JPEG", quality=95, progressive=True)
+        yield ImageFile(f"jpeg progressive {named}", after_start(progressive, segments), verdict)
+        yield ImageFile(f"png {named}", png(np.asarray(stored), 2, 8, png_chunk(b"eXIf", block)), verdict)
+        yield ImageFile(f"webp {named}", _saved(stored, "WEBP", lossless=True, exif=b"Exif\0\0" + block), verdict)
+    yield from _odd_orientations()
+
+
+def _odd_orientations() -> Iterator[ImageFile]:
+    accepted, beside = Verdict.ACCEPTED, Verdict.BESIDE_THE_GRAPH
+    upright, stored = _saved(_picture(), "JPEG", quality=95), _saved(turned(_picture(), 6), "JPEG", quality=95)
+
+    def exif_segment(block: bytes) -> bytes:
+        return segment(0xE1, b"Exif\0\0" + block)
+
+    little, xmp = exif_segment(exif(6, order="<")), segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>")
+    yield ImageFile("jpeg exif orientation 6, little-endian", after_start(stored, little), beside)
+    yield ImageFile("jpeg exif orientation 6 behind XMP", after_start(stored, xmp, little), beside)
+    twice = after_start(stored, exif_segment(exif(6)), exif_segment(exif(3)))
+    yield ImageFile("jpeg exif twice, the first counts", twice, beside)
+    blocks = {
+        "0": exif(0),
+        "9": exif(9),
+        "of another type": exif(6, kind=2),
+        "cut": exif(6)[:14],
+        "cut in its entry": exif(6)[:16],
+        "behind its end": b"MM\0\x2a" + struct.pack(">I", 0xFFFF_FF00) + exif(6)[8:],
+        "of 65,535 entries": b"MM\0\x2a" + struct.pack(">IH", 8, 0xFFFF) + bytes(12) * 5000,
+        "of another byte order": b"XX" + exif(6)[2:],
+    }
+    for name, block in blocks.items():
+        yield ImageFile(f"jpeg exif orientation {name}", after_start(upright, exif_segment(block)), accepted)
+    rgb = np.asarray(turned(_picture(), 6))
+    whole, chunk = png(rgb, 2, 8), png_chunk(b"eXIf", exif(6))
+    yield ImageFile("png exif orientation behind its pixels", whole[:-12] + chunk + whole[-12:], beside)
 
 
 def _others() -> Iterator[ImageFile]:
