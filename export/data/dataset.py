@@ -1,21 +1,20 @@
 """A source's images, split and decoded to a network's size."""
 
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from export.data import reading, scratch
+from export.data import reading
 from export.data.partition import divide
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
 from export.progress import Stage
 
 EXAMPLES = 16
-_RELEASED = 256
-"""Images after which those that are decoded leave memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,14 @@ def load(source: Source, size: int, stage: Stage) -> Dataset:
     """
     parts = divide(source.classes)
     order = parts.order
-    images = scratch.allocate(f"{len(order)} images at {size}x{size}", (len(order), size, size, 3), np.uint8)
+    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
+    try:
+        images = np.memmap(scratch, np.uint8, "w+", shape=(len(order), size, size, 3))
+    except OSError as error:
+        raise ExportError(
+            f"{len(order)} images at {size}x{size} do not fit in {tempfile.gettempdir()}: {error.strerror}; "
+            "set TMPDIR to a larger disk"
+        ) from error
     troubles = _decode(source, order, images, stage)
     labels, trained, seen = source.labels, len(parts.train), len(order) - len(parts.held_out)
     return Dataset(
@@ -104,8 +110,6 @@ def _decode(source: Source, order: Any, images: Any, stage: Stage) -> list[str]:
         try:
             for position, outcome in enumerate(pool.map(fill, range(len(order)))):
                 stage.advance(position + 1, len(order))
-                if position % _RELEASED == 0:
-                    scratch.release(images)
                 if isinstance(outcome, ExportError):
                     bad.append(str(outcome))
                 else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels, scratch
+from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
@@ -32,14 +32,14 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     import tensorflow as tf
 
     shape = (len(split.classes), *(int(side) for side in backbone.output_shape[1:]))
-    features = scratch.allocate(f"features of {shape[0]} images", shape, np.float32)
+    features = mapped.allocate(f"features of {shape[0]} images", shape, np.float32)
     infer = tf.function(
         lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
     for start in range(0, shape[0], _BATCH):
         rows = slice(start, start + _BATCH)
-        features[rows] = infer(tf.constant(scratch.read_rows(split.images, rows))).numpy()
-        scratch.release(features)
+        features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
+        mapped.release(features)
         stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
     if not np.isfinite(features[: 4 * _BATCH]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
@@ -53,7 +53,7 @@ def batch_rows(split: Split, size: int, seed: int | None) -> Any:
     shape = (None, *split.images.shape[1:])
 
     def rows(indices: Any) -> Any:
-        read = tf.numpy_function(lambda chosen: scratch.read_rows(split.images, chosen), [indices], tf.float32)
+        read = tf.numpy_function(lambda chosen: mapped.read_rows(split.images, chosen), [indices], tf.float32)
         return tf.ensure_shape(read, shape), tf.gather(split.classes, indices)
 
     indices = tf.data.Dataset.range(len(split.classes))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels, scratch
+from export.data import mapped, pixels
 from export.data.augmentation import LIGHT, PRESETS, Augmentation, build_augmenter
 from export.data.dataset import Split
 from export.errors import ExportError
@@ -59,7 +59,7 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
     right = np.zeros(len(split.classes), bool)
     for start in range(0, len(right), _EVALUATION_BATCH):
         rows = slice(start, start + _EVALUATION_BATCH)
-        images = tf.constant(scratch.read_rows(split.images, rows))
+        images = tf.constant(mapped.read_rows(split.images, rows))
         answers = infer(images).numpy()
         if not np.isfinite(answers).all():
             raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
@@ -76,7 +76,7 @@ def _batch_in_order(architecture: Architecture, split: Split) -> Any:
     height, width = split.images.shape[1:3]
 
     def rows(indices: Any) -> Any:
-        images = tf.numpy_function(lambda chosen: scratch.read_rows(split.images, chosen), [indices], tf.uint8)
+        images = tf.numpy_function(lambda chosen: mapped.read_rows(split.images, chosen), [indices], tf.uint8)
         images = tf.ensure_shape(images, (None, height, width, 3))
         return pixels.to_tensor(images, architecture), tf.gather(split.classes, indices)
 
@@ -98,7 +98,7 @@ def batch_images(
 
     def rows(indices: Any) -> Any:
         def read(chosen: Any) -> Any:
-            return scratch.read_rows(split.images, chosen)
+            return mapped.read_rows(split.images, chosen)
 
         images = tf.ensure_shape(tf.numpy_function(read, [indices], tf.uint8), (None, height, width, 3))
         images, labels = augment(tf.cast(images, tf.float32), tf.gather(split.classes, indices))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.data import scratch
+from export.data import mapped
 from export.errors import ExportError
 
 
@@ -16,12 +16,12 @@ def resident_kilobytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux' procfs")
 def test_what_is_released_leaves_memory_and_keeps_its_numbers() -> None:
-    array = scratch.allocate("rows", (64, 1 << 20), np.uint8)
+    array = mapped.allocate("rows", (64, 1 << 20), np.uint8)
     before = resident_kilobytes()
     array[:] = np.arange(64, dtype=np.uint8)[:, None]
     assert resident_kilobytes() > before + 60_000
     part = array[10:]
-    rows = scratch.read_rows(part, [3, 5])
+    rows = mapped.read_rows(part, [3, 5])
     assert resident_kilobytes() < before + 10_000
     np.testing.assert_array_equal(rows[:, 0], [13, 15])
     np.testing.assert_array_equal(array[:, -1], np.arange(64))
@@ -29,11 +29,11 @@ def test_what_is_released_leaves_memory_and_keeps_its_numbers() -> None:
 
 def test_rows_of_other_arrays_are_copied() -> None:
     array = np.arange(6)
-    rows = scratch.read_rows(array, slice(2, 4))
+    rows = mapped.read_rows(array, slice(2, 4))
     rows[:] = 0
     np.testing.assert_array_equal(array, np.arange(6))
 
 
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ExportError, match=r"7 images do not fit in .*set TMPDIR to a larger disk"):
-        scratch.allocate("7 images", (7, 1 << 50), np.uint8)
+        mapped.allocate("7 images", (7, 1 << 50), np.uint8)
