@@ -68,9 +68,8 @@ def test_fine_tuning_tells_of_both_phases_and_leaves_frozen_layers_alone(tmp_pat
     assert done.add_accuracy(0.5).phases[1]["accuracy"] == 0.5
     assert len(fine["history"]["val_loss"]) == fine["epochs"] >= fine["best_epoch"]
     for name, weights in before.items():
-        same = all(
-            np.array_equal(a, b) for a, b in zip(weights, start.model.get_layer(name).get_weights(), strict=True)
-        )
+        now = start.model.get_layer(name).get_weights()
+        same = all(np.array_equal(one, other) for one, other in zip(weights, now, strict=True))
         assert same == (name in ("c1", "c3", "c5")), name
     assert not spec.repository.exists()
 
