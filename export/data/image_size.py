@@ -9,7 +9,6 @@ from export.architectures.architecture import Architecture
 from export.data import sources
 from export.errors import ExportError
 from service.errors import ServiceError
-from service.preprocessing.headers import read_header
 
 _SMALLEST = 64
 """Below it, networks that halve their maps five times have a single place left that sees anything."""
@@ -42,6 +41,8 @@ def describe(architecture: Architecture, size: int) -> str:
 
 
 def _measure(data: str) -> int:
+    from service.preprocessing.headers import read_header  # only here: it imports Pillow
+
     source = sources.folder(Path(data))
     places = np.linspace(0, len(source.classes) - 1, min(_LOOKED_AT, len(source.classes))).round().astype(int)
     sides = []

@@ -36,9 +36,12 @@ def dataset(count: int = 60, classes: int = 3) -> Dataset:
     return Dataset("bars", names, bars(count, classes), bars(12, classes, 1), bars(30, classes, 2), ())
 
 
-def ask(tmp_path: Path, **options: Any) -> ExportSpec:
+def ask(tmp_path: Path, weights: str = "none", **options: Any) -> ExportSpec:
+    if weights != "none":
+        (tmp_path / weights).touch()
+        weights = str(tmp_path / weights)
     return ExportSpec(
-        architecture=LENET, name="bars", data="digits", weights="none", image_size=28, recipe=LENET.recipe, seed=0,
+        architecture=LENET, name="bars", data="digits", weights=weights, image_size=28, recipe=LENET.recipe, seed=0,
         repository=tmp_path / "models", training=TrainingOptions(**options),
     )  # fmt: skip
 
@@ -58,7 +61,7 @@ def run(spec: ExportSpec, start: Start, images: Dataset, resume: bool = False) -
 def test_fine_tuning_tells_of_both_phases_and_leaves_frozen_layers_alone(tmp_path: Path) -> None:
     start = begin(known=4)
     before = {layer.name: layer.get_weights() for layer in start.model.layers if layer.weights}
-    spec = ask(tmp_path, strategy="fine_tune", unfreeze="1", patience=2, dropout=0.2, weight_decay=0.01)
+    spec = ask(tmp_path, "given.keras", strategy="fine_tune", unfreeze="1", patience=2, dropout=0.2, weight_decay=0.01)
     done = run(spec, start, dataset())
     probe, fine = done.phases
     assert [each["frozen_layers"] for each in done.phases] == [4, 3]
@@ -75,7 +78,7 @@ def test_fine_tuning_tells_of_both_phases_and_leaves_frozen_layers_alone(tmp_pat
 
 
 def test_an_interrupted_run_does_not_repeat_what_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = ask(tmp_path, strategy="fine_tune", patience=1)
+    spec = ask(tmp_path, "given.keras", strategy="fine_tune", patience=1)
     whole = adapt._run
 
     def interrupt(spec: Any, options: Any, model: Any, phase: Any, *rest: Any, **more: Any) -> Any:
@@ -88,7 +91,12 @@ def test_an_interrupted_run_does_not_repeat_what_is_over(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         run(spec, first, dataset())
     ran: list[str] = []
-    monkeypatch.setattr(adapt, "_run", lambda *given, **more: (ran.append(given[3].title), whole(*given, **more))[1])
+
+    def listen(spec: Any, options: Any, model: Any, phase: Any, *rest: Any, **more: Any) -> Any:
+        ran.append(phase.title)
+        return whole(spec, options, model, phase, *rest, **more)
+
+    monkeypatch.setattr(adapt, "_run", listen)
     done = run(spec, second, dataset(), resume=True)
     assert ran == ["fine-tuning"]
     assert [each["title"] for each in done.phases] == ["training a new head on the network's features", "fine-tuning"]
@@ -116,28 +124,38 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
     assert not (home / checkpoints.FOLDER).exists()
 
 
-def test_auto_keeps_weights_that_fit_the_images_and_changes_those_that_do_not(tmp_path: Path) -> None:
-    """A network that has learned bars knows three of them from few images; one with constant features knows nothing."""
+@pytest.mark.parametrize(
+    ("per_class", "probe", "strategy", "unfreeze"),
+    [
+        (20, 0.9, "linear_probe", None),
+        (900, 0.9, "fine_tune", "0.4"),
+        (20, 0.4, "fine_tune", "0.6"),
+        (900, 0.4, "fine_tune", "all"),
+    ],
+)
+def test_four_scenarios_have_a_strategy_each(per_class: int, probe: float, strategy: str, unfreeze: str | None) -> None:
+    decision = auto.choose(per_class, probe, 0.5, "on 9 images")
+    assert (decision.strategy, decision.unfreeze) == (strategy, unfreeze)
+    assert f"gets {probe:.2f} right and the network from scratch 0.50" in decision.why
+
+
+@pytest.mark.slow
+def test_auto_tells_weights_that_fit_from_those_that_know_nothing(tmp_path: Path) -> None:
+    """A network that has learned six bars, and one whose features are the same for every image."""
     taught = begin(classes=6)
     run(ask(tmp_path, patience=0), taught, dataset(240, 6))
-    layers = [layer for layer in taught.model.layers if layer.weights]
-    few = bars(30, 3)
-
-    def decide(spoil: bool) -> auto.Decision:
+    found = {}
+    for spoiled in (False, True):
         start = begin(known=4)
-        for mine, theirs in zip(start.known, layers, strict=False):
-            mine.set_weights([weight * (0 if spoil else 1) for weight in theirs.get_weights()])
+        for mine, theirs in zip(start.known, (layer for layer in taught.model.layers if layer.weights), strict=False):
+            mine.set_weights([weight * (0 if spoiled else 1) for weight in theirs.get_weights()])
         head = start.model.layers[-1].get_weights()
         stage = Stage("test", lambda text: None)
-        decision = auto.decide(start.model, start.known, LENET, few, 3, 0, stage)
+        found[spoiled] = auto.decide(start.model, start.known, LENET, bars(30, 3), 3, 0, stage)
         for mine, kept in zip(start.model.layers[-1].get_weights(), head, strict=True):
             np.testing.assert_array_equal(mine, kept)
-        return decision
-
-    assert decide(spoil=True).strategy == "fine_tune"
-    fitting = decide(spoil=False)
-    assert "a new head on the given weights gets" in fitting.why
-    assert "10 images a class are few" in fitting.why
+    assert found[True].strategy == "fine_tune"
+    assert "10 images a class are few; on 9 images, after a trial on 21, a new head" in found[False].why
 
 
 def test_weights_for_other_labels_get_a_new_last_layer_or_are_refused(tmp_path: Path) -> None:
