@@ -10,6 +10,7 @@ from export.architectures.architecture import Architecture, Recipe
 from export.data import pixels
 from export.data.augmentation import LIGHT, PRESETS, Augmentation, build_augmenter
 from export.data.dataset import Split
+from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
@@ -93,7 +94,9 @@ def _batches(
 
     def rows(indices: Any) -> Any:
         def read(chosen: Any) -> Any:
-            return split.images[chosen]
+            rows = split.images[chosen]
+            release_pages(split.images)
+            return rows
 
         images = tf.ensure_shape(tf.numpy_function(read, [indices], tf.uint8), (None, height, width, 3))
         images, labels = augment(tf.cast(images, tf.float32), tf.gather(split.classes, indices))
