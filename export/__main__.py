@@ -55,9 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--data",
         default="digits",
-        metavar="digits|DIR",
-        help="images to learn from: 1,797 handwritten digits, or a folder of JPEG, PNG, GIF, BMP and WebP files "
-        "with one folder a class (default: digits)",
+        metavar="digits|DIR|FILE.csv",
+        help="images to learn from: 1,797 handwritten digits; a folder of JPEG, PNG, GIF, BMP and WebP files with one "
+        "folder a class, which may lie in folders train, val and test; or a table with the columns path, label and, "
+        "perhaps, split (default: digits)",
     )
     add(
         "--weights",

@@ -34,7 +34,7 @@ _MEANT = 3
 
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
-    """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file.
+    """One model to train and publish. `data` is `digits`, a folder or a table, `weights` none, imagenet or a file.
 
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
@@ -77,7 +77,7 @@ class ExportSpec:
             raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
         if self.data != sources.DIGITS:
-            sources.folder(Path(self.data))
+            sources.find(self.data)
         self._check_repository()
 
     def _check_weights(self) -> None:

@@ -105,7 +105,7 @@ def _read_some(source: Source, size: int) -> tuple[Any, Any]:
     from service.errors import ServiceError
     from service.preprocessing import decode
 
-    train = divide(source.classes).train
+    train = divide(source.classes, source.parts).train
     turns: dict[int, int] = {}
     order = []
     for index in train.tolist():

@@ -1,13 +1,13 @@
 """Large arrays in unnamed files on disk: as large as the disk allows, and no larger in memory than what is in use."""
 
 import math
-import mmap
 import os
 import tempfile
 from typing import Any
 
 import numpy as np
 
+from export.data.scratch import release_pages
 from export.errors import ExportError
 
 
@@ -30,15 +30,5 @@ def allocate(what: str, shape: tuple[int, ...], dtype: Any) -> Any:
 def read_rows(array: Any, rows: Any) -> Any:
     """A copy of these rows (indices or a slice), of any array."""
     chosen = np.array(array[rows])
-    release(array)
+    release_pages(array)
     return chosen
-
-
-def release(array: Any) -> None:
-    """Takes an array of `allocate` out of this process's memory; its file keeps what was written.
-
-    Pages that are mapped count as this process's until the system is short of memory.
-    """
-    mapping = getattr(array, "_mmap", None)
-    if mapping is not None:
-        mapping.madvise(mmap.MADV_DONTNEED)

@@ -8,6 +8,7 @@ import numpy as np
 from export.architectures.architecture import Architecture
 from export.data import mapped, pixels
 from export.data.dataset import Split
+from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
@@ -39,7 +40,7 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     for start in range(0, shape[0], _BATCH):
         rows = slice(start, start + _BATCH)
         features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
-        mapped.release(features)
+        release_pages(features)
         stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
     if not np.isfinite(features[: 4 * _BATCH]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
