@@ -128,9 +128,7 @@ def _run(
         options = replace(options, precision=FLOAT32)
         network, batches = _prepare_head(spec, model, phase, dataset, stage)
     else:
-        network, batches = model, _prepare_images(spec, phase, dataset)
-    if options.dropout is not None:
-        network = _set_dropout(network, options.dropout)
+        network, batches = _prepare_images(spec, model, phase, dataset)
     outcome = loop.run(
         network,
         batches,
@@ -146,8 +144,15 @@ def _run(
     return outcome
 
 
-def _prepare_images(spec: ExportSpec, phase: Phase, dataset: Dataset) -> Batches:
-    return train.prepare_batches(
+def _prepare_images(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset) -> tuple[Any, Batches]:
+    """The network to train, which shares its layers with `model`, and images for it."""
+    import keras
+
+    network = model
+    if spec.training.dropout is not None:
+        backbone, head = features.cut(model, [[layer for layer in model.layers if layer.weights][-1]])
+        network = keras.Model(model.inputs, _drop_features(model, head, spec.training.dropout)(backbone(model.inputs)))
+    return network, train.prepare_batches(
         spec.architecture,
         dataset.train,
         dataset.validation,
@@ -159,7 +164,10 @@ def _prepare_images(spec: ExportSpec, phase: Phase, dataset: Dataset) -> Batches
 
 
 def _prepare_head(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset, stage: Stage) -> tuple[Any, Batches]:
+    """The head to train, which shares its layers with `model`, and features for it."""
     backbone, head = features.cut(model, [layer for layer in model.layers if layer.weights and layer.trainable])
+    if spec.training.dropout is not None:
+        head = _drop_features(model, head, spec.training.dropout)
     seen, unseen = (
         features.compute(backbone, spec.architecture, split, stage) for split in (dataset.train, dataset.validation)
     )
@@ -173,19 +181,18 @@ def _prepare_head(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset, 
     )
 
 
-def _set_dropout(model: Any, rate: float) -> Any:
-    """`model` with so much dropout ahead of its last layer; where it has none of its own, a copy that shares layers."""
+def _drop_features(model: Any, head: Any, rate: float) -> Any:
+    """`head` with so much dropout ahead of it: the last of `model`'s own where it has one."""
     import keras
 
     own = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    if own:
-        own[-1].rate = rate
-        if rate > 0 and not hasattr(own[-1], "seed_generator"):
-            own[-1].seed_generator = keras.random.SeedGenerator()
-        return model
-    last = [layer for layer in model.layers if layer.weights][-1]
-    backbone, head = features.cut(model, [last])
-    return keras.Model(model.inputs, head(keras.layers.Dropout(rate)(backbone(model.inputs))))
+    if not own:
+        features = keras.Input(head.input_shape[1:])
+        return keras.Model(features, head(keras.layers.Dropout(rate)(features)))
+    own[-1].rate = rate
+    if rate > 0 and not hasattr(own[-1], "seed_generator"):
+        own[-1].seed_generator = keras.random.SeedGenerator()
+    return head
 
 
 def _name_log(number: int, phase: Phase) -> str:

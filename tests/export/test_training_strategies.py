@@ -210,7 +210,7 @@ def test_timing_steps_ahead_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_diverged_run_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="training diverged"):
-        fit(tmp_path, Recipe(3, 8, 1e30), optimizer="sgd", schedule="constant", warmup=0.0)
+        fit(tmp_path, Recipe(3, 8, 3e38), optimizer="sgd", schedule="constant", warmup=0.0)
 
 
 def test_numbers_of_each_epoch_are_logged(tmp_path: Path) -> None:
