@@ -18,7 +18,7 @@ _DIGITS = 32
 
 
 def choose(architecture: Architecture, data: str) -> int:
-    """Height and width for the images of `data` (as `sources.find` takes it): the network's own, or less for smaller images.
+    """Height and width for images, `data` as `sources.find` takes it: the network's own, or less for smaller ones.
 
     By the shorter sides of some of them. Raises UsageError where `data` is no source of images.
     """
