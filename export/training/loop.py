@@ -89,7 +89,7 @@ def run(
     with _compute_in(model, options.precision):
         keeper = _build_keeper(folder, choose_patience(options.patience, recipe.epochs), settle)
         if keeper.epochs:
-            stage.line(f"resuming after epoch {keeper.epochs}")
+            stage.tell(f"resuming after epoch {keeper.epochs}")
         elif not brief:
             _estimate(model, batches, recipe.epochs, stage)
         model.fit(
@@ -187,7 +187,7 @@ def _estimate(model: Any, batches: Batches, epochs: int, stage: Stage) -> None:
         variable.assign(value)
     images = batches.images + batches.validation_images * _VALIDATION_COST
     seconds = step * batches.steps * images / batches.images * epochs
-    stage.line(
+    stage.tell(
         f"about {format_seconds(seconds)} for {epochs} epochs of {batches.steps} steps; less where the validation "
         "images stop being answered better"
     )
