@@ -108,12 +108,19 @@ def run(
             ],
         )
         keeper.restore_best()
+    _forget_optimizer(model)
     return Outcome(
         epochs=keeper.epochs,
         best_epoch=keeper.best_epoch,
         seconds=keeper.seconds_before + time.monotonic() - started,
         history=keeper.history,
     )
+
+
+def _forget_optimizer(model: Any) -> None:
+    """Gives back what only training needs: twice the weights, and code that a saved network would ask for."""
+    model.compiled = False
+    model.optimizer = None
 
 
 def choose_patience(asked: int | None, epochs: int) -> int:
