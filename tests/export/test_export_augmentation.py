@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from export.architectures import ARCHITECTURES
+from export.architectures.architecture import Recipe
 from export.data import contact_sheet, sources
 from export.data.augmentation import KINDS, PRESETS, Augmentation, build_augmenter, parse_augmentation
 from export.data.dataset import Split
@@ -157,7 +158,7 @@ def test_training_learns_from_augmented_images_and_the_network_holds_none_of_it(
     images = np.random.default_rng(0).integers(0, 80, (64, 8, 8, 3), np.uint8)
     images[classes == 1, ..., 0] += 150
     before = [layer.name for layer in model.layers]
-    recipe = train.Recipe(epochs=30, batch_size=16, learning_rate=0.05)
+    recipe = Recipe(epochs=30, batch_size=16, learning_rate=0.05)
     stage = Stage("test", lambda text: None)
     train.fit(model, row, Split(images, classes), recipe, 0, stage, parse_augmentation(text))
     assert train.evaluate(model, row, Split(images, classes), ("a", "b"), stage).accuracy == 1.0
