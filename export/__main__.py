@@ -1,7 +1,9 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from export import spec
 from export.architectures.architecture import Architecture
 from export.data import image_size
 from export.data import options as data_options
+from export.data.names import escape
 from export.errors import ExportError, UsageError
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.spec import ExportSpec
@@ -208,7 +211,10 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
     try:
         return pipeline.export(each, progress)
     except (MemoryError, ResourceExhaustedError) as error:
-        raise ExportError("out of memory or disk; try a smaller --batch-size or --image-size") from error
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):  # TensorFlow has one error for both
+            raise ExportError(f"{full}: {escape(each.repository)}") from error
+        raise ExportError("out of memory; try a smaller --batch-size or --image-size") from error
 
 
 def main() -> int:

@@ -65,7 +65,7 @@ def load(source: Source, size: int, stage: Stage, max_bad_files: float = MAX_BAD
     """
     order = divide(source.classes, source.parts).order
     file = PixelFile(len(order), size)
-    stage.line(f"{file.bytes / 1e6:,.1f} MB of {tempfile.gettempdir()} reserved for pixels")
+    stage.tell(f"{file.file_bytes / 1e6:,.1f} MB of {tempfile.gettempdir()} reserved for pixels")
     readings = _decode(source, order, file, stage)
     bad = {int(index): each for index, each in zip(order, readings.reasons, strict=True) if each}
     refused = {**source.refused, **{source.describe(index): reason for index, reason in bad.items()}}
@@ -165,7 +165,7 @@ def _check_bad_files(refused: Mapping[str, str], total: int, most: float, stage:
             f"remove them:{lines}"
         )
     for line in listed:
-        stage.line(f"left out: {line}")
+        stage.tell(f"left out: {line}")
 
 
 def _describe_refused(refused: Mapping[str, str], total: int) -> list[str]:

@@ -28,12 +28,12 @@ class PixelFile:
             self._reserve()
         except OSError as error:
             raise ExportError(
-                f"{rows:,} images at {size}x{size} take {self.bytes / 1e6:,.0f} MB of {tempfile.gettempdir()}: "
+                f"{rows:,} images at {size}x{size} take {self.file_bytes / 1e6:,.0f} MB of {tempfile.gettempdir()}: "
                 f"{error.strerror}; set TMPDIR to a larger disk, or choose a smaller --image-size"
             ) from error
 
     @property
-    def bytes(self) -> int:
+    def file_bytes(self) -> int:
         return self._rows * self._row_bytes
 
     def write(self, row: int, pixels: Any) -> None:
@@ -60,11 +60,11 @@ class PixelFile:
     def _reserve(self) -> None:
         # A sparse file would end the process (SIGBUS) where the disk is full once it is written.
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._file.fileno(), 0, self.bytes)
-        elif os.statvfs(tempfile.gettempdir()).f_bavail * os.statvfs(tempfile.gettempdir()).f_frsize < self.bytes:
+            os.posix_fallocate(self._file.fileno(), 0, self.file_bytes)
+        elif os.statvfs(tempfile.gettempdir()).f_bavail * os.statvfs(tempfile.gettempdir()).f_frsize < self.file_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         else:
-            self._file.truncate(self.bytes)
+            self._file.truncate(self.file_bytes)
 
     def _read(self, row: int) -> bytes:
         return os.pread(self._file.fileno(), self._row_bytes, row * self._row_bytes)

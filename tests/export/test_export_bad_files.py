@@ -139,3 +139,25 @@ def test_rows_are_moved_in_place() -> None:
     order = np.random.default_rng(3).permutation(9)
     file.permute(order)
     assert file.map(6)[:, 0, 0, 0].tolist() == order[:6].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [150, 400])
+def test_a_disk_that_is_full_while_publishing_leaves_nothing_and_says_so(tmp_path: Path, kilobytes: int) -> None:
+    """On a real small disk, which is full at different steps."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk of their own")
+    photos(tmp_path / "photos")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    export = f"{sys.executable} -m export --model lenet5 --data {tmp_path}/photos --epochs 1 --force"
+    command = (
+        f"mount -t tmpfs -o size={kilobytes}k tmpfs {disk} && {export} --repository {disk}/models; "
+        f"echo ended with $?; find {disk} -type f"
+    )
+    ended = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert ended.stdout.splitlines() == ["ended with 1"], ended.stderr
+    (said,) = (line for line in ended.stderr.splitlines() if line.startswith("export: "))
+    assert "No space left on device" in said and "Traceback" not in ended.stderr
