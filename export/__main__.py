@@ -1,7 +1,9 @@
 """`python -m export`: arguments -> ExportSpec -> pipeline -> summary, and every error on one line."""
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from export import spec
 from export.architectures.architecture import Architecture
 from export.data import image_size, sources
+from export.data import options as data_options
+from export.data.names import escape
 from export.errors import ExportError, UsageError
 from export.foreign import options as foreign
 from export.pretrained import options as pretrained
@@ -33,6 +37,7 @@ DEFAULT_REPOSITORY = Path("model_repository")
 
 _COMMANDS: Mapping[str, str] = {
     "advise": "export.advise.command",
+    "augment": "export.data.contact_sheet",
 }
 """Subcommands: name -> module that has `main(arguments) -> int`."""
 
@@ -57,9 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--data",
-        metavar="digits|DIR",
-        help="images to learn from: 1,797 handwritten digits, or a folder of JPEG, PNG, GIF, BMP and WebP files "
-        "with one folder a class (default: digits; with --weights, nothing is learnt)",
+        metavar="digits|DIR|FILE.csv",
+        help="images to learn from: 1,797 handwritten digits; a folder of JPEG, PNG, GIF, BMP and WebP files with one "
+        "folder a class, which may lie in folders train, val and test; or a table with the columns path, label and, "
+        "perhaps, split (default: digits; with --weights, nothing is learnt)",
     )
     add(
         "--weights",
@@ -117,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="publish even a network that is not shown to be better than guessing (docs/exporting.md has the rule)",
     )
+    data_options.add_flags(parser)
     add("--name", help="publish under this name (default: the architecture's)")
     add(
         "--repository",
@@ -166,6 +173,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             training=training,
             as_is=as_is,
             foreign=own,
+            data_options=data_options.read_flags(args),
         )
         for row in rows
     )
@@ -220,7 +228,10 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
     try:
         return pipeline.export(each, progress)
     except (MemoryError, ResourceExhaustedError) as error:
-        raise ExportError("out of memory or disk; try a smaller --batch-size or --image-size") from error
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):  # TensorFlow has one error for both
+            raise ExportError(f"{full}: {escape(each.repository)}") from error
+        raise ExportError("out of memory; try a smaller --batch-size or --image-size") from error
 
 
 def main() -> int:

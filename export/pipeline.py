@@ -269,7 +269,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
 
 def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
     with progress.stage(f"reading {escape(spec.data)}") as stage:
-        dataset = data.load(source, spec.image_size, stage)
+        dataset = data.load(source, spec.image_size, stage, spec.data_options.max_bad_files)
         _warn(stage, dataset.warnings)
         stage.result = (
             f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "

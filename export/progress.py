@@ -31,9 +31,12 @@ class Stage:
         self._write(f"{self._break()}  {text}\n")
         self._open = False
 
-    def warn(self, text: str) -> None:
+    def tell(self, text: str) -> None:
         """For what a person must see wherever it is printed."""
-        self.line(f"warning: {text}")
+        self.line(text)
+
+    def warn(self, text: str) -> None:
+        self.tell(f"warning: {text}")
 
     def end(self, text: str) -> None:
         """`text` goes behind the title where nothing has been said since."""
@@ -55,8 +58,8 @@ class LiveStage(Stage):
     def advance(self, done: int, total: int, note: str = "") -> None:
         self._bar.update(self._task, completed=done, total=total, note=note)
 
-    def warn(self, text: str) -> None:
-        self._bar.console.print(f"  warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    def tell(self, text: str) -> None:
+        self._bar.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 class Progress:

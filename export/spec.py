@@ -11,6 +11,7 @@ from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture, Recipe
 from export.data import sources
 from export.data.names import escape, is_text
+from export.data.options import DataOptions
 from export.errors import UsageError
 from export.foreign.options import Foreign
 from export.pretrained.options import AsIs
@@ -36,7 +37,7 @@ _MEANT = 3
 
 @dataclass(frozen=True, slots=True)
 class ExportSpec:
-    """One model to train and publish. `data` is `digits` or a folder, `weights` none, imagenet or a file.
+    """One model to train and publish. `data` is `digits`, a folder or a table, `weights` none, imagenet or a file.
 
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
@@ -61,6 +62,7 @@ class ExportSpec:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     as_is: AsIs | None = None
     foreign: Foreign | None = None
+    data_options: DataOptions = DataOptions()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -83,7 +85,7 @@ class ExportSpec:
             raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
         if self.as_is is None and self.data != sources.DIGITS:
-            sources.folder(Path(self.data))
+            sources.find(self.data)
         self._check_repository()
 
     def _check_weights(self) -> None:

@@ -2,19 +2,25 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from export.data import reading
-from export.data.partition import Partition, divide
+from export.data import duplicates, reading
+from export.data.options import MAX_BAD_FILES
+from export.data.partition import Partition, check_counts, divide
+from export.data.scratch import PixelFile
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
 from export.progress import Stage
 
 EXAMPLES = 16
+
+_AT_ONCE = 1024  # images that wait for a thread: a task each for a million of them would be a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,83 +57,138 @@ class Dataset:
     warnings: tuple[str, ...] = ()
 
 
-def load(source: Source, size: int, stage: Stage, parts: Partition | None = None) -> Dataset:
+def load(
+    source: Source, size: int, stage: Stage, max_bad_files: float = MAX_BAD_FILES, parts: Partition | None = None
+) -> Dataset:
     """Decodes every image to [size, size] once, by the service's decoder and by the graph's; `parts` divides them, by
     default as `divide` does.
 
-    Raises ExportError that lists every image the service would refuse, with the reason. Pixels lie in an unnamed
-    scratch file (in TMPDIR) that the system pages, so a folder may exceed memory.
+    Images that the service would refuse are listed with the reason and left out, as if they had never been there.
+    Raises ExportError where they are more than the share `max_bad_files`, or leave a class with too few. Pixels lie in
+    a scratch file, so a folder may exceed memory.
     """
-    parts = divide(source.classes) if parts is None else parts
-    order = parts.order
-    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
-    try:
-        images = np.memmap(scratch, np.uint8, "w+", shape=(len(order), size, size, 3))
-    except OSError as error:
-        raise ExportError(
-            f"{len(order)} images at {size}x{size} do not fit in {tempfile.gettempdir()}: {error.strerror}; "
-            "set TMPDIR to a larger disk"
-        ) from error
-    troubles = _decode(source, order, images, stage)
-    labels, trained, seen = source.labels, len(parts.train), len(order) - len(parts.held_out)
+    order = (divide(source.classes, source.parts) if parts is None else parts).order
+    file = PixelFile(len(order), size)
+    stage.tell(f"{file.file_bytes / 1e6:,.1f} MB of {tempfile.gettempdir()} reserved for pixels")
+    readings = _decode(source, order, file, stage)
+    bad = {int(index): each for index, each in zip(order, readings.reasons, strict=True) if each}
+    refused = {**source.refused, **{source.describe(index): reason for index, reason in bad.items()}}
+    _check_bad_files(refused, len(order) + len(source.refused), max_bad_files, stage)
+    divided = _divide(source, bad) if parts is None else parts.leave_out(bad)
+    rows = _place(file, order, divided.order)
+    images, classes = file.map(len(rows)), source.classes[divided.order]
+    trained, seen = len(divided.train), len(rows) - len(divided.held_out)
+    read = readings.select(rows)
+    indices = divided.order.tolist()
     return Dataset(
         name=source.name,
-        labels=labels,
-        train=Split(images[:trained], source.classes[parts.train]),
-        validation=Split(images[trained:seen], source.classes[parts.validation]),
-        held_out=Split(images[seen:], source.classes[parts.held_out]),
+        labels=source.labels,
+        train=Split(images[:trained], classes[:trained]),
+        validation=Split(images[trained:seen], classes[trained:seen]),
+        held_out=Split(images[seen:], classes[seen:]),
         examples=tuple(
             Example(
-                reading.encode_png(images[seen + place]) if troubles[seen + place] else source.read(index),
-                labels[source.classes[index]],
-                source.describe(index),
+                reading.encode_png(images[row]) if read.troubles[row] else source.read(indices[row]),
+                source.labels[classes[row]],
+                source.describe(indices[row]),
             )
-            for place, index in enumerate(parts.held_out[:EXAMPLES].tolist())
+            for row in range(seen, min(seen + EXAMPLES, len(indices)))
         ),
-        warnings=_warnings(source, order, troubles),
+        warnings=(
+            *_describe_refused(refused, len(order) + len(source.refused)),
+            *_describe_troubles(source, indices, read.troubles),
+            *duplicates.describe(read.digests, classes, trained, lambda row: source.describe(indices[row])),
+        ),
     )
 
 
-def _decode(source: Source, order: Any, images: Any, stage: Stage) -> list[str]:
-    """Fills `images`, one for each index in `order`, and returns what the graph cannot do with each, "" mostly."""
-    size = images.shape[1]
-    decode = reading.build_graph(size)
+def _divide(source: Source, bad: Collection[int]) -> Partition:
+    """Divides the images that are not `bad`, as if there were no others."""
+    kept = np.array([index for index in range(len(source.classes)) if index not in bad], np.int64)
+    classes, parts = source.classes[kept], None if source.parts is None else source.parts[kept]
+    if bad:
+        check_counts(source.labels, classes, parts)
+    divided = divide(classes, parts)
+    return Partition(kept[divided.train], kept[divided.validation], kept[divided.held_out])
 
-    def fill(position: int) -> str | ExportError:
-        index = int(order[position])
-        try:
-            file = source.read(index)
-        except ExportError as error:
-            return error
-        try:
-            images[position], trouble = reading.read(file, size, decode)
-        except ExportError as error:
-            return ExportError(f"{source.describe(index)}: {error}")
-        return trouble
 
-    troubles: list[str] = []
-    bad: list[str] = []
+@dataclass(frozen=True, slots=True)
+class _Readings:
+    """By row: why its file cannot be used, or ""; what the graph cannot do with it, or ""; a digest of its pixels."""
+
+    reasons: list[str]
+    troubles: list[str]
+    digests: Any
+
+    def select(self, rows: Any) -> "_Readings":
+        reasons, troubles = ([each[row] for row in rows.tolist()] for each in (self.reasons, self.troubles))
+        return _Readings(reasons, troubles, self.digests[rows])
+
+
+def _decode(source: Source, order: Any, file: PixelFile, stage: Stage) -> _Readings:
+    """Fills `file`, one row for each index in `order`."""
+    decode = reading.build_graph(file.size)
+    digests = duplicates.allocate_digests(len(order))
+
+    def fill(row: int) -> tuple[str, str]:
+        try:
+            pixels, trouble = reading.read(source.read(int(order[row])), file.size, decode)
+        except ExportError as error:
+            return str(error), ""
+        file.write(row, pixels)
+        duplicates.write_digest(digests, row, pixels)
+        return "", trouble
+
+    outcomes: list[tuple[str, str]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for position, outcome in enumerate(pool.map(fill, range(len(order)))):
-                stage.advance(position + 1, len(order))
-                if isinstance(outcome, ExportError):
-                    bad.append(str(outcome))
-                else:
-                    troubles.append(outcome)
+            for start in range(0, len(order), _AT_ONCE):
+                for outcome in pool.map(fill, range(start, min(start + _AT_ONCE, len(order)))):
+                    outcomes.append(outcome)
+                    stage.advance(len(outcomes), len(order))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if bad:
-        listed = "".join(f"\n  {line}" for line in sorted(bad))
-        raise ExportError(f"{len(bad)} of {len(order)} images cannot be used; mend or remove them:{listed}")
-    return troubles
+    return _Readings([reason for reason, _ in outcomes], [trouble for _, trouble in outcomes], digests)
 
 
-def _warnings(source: Source, order: Any, troubles: list[str]) -> tuple[str, ...]:
+def _place(file: PixelFile, order: Any, wanted: Any) -> Any:
+    """Moves the rows of `file`, which hold the images `order`, so that the first ones hold `wanted`.
+
+    Returns where each of these was before.
+    """
+    row_of = np.empty(len(order), np.int64)
+    row_of[order] = np.arange(len(order))
+    rows = row_of[wanted]
+    if len(wanted) < len(order):
+        file.permute(np.concatenate([rows, np.setdiff1d(np.arange(len(order)), rows)]))
+    return rows
+
+
+def _check_bad_files(refused: Mapping[str, str], total: int, most: float, stage: Stage) -> None:
+    """Lists every refused file. Raises ExportError where they are more than the share `most`."""
+    listed = [f"{name}: {reason}" for name, reason in sorted(refused.items())]
+    if len(refused) > most * total:
+        lines = "".join(f"\n  {line}" for line in listed)
+        raise ExportError(
+            f"{len(refused)} of {total} images cannot be used, more than --max-bad-files {most:g} allows; mend or "
+            f"remove them:{lines}"
+        )
+    for line in listed:
+        stage.tell(f"left out: {line}")
+
+
+def _describe_refused(refused: Mapping[str, str], total: int) -> list[str]:
+    if not refused:
+        return []
+    name = min(refused)
+    return [f"{len(refused)} of {total} images cannot be used and are left out (first: {name}: {refused[name]})"]
+
+
+def _describe_troubles(source: Source, indices: list[int], troubles: list[str]) -> list[str]:
     """One line a reason, with the first file that it holds for."""
     lines = [f"not read: {describe_counts(source.passed_over)}"] if source.passed_over else []
     for trouble in sorted({each for each in troubles if each}):
-        concerned = [int(index) for index, each in zip(order, troubles, strict=True) if each == trouble]
-        lines.append(f"{len(concerned)} of {len(order)} images {trouble} (first: {source.describe(min(concerned))})")
-    return tuple(lines)
+        concerned = [index for index, each in zip(indices, troubles, strict=True) if each == trouble]
+        lines.append(f"{len(concerned)} of {len(indices)} images {trouble} (first: {source.describe(min(concerned))})")
+    return lines

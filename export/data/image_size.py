@@ -1,7 +1,6 @@
 """At what size a network is trained that has no weights yet: one that the images have."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +8,6 @@ from export.architectures.architecture import Architecture
 from export.data import sources
 from export.errors import ExportError
 from service.errors import ServiceError
-from service.preprocessing.headers import read_header
 
 _SMALLEST = 64
 """Below it, networks that halve their maps five times have a single place left that sees anything."""
@@ -20,7 +18,7 @@ _DIGITS = 32
 
 
 def choose(architecture: Architecture, data: str) -> int:
-    """Height and width for the images of `data` (`digits` or a folder): the network's own, or less for smaller images.
+    """Height and width for images, `data` as `sources.find` takes it: the network's own, or less for smaller ones.
 
     By the shorter sides of some of them. Raises UsageError where `data` is no source of images.
     """
@@ -42,7 +40,9 @@ def describe(architecture: Architecture, size: int) -> str:
 
 
 def _measure(data: str) -> int:
-    source = sources.folder(Path(data))
+    from service.preprocessing.headers import read_header  # only here: it imports Pillow
+
+    source = sources.find(data)
     places = np.linspace(0, len(source.classes) - 1, min(_LOOKED_AT, len(source.classes))).round().astype(int)
     sides = []
     for place in places.tolist():

@@ -57,7 +57,7 @@ def load(folder: str, labels: tuple[str, ...], size: int, stage: Stage) -> "Data
     from export.data import dataset as data
 
     source, parts = _read_folder(Path(folder)) if folder else _cut_crops()
-    found = data.load(source, size, stage, parts)
+    found = data.load(source, size, stage, parts=parts)
     train, held_out = (replace(each, classes=np.full_like(each.classes, -1)) for each in (found.train, found.held_out))
     return replace(found, labels=labels, train=train, validation=held_out, held_out=held_out)
 

@@ -38,7 +38,7 @@ def decode_rows(data: Any, size: int) -> Any:
 
 
 def to_tensor(pixels: Any, architecture: Architecture) -> Any:
-    """RGB, uint8 [N, H, W, 3] -> float32 [N, H, W, channels] as the network takes it, in its order."""
+    """RGB [N, H, W, 3], uint8 or float32 of 0 to 255 -> float32 [N, H, W, channels] as the network takes it."""
     import tensorflow as tf
 
     tensor = tf.cast(pixels, tf.float32)

@@ -1,4 +1,4 @@
-"""Where labelled images come from, as encoded files: scikit-learn's digits, or a folder of folders."""
+"""Where labelled images come from, as encoded files: scikit-learn's digits, a folder of folders, a table of paths."""
 
 import io
 from collections import Counter
@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from export.data.names import escape, is_text
+from export.data.partition import FEWEST, PARTS, TRAIN, check_counts
 from export.errors import ExportError, UsageError
 
 DIGITS = "digits"
+TABLES = (".csv", ".tsv")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"})
 """What an image's name ends in, in letters of any case. What a file is, its content decides."""
 
-FEWEST = 5
-"""Images a class needs, so that a fifth of them can be held out."""
+UNSUPPORTED = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".tif", ".tiff", ".svg", ".ico", ".psd"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
+)
+"""Images that nothing here decodes: each is listed, as one that cannot be read."""
 
 _DIGIT_SIZE = 32
 
@@ -26,7 +31,9 @@ _DIGIT_SIZE = 32
 class Source:
     """Labelled, encoded images: `read(i)` is image i's file, `describe(i)` names it in errors.
 
-    `classes` is int32 [N], indices into `labels`. `passed_over` counts what was found and is no image, by reason.
+    `classes` is int32 [N], indices into `labels`. `parts` is int8 [N], TRAIN, VALIDATION or HELD_OUT, where the images
+    are divided already. `refused` says why, by name, for images that cannot be used whatever they hold; `passed_over`
+    counts what was found and is no image, by reason.
     """
 
     name: str
@@ -34,12 +41,20 @@ class Source:
     classes: Any
     read: Callable[[int], bytes]
     describe: Callable[[int], str]
+    parts: Any = None
+    refused: Mapping[str, str] = field(default_factory=dict)
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def find(name: str) -> Source:
-    """The source called `name`: `digits`, or else a folder's path. Raises UsageError where there is none."""
-    return digits() if name == DIGITS else folder(Path(name))
+    """The source called `name`: `digits`, or a folder's or a table's path. Raises UsageError where there is none."""
+    if name == DIGITS:
+        return digits()
+    if name.lower().endswith(TABLES):
+        from export.data import table
+
+        return table.read_table(Path(name))
+    return folder(Path(name))
 
 
 def digits() -> Source:
@@ -67,32 +82,96 @@ def digits() -> Source:
 def folder(root: Path) -> Source:
     """One folder a class, images in each; the folders' names, sorted, are the labels.
 
-    Hidden files and folders are ignored, others that are no images are counted. Raises UsageError where the folder is
-    missing, has fewer than two classes, or a class has a name that cannot be a label or too few images. No image is
-    opened yet.
+    Class folders may lie in folders called train, val and test, or what else PARTS has for them. Hidden files and
+    folders are ignored, others that are no images are counted. Raises UsageError where the folder is missing, has fewer
+    than two classes, or a class has a name that cannot be a label or too few images. No image is opened yet.
     """
-    passed_over = Counter[str]()
-    entries = _entries(root)
-    classes = [entry for entry in entries if entry.is_dir()]
-    passed_over.update(_kind(entry, " outside of the class folders") for entry in entries if not entry.is_dir())
-    if len(classes) < 2:
-        found = f"only {escape(classes[0].name)!r}" if classes else "none"
+    divided = _find_parts(root)
+    refused, passed_over = dict[str, str](), Counter[str]()
+    folders: list[tuple[int, Path]] = []
+    for part, directory in divided or [(TRAIN, root)]:
+        for entry in _entries(directory):
+            if entry.is_dir():
+                _check_label(entry)
+                folders.append((part, entry))
+            else:
+                passed_over[_kind(entry, " outside of the class folders")] += 1
+    labels = tuple(sorted({directory.name for _, directory in folders}))
+    if len(labels) < 2:
+        found = f"only {labels[0]!r}" if labels else "none"
         raise UsageError(f"{escape(root)} needs one folder of images a class, at least two of them; it has {found}")
-    files: list[Path] = []
-    indices: list[int] = []
-    for index, each in enumerate(classes):
-        _check_label(each)
-        images = _images(each, passed_over)
-        files.extend(images)
-        indices.extend([index] * len(images))
+    files: list[str] = []  # as text, which is small
+    classes: list[int] = []
+    parts: list[int] = []
+    for part, directory in folders:
+        others = Counter[str]()
+        images = _images(directory, refused, others)
+        if not divided:
+            _check_count(directory, len(images), others)
+        passed_over.update(others)
+        files += images
+        classes += [labels.index(directory.name)] * len(images)
+        parts += [part] * len(images)
+    return from_files(
+        escape(root.resolve().name), labels, files, classes, parts if divided else None, refused, passed_over
+    )
+
+
+def from_files(
+    name: str,
+    labels: tuple[str, ...],
+    files: list[str],
+    classes: list[int],
+    parts: list[int] | None,
+    refused: Mapping[str, str],
+    passed_over: Mapping[str, int],
+) -> Source:
+    """A Source of files by path, as `Source` describes the rest. Raises UsageError where a class has too few images."""
+    indices, given = np.array(classes, np.int32), None if parts is None else np.array(parts, np.int8)
+    check_counts(labels, indices, given)
     return Source(
-        name=escape(root.resolve().name),
-        labels=tuple(each.name for each in classes),
-        classes=np.array(indices, np.int32),
+        name,
+        labels,
+        indices,
         read=lambda index: read_bytes(files[index]),
         describe=lambda index: escape(files[index]),
-        passed_over=dict(passed_over),
+        parts=given,
+        refused=refused,
+        passed_over=passed_over,
     )
+
+
+def _find_parts(root: Path) -> list[tuple[int, Path]]:
+    """The folders train, val and test where these, and no other folders, hold class folders; [] elsewhere."""
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
+    parts = [(PARTS[entry.name.lower()], entry) for entry in folders if entry.name.lower() in PARTS]
+    kinds = {part for part, _ in parts}
+    if TRAIN not in kinds or not len(folders) == len(parts) == len(kinds) > 1:
+        return []
+    return sorted(parts) if all(any(each.is_dir() for each in _entries(entry)) for _, entry in parts) else []
+
+
+def _images(directory: Path, refused: dict[str, str], others: Counter[str]) -> list[str]:
+    """Paths of a class folder's images; notes why others are refused, and counts what is no image."""
+    images = []
+    for entry in _entries(directory):
+        suffix = entry.suffix.lower()
+        if suffix in SUFFIXES and entry.is_file():
+            images.append(str(entry))
+        elif suffix in UNSUPPORTED and entry.is_file():
+            refused[escape(entry)] = refuse(suffix)
+        else:
+            others[_kind(entry)] += 1
+    return images
+
+
+def _check_count(directory: Path, count: int, others: Mapping[str, int]) -> None:
+    if count < FEWEST:
+        besides = f" (beside {describe_counts(others)})" if others else ""
+        raise UsageError(
+            f"{escape(directory)} has {count} images{besides}; a class needs at least {FEWEST}, a fifth of which "
+            f"are held out. An image's name ends in one of {' '.join(sorted(SUFFIXES))}"
+        )
 
 
 def _check_label(directory: Path) -> None:
@@ -103,21 +182,9 @@ def _check_label(directory: Path) -> None:
         raise UsageError(f"the class folder {escape(directory)} has a name that is not UTF-8; rename it")
 
 
-def _images(directory: Path, passed_over: Counter[str]) -> list[Path]:
-    images, others = [], Counter[str]()
-    for entry in _entries(directory):
-        if entry.suffix.lower() in SUFFIXES and entry.is_file():
-            images.append(entry)
-        else:
-            others[_kind(entry)] += 1
-    if len(images) < FEWEST:
-        besides = f" (beside {describe_counts(others)})" if others else ""
-        raise UsageError(
-            f"{escape(directory)} has {len(images)} images{besides}; a class needs at least {FEWEST}, a fifth of which "
-            f"are held out. An image's name ends in one of {' '.join(sorted(SUFFIXES))}"
-        )
-    passed_over.update(others)
-    return images
+def refuse(suffix: str) -> str:
+    """Why a file whose name ends so cannot be used."""
+    return f"{suffix.lower()} files are not supported; save it as JPEG or PNG"
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
@@ -139,9 +206,9 @@ def _entries(directory: Path) -> list[Path]:
         raise UsageError(f"the data folder {escape(directory)} cannot be read: {error.strerror}") from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises ExportError."""
+def read_bytes(path: Path | str) -> bytes:
+    """A file's content. Raises ExportError with the reason."""
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise ExportError(f"{escape(path)} cannot be read: {error.strerror}") from error
+        raise ExportError(f"cannot be read: {error.strerror}") from error

@@ -42,6 +42,7 @@ def gather(
         "parameters": parameters,
         "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
         "dataset": _describe_dataset(spec, dataset),
+        "augmentation": None if spec.as_is else spec.data_options.choose_augmentation(dataset.labels).settings,
         **_describe_accuracy(spec, score),
         "training": {
             "weights": escape(spec.weights),

@@ -3,19 +3,18 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from export.data.dataset import Dataset
-from export.progress import Progress
+from export.progress import Progress, Stage
 from export.spec import ExportSpec
 from export.training import auto, batch_norms, features, loop, phases, train
 from export.training.auto import Decision
 from export.training.checkpoints import Checkpoints
-from export.training.loop import Outcome
-from export.training.options import AUTO, FLOAT32, TrainingOptions
+from export.training.loop import Batches, Outcome
+from export.training.options import AUTO, FINE_TUNE, FLOAT32, TrainingOptions
 from export.training.phases import Phase
 from export.training.weights import Start
 
@@ -70,12 +69,9 @@ def adapt(spec: ExportSpec, start: Start, dataset: Dataset, checkpoints: Checkpo
             continue
         _freeze(model, phase)
         log = None if spec.training.log_dir is None else spec.training.log_dir / spec.name / _name_log(number, phase)
-        folder = checkpoints.open_phase(number)
         with progress.stage(phase.title) as stage:
-            run = _train_head if phase.cached else _train_images
-            outcome = run(spec, options, model, phase, dataset, weights, folder, log, stage)
-            norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
-            batch_norms.re_estimate(model, norms, spec.architecture, dataset.train, spec.seed, stage)
+            kept = {"folder": checkpoints.open_phase(number), "log": log, "class_weights": weights}
+            outcome = _run(spec, options, model, phase, dataset, stage, **kept)
             stage.result = _summarize(outcome, phase.recipe.epochs)
         accuracy = None
         if number < len(plan) - 1:
@@ -101,7 +97,8 @@ def _decide(spec: ExportSpec, start: Start, dataset: Dataset, checkpoints: Check
     decision = Decision(options.strategy, options.unfreeze, "it was asked for")
     if options.strategy == AUTO:
         decision = auto.decide_at_once(start.model, start.known) or _try_out(spec, start, dataset, progress)
-        decision = replace(decision, unfreeze=options.unfreeze or decision.unfreeze)
+        if options.unfreeze and decision.strategy == FINE_TUNE:
+            decision = replace(decision, unfreeze=options.unfreeze)
         unfreeze = f" --unfreeze {decision.unfreeze}" if decision.unfreeze else ""
         progress.note(f"--strategy {decision.strategy}{unfreeze}: {decision.why}")
     checkpoints.keep_decision({"strategy": decision.strategy, "unfreeze": decision.unfreeze, "why": decision.why})
@@ -121,73 +118,81 @@ def _freeze(model: Any, phase: Phase) -> None:
         layer.trainable = id(layer) not in frozen
 
 
-def _train_images(
-    spec: ExportSpec,
-    options: TrainingOptions,
-    model: Any,
-    phase: Phase,
-    dataset: Dataset,
-    weights: Mapping[int, float] | None,
-    folder: Path,
-    log: Path | None,
-    stage: Any,
+def _run(
+    spec: ExportSpec, options: TrainingOptions, model: Any, phase: Phase, dataset: Dataset, stage: Stage, **more: Any
 ) -> Outcome:
-    batches = train.prepare_batches(
-        spec.architecture, dataset.train, dataset.validation, phase.recipe.batch_size, spec.seed
-    )
+    """Trains what `phase` leaves unfrozen, batch norms included. `more` goes to `loop.run` as it is."""
     norms = batch_norms.list_norms([layer for layer in model.layers if layer.trainable])
+    given = (model, norms, spec.architecture, dataset.train, spec.seed)
+    if phase.cached:
+        options = replace(options, precision=FLOAT32)
+        network, batches = _prepare_head(spec, model, phase, dataset, stage)
+    else:
+        network, batches = _prepare_images(spec, model, phase, dataset)
+    outcome = loop.run(
+        network,
+        batches,
+        phase.recipe,
+        options,
+        stage,
+        rates=phase.rates,
+        settle=(lambda: batch_norms.catch_up(*given)) if norms and not phase.cached else None,
+        brief=phase.cached,
+        **more,
+    )
+    batch_norms.re_estimate(*given, stage)
+    return outcome
 
-    def settle() -> None:
-        batch_norms.catch_up(model, norms, spec.architecture, dataset.train, spec.seed)
 
-    network = model if options.dropout is None else _set_dropout(model, options.dropout)
-    return loop.run(
-        network, batches, phase.recipe, options, stage,
-        rates=phase.rates, class_weights=weights, folder=folder, log=log, settle=settle if norms else None,
-    )  # fmt: skip
+def _prepare_images(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset) -> tuple[Any, Batches]:
+    """The network to train, which shares its layers with `model`, and images for it."""
+    import keras
+
+    network = model
+    if spec.training.dropout is not None:
+        backbone, head = features.cut(model, [[layer for layer in model.layers if layer.weights][-1]])
+        network = keras.Model(model.inputs, _drop_features(model, head, spec.training.dropout)(backbone(model.inputs)))
+    return network, train.prepare_batches(
+        spec.architecture,
+        dataset.train,
+        dataset.validation,
+        phase.recipe.batch_size,
+        spec.seed,
+        len(dataset.labels),
+        spec.data_options.choose_augmentation(dataset.labels),
+    )
 
 
-def _train_head(
-    spec: ExportSpec,
-    options: TrainingOptions,
-    model: Any,
-    phase: Phase,
-    dataset: Dataset,
-    weights: Mapping[int, float] | None,
-    folder: Path,
-    log: Path | None,
-    stage: Any,
-) -> Outcome:
+def _prepare_head(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset, stage: Stage) -> tuple[Any, Batches]:
+    """The head to train, which shares its layers with `model`, and features for it."""
     backbone, head = features.cut(model, [layer for layer in model.layers if layer.weights and layer.trainable])
-    if options.dropout is not None:
-        head = _set_dropout(head, options.dropout)
+    if spec.training.dropout is not None:
+        head = _drop_features(model, head, spec.training.dropout)
     seen, unseen = (
         features.compute(backbone, spec.architecture, split, stage) for split in (dataset.train, dataset.validation)
     )
     size, images = phase.recipe.batch_size, len(seen.classes)
-    batches = loop.Batches(
-        features.batch_rows(seen, size, spec.seed), phases.count_steps(images, size), images,
-        features.batch_rows(unseen, size, None), len(unseen.classes),
-    )  # fmt: skip
-    return loop.run(
-        head, batches, phase.recipe, replace(options, precision=FLOAT32), stage,
-        rates=phase.rates, class_weights=weights, folder=folder, log=log, brief=True,
-    )  # fmt: skip
+    return head, Batches(
+        features.batch_rows(seen, size, spec.seed),
+        phases.count_steps(images, size),
+        images,
+        features.batch_rows(unseen, size, None),
+        len(unseen.classes),
+    )
 
 
-def _set_dropout(model: Any, rate: float) -> Any:
-    """`model` with so much dropout ahead of its last layer; where it has none of its own, a copy that shares layers."""
+def _drop_features(model: Any, head: Any, rate: float) -> Any:
+    """`head` with so much dropout ahead of it: the last of `model`'s own where it has one."""
     import keras
 
     own = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    if own:
-        own[-1].rate = rate
-        if rate > 0 and not hasattr(own[-1], "seed_generator"):
-            own[-1].seed_generator = keras.random.SeedGenerator()
-        return model
-    last = [layer for layer in model.layers if layer.weights][-1]
-    backbone, head = features.cut(model, [last])
-    return keras.Model(model.inputs, head(keras.layers.Dropout(rate)(backbone(model.inputs))))
+    if not own:
+        features = keras.Input(head.input_shape[1:])
+        return keras.Model(features, head(keras.layers.Dropout(rate)(features)))
+    own[-1].rate = rate
+    if rate > 0 and not hasattr(own[-1], "seed_generator"):
+        own[-1].seed_generator = keras.random.SeedGenerator()
+    return head
 
 
 def _name_log(number: int, phase: Phase) -> str:

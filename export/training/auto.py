@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
+from export.data.augmentation import NONE, PRESETS
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
@@ -56,6 +57,11 @@ def decide(
         return Decision(LINEAR_PROBE, None, "there are too few images to try anything else")
     probe = _try_probe(model, known, architecture, learn, check, stage)
     scratch = _try_scratch(architecture, model, learn, check, stage)
+    return choose(per_class, probe, scratch, f"on {len(check.classes)} images, after a trial on {len(learn.classes)},")
+
+
+def choose(per_class: float, probe: float, scratch: float, where: str = "") -> Decision:
+    """By images a class and by the shares that the probe and the network from scratch got right, and `where`."""
     similar, large = probe - scratch >= SIMILAR, per_class >= LARGE
     strategy, unfreeze = {
         (True, False): (LINEAR_PROBE, None),
@@ -64,9 +70,9 @@ def decide(
         (False, True): (FINE_TUNE, ALL),
     }[similar, large]
     why = (
-        f"{per_class:g} images a class are {'many' if large else 'few'}, and on {len(check.classes)} images a new head "
-        f"on the given weights gets {probe:.2f} right after a trial on {len(learn.classes)}, the network from scratch "
-        f"{scratch:.2f}: the weights {'fit' if similar else 'do not fit'} these images well"
+        f"{per_class:g} images a class are {'many' if large else 'few'}; {where} a new head on the given weights gets "
+        f"{probe:.2f} right and the network from scratch {scratch:.2f}, so that the weights "
+        f"{'fit these images' if similar else 'do not fit these images well'}"
     )
     return Decision(strategy, unfreeze, why)
 
@@ -127,7 +133,7 @@ def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Sp
                 self.model.stop_training = True
 
     fresh.fit(
-        train.batch_images(architecture, learn, _BATCH, seed=0),
+        train.batch_images(architecture, learn, _BATCH, 0, int(model.output_shape[-1]), PRESETS[NONE]),
         steps_per_epoch=_SCRATCH_STEPS,
         shuffle=False,
         verbose=0,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels
+from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.progress import Stage
 
@@ -85,7 +85,7 @@ def _average(
     for index, batch in enumerate(batches):
         for norm in norms:
             norm.momentum = index / (index + 1)
-        model(pixels.to_tensor(split.images[np.sort(batch)], architecture), training=True)
+        model(pixels.to_tensor(mapped.read_rows(split.images, np.sort(batch)), architecture), training=True)
         if stage is not None:
             stage.advance(index + 1, len(batches), "batch norm statistics")
     for norm, (momentum, trainable) in zip(norms, kept, strict=True):

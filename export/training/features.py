@@ -1,14 +1,14 @@
 """A network in two: a backbone whose features are computed once an image, and the head that is trained on them."""
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels
+from export.data import mapped, pixels
 from export.data.dataset import Split
+from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
@@ -33,20 +33,14 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     import tensorflow as tf
 
     shape = (len(split.classes), *(int(side) for side in backbone.output_shape[1:]))
-    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - the map below keeps it for as long as it is used
-    try:
-        features = np.memmap(scratch, np.float32, "w+", shape=shape)
-    except OSError as error:
-        raise ExportError(
-            f"features of {shape[0]} images do not fit in {tempfile.gettempdir()}: {error.strerror}; "
-            "set TMPDIR to a larger disk"
-        ) from error
+    features = mapped.allocate(f"features of {shape[0]} images", shape, np.float32)
     infer = tf.function(
         lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
     for start in range(0, shape[0], _BATCH):
         rows = slice(start, start + _BATCH)
-        features[rows] = infer(tf.constant(np.asarray(split.images[rows]))).numpy()
+        features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
+        release_pages(features)
         stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
     if not np.isfinite(features[: 4 * _BATCH]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
@@ -60,7 +54,7 @@ def batch_rows(split: Split, size: int, seed: int | None) -> Any:
     shape = (None, *split.images.shape[1:])
 
     def rows(indices: Any) -> Any:
-        read = tf.numpy_function(lambda chosen: split.images[chosen], [indices], tf.float32)
+        read = tf.numpy_function(lambda chosen: mapped.read_rows(split.images, chosen), [indices], tf.float32)
         return tf.ensure_shape(read, shape), tf.gather(split.classes, indices)
 
     indices = tf.data.Dataset.range(len(split.classes))

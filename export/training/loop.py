@@ -89,7 +89,7 @@ def run(
     with _compute_in(model, options.precision):
         keeper = _build_keeper(folder, choose_patience(options.patience, recipe.epochs), settle)
         if keeper.epochs:
-            stage.line(f"resuming after epoch {keeper.epochs}")
+            stage.tell(f"resuming after epoch {keeper.epochs}")
         elif not brief:
             _estimate(model, batches, recipe.epochs, stage)
         model.fit(
@@ -108,12 +108,19 @@ def run(
             ],
         )
         keeper.restore_best()
+    _forget_optimizer(model)
     return Outcome(
         epochs=keeper.epochs,
         best_epoch=keeper.best_epoch,
         seconds=keeper.seconds_before + time.monotonic() - started,
         history=keeper.history,
     )
+
+
+def _forget_optimizer(model: Any) -> None:
+    """Gives back what only training needs: twice the weights, and code that a saved network would ask for."""
+    model.compiled = False
+    model.optimizer = None
 
 
 def choose_patience(asked: int | None, epochs: int) -> int:
@@ -187,7 +194,7 @@ def _estimate(model: Any, batches: Batches, epochs: int, stage: Stage) -> None:
         variable.assign(value)
     images = batches.images + batches.validation_images * _VALIDATION_COST
     seconds = step * batches.steps * images / batches.images * epochs
-    stage.line(
+    stage.tell(
         f"about {format_seconds(seconds)} for {epochs} epochs of {batches.steps} steps; less where the validation "
         "images stop being answered better"
     )

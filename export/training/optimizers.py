@@ -24,7 +24,7 @@ def build_schedule(kind: str, rate: float, steps: int, warmup: float) -> Any:
         "constant": lambda: schedules.PiecewiseConstantDecay([fall], [rate, rate]),
     }[kind]()
 
-    class Warmup(schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras is untyped
+    class Warmup(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras is untyped
         def __call__(self, step: Any) -> Any:
             step = keras.ops.cast(step, "float32")
             risen = keras.ops.minimum((step + 1) / (rise + 1), 1.0)

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels
+from export.data import mapped, pixels
+from export.data.augmentation import LIGHT, PRESETS, Augmentation, build_augmenter
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
 from export.training.loop import Batches
-
-# Training images move a little, at random: by a share of their size, radians, a share of their scale.
-# Nothing mirrors: digits, and much else, have a right side.
-_SHIFT, _TURN, _ZOOM = 0.08, 0.15, 0.1
 
 _EVALUATION_BATCH = 128
 _VALIDATION_BATCH = 32
@@ -33,20 +30,23 @@ class Score:
         return min(self.by_class, key=lambda label: self.by_class[label])
 
 
-def prepare_batches(architecture: Architecture, train: Split, validation: Split, size: int, seed: int) -> Batches:
-    """Images as the network takes them: those to learn from shuffled and moved, those of the validation not."""
+def prepare_batches(
+    architecture: Architecture,
+    train: Split,
+    validation: Split,
+    size: int,
+    seed: int,
+    classes: int,
+    augmentation: Augmentation = PRESETS[LIGHT],
+) -> Batches:
+    """Images as the network takes them: those to learn from shuffled and augmented, those of the validation not."""
     return Batches(
-        batch_images(architecture, train, size, seed),
+        batch_images(architecture, train, size, seed, classes, augmentation),
         math.ceil(len(train.classes) / size),
         len(train.classes),
         _batch_in_order(architecture, validation),
         len(validation.classes),
     )
-
-
-def batch_images(architecture: Architecture, split: Split, size: int, seed: int) -> Any:
-    """Endless shuffled batches to learn from."""
-    return _batches(architecture, split, size, seed)
 
 
 def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple[str, ...], stage: Stage) -> Score:
@@ -59,7 +59,7 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
     right = np.zeros(len(split.classes), bool)
     for start in range(0, len(right), _EVALUATION_BATCH):
         rows = slice(start, start + _EVALUATION_BATCH)
-        images = tf.constant(np.asarray(split.images[rows]))
+        images = tf.constant(mapped.read_rows(split.images, rows))
         answers = infer(images).numpy()
         if not np.isfinite(answers).all():
             raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
@@ -76,7 +76,7 @@ def _batch_in_order(architecture: Architecture, split: Split) -> Any:
     height, width = split.images.shape[1:3]
 
     def rows(indices: Any) -> Any:
-        images = tf.numpy_function(lambda chosen: split.images[chosen], [indices], tf.uint8)
+        images = tf.numpy_function(lambda chosen: mapped.read_rows(split.images, chosen), [indices], tf.uint8)
         images = tf.ensure_shape(images, (None, height, width, 3))
         return pixels.to_tensor(images, architecture), tf.gather(split.classes, indices)
 
@@ -84,45 +84,26 @@ def _batch_in_order(architecture: Architecture, split: Split) -> Any:
     return indices.map(rows, num_parallel_calls=1, deterministic=True).prefetch(1)
 
 
-def _batches(architecture: Architecture, split: Split, size: int, seed: int) -> Any:
-    """Endless shuffled batches (float32 [n, H, W, channels], int32 [n]), read from disk row by row."""
+def batch_images(
+    architecture: Architecture, split: Split, size: int, seed: int, classes: int, augmentation: Augmentation
+) -> Any:
+    """Endless shuffled, augmented batches, read from disk row by row: float32 [n, H, W, channels], and int32 [n].
+
+    Labels are float32 [n, classes] where `augmentation` blends images.
+    """
     import tensorflow as tf
 
     height, width = split.images.shape[1:3]
+    augment = build_augmenter(augmentation, classes, seed)
 
     def rows(indices: Any) -> Any:
         def read(chosen: Any) -> Any:
-            return split.images[chosen]
+            return mapped.read_rows(split.images, chosen)
 
         images = tf.ensure_shape(tf.numpy_function(read, [indices], tf.uint8), (None, height, width, 3))
-        return _moved(pixels.to_tensor(images, architecture)), tf.gather(split.classes, indices)
+        images, labels = augment(tf.cast(images, tf.float32), tf.gather(split.classes, indices))
+        return pixels.to_tensor(images, architecture), labels
 
     indices = tf.data.Dataset.range(len(split.classes)).shuffle(len(split.classes), seed=seed)
     # Batches before repeating: an epoch sees every image once.
     return indices.batch(size).repeat().map(rows, num_parallel_calls=1, deterministic=True).prefetch(2)
-
-
-def _moved(images: Any) -> Any:
-    """float32 [N, H, W, C], every image shifted, turned and enlarged a little at random, edges continued."""
-    import tensorflow as tf
-
-    count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
-
-    def draw(most: float) -> Any:
-        return tf.random.uniform([count], -most, most)
-
-    turn, size = draw(_TURN), 1 + draw(_ZOOM)
-    cosine, sine = tf.cos(turn) * size, tf.sin(turn) * size
-    # The operation maps output to input coordinates; these keep the middle in its place before shifting.
-    x, y = (width - 1) / 2, (height - 1) / 2
-    across = x - cosine * x + sine * y + draw(_SHIFT * width)
-    down = y - sine * x - cosine * y + draw(_SHIFT * height)
-    zero = tf.zeros([count])
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack([cosine, -sine, across, sine, cosine, down, zero, zero], axis=1),
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )

@@ -91,7 +91,7 @@ def test_defaults_are_the_architectures_own() -> None:
     specs = parse(["--model", "lenet5, mobilenet_v3_small,lenet5", "--epochs", "3"])
     assert specs is not None
     assert [spec.name for spec in specs] == ["lenet5", "mobilenet_v3_small"]
-    assert [spec.image_size for spec in specs] == [28, 224]
+    assert [spec.image_size for spec in specs] == [28, 64]
     assert {spec.recipe.epochs for spec in specs} == {3}
     assert specs[0].recipe.batch_size == specs[0].architecture.recipe.batch_size
 

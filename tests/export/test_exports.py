@@ -194,7 +194,7 @@ def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path
     ended = run_export("--model", "lenet5", "--epochs", 1, "--repository", tmp_path)
     assert ended.returncode == 0
     stages = "importing|reading|building|training|evaluating|freezing|converting|checking|writing|measuring|publishing"
-    known = re.compile(rf"({stages}) |  (epoch|about|training:|--strategy) |lenet5 from digits|$")
+    known = re.compile(rf"({stages}) |  (epoch|about|training:|--strategy|[0-9.,]+ MB) |lenet5 from digits|$")
     assert [line for line in ended.stderr.splitlines() if not known.match(line)] == []
     assert len(ended.stdout.splitlines()) < 20
     assert str(tmp_path / "lenet5" / "1") in ended.stdout
@@ -315,8 +315,8 @@ def test_a_published_network_is_weights_for_the_next(photos: Path, tmp_path: Pat
     assert kept.training.strategy == "none"
     assert kept.score.accuracy == first.score.accuracy
     asked = ("--weights", str(file), "--data", str(photos), "--strategy", "fine_tune", "--unfreeze", "2", "--force")
-    adapted = pipeline.export(small(tmp_path / "photos", *asked), Progress())
-    probe, fine = manifest(tmp_path / "photos", "lenet5").facts["training"]["phases"]
+    adapted = pipeline.export(small(tmp_path / "adapted", *asked), Progress())
+    probe, fine = manifest(tmp_path / "adapted", "lenet5").facts["training"]["phases"]
     assert (probe["frozen_layers"], fine["frozen_layers"]) == (4, 2)
     assert probe["trainable_parameters"] == 84 * 2 + 2
     assert probe["accuracy"] is not None

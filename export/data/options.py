@@ -1,0 +1,60 @@
+"""How a dataset is read and augmented, as flags and as one value."""
+
+import argparse
+from dataclasses import dataclass
+
+from export.data.augmentation import KINDS, LIGHT, Augmentation, fit_to_labels, parse_augmentation
+from export.errors import UsageError
+
+MAX_BAD_FILES = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """`augment` is as `parse_augmentation` takes it; `max_bad_files` is a share of all files."""
+
+    augment: str = LIGHT
+    max_bad_files: float = MAX_BAD_FILES
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        parse_augmentation(self.augment)
+        if not 0 <= self.max_bad_files <= 1:
+            raise UsageError(f"Invalid --max-bad-files: expected a share from 0 to 1, got {self.max_bad_files}")
+
+    def choose_augmentation(self, labels: tuple[str, ...]) -> Augmentation:
+        """What was asked for, without a preset's flip where these labels have a right side."""
+        return fit_to_labels(parse_augmentation(self.augment), self.augment, labels)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a group of flags, which `read_flags` reads."""
+    add = parser.add_argument_group("how images are read and augmented").add_argument
+    add_augment_flag(add)
+    add(
+        "--max-bad-files",
+        type=float,
+        default=MAX_BAD_FILES,
+        metavar="SHARE",
+        help="go on without files that cannot be read where they are at most this share of all; they are listed, with "
+        f"the reason, before anything is trained (default: {MAX_BAD_FILES})",
+    )
+
+
+def add_augment_flag(add: object) -> None:
+    """`add` is the `add_argument` of a parser or a group."""
+    add(  # type: ignore[operator]
+        "--augment",
+        default=LIGHT,
+        metavar="none|light|medium|strong|KIND,...",
+        help="how training images are changed at random, every time anew, so that a network learns from more than "
+        "there are. light turns, zooms and shifts a little; medium also mirrors, and changes contrast and brightness; "
+        f"strong does more of it, and crops. Or kinds by name, behind a preset or without one: {', '.join(KINDS)}. A "
+        "preset mirrors no digits, letters or sides; rand_augment takes some 40 ms an image of 224x224. "
+        "`python -m export augment --data DIR` draws what it does (default: light)",
+    )
+
+
+def read_flags(args: argparse.Namespace) -> DataOptions:
+    """Raises UsageError."""
+    return DataOptions(augment=args.augment, max_bad_files=args.max_bad_files)
