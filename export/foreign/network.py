@@ -210,7 +210,7 @@ def _find_size(model: Any, name: str, image_size: int | None) -> int:
         raise ExportError(f"{name} takes images of any size: give --image-size, best that of its training")
     if height is not None and image_size not in (None, height):
         raise ExportError(f"{name} takes images of {height}x{height} pixels; leave --image-size out")
-    return int(height or image_size)  # type: ignore[arg-type]
+    return int(height or image_size or 0)
 
 
 def _find_scaling(model: Any) -> Iterator[str]:

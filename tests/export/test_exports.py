@@ -313,11 +313,12 @@ def test_a_published_network_is_weights_for_the_next(photos: Path, tmp_path: Pat
         small(tmp_path / "again", "--epochs", "0", "--weights", str(file), "--data", "digits"), Progress()
     )
     assert kept.training.strategy == "none"
-    assert kept.score.accuracy == first.score.accuracy
+    assert kept.score is not None and kept.score == first.score
     asked = ("--weights", str(file), "--data", str(photos), "--strategy", "fine_tune", "--unfreeze", "2", "--force")
     adapted = pipeline.export(small(tmp_path / "adapted", *asked), Progress())
     probe, fine = manifest(tmp_path / "adapted", "lenet5").facts["training"]["phases"]
     assert (probe["frozen_layers"], fine["frozen_layers"]) == (4, 2)
     assert probe["trainable_parameters"] == 84 * 2 + 2
     assert probe["accuracy"] is not None
+    assert adapted.score is not None
     assert fine["accuracy"] == pytest.approx(adapted.score.accuracy, abs=1e-6)
