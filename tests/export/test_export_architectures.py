@@ -54,13 +54,12 @@ def test_answers_probabilities_at_its_smallest_size(name: str) -> None:
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
 
 
-def test_a_count_that_keras_builds_is_what_was_published_in_millions() -> None:
+def test_a_count_taken_from_what_is_built_is_within_a_hundredth_of_what_was_published_in_millions() -> None:
     found = {row: re.search(r"published as ([\d.]+)M", row.source) for row in ROWS}
-    rounded = {row.name: (row.parameters, float(match[1])) for row, match in found.items() if match}
-    assert len(rounded) == 14
-    assert {name: round(count / 1e6, 1) for name, (count, _) in rounded.items()} == {
-        name: published for name, (_, published) in rounded.items()
-    }
+    published = {row: float(match[1]) for row, match in found.items() if match}
+    assert len(published) == 15
+    for row, millions in published.items():
+        assert (row.trainable or row.parameters) / 1e6 == pytest.approx(millions, rel=0.01), row.name
 
 
 def test_whoever_publishes_weights_says_what_they_get_right() -> None:
