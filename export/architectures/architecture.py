@@ -58,6 +58,8 @@ class Architecture:
     classes: int
     source: str
     """The paper first, as short as it can be found by, then where the count comes from."""
+    trainable: int | None = None
+    """As published, where only the trainable ones of `parameters` are counted; held by the same test."""
     top1: float | None = None
     """The share of ImageNet's validation images that `pretrained()` gets right, as published by `weights_by`."""
     pretrained: Callable[[], Any] | None = None

@@ -1,0 +1,133 @@
+"""What several families are built from, and the row of a network that is built here."""
+
+from collections.abc import Callable
+from typing import Any
+
+from export.architectures.applications import LARGE, TORCH
+from export.architectures.architecture import Architecture, Recipe, Scaling, Shape
+
+
+def own_network(
+    name: str,
+    build: Callable[[Shape, int], Any],
+    parameters: int,
+    *,
+    family: str,
+    year: int,
+    source: str,
+    count: str,
+    trainable: int | None = None,
+    input_size: int = 224,
+    smallest_size: int = 32,
+    classes: int = 1000,
+    scaling: Scaling = TORCH,
+    recipe: Recipe = LARGE,
+) -> Architecture:
+    """The row of a network that nobody's package builds for Keras; `count` says who published `parameters`, or
+    `trainable` where only those are counted.
+    """
+    return Architecture(
+        name=name,
+        family=family,
+        year=year,
+        build=build,
+        input_size=input_size,
+        smallest_size=smallest_size,
+        channels=3,
+        scaling=scaling,
+        recipe=recipe,
+        parameters=parameters,
+        trainable=trainable,
+        classes=classes,
+        source=f"{source}; count: {count}",
+    )
+
+
+def open_input(shape: Shape, smallest: int) -> Any:
+    """The symbolic image, float32 [N, height, width, channels]. Raises ValueError where it is below `smallest`."""
+    from keras import layers
+
+    if min(shape[:2]) < smallest:
+        raise ValueError(f"the input has to be at least {smallest}x{smallest}, got {shape[0]}x{shape[1]}")
+    return layers.Input(shape, name="tensor")
+
+
+def close_network(image: Any, features: Any, classes: int, name: str) -> Any:
+    """A model from `image` to probabilities, by one dense layer over `features`, float32 [N, D]."""
+    from keras import Model, layers
+
+    return Model(image, layers.Dense(classes, activation="softmax", name="predictions")(features), name=name)
+
+
+def convolve_normalize(
+    x: Any,
+    filters: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    name: str,
+    groups: int = 1,
+    padding: str = "same",
+    relu: bool = True,
+    epsilon: float = 1e-5,
+    bias: bool = False,
+) -> Any:
+    """Convolution, batch norm and, where `relu`, a rectifier. Padding is symmetric where it is "same" and the stride
+    is not 1, as papers and PyTorch have it; Keras' own would pad more at the end.
+    """
+    from keras import layers
+
+    x = convolve(x, filters, kernel, stride, name=f"{name}_conv", groups=groups, padding=padding, bias=bias)
+    x = layers.BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def convolve(
+    x: Any,
+    filters: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    *,
+    name: str,
+    groups: int = 1,
+    padding: str = "same",
+    bias: bool = True,
+    activation: str | None = None,
+) -> Any:
+    """A convolution, with symmetric padding where that is "same" and the stride is not 1."""
+    from keras import layers
+
+    if padding == "same" and stride > 1 and kernel != 1:
+        x, padding = pad(x, kernel, name), "valid"
+    return layers.Conv2D(
+        filters, kernel, stride, padding=padding, groups=groups, use_bias=bias, activation=activation, name=name
+    )(x)
+
+
+def pad(x: Any, kernel: int | tuple[int, int], name: str) -> Any:
+    """Zeros around the image, so that a window of `kernel` is centred on every pixel of it."""
+    from keras import layers
+
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return layers.ZeroPadding2D((height // 2, width // 2), name=f"{name}_pad")(x)
+
+
+def pool_max(x: Any, stride: int = 2, *, name: str) -> Any:
+    """The largest of 3x3, as far out as the image reaches."""
+    from keras import layers
+
+    return layers.MaxPooling2D(3, stride, padding="same", name=name)(x)
+
+
+def normalize_responses(x: Any, size: int = 5, bias: float = 2.0, alpha: float = 1e-4, beta: float = 0.75) -> Any:
+    """x / (bias + alpha * sum of x^2 over `size` neighbouring channels) ^ beta: AlexNet's local response normalization,
+    with its constants (Krizhevsky et al., 2012, section 3.3).
+    """
+    from keras import ops
+
+    channels, reach = x.shape[-1], size // 2
+    squares = ops.pad(ops.square(x), ((0, 0), (0, 0), (0, 0), (reach, reach)))
+    total = squares[..., :channels]
+    for place in range(1, size):
+        total = total + squares[..., place : place + channels]
+    return x * ops.power(bias + alpha * total, -beta)
