@@ -9,7 +9,7 @@ from service.models.version import Servable, State, Status
 from service.types import ModelRef
 
 Shows = Callable[[str], bool]
-"""Whether whoever asks may read a model's name in an error."""
+"""Whether the caller may read a model's name in an error."""
 
 
 @dataclass(eq=False)

@@ -21,11 +21,12 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.api.http import request as calls
+from service.api.http.disconnect import Disconnect
 from service.api.http.door import Door, Refusal
-from service.api.http.errors import REQUEST_ID
+from service.api.http.request import ARRIVED, DISCONNECT
 from service.api.http.response_writer import ResponseWriter
 from service.errors import Code
+from service.observability.context import REQUEST_ID
 
 _INTERVAL = 0.5  # seconds between looks
 KEEP_ALIVE = 75  # seconds: longer than load balancers keep idle connections, so that they close first
@@ -97,6 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: RequestResponseCycle | None = None
         self._writer: ResponseWriter | None = None  # of its response
+        self._disconnect: Disconnect | None = None
         self._upgrade = False  # asked for by the head that was read last, and not taken
         self._last_words: bytes | None = None  # sent, maybe empty, after the last answer; nothing is read until then
         self._leaving = False  # after the answer that is next
@@ -109,17 +111,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if (running := self._running) is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
+            if self._disconnect is not None:
+                self._disconnect.set_lost()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         scope: Any = cycle.scope
         if self._arrived is not None:
-            scope[calls.ARRIVED] = self._arrived
+            scope[ARRIVED] = self._arrived
         if (refusal := self.config.door.refuse(scope)) is not None:  # it has waited for those ahead of it
-            self._writer = None
+            self._writer = self._disconnect = None
             self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
             return
+        self._disconnect = scope[DISCONNECT] = Disconnect()
         self._writer = cycle.transport = ResponseWriter(self.transport, self.loop)
         super()._start_asgi_task(cycle, app)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from service.api.oip import tensors as oip_tensors
-from service.api.tfserving.model_info import VersionStatus
 from service.errors import InvalidInput, Unsupported, listed
+from service.models.version import Status
 from service.protobuf import signatures
 from service.repository.manifest import STRING, Manifest, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, strings
@@ -101,12 +101,12 @@ def _shape(spec: TensorSpec) -> list[int]:
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
 
 
-def versions(statuses: Iterable[VersionStatus]) -> list[str]:
+def versions(statuses: Iterable[Status]) -> list[str]:
     """Those that answer."""
     return [str(status.version) for status in statuses if _STATES[status.state] == _READY]
 
 
-def index(models: Mapping[str, Sequence[VersionStatus]], only_ready: bool) -> list[dict[str, str]]:
+def index(models: Mapping[str, Sequence[Status]], only_ready: bool) -> list[dict[str, str]]:
     """The repository's index: every version of every model, or those that answer."""
     rows = [
         {"name": name, "version": str(status.version), "state": _STATES[status.state], "reason": status.error}

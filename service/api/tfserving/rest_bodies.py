@@ -8,7 +8,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from service.api.http import large_json
-from service.api.http import request as calls
+from service.api.http.request import read_body
 from service.api.tfserving import examples
 from service.api.tfserving import json_request as json_to_tensors
 from service.api.tfserving import json_response as tensors_to_json
@@ -88,7 +88,7 @@ class Body:
         return self._verb.write(self._by_rows, outputs)
 
     async def _read(self, work: Callable[[Document], _T]) -> _T:
-        body = await calls.body(self._request)
+        body = await read_body(self._request)
 
         def parse_and_work() -> _T:
             document = json_to_tensors.parse(body)
