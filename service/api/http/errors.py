@@ -4,13 +4,16 @@
 """
 
 import math
+import uuid
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 
 from service.api.http.json_answer import encode
 from service.errors import Code, ServiceError, Unauthenticated
+from service.observability.context import REQUEST_ID
 
 STATUS: dict[Code, int] = {
     Code.NOT_FOUND: 404,
@@ -60,3 +63,14 @@ def build_error_headers(error: ServiceError) -> dict[str, str]:
     if error.retry_after is not None:
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return {}
+
+
+def render_refusal(status: int, code: str, message: str) -> bytes:
+    """The last response on a connection that has no request to answer, head and body."""
+    identifier = uuid.uuid4().hex
+    body = render_error(code, message, identifier, {})
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n{REQUEST_ID}: {identifier}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
