@@ -140,7 +140,7 @@ class Predictor:
             target = self._router.routes.stands_for(ref)
             return replace(await self._find_manifest(caller, target, ref.label), name=ref.name)
 
-    async def batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
+    async def describe_batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.
 
         Raises NotFound or NotReady, Unauthenticated or Forbidden.
@@ -153,7 +153,7 @@ class Predictor:
             refused = "" if allowed else "the routes say `batching: false`"
             return {name: refused or unshared.get(name, "") for name in servable.manifest.signatures}
 
-    async def statuses(self, caller: Caller, name: str, version: int | None = None) -> list[Status]:
+    async def list_statuses(self, caller: Caller, name: str, version: int | None = None) -> list[Status]:
         """The versions of a model (of the one a route leads to), newest first, the last that went too; or one of them.
 
         Raises NotFound, Unauthenticated or Forbidden.
@@ -171,19 +171,19 @@ class Predictor:
             raise NotFound(f"model {name!r} has no version {version}; versions seen: {known}", versions=known)
         return found
 
-    def available(self, caller: Caller) -> Mapping[str, list[int]]:
+    def list_models(self, caller: Caller) -> Mapping[str, list[int]]:
         """Model name -> versions that answer, newest first: of the models that the caller may know of."""
         return self._shown(caller, self._catalog.available())
 
-    def index(self, caller: Caller) -> Mapping[str, list[Status]]:
+    def list_versions(self, caller: Caller) -> Mapping[str, list[Status]]:
         """Model name -> its versions, newest first, the last that went too, of the models the caller may know of."""
         return self._shown(caller, self._catalog.index())
 
-    def passed_over(self, caller: Caller) -> Mapping[str, str]:
+    def list_passed_over(self, caller: Caller) -> Mapping[str, str]:
         """Path below the repository -> why nothing is served from there, of what the caller may know of."""
         return self._catalog.passed_over(caller)
 
-    async def routes(self, caller: Caller) -> Mapping[str, Any]:
+    async def describe_routes(self, caller: Caller) -> Mapping[str, Any]:
         """The routes in force and what is wrong with their file, as JSON. Raises Unauthenticated or Forbidden."""
         self._gate.authorise_all(caller)
         return await report(self._router.file, lambda ref: self._find_manifest(caller, ref))

@@ -1,6 +1,6 @@
 """A plan under way: each step first lets the request in, then predicts; where it fails, the next one does the same.
 
-    Execution.admit ──> PlanRun ──> StepRun ──> HeldVersion | PlanRun | AverageRun ──> StepRuns of the members
+    Execution.admit ──> PlanRun ──> StepRun ──> HeldVersion | PlanRun | AverageRun ──> its members' StepRuns
 
 Each run is an `Admission`, so the body is parsed by whoever received it once the first willing target has let it in.
 """
@@ -8,10 +8,9 @@ Each run is an `Admission`, so the body is parsed by whoever received it once th
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError, TooLarge
 from service.models.executor import Admission, Answering
@@ -236,94 +235,68 @@ class AverageRun:
     """All members at once. As soon as too many have failed for the quorum, the others are given up."""
 
     def __init__(self, execution: Execution, plan: Plan, average: Average, errand: Errand) -> None:
+        self._members = [(StepRun(execution, plan, step, errand), weight) for step, weight in average.members]
+        self._entered: dict[StepRun, float] = {}
+        self._failures: list[ServiceError] = []
         self._spare = len(average.members) - average.quorum
         left = errand.context.seconds_left
         self._until = None if left is None or not self._spare else time.monotonic() + left * _MEMBERS_SHARE
-        self._members = [(StepRun(execution, plan, step, errand), weight) for step, weight in average.members]
-        self._entering: dict[asyncio.Task[StepRun], float] = {}
 
     @property
     def manifest(self) -> Manifest:
-        return next(task.result().manifest for task in self._entering if _is_answered(task))
+        return next(iter(self._entered)).manifest
 
     async def enter(self) -> None:
-        """Returns once a member has let the request in: the others go on, and read the same body."""
-        self._entering = {asyncio.create_task(_enter(run)): weight for run, weight in self._members}
+        """Returns once as many members as are needed have let the request in. Raises ServiceError."""
         try:
-            await self._wait(self._entering, _is_answered)
+            for run, weight in self._members:
+                try:
+                    await run.enter()
+                    self._entered[run] = weight
+                except (ServiceError, TimeoutError) as error:
+                    self._fail(error)
         except BaseException as error:
             self.release(error)
             raise
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        weights = {
-            asyncio.create_task(_predict_member(entering, request)): weight
-            for entering, weight in self._entering.items()
-        }
+        tasks = {asyncio.create_task(run.predict(request)): weight for run, weight in self._entered.items()}
+        waiting = set(tasks)
         try:
-            failures = await self._wait(weights, lambda task: False)
+            while waiting:
+                timeout = None if self._until is None else max(0.0, self._until - time.monotonic())
+                done, waiting = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                if not done:  # what is not here by now is late
+                    self._fail(*(TimeoutError() for _ in waiting))
+                    break
+                self._fail(*(error for task in done if (error := task.exception()) is not None))
+            answered = [task for task in tasks if task not in waiting and task.exception() is None]
+            if not any(tasks[task] for task in answered):
+                raise self._failures[0]
+            return ensemble.average([task.result() for task in answered], [tasks[task] for task in answered])
         finally:
-            waiting = [task for task in weights if not task.done()]
             for task in waiting:
                 task.cancel()
             if waiting:
                 await asyncio.wait(waiting)
-            self.release(asyncio.CancelledError())  # members whose part never began
-        answered = {task: weight for task, weight in weights.items() if _is_answered(task)}
-        if not sum(answered.values()):
-            raise failures[0]
-        return ensemble.average([task.result() for task in answered], list(answered.values()))
+            self.release(asyncio.CancelledError())  # of members whose part never began
 
     def release(self, error: BaseException) -> None:
-        for task in self._entering:
-            if _is_answered(task):
-                task.result().release(error)
-            elif not task.done():
-                task.cancel()
-                task.add_done_callback(lambda task: task.cancelled() or task.exception())  # or asyncio complains of it
-        self._entering.clear()  # what they failed of leads back here
+        for run in self._entered:
+            run.release(error)
+        self._failures.clear()  # their tracebacks lead back here
 
-    async def _wait(self, tasks: Collection["asyncio.Task[Any]"], is_enough: Any) -> list[ServiceError]:
-        """Until all have ended, or one is enough; returns what failed. Raises where too many have."""
-        failures: list[ServiceError] = []
-        waiting = set(tasks)
-        while waiting and len(failures) <= self._spare:
-            timeout = None if self._until is None else max(0.0, self._until - time.monotonic())
-            done, waiting = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            failures += [_find_failure(task) for task in done if not _is_answered(task)]
-            if not done:  # what is not here by now is late
-                failures += [DeadlineExceeded("a member of the ensemble did not answer in time")] * len(waiting)
-                break
-            if len(failures) <= self._spare and any(map(is_enough, done)):
-                break
-        if len(failures) > self._spare:
-            raise next((error for error in failures if isinstance(error, InvalidInput | TooLarge)), failures[0])
-        return failures
-
-
-async def _enter(run: StepRun) -> StepRun:
-    await run.enter()
-    return run
-
-
-async def _predict_member(entering: "asyncio.Task[StepRun]", request: PredictRequest) -> PredictResult:
-    run = await entering
-    return await run.predict(request)
-
-
-def _is_answered(task: "asyncio.Task[Any]") -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
-
-
-def _find_failure(task: "asyncio.Task[Any]") -> ServiceError:
-    """What a member failed of; a fault of ours is raised as it is."""
-    error = task.exception()
-    if isinstance(error, TimeoutError):
-        return DeadlineExceeded("a member of the ensemble did not answer in time")
-    if not isinstance(error, ServiceError):
-        assert error is not None
-        raise error
-    return error
+    def _fail(self, *errors: BaseException) -> None:
+        """So many more members have failed. Raises where those are too many, and what is a fault of ours as it is."""
+        for error in errors:
+            if isinstance(error, TimeoutError):
+                error = DeadlineExceeded("a member of the ensemble did not answer in time")
+            if not isinstance(error, ServiceError):
+                raise error
+            self._failures.append(error)
+        if len(self._failures) > self._spare:
+            ours = (failure for failure in self._failures if isinstance(failure, InvalidInput | TooLarge))
+            raise next(ours, self._failures[0])
 
 
 def find_label(plan: Plan, step: Step) -> str:

@@ -30,7 +30,7 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         caller = find_caller(request)
         if trouble := predictor.find_trouble(caller):
             return Json({"status": "not ready", "reason": trouble}, 503)
-        return Json({"status": "ready", "models": predictor.available(caller)})
+        return Json({"status": "ready", "models": predictor.list_models(caller)})
 
     @routes.get("/metrics", response_model=None)
     async def scrape(request: Request) -> Response:
@@ -44,8 +44,8 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         not served, its path and why.
         """
         caller = find_caller(request)
-        passed_over = predictor.passed_over(caller)
-        return {"models": predictor.available(caller)} | ({"passed_over": passed_over} if passed_over else {})
+        passed_over = predictor.list_passed_over(caller)
+        return {"models": predictor.list_models(caller)} | ({"passed_over": passed_over} if passed_over else {})
 
     @routes.get("/models/{model}", response_model=None)
     async def model(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
@@ -53,12 +53,12 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         share batches between requests.
         """
         caller = find_caller(request)
-        statuses = [asdict(status) for status in await predictor.statuses(caller, model)]
+        statuses = [asdict(status) for status in await predictor.list_statuses(caller, model)]
         ref = ModelRef.parse(model, version)
         manifest = await predictor.describe(caller, ref)
         batching = {
             name: {"shared": False, "reason": reason} if reason else {"shared": True}
-            for name, reason in (await predictor.batching(caller, ref)).items()
+            for name, reason in (await predictor.describe_batching(caller, ref)).items()
         }
         return {"versions": statuses, "manifest": manifest.document(), "batching": batching}
 
@@ -67,6 +67,6 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         """The routes in force. `error` says what is wrong with the file on disk where it is not what is in force, and
         `targets` which models' versions are there to answer.
         """
-        return await predictor.routes(find_caller(request))
+        return await predictor.describe_routes(find_caller(request))
 
     return routes

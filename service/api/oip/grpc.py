@@ -8,8 +8,27 @@ from typing import Any
 from service import version as about
 from service.api.grpc import errors
 from service.api.grpc.request import Context, UnaryCall, check_count
-from service.api.oip import model as oip
-from service.api.oip import tensors as oip_tensors
+from service.api.oip.model import (
+    EXTENSIONS,
+    NO_CONFIGURATION,
+    NO_LOADING,
+    NO_SETTINGS,
+    NO_SHARED_MEMORY,
+    NO_STATISTICS,
+    PLATFORM,
+    Output,
+    build_output,
+    build_request,
+    describe_tensors,
+    find_shown_signature,
+    find_signature,
+    list_ready_versions,
+    list_versions,
+    parse_ref,
+    pick_outputs,
+    refuse_shared_memory,
+)
+from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
 from service.errors import InvalidInput, NotFound, NotReady, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
@@ -49,18 +68,18 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
 
     async def ServerMetadata(self, request: Any, call: UnaryCall) -> Any:
-        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=oip.EXTENSIONS)
+        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=EXTENSIONS)
 
     async def ModelMetadata(self, request: Any, call: UnaryCall) -> Any:
         manifest = await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
-        statuses = await self._predictor.statuses(call.caller, manifest.name)
-        _, signature = oip.shown(manifest)
+        statuses = await self._predictor.list_statuses(call.caller, manifest.name)
+        _, signature = find_shown_signature(manifest)
         return oip_pb2.ModelMetadataResponse(
             name=manifest.name,
-            versions=oip.versions(statuses),
-            platform=oip.PLATFORM,
-            inputs=oip.metadata(signature.inputs),
-            outputs=oip.metadata(signature.outputs),
+            versions=list_ready_versions(statuses),
+            platform=PLATFORM,
+            inputs=describe_tensors(signature.inputs),
+            outputs=describe_tensors(signature.outputs),
         )
 
     async def ModelInfer(self, request: Any, call: UnaryCall) -> Any:
@@ -75,10 +94,10 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         reply = oip_pb2.ModelInferResponse(
             model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
         )
-        for output, array in oip.answers(result, outputs):
-            datatype = oip_tensors.datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
+        for output, array in pick_outputs(result, outputs):
+            datatype = name_datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
             reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
-            reply.raw_output_contents.append(oip_tensors.to_raw(array))
+            reply.raw_output_contents.append(encode_raw(array))
         return reply
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
@@ -89,14 +108,16 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
 
     async def RepositoryIndex(self, request: Any, call: UnaryCall) -> Any:
-        return oip_pb2.RepositoryIndexResponse(models=oip.index(self._predictor.index(call.caller), request.ready))
+        return oip_pb2.RepositoryIndexResponse(
+            models=list_versions(self._predictor.list_versions(call.caller), request.ready)
+        )
 
-    RepositoryModelLoad = RepositoryModelUnload = _make_absent(oip.NO_LOADING)
-    ModelConfig = _make_absent(oip.NO_CONFIGURATION)
-    ModelStatistics = _make_absent(oip.NO_STATISTICS)
-    TraceSetting = LogSettings = _make_absent(oip.NO_SETTINGS)
+    RepositoryModelLoad = RepositoryModelUnload = _make_absent(NO_LOADING)
+    ModelConfig = _make_absent(NO_CONFIGURATION)
+    ModelStatistics = _make_absent(NO_STATISTICS)
+    TraceSetting = LogSettings = _make_absent(NO_SETTINGS)
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _make_absent(
-        oip.NO_SHARED_MEMORY
+        NO_SHARED_MEMORY
     )
     CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
 
@@ -104,35 +125,35 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 def _read_ref(name: str, version: str) -> ModelRef:
     if not name:
         raise InvalidInput("the request names no model")
-    return oip.model(name, version)
+    return parse_ref(name, version)
 
 
-def _read_outputs(request: Any) -> tuple[oip.Output, ...]:
+def _read_outputs(request: Any) -> tuple[Output, ...]:
     check_count("inputs", request.inputs)
     check_count("raw inputs", request.raw_input_contents)
     check_count("outputs", request.outputs)
-    return tuple(oip.output(tensor.name, _read_parameters(tensor)) for tensor in request.outputs)
+    return tuple(build_output(tensor.name, _read_parameters(tensor)) for tensor in request.outputs)
 
 
-def _parse_request(request: Any, outputs: tuple[oip.Output, ...], manifest: Manifest) -> PredictRequest:
+def _parse_request(request: Any, outputs: tuple[Output, ...], manifest: Manifest) -> PredictRequest:
     inputs = {tensor.name: tensor for tensor in request.inputs}
     if len(inputs) < len(request.inputs):
         raise InvalidInput(f"an input is there twice: {listed([tensor.name for tensor in request.inputs])}")
-    signature = oip.signature(manifest, _read_parameters(request), inputs)
+    signature = find_signature(manifest, _read_parameters(request), inputs)
     for tensor in request.inputs:
-        oip.refuse_shared_memory(tensor.name, tensor.parameters)
+        refuse_shared_memory(tensor.name, tensor.parameters)
     raw = request.raw_input_contents
     if raw and len(raw) != len(inputs):
         raise InvalidInput(f"raw_input_contents has {len(raw)} tensors for {len(inputs)} inputs; send every one raw")
     arrays = {}
     for position, (name, tensor) in enumerate(inputs.items()):
         if not raw:
-            arrays[name] = oip_tensors.from_contents(name, tensor.datatype, tensor.shape, tensor.contents)
+            arrays[name] = parse_contents(name, tensor.datatype, tensor.shape, tensor.contents)
         elif tensor.HasField("contents"):
             raise InvalidInput(f"input {name!r} has contents beside raw_input_contents; send one of them")
         else:
-            arrays[name] = oip_tensors.from_raw(name, tensor.datatype, tensor.shape, raw[position])
-    return oip.question(manifest, signature, arrays, outputs)
+            arrays[name] = parse_raw(name, tensor.datatype, tensor.shape, raw[position])
+    return build_request(manifest, signature, arrays, outputs)
 
 
 def _read_parameters(message: Any) -> dict[str, Any]:

@@ -17,8 +17,21 @@ from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
 from service.api.http.request import admit, build_headers, find_caller, read_body
-from service.api.oip import model as oip
-from service.api.oip import rest_bodies
+from service.api.oip.model import (
+    EXTENSIONS,
+    NO_CONFIGURATION,
+    NO_LOADING,
+    NO_SETTINGS,
+    NO_SHARED_MEMORY,
+    NO_STATISTICS,
+    PLATFORM,
+    describe_tensors,
+    find_shown_signature,
+    list_ready_versions,
+    list_versions,
+    parse_ref,
+)
+from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.predictor import Predictor
 from service.repository.manifest import Manifest
@@ -32,16 +45,16 @@ _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 _INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _ABSENT = {
-    "/v2/systemsharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
-    "/v2/cudasharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
-    "/v2/repository/models/{rest:path}": oip.NO_LOADING,
-    _MODEL + "/config": oip.NO_CONFIGURATION,
-    _VERSION + "/config": oip.NO_CONFIGURATION,
-    _MODEL + "/stats": oip.NO_STATISTICS,
-    _VERSION + "/stats": oip.NO_STATISTICS,
-    "/v2/trace/setting": oip.NO_SETTINGS,
-    _MODEL + "/trace/setting": oip.NO_SETTINGS,
-    "/v2/logging": oip.NO_SETTINGS,
+    "/v2/systemsharedmemory/{rest:path}": NO_SHARED_MEMORY,
+    "/v2/cudasharedmemory/{rest:path}": NO_SHARED_MEMORY,
+    "/v2/repository/models/{rest:path}": NO_LOADING,
+    _MODEL + "/config": NO_CONFIGURATION,
+    _VERSION + "/config": NO_CONFIGURATION,
+    _MODEL + "/stats": NO_STATISTICS,
+    _VERSION + "/stats": NO_STATISTICS,
+    "/v2/trace/setting": NO_SETTINGS,
+    _MODEL + "/trace/setting": NO_SETTINGS,
+    "/v2/logging": NO_SETTINGS,
 }
 
 
@@ -61,7 +74,7 @@ def render_error(code: str, message: str, request_id: str, detail: Mapping[str, 
 def find_ref(scope: Scope) -> ModelRef | None:
     """The model that is asked to infer; None where the target is another route's. Raises InvalidInput."""
     found = _INFER.fullmatch(scope["path"])
-    return None if found is None else oip.model(found[1], found[2] or "")
+    return None if found is None else parse_ref(found[1], found[2] or "")
 
 
 def make_router(predictor: Predictor) -> APIRouter:
@@ -70,7 +83,7 @@ def make_router(predictor: Predictor) -> APIRouter:
     @routes.get("/v2", response_model=None)
     async def server() -> dict[str, Any]:
         """Who this is, and which extensions of the protocol it speaks."""
-        return {"name": about.NAME, "version": about.version(), "extensions": list(oip.EXTENSIONS)}
+        return {"name": about.NAME, "version": about.version(), "extensions": list(EXTENSIONS)}
 
     @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
     async def live() -> dict[str, bool]:
@@ -88,21 +101,21 @@ def make_router(predictor: Predictor) -> APIRouter:
     async def model_ready(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
         _check_ready(request)
-        manifest = await predictor.describe(find_caller(request), oip.model(model, version))
+        manifest = await predictor.describe(find_caller(request), parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
 
     @routes.get(_MODEL, response_model=None)
     @routes.get(_VERSION, response_model=None)
     async def metadata(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
-        manifest = await predictor.describe(find_caller(request), oip.model(model, version))
-        _, signature = oip.shown(manifest)
+        manifest = await predictor.describe(find_caller(request), parse_ref(model, version))
+        _, signature = find_shown_signature(manifest)
         return {
             "name": manifest.name,
-            "versions": oip.versions(await predictor.statuses(find_caller(request), manifest.name)),
-            "platform": oip.PLATFORM,
-            "inputs": oip.metadata(signature.inputs),
-            "outputs": oip.metadata(signature.outputs),
+            "versions": list_ready_versions(await predictor.list_statuses(find_caller(request), manifest.name)),
+            "platform": PLATFORM,
+            "inputs": describe_tensors(signature.inputs),
+            "outputs": describe_tensors(signature.outputs),
         }
 
     @routes.post(_MODEL + "/infer", response_model=None)
@@ -112,10 +125,10 @@ def make_router(predictor: Predictor) -> APIRouter:
 
         The request's parameter `signature_name` picks a signature; without it, the inputs' names do.
         """
-        async with admit(predictor, request, oip.model(model, version)) as admitted:
+        async with admit(predictor, request, parse_ref(model, version)) as admitted:
             question, asked = await _parse_body(request, admitted.manifest)
             result = await admitted.predict(question)
-        body, length = rest_bodies.write(result, asked)
+        body, length = render_reply(result, asked)
         headers = build_headers(result) | {"Vary": "Accept-Encoding"}
         if length is not None:
             headers[JSON_LENGTH] = str(length)
@@ -129,8 +142,8 @@ def make_router(predictor: Predictor) -> APIRouter:
     async def index(request: Request) -> Response:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
         body = await read_body(request)
-        only_ready = await large_json.read(len(body), lambda: rest_bodies.only_ready(body))
-        return Json(oip.index(predictor.index(find_caller(request)), only_ready))
+        only_ready = await large_json.read(len(body), lambda: parse_only_ready(body))
+        return Json(list_versions(predictor.list_versions(find_caller(request)), only_ready))
 
     for path, why in _ABSENT.items():
         routes.add_api_route(path, _refusal(why), methods=["GET", "POST"], include_in_schema=False)
@@ -142,12 +155,12 @@ def make_router(predictor: Predictor) -> APIRouter:
     return routes
 
 
-async def _parse_body(request: Request, manifest: Manifest) -> tuple[PredictRequest, rest_bodies.Asked]:
+async def _parse_body(request: Request, manifest: Manifest) -> tuple[PredictRequest, Asked]:
     body, length = await read_body(request), _json_length(request)
     json_bytes = len(body) if length is None else length
     if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
-        return await asyncio.to_thread(rest_bodies.read, body, length, manifest)
-    return await large_json.read(json_bytes, lambda: rest_bodies.read(body, length, manifest))
+        return await asyncio.to_thread(parse_body, body, length, manifest)
+    return await large_json.read(json_bytes, lambda: parse_body(body, length, manifest))
 
 
 def _json_length(request: Request) -> int | None:

@@ -3,7 +3,17 @@
 from typing import Any
 
 from service.api.grpc.request import UnaryCall, check_count
-from service.api.tfserving import examples, model_info
+from service.api.tfserving.examples import (
+    CLASSIFY,
+    REGRESS,
+    Classes,
+    build_regressions,
+    build_request,
+    find_outputs,
+    read_input,
+    read_regressions,
+)
+from service.api.tfserving.model_info import SIGNATURE_DEF, build_metadata, build_status
 from service.errors import InvalidInput, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf import signatures
@@ -40,18 +50,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         ref = _read_ref(request)
         check_count("metadata fields", request.metadata_field)
         asked = list(request.metadata_field)
-        if not asked or set(asked) != {model_info.SIGNATURE_DEF}:
-            raise InvalidInput(f"metadata_field takes {model_info.SIGNATURE_DEF!r} and nothing else, got {asked}")
-        return model_info.metadata(await self._predictor.describe(call.caller, ref))
+        if not asked or set(asked) != {SIGNATURE_DEF}:
+            raise InvalidInput(f"metadata_field takes {SIGNATURE_DEF!r} and nothing else, got {asked}")
+        return build_metadata(await self._predictor.describe(call.caller, ref))
 
     async def Classify(self, request: Any, call: UnaryCall) -> Any:
-        answer = await self._infer(request, request.input, examples.CLASSIFY, call)
+        answer = await self._infer(request, request.input, CLASSIFY, call)
         return classification_pb2.ClassificationResponse(
             model_spec=answer.model_spec, result=answer.classification_result
         )
 
     async def Regress(self, request: Any, call: UnaryCall) -> Any:
-        answer = await self._infer(request, request.input, examples.REGRESS, call)
+        answer = await self._infer(request, request.input, REGRESS, call)
         return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
     async def MultiInference(self, request: Any, call: UnaryCall) -> Any:
@@ -67,15 +77,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         """An InferenceResult. Raises ServiceError."""
         async with call.admit(self._predictor, _read_ref(task)) as admitted:
             manifest, name = admitted.manifest, task.model_spec.signature_name
-            examples.outputs(manifest, name, method)  # before any Example is looked at
-            question = examples.question(manifest, name, method, examples.from_input(sent))
+            find_outputs(manifest, name, method)  # before any Example is looked at
+            question = build_request(manifest, name, method, read_input(sent))
             result = await admitted.predict(question)
         call.set_served_by(result)
         answer = inference_pb2.InferenceResult(model_spec=_build_spec(task.model_spec, result))
-        if method == examples.CLASSIFY:
-            answer.classification_result.CopyFrom(examples.Classes.of(result.outputs).to_proto())
+        if method == CLASSIFY:
+            answer.classification_result.CopyFrom(Classes.of(result.outputs).to_proto())
         else:
-            answer.regression_result.CopyFrom(examples.regressions_proto(examples.regressions(result.outputs)))
+            answer.regression_result.CopyFrom(build_regressions(read_regressions(result.outputs)))
         return answer
 
 
@@ -87,7 +97,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
 
     async def GetModelStatus(self, request: Any, call: UnaryCall) -> Any:
         ref = _read_ref(request)  # its label, if any, is not looked at
-        return model_info.status(await self._predictor.statuses(call.caller, ref.name, ref.version))
+        return build_status(await self._predictor.list_statuses(call.caller, ref.name, ref.version))
 
     async def HandleReloadConfigRequest(self, request: Any, call: UnaryCall) -> Any:
         raise Unsupported("models come from the folder of --repository: add or remove versions there")
@@ -151,7 +161,7 @@ def _read_tasks(request: Any) -> list[Any]:
     if len(set(names)) < len(names):
         raise InvalidInput(f"each task asks another signature, got {listed(names)}")
     for task in tasks:
-        if task.method_name not in (examples.CLASSIFY, examples.REGRESS):
-            known = f"{examples.CLASSIFY!r} and {examples.REGRESS!r}"
+        if task.method_name not in (CLASSIFY, REGRESS):
+            known = f"{CLASSIFY!r} and {REGRESS!r}"
             raise Unsupported(f"method {task.method_name!r} is none that takes Examples; {known} are")
     return tasks

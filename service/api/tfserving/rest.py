@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.http import errors
 from service.api.http.request import SERVED_BY, admit, build_headers, find_caller
-from service.api.tfserving import model_info
+from service.api.tfserving.model_info import render_metadata, render_status
 from service.api.tfserving.rest_bodies import VERBS, Body, Verb
 from service.errors import Code, InvalidInput, NotFound
 from service.predictor import Predictor
@@ -71,12 +71,12 @@ class TensorFlowServing(BaseRoute):
         return await self._ask(request, ref, VERBS[what])
 
     async def _status(self, request: Request, ref: ModelRef) -> Response:
-        statuses = await self._predictor.statuses(find_caller(request), ref.name, ref.version)
-        return Response(model_info.status_json(statuses), media_type=_JSON)
+        statuses = await self._predictor.list_statuses(find_caller(request), ref.name, ref.version)
+        return Response(render_status(statuses), media_type=_JSON)
 
     async def _metadata(self, request: Request, ref: ModelRef) -> Response:
         manifest = await self._predictor.describe(find_caller(request), ref)
-        return Response(model_info.metadata_json(manifest), media_type=_JSON)
+        return Response(render_metadata(manifest), media_type=_JSON)
 
     async def _ask(self, request: Request, ref: ModelRef, verb: Verb) -> Response:
         body = Body(request, verb)
