@@ -7,7 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.request import TRACE
-from service.errors import DeadlineExceeded, TooLarge
+from service.errors import Cancelled, DeadlineExceeded, TooLarge
 from service.observability.access_log import Access
 from service.observability.context import HEADERS, REQUEST_ID, begin_trace, set_trace
 
@@ -49,6 +49,8 @@ class RequestGuard:
             except TimeoutError as error:
                 late = True
                 raise DeadlineExceeded(f"the body did not arrive within {self._seconds:g} s") from error
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the client went away while it sent its request")
             arrived = not message.get("more_body", False)
             trace.received += len(message.get("body", b""))
             if trace.received > self._limit:

@@ -1,12 +1,12 @@
-"""What HTTP tells of a request beside its message: its context, its body's bytes, and the headers of its answer."""
+"""What HTTP tells of a request beside its message: its context, and the headers of its answer."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from service.errors import Cancelled, InvalidInput
+from service.errors import InvalidInput
 from service.observability.context import RequestContext, Trace
 from service.predictor import Admitted, Predictor
 from service.types import NOBODY, Caller, ModelRef, PredictResult
@@ -48,14 +48,6 @@ def find_caller(request: Request) -> Caller:
 def find_media_type(request: Request) -> str:
     """What Content-Type says a body is, in lower case and without parameters; empty where it says nothing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def read_body(request: Request) -> bytes:
-    """Raises Cancelled where the client goes away while it sends, and what the middleware says of its body."""
-    try:
-        return await request.body()
-    except ClientDisconnect as error:
-        raise Cancelled("the client went away while it sent its request") from error
 
 
 def build_headers(result: PredictResult) -> dict[str, str]:

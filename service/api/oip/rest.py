@@ -16,7 +16,7 @@ from service import version as about
 from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
-from service.api.http.request import admit, build_headers, find_caller, read_body
+from service.api.http.request import admit, build_headers, find_caller
 from service.api.oip.model import (
     EXTENSIONS,
     NO_CONFIGURATION,
@@ -141,7 +141,7 @@ def make_router(predictor: Predictor) -> APIRouter:
     @routes.post("/v2/repository/index", response_model=None)
     async def index(request: Request) -> Response:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
-        body = await read_body(request)
+        body = await request.body()
         only_ready = await large_json.read(len(body), lambda: parse_only_ready(body))
         return Json(list_versions(predictor.list_versions(find_caller(request)), only_ready))
 
@@ -156,7 +156,7 @@ def make_router(predictor: Predictor) -> APIRouter:
 
 
 async def _parse_body(request: Request, manifest: Manifest) -> tuple[PredictRequest, Asked]:
-    body, length = await read_body(request), _json_length(request)
+    body, length = await request.body(), _json_length(request)
     json_bytes = len(body) if length is None else length
     if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
         return await asyncio.to_thread(parse_body, body, length, manifest)

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.api.http import json_values, large_json
-from service.api.http.request import find_media_type, read_body
+from service.api.http.request import find_media_type
 from service.errors import InvalidInput, listed
 from service.repository.manifest import Manifest
 from service.types import DEFAULT_SIGNATURE, Array, PredictRequest, strings
@@ -21,9 +21,9 @@ _ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
 async def parse_body(request: Request, manifest: Manifest) -> PredictRequest:
     """The request's body as inputs of `manifest`'s model.
 
-    Raises InvalidInput, saying what may be sent, and Cancelled where the client goes away meanwhile.
+    Raises InvalidInput, saying what may be sent, and what the middleware says of its body.
     """
-    body = await read_body(request)
+    body = await request.body()
     if not body:
         raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
     kind = find_media_type(request)

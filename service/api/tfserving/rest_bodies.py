@@ -8,7 +8,6 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from service.api.http import large_json
-from service.api.http.request import read_body
 from service.api.tfserving.examples import CLASSIFY, REGRESS, Classes, build_request, read_json, read_regressions
 from service.api.tfserving.json_request import INSTANCES, Document, parse_document, read_signature_name, read_tensors
 from service.api.tfserving.json_response import (
@@ -92,7 +91,7 @@ class Body:
         return self._verb.write(self._by_rows, outputs)
 
     async def _read(self, work: Callable[[Document], _T]) -> _T:
-        body = await read_body(self._request)
+        body = await self._request.body()
 
         def parse_and_work() -> _T:
             document = parse_document(body)
