@@ -167,7 +167,7 @@ class BoundedProtocol(UvicornConnection):
         if self._last_words is not None and is_last:
             self._part(self._last_words)
 
-    def on_unreadable(self, data: bytes, message: str = "") -> None:
+    def on_unreadable(self, data: bytes, message: str) -> None:
         says = message or "this is no HTTP/1.1 request"
         elsewhere = f"gRPC (HTTP/2) is on port {self._setup.grpc_port} (--grpc-port)"
         if not self._served and data.startswith(_HTTP2):

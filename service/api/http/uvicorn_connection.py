@@ -42,7 +42,26 @@ class _Flow(FlowControl):
 
 
 class UvicornConnection(HttpToolsProtocol):
-    """What its subclass has to say is below `Hooks`."""
+    """Its subclass has the methods that are named first. Those that check something refuse what is too large."""
+
+    is_ending: Callable[[], bool]
+    """Whether nothing more is read."""
+    find_arrival: Callable[[], float]
+    """When what has just come arrived: a `time.monotonic()`."""
+    check_head: Callable[[int], None]
+    """Of so many bytes."""
+    check_headers: Callable[[int], None]
+    """So many, trailers among them."""
+    check_unread: Callable[[int], None]
+    """So many bytes of which the parser has said nothing yet."""
+    on_head: Callable[[], None]
+    on_whole: Callable[[], None]
+    on_turn: Callable[[Cycle, Any], None]
+    """A request is next: `run` it, or answer it."""
+    on_answered: Callable[[bool], None]
+    """True where no request waits in line."""
+    on_unreadable: Callable[[bytes, str], None]
+    """Refuses what is no request and begins with these bytes; the text says what is wrong, where that is known."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
@@ -104,7 +123,7 @@ class UvicornConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self.on_answered(is_last=not self.pipeline)
+        self.on_answered(not self.pipeline)
         super().on_response_complete()
         self._parse_on()
 
@@ -181,7 +200,7 @@ class UvicornConnection(HttpToolsProtocol):
                 self._parse(data)
             except httptools.HttpParserError:
                 if not self.is_ending():  # else we stopped it
-                    self.on_unreadable(bytes(data))
+                    self.on_unreadable(bytes(data), "")
             if not self.is_ending():
                 self.check_unread(self._unread)
         if self._unparsed:
@@ -219,44 +238,3 @@ class UvicornConnection(HttpToolsProtocol):
             raise RefusedError from None
         if url.path is None:
             self.url = b"/" if url.query is None else b"/?" + url.query
-
-    # Hooks
-
-    def is_ending(self) -> bool:
-        """Whether nothing more is read."""
-        raise NotImplementedError
-
-    def find_arrival(self) -> float:
-        """When what has just come arrived: a `time.monotonic()`."""
-        raise NotImplementedError
-
-    def check_head(self, size: int) -> None:
-        """Raises RefusedError for a head of too many bytes, which it refuses."""
-        raise NotImplementedError
-
-    def check_headers(self, count: int) -> None:
-        """Raises RefusedError for so many headers, trailers among them, which it refuses."""
-        raise NotImplementedError
-
-    def check_unread(self, size: int) -> None:
-        """Refuses so many bytes of which the parser could not say anything."""
-        raise NotImplementedError
-
-    def on_head(self) -> None:
-        raise NotImplementedError
-
-    def on_whole(self) -> None:
-        """A request's last byte has come."""
-        raise NotImplementedError
-
-    def on_turn(self, cycle: Cycle, app: Any) -> None:
-        """A request is next: `run` it, or answer it."""
-        raise NotImplementedError
-
-    def on_answered(self, is_last: bool) -> None:
-        """A response is complete; `is_last` where no request waits in line."""
-        raise NotImplementedError
-
-    def on_unreadable(self, data: bytes, message: str = "") -> None:
-        """Refuses what is no request: `data` begin with it; `message` says what is wrong, where that is known."""
-        raise NotImplementedError

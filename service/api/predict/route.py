@@ -25,42 +25,19 @@ _TARGET = re.compile("/predict/([^/]+)")
 _TOP_K = "5"
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/jpeg": _IMAGE,
-            "image/png": _IMAGE,
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["instances"],
-                    "properties": {
-                        "instances": {"type": "array", "items": {}},
-                        "signature_name": {"type": "string"},
-                    },
-                },
-                "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
-            },
-        },
-    }
+_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
+_INSTANCES = {"instances": {"type": "array", "items": {}}, "signature_name": {"type": "string"}}
+_JSON = {
+    "schema": {"type": "object", "required": ["instances"], "properties": _INSTANCES},
+    "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
 }
+_BODIES = {"image/jpeg": _IMAGE, "image/png": _IMAGE, "multipart/form-data": _FORM, "application/json": _JSON}
+_OPENAPI: dict[str, Any] = {"requestBody": {"required": True, "content": _BODIES}}
+_TOP = {"label": "7", "probability": 0.98}
+_EXAMPLE = {"model": "lenet5", "version": 1, "predictions": [{**_TOP, "top_k": [_TOP]}]}
 _ANSWER: dict[str, Any] = {
     "description": "One prediction an image, in their order",
-    "content": {
-        "application/json": {
-            "example": {
-                "model": "lenet5",
-                "version": 1,
-                "predictions": [
-                    {"label": "7", "probability": 0.98, "top_k": [{"label": "7", "probability": 0.98}]},
-                ],
-            }
-        }
-    },
+    "content": {"application/json": {"example": _EXAMPLE}},
 }
 
 
