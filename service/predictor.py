@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
 from service.models.executor import Admission, Turned
-from service.models.lookup import targets_label
+from service.models.lookup import translate_label_error
 from service.models.registry import Catalog
 from service.models.version import Status
 from service.observability.context import OK, RequestContext, Trace, Tracing
@@ -148,7 +148,7 @@ class Predictor:
         self._gate.authorise(caller, ref.name)
         allowed, target = self._router.routes.batching(ref), self._router.routes.stands_for(ref)
         await self._catalog.look_for(target.name)
-        with targets_label(target, ref.label), self._catalog.lease(target, caller) as servable:
+        with translate_label_error(target, ref.label), self._catalog.lease(target, caller) as servable:
             unshared = servable.batcher.sharing.unshared
             refused = "" if allowed else "the routes say `batching: false`"
             return {name: refused or unshared.get(name, "") for name in servable.manifest.signatures}
@@ -212,7 +212,7 @@ class Predictor:
 
     async def _find_manifest(self, caller: Caller, ref: ModelRef, asked: str | None = None) -> Manifest:
         await self._catalog.look_for(ref.name)
-        with targets_label(ref, asked), self._catalog.lease(ref, caller) as servable:
+        with translate_label_error(ref, asked), self._catalog.lease(ref, caller) as servable:
             return servable.manifest
 
     def _shown(self, caller: Caller, by_name: Mapping[str, list[_T]]) -> Mapping[str, list[_T]]:

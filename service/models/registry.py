@@ -16,7 +16,7 @@ from functools import partial
 from service.backends.base import Backend, Loaded
 from service.batching.batcher import Batcher
 from service.errors import NotReady
-from service.models.lookup import Model, find, unknown, why_none
+from service.models.lookup import Model, build_unknown_error, explain_none, find
 from service.models.version import Servable, State, Status
 from service.models.warmup import Behind, check_succession, warm
 from service.observability.metrics.registry import Metrics
@@ -71,7 +71,7 @@ class Catalog:
         answers = self._followed and any(model.servables for model in self._models.values())
         if answers or self._trouble:
             return "" if answers else self._trouble
-        return why_none(self._models, partial(self._shows, caller), self.passed_over(caller))
+        return explain_none(self._models, partial(self._shows, caller), self.passed_over(caller))
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds, and waits for the loads that takes. Where none of them
@@ -145,7 +145,7 @@ class Catalog:
     def statuses(self, name: str, caller: Caller = NOBODY) -> list[Status]:
         """Every version found of a model, and the last that went, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
-            raise unknown(self._models, ModelRef(name), partial(self._shows, caller))
+            raise build_unknown_error(self._models, ModelRef(name), partial(self._shows, caller))
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
 
     def available(self) -> Mapping[str, list[int]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from service.errors import Code, DeadlineExceeded, InvalidInput, Overloaded, ServiceError, TooLarge
 from service.models.executor import Admission, Answering
-from service.models.lookup import targets_label
+from service.models.lookup import translate_label_error
 from service.observability.context import OK, RequestContext
 from service.observability.error_log import FailureLog
 from service.observability.metrics.routes import RouteMetrics
@@ -57,7 +57,7 @@ class Execution:
             await run.enter()
             return run
         alone = errand.alone or not self._file.routes.model_batching(step.name)
-        with targets_label(step, errand.label):
+        with translate_label_error(step, errand.label):
             return await self._answering.admit(errand.context, step, alone)
 
     @contextmanager

@@ -58,7 +58,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
             found = await continuation(handler_call_details)
             if found is None:
                 return None
-            self._handlers[method] = found if iscoroutinefunction(found.unary_unary) else messages.bounded(found)
+            self._handlers[method] = found if iscoroutinefunction(found.unary_unary) else messages.bound_handler(found)
         handler = self._handlers[method]
         return self._account(method, handler, trace, caller) if iscoroutinefunction(handler.unary_unary) else handler
 
