@@ -8,26 +8,7 @@ from typing import Any
 from service import version as about
 from service.api.grpc import errors
 from service.api.grpc.request import Context, UnaryCall, check_count
-from service.api.oip.model import (
-    EXTENSIONS,
-    NO_CONFIGURATION,
-    NO_LOADING,
-    NO_SETTINGS,
-    NO_SHARED_MEMORY,
-    NO_STATISTICS,
-    PLATFORM,
-    Output,
-    build_output,
-    build_request,
-    describe_tensors,
-    find_shown_signature,
-    find_signature,
-    list_ready_versions,
-    list_versions,
-    parse_ref,
-    pick_outputs,
-    refuse_shared_memory,
-)
+from service.api.oip import protocol
 from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
 from service.errors import InvalidInput, NotFound, NotReady, Unsupported, listed
 from service.predictor import Predictor
@@ -68,18 +49,18 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
 
     async def ServerMetadata(self, request: Any, call: UnaryCall) -> Any:
-        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=EXTENSIONS)
+        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=protocol.EXTENSIONS)
 
     async def ModelMetadata(self, request: Any, call: UnaryCall) -> Any:
         manifest = await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
         statuses = await self._predictor.list_statuses(call.caller, manifest.name)
-        _, signature = find_shown_signature(manifest)
+        _, signature = protocol.find_shown_signature(manifest)
         return oip_pb2.ModelMetadataResponse(
             name=manifest.name,
-            versions=list_ready_versions(statuses),
-            platform=PLATFORM,
-            inputs=describe_tensors(signature.inputs),
-            outputs=describe_tensors(signature.outputs),
+            versions=protocol.list_ready_versions(statuses),
+            platform=protocol.PLATFORM,
+            inputs=protocol.describe_tensors(signature.inputs),
+            outputs=protocol.describe_tensors(signature.outputs),
         )
 
     async def ModelInfer(self, request: Any, call: UnaryCall) -> Any:
@@ -94,7 +75,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         reply = oip_pb2.ModelInferResponse(
             model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
         )
-        for output, array in pick_outputs(result, outputs):
+        for output, array in protocol.pick_outputs(result, outputs):
             datatype = name_datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
             reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
             reply.raw_output_contents.append(encode_raw(array))
@@ -109,15 +90,15 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 
     async def RepositoryIndex(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.RepositoryIndexResponse(
-            models=list_versions(self._predictor.list_versions(call.caller), request.ready)
+            models=protocol.list_versions(self._predictor.list_versions(call.caller), request.ready)
         )
 
-    RepositoryModelLoad = RepositoryModelUnload = _make_absent(NO_LOADING)
-    ModelConfig = _make_absent(NO_CONFIGURATION)
-    ModelStatistics = _make_absent(NO_STATISTICS)
-    TraceSetting = LogSettings = _make_absent(NO_SETTINGS)
+    RepositoryModelLoad = RepositoryModelUnload = _make_absent(protocol.NO_LOADING)
+    ModelConfig = _make_absent(protocol.NO_CONFIGURATION)
+    ModelStatistics = _make_absent(protocol.NO_STATISTICS)
+    TraceSetting = LogSettings = _make_absent(protocol.NO_SETTINGS)
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _make_absent(
-        NO_SHARED_MEMORY
+        protocol.NO_SHARED_MEMORY
     )
     CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
 
@@ -125,23 +106,23 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
 def _read_ref(name: str, version: str) -> ModelRef:
     if not name:
         raise InvalidInput("the request names no model")
-    return parse_ref(name, version)
+    return protocol.parse_ref(name, version)
 
 
-def _read_outputs(request: Any) -> tuple[Output, ...]:
+def _read_outputs(request: Any) -> tuple[protocol.Output, ...]:
     check_count("inputs", request.inputs)
     check_count("raw inputs", request.raw_input_contents)
     check_count("outputs", request.outputs)
-    return tuple(build_output(tensor.name, _read_parameters(tensor)) for tensor in request.outputs)
+    return tuple(protocol.build_output(tensor.name, _read_parameters(tensor)) for tensor in request.outputs)
 
 
-def _parse_request(request: Any, outputs: tuple[Output, ...], manifest: Manifest) -> PredictRequest:
+def _parse_request(request: Any, outputs: tuple[protocol.Output, ...], manifest: Manifest) -> PredictRequest:
     inputs = {tensor.name: tensor for tensor in request.inputs}
     if len(inputs) < len(request.inputs):
         raise InvalidInput(f"an input is there twice: {listed([tensor.name for tensor in request.inputs])}")
-    signature = find_signature(manifest, _read_parameters(request), inputs)
+    signature = protocol.find_signature(manifest, _read_parameters(request), inputs)
     for tensor in request.inputs:
-        refuse_shared_memory(tensor.name, tensor.parameters)
+        protocol.refuse_shared_memory(tensor.name, tensor.parameters)
     raw = request.raw_input_contents
     if raw and len(raw) != len(inputs):
         raise InvalidInput(f"raw_input_contents has {len(raw)} tensors for {len(inputs)} inputs; send every one raw")
@@ -153,7 +134,7 @@ def _parse_request(request: Any, outputs: tuple[Output, ...], manifest: Manifest
             raise InvalidInput(f"input {name!r} has contents beside raw_input_contents; send one of them")
         else:
             arrays[name] = parse_raw(name, tensor.datatype, tensor.shape, raw[position])
-    return build_request(manifest, signature, arrays, outputs)
+    return protocol.build_request(manifest, signature, arrays, outputs)
 
 
 def _read_parameters(message: Any) -> dict[str, Any]:

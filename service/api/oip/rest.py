@@ -17,20 +17,7 @@ from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
 from service.api.http.request import admit, build_headers, find_caller
-from service.api.oip.model import (
-    EXTENSIONS,
-    NO_CONFIGURATION,
-    NO_LOADING,
-    NO_SETTINGS,
-    NO_SHARED_MEMORY,
-    NO_STATISTICS,
-    PLATFORM,
-    describe_tensors,
-    find_shown_signature,
-    list_ready_versions,
-    list_versions,
-    parse_ref,
-)
+from service.api.oip import protocol
 from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.predictor import Predictor
@@ -45,16 +32,16 @@ _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 _INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _ABSENT = {
-    "/v2/systemsharedmemory/{rest:path}": NO_SHARED_MEMORY,
-    "/v2/cudasharedmemory/{rest:path}": NO_SHARED_MEMORY,
-    "/v2/repository/models/{rest:path}": NO_LOADING,
-    _MODEL + "/config": NO_CONFIGURATION,
-    _VERSION + "/config": NO_CONFIGURATION,
-    _MODEL + "/stats": NO_STATISTICS,
-    _VERSION + "/stats": NO_STATISTICS,
-    "/v2/trace/setting": NO_SETTINGS,
-    _MODEL + "/trace/setting": NO_SETTINGS,
-    "/v2/logging": NO_SETTINGS,
+    "/v2/systemsharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
+    "/v2/cudasharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
+    "/v2/repository/models/{rest:path}": protocol.NO_LOADING,
+    _MODEL + "/config": protocol.NO_CONFIGURATION,
+    _VERSION + "/config": protocol.NO_CONFIGURATION,
+    _MODEL + "/stats": protocol.NO_STATISTICS,
+    _VERSION + "/stats": protocol.NO_STATISTICS,
+    "/v2/trace/setting": protocol.NO_SETTINGS,
+    _MODEL + "/trace/setting": protocol.NO_SETTINGS,
+    "/v2/logging": protocol.NO_SETTINGS,
 }
 
 
@@ -74,7 +61,7 @@ def render_error(code: str, message: str, request_id: str, detail: Mapping[str, 
 def find_ref(scope: Scope) -> ModelRef | None:
     """The model that is asked to infer; None where the target is another route's. Raises InvalidInput."""
     found = _INFER.fullmatch(scope["path"])
-    return None if found is None else parse_ref(found[1], found[2] or "")
+    return None if found is None else protocol.parse_ref(found[1], found[2] or "")
 
 
 def make_router(predictor: Predictor) -> APIRouter:
@@ -83,7 +70,7 @@ def make_router(predictor: Predictor) -> APIRouter:
     @routes.get("/v2", response_model=None)
     async def server() -> dict[str, Any]:
         """Who this is, and which extensions of the protocol it speaks."""
-        return {"name": about.NAME, "version": about.version(), "extensions": list(EXTENSIONS)}
+        return {"name": about.NAME, "version": about.version(), "extensions": list(protocol.EXTENSIONS)}
 
     @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
     async def live() -> dict[str, bool]:
@@ -101,21 +88,23 @@ def make_router(predictor: Predictor) -> APIRouter:
     async def model_ready(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
         _check_ready(request)
-        manifest = await predictor.describe(find_caller(request), parse_ref(model, version))
+        manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
 
     @routes.get(_MODEL, response_model=None)
     @routes.get(_VERSION, response_model=None)
     async def metadata(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
-        manifest = await predictor.describe(find_caller(request), parse_ref(model, version))
-        _, signature = find_shown_signature(manifest)
+        caller = find_caller(request)
+        manifest = await predictor.describe(caller, protocol.parse_ref(model, version))
+        statuses = await predictor.list_statuses(caller, manifest.name)
+        _, signature = protocol.find_shown_signature(manifest)
         return {
             "name": manifest.name,
-            "versions": list_ready_versions(await predictor.list_statuses(find_caller(request), manifest.name)),
-            "platform": PLATFORM,
-            "inputs": describe_tensors(signature.inputs),
-            "outputs": describe_tensors(signature.outputs),
+            "versions": protocol.list_ready_versions(statuses),
+            "platform": protocol.PLATFORM,
+            "inputs": protocol.describe_tensors(signature.inputs),
+            "outputs": protocol.describe_tensors(signature.outputs),
         }
 
     @routes.post(_MODEL + "/infer", response_model=None)
@@ -125,7 +114,7 @@ def make_router(predictor: Predictor) -> APIRouter:
 
         The request's parameter `signature_name` picks a signature; without it, the inputs' names do.
         """
-        async with admit(predictor, request, parse_ref(model, version)) as admitted:
+        async with admit(predictor, request, protocol.parse_ref(model, version)) as admitted:
             question, asked = await _parse_body(request, admitted.manifest)
             result = await admitted.predict(question)
         body, length = render_reply(result, asked)
@@ -143,7 +132,7 @@ def make_router(predictor: Predictor) -> APIRouter:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
         body = await request.body()
         only_ready = await large_json.read(len(body), lambda: parse_only_ready(body))
-        return Json(list_versions(predictor.list_versions(find_caller(request)), only_ready))
+        return Json(protocol.list_versions(predictor.list_versions(find_caller(request)), only_ready))
 
     for path, why in _ABSENT.items():
         routes.add_api_route(path, _refusal(why), methods=["GET", "POST"], include_in_schema=False)

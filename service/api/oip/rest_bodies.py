@@ -18,16 +18,7 @@ import numpy as np
 
 from service.api.http import json_values
 from service.api.http.json_values import name_type
-from service.api.oip.model import (
-    Output,
-    build_output,
-    build_request,
-    find_shown_signature,
-    find_signature,
-    pick_outputs,
-    read_whole_number,
-    refuse_shared_memory,
-)
+from service.api.oip import protocol
 from service.api.oip.tensors import encode_raw, find_dtype, find_item_bytes, name_datatype, parse_raw, shape_values
 from service.errors import BackendFailed, InvalidInput, listed
 from service.repository.manifest import STRING, Manifest
@@ -45,7 +36,7 @@ class Asked:
     """What an inference request says beside its inputs. No `outputs` means all, as bytes where `binary`."""
 
     id: str = ""
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[protocol.Output, ...] = ()
     binary: bool = False
 
 
@@ -67,7 +58,7 @@ def parse_body(body: bytes, json_length: int | None, manifest: Manifest) -> tupl
         raise InvalidInput(f"the request has no inputs; it looks like {_LOOKS_LIKE}")
     if len(inputs) < len(tensors):
         raise InvalidInput(f"an input is there twice: {listed([tensor['name'] for tensor in tensors])}")
-    signature = find_signature(manifest, parameters, inputs)
+    signature = protocol.find_signature(manifest, parameters, inputs)
     tail = memoryview(body)[end:]
     arrays: dict[str, Array] = {}
     for name, tensor in inputs.items():
@@ -76,7 +67,7 @@ def parse_body(body: bytes, json_length: int | None, manifest: Manifest) -> tupl
         raise InvalidInput(f"{len(tail):,} bytes follow the last tensor; is every {_BINARY_SIZE} right?")
     binary = _flag(parameters, "binary_data_output", False)
     outputs = tuple(_output(tensor, binary) for tensor in _objects(document, "outputs"))
-    return build_request(manifest, signature, arrays, outputs), Asked(_id(document), outputs, binary)
+    return protocol.build_request(manifest, signature, arrays, outputs), Asked(_id(document), outputs, binary)
 
 
 def render_reply(result: PredictResult, asked: Asked) -> tuple[bytes, int | None]:
@@ -86,7 +77,7 @@ def render_reply(result: PredictResult, asked: Asked) -> tuple[bytes, int | None
     """
     described: list[dict[str, Any]] = []
     tails: list[bytes] = []
-    for output, array in pick_outputs(result, asked.outputs, asked.binary):
+    for output, array in protocol.pick_outputs(result, asked.outputs, asked.binary):
         entry: dict[str, Any] = {
             "name": output.name,
             "datatype": name_datatype(_dtype(array)),
@@ -115,7 +106,7 @@ def parse_only_ready(body: bytes) -> bool:
 
 def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
     """A body without JSON: one BYTES element, or all of one tensor whose shape has one unknown size at most."""
-    name, signature = find_shown_signature(manifest)
+    name, signature = protocol.find_shown_signature(manifest)
     if (alias := signature.only_input) is None:
         raise InvalidInput(f"bytes alone are for models of one input; this one takes {sorted(signature.inputs)}")
     spec = signature.inputs[alias]
@@ -176,14 +167,14 @@ def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
 def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Array, memoryview]:
     """The tensor's array, and what its bytes leave of `tail`."""
     parameters = _parameters(f"input {name!r}", tensor)
-    refuse_shared_memory(name, parameters)
+    protocol.refuse_shared_memory(name, parameters)
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise InvalidInput(f"input {name!r} needs a shape such as [1, 28, 28, 3]: a list of whole numbers", input=name)
     if not isinstance(datatype, str):
         raise InvalidInput(f"input {name!r} needs a datatype such as 'UINT8', got {name_type(datatype)}", input=name)
     if _BINARY_SIZE in parameters:
-        size = read_whole_number(name, parameters, _BINARY_SIZE)
+        size = protocol.read_whole_number(name, parameters, _BINARY_SIZE)
         if size > len(tail):
             raise InvalidInput(
                 f"input {name!r}: {_BINARY_SIZE} says {size:,} bytes, {len(tail):,} are left behind the JSON; "
@@ -210,10 +201,10 @@ def _is_decoded(data: Any) -> bool:
     return isinstance(data, dict)
 
 
-def _output(tensor: Mapping[str, Any], binary: bool) -> Output:
+def _output(tensor: Mapping[str, Any], binary: bool) -> protocol.Output:
     name = _name(tensor)
     parameters = _parameters(f"output {name!r}", tensor)
-    return build_output(name, parameters, _flag(parameters, "binary_data", binary))
+    return protocol.build_output(name, parameters, _flag(parameters, "binary_data", binary))
 
 
 def _dtype(array: Array) -> str:

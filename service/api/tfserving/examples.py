@@ -75,7 +75,7 @@ class Classes:
     scores: Array
 
     @classmethod
-    def of(cls, outputs: Tensors) -> "Classes":
+    def from_outputs(cls, outputs: Tensors) -> "Classes":
         """Raises InvalidInput where the outputs have other shapes."""
         found = {alias: outputs[alias] for alias in (_CLASSES, _SCORES) if alias in outputs}
         said = {alias: f"{array.dtype.name} {list(array.shape)}" for alias, array in found.items()}

@@ -3,16 +3,7 @@
 from typing import Any
 
 from service.api.grpc.request import UnaryCall, check_count
-from service.api.tfserving.examples import (
-    CLASSIFY,
-    REGRESS,
-    Classes,
-    build_regressions,
-    build_request,
-    find_outputs,
-    read_input,
-    read_regressions,
-)
+from service.api.tfserving import examples
 from service.api.tfserving.model_info import SIGNATURE_DEF, build_metadata, build_status
 from service.errors import InvalidInput, Unsupported, listed
 from service.predictor import Predictor
@@ -55,13 +46,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         return build_metadata(await self._predictor.describe(call.caller, ref))
 
     async def Classify(self, request: Any, call: UnaryCall) -> Any:
-        answer = await self._infer(request, request.input, CLASSIFY, call)
+        answer = await self._infer(request, request.input, examples.CLASSIFY, call)
         return classification_pb2.ClassificationResponse(
             model_spec=answer.model_spec, result=answer.classification_result
         )
 
     async def Regress(self, request: Any, call: UnaryCall) -> Any:
-        answer = await self._infer(request, request.input, REGRESS, call)
+        answer = await self._infer(request, request.input, examples.REGRESS, call)
         return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
     async def MultiInference(self, request: Any, call: UnaryCall) -> Any:
@@ -77,15 +68,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         """An InferenceResult. Raises ServiceError."""
         async with call.admit(self._predictor, _read_ref(task)) as admitted:
             manifest, name = admitted.manifest, task.model_spec.signature_name
-            find_outputs(manifest, name, method)  # before any Example is looked at
-            question = build_request(manifest, name, method, read_input(sent))
+            examples.find_outputs(manifest, name, method)  # before any Example is looked at
+            question = examples.build_request(manifest, name, method, examples.read_input(sent))
             result = await admitted.predict(question)
         call.set_served_by(result)
         answer = inference_pb2.InferenceResult(model_spec=_build_spec(task.model_spec, result))
-        if method == CLASSIFY:
-            answer.classification_result.CopyFrom(Classes.of(result.outputs).to_proto())
+        if method == examples.CLASSIFY:
+            answer.classification_result.CopyFrom(examples.Classes.from_outputs(result.outputs).to_proto())
         else:
-            answer.regression_result.CopyFrom(build_regressions(read_regressions(result.outputs)))
+            answer.regression_result.CopyFrom(examples.build_regressions(examples.read_regressions(result.outputs)))
         return answer
 
 
@@ -161,7 +152,7 @@ def _read_tasks(request: Any) -> list[Any]:
     if len(set(names)) < len(names):
         raise InvalidInput(f"each task asks another signature, got {listed(names)}")
     for task in tasks:
-        if task.method_name not in (CLASSIFY, REGRESS):
-            known = f"{CLASSIFY!r} and {REGRESS!r}"
+        if task.method_name not in (examples.CLASSIFY, examples.REGRESS):
+            known = f"{examples.CLASSIFY!r} and {examples.REGRESS!r}"
             raise Unsupported(f"method {task.method_name!r} is none that takes Examples; {known} are")
     return tasks

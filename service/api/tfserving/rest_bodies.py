@@ -8,7 +8,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from service.api.http import large_json
-from service.api.tfserving.examples import CLASSIFY, REGRESS, Classes, build_request, read_json, read_regressions
+from service.api.tfserving import examples
 from service.api.tfserving.json_request import INSTANCES, Document, parse_document, read_signature_name, read_tensors
 from service.api.tfserving.json_response import (
     render_classifications,
@@ -47,24 +47,24 @@ def _write_tensors(by_rows: bool, outputs: Tensors) -> bytes:
 def _ask_examples(method: str) -> Callable[[Document, Manifest], PredictRequest]:
     def ask(document: Document, manifest: Manifest) -> PredictRequest:
         name = read_signature_name(document)
-        return build_request(manifest, name, method, read_json(document))
+        return examples.build_request(manifest, name, method, examples.read_json(document))
 
     return ask
 
 
 def _write_classes(_: bool, outputs: Tensors) -> bytes:
-    classes = Classes.of(outputs)
+    classes = examples.Classes.from_outputs(outputs)
     return render_classifications(classes.labels, classes.scores)
 
 
 def _write_regressions(_: bool, outputs: Tensors) -> bytes:
-    return render_regressions(read_regressions(outputs))
+    return render_regressions(examples.read_regressions(outputs))
 
 
 VERBS = {
     "predict": Verb(lambda document: None, _ask_tensors, _write_tensors),
-    "classify": Verb(read_json, _ask_examples(CLASSIFY), _write_classes),
-    "regress": Verb(read_json, _ask_examples(REGRESS), _write_regressions),
+    "classify": Verb(examples.read_json, _ask_examples(examples.CLASSIFY), _write_classes),
+    "regress": Verb(examples.read_json, _ask_examples(examples.REGRESS), _write_regressions),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor
 
-from service.api.oip.model import describe_tensors, find_shown_signature, find_signature, rank_classes
+from service.api.oip import protocol
 from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
 from service.errors import BackendFailed, InvalidInput
 from service.protobuf.stubs import oip_pb2
@@ -131,17 +131,17 @@ def test_what_the_protocol_cannot_carry_is_the_models_fault() -> None:
 
 def test_classes_are_ranked_and_named() -> None:
     scores = np.asarray([[0.25, 0.5, 0.25], [1, 0, np.nan]], np.float32)
-    best = rank_classes(scores, ["cat", "dog", "owl"], 2)
+    best = protocol.rank_classes(scores, ["cat", "dog", "owl"], 2)
     assert best.tolist() == [[b"0.500000:1:dog", b"0.250000:0:cat"], [b"1.000000:0:cat", b"0.000000:1:dog"]]
-    assert rank_classes(scores[0], ["too", "few"], 9).tolist() == [b"0.500000:1", b"0.250000:0", b"0.250000:2"]
-    assert rank_classes(np.asarray([[3, 200]], np.uint8), [], 1).tolist() == [[b"200.000000:1"]]
+    assert protocol.rank_classes(scores[0], ["too", "few"], 9).tolist() == [b"0.500000:1", b"0.250000:0", b"0.250000:2"]
+    assert protocol.rank_classes(np.asarray([[3, 200]], np.uint8), [], 1).tolist() == [[b"200.000000:1"]]
 
 
 def test_a_model_without_a_default_signature_shows_its_first() -> None:
     takes = Signature({"x": TensorSpec("float32", None)}, {})
     manifest = Manifest("m", 1, {"b": takes, "a": takes})
-    assert find_shown_signature(manifest)[0] == "a"
-    assert describe_tensors(takes.inputs) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
-    assert find_signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
+    assert protocol.find_shown_signature(manifest)[0] == "a"
+    assert protocol.describe_tensors(takes.inputs) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
+    assert protocol.find_signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
     with pytest.raises(InvalidInput, match="several signatures"):
-        find_signature(manifest, {}, ["x"])
+        protocol.find_signature(manifest, {}, ["x"])
