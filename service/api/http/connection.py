@@ -155,7 +155,8 @@ class BoundedProtocol(UvicornConnection):
 
     def on_turn(self, cycle: Cycle, app: Any) -> None:
         """The door looks at a request once it has waited for those ahead of it."""
-        refusal = self._door.refuse(cycle.scope)
+        scope: Any = cycle.scope
+        refusal = self._door.refuse(scope)
         if refusal is None:
             self.run(cycle, app)
         else:

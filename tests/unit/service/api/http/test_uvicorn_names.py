@@ -21,7 +21,8 @@ HTTP = Path(next(iter(http.__path__)))
 
 def read_attributes(owner: type, *of: str) -> set[str]:
     """Names that a class reads from variables, or from super(), and does not set there itself."""
-    read, stored = set(), set()
+    read: set[str] = set()
+    stored: set[str] = set()
     for node in ast.walk(ast.parse(inspect.getsource(owner))):
         if isinstance(node, ast.Attribute):
             value = node.value.func if isinstance(node.value, ast.Call) else node.value
@@ -35,7 +36,7 @@ async def protocol() -> HttpToolsProtocol:
     async def app(scope: object, receive: object, send: object) -> None:
         pass
 
-    config = uvicorn.Config(app, http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
     ours, _ = socket.socketpair()
     protocol = HttpToolsProtocol(config, ServerState(), {})
