@@ -38,7 +38,7 @@ class ModelRef:
             return cls(name)
         text = str(version)
         if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise InvalidInput(f"version must be a whole number such as 1, got {text[:40]!r}")
+            raise InvalidInput(f"invalid version: expected a whole number such as 1, got {text[:40]!r}")
         return cls(name, int(text))
 
     def as_servable(self) -> str:

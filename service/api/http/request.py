@@ -68,5 +68,5 @@ def _read_deadline(headers: Mapping[str, str], arrived: float) -> float | None:
     except ValueError:
         milliseconds = -1.0
     if not 0 < milliseconds < 1e9:
-        raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
+        raise InvalidInput(f"invalid {DEADLINE}: expected milliseconds above 0, got {text[:40]!r}")
     return arrived + milliseconds / 1000

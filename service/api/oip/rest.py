@@ -155,7 +155,7 @@ async def _parse_body(request: Request, manifest: Manifest) -> tuple[PredictRequ
 def _json_length(request: Request) -> int | None:
     text = request.headers.get(JSON_LENGTH)
     if text is not None and not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise InvalidInput(f"{JSON_LENGTH} is a number of bytes, got {text[:40]!r}")
+        raise InvalidInput(f"invalid {JSON_LENGTH}: expected a number of bytes, got {text[:40]!r}")
     return None if text is None else int(text)
 
 

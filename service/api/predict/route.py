@@ -87,7 +87,7 @@ def _read_target(model: str, query: QueryParams) -> tuple[ModelRef, int]:
 
 def _top_k(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
-        raise InvalidInput(f"top_k must be a whole number from 1, got {text[:40]!r}")
+        raise InvalidInput(f"invalid top_k: expected a whole number from 1, got {text[:40]!r}")
     return int(text)
 
 
