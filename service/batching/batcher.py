@@ -114,8 +114,8 @@ class Batcher:
             self.arrived(ticket)
 
     def overloaded(self, deadline: float | None, ahead: float = 0.0) -> Overloaded | None:
-        """Why `admit` would refuse a request that comes now, which then counts as having come; None where it would not:
-        it is to be admitted in this turn of the event loop, and until then stands ahead of those asked about next.
+        """Why `admit` would refuse a request that comes now; None where it would not: it is to be admitted in this turn
+        of the event loop, and until then stands ahead of those asked about next.
 
         In a storm it costs a few microseconds: what was forecast for one refused request holds for the next, less the
         time between them, until a batch ends or somebody leaves.
@@ -137,9 +137,11 @@ class Batcher:
                 self._last_refused = _Refused(now, left, seconds)
         if late is None:
             self._let_pass()
-        else:
-            self._arrivals.came(1, now)
         return late
+
+    def count_refused(self) -> None:
+        """Counts a request that came and was refused as `overloaded` says."""
+        self._arrivals.came(1, self._clock())
 
     def _let_pass(self) -> None:
         if not self._at_door:

@@ -4,7 +4,7 @@ import logging
 import time
 
 from service.observability import logs
-from service.observability.context import Current
+from service.observability.context import Trace
 from service.observability.metrics.registry import Metrics
 
 _log = logging.getLogger("service.observability.access_log")
@@ -17,7 +17,7 @@ class Access:
     def __init__(self, metrics: Metrics, log: bool) -> None:
         self._metrics, self._log = metrics, log
 
-    def finished(self, request: Current, what: str, status: str, sent: int) -> None:
+    def finished(self, request: Trace, what: str, status: str, sent: int) -> None:
         """`what` was asked for (a method and a path), `status` is in the protocol's words, `sent` in bytes."""
         now = time.monotonic()
         if request.ref is not None and (request.received or request.answered is not None):  # else nothing was read

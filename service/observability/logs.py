@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TextIO
 
-from service.observability import context as current
+from service.observability.context import get_trace
 
 _OURS = "service"
 _FIELDS = "fields"
@@ -101,7 +101,7 @@ class JsonFormatter(logging.Formatter):
         self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        request = current.get()
+        request = get_trace()
         known = {
             "request_id": request.request_id,
             "trace_id": request.trace_id,

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.observability.context import OK, TRACEPARENT, TRACESTATE, Current
+from service.observability.context import OK, TRACEPARENT, TRACESTATE, Trace
 
 _LEAVE = 3.0  # seconds at the end for what has not been sent
 _NAME = "image-model-server"
@@ -39,7 +39,7 @@ class OtlpTracing:
         self._tracer = self._provider.get_tracer(_NAME)
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, request: Current) -> None:
+    def begin(self, request: Trace) -> None:
         carrier = {TRACEPARENT: request.client, TRACESTATE: request.tracestate}
         parent = self._propagator.extract(carrier) if request.client else None
         span = self._tracer.start_span("predict", parent, trace.SpanKind.SERVER)
@@ -84,7 +84,7 @@ class _Span:
 
 
 class _Server(_Span):
-    def __init__(self, tracer: trace.Tracer, span: trace.Span, request: Current) -> None:
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, request: Trace) -> None:
         super().__init__(tracer, span)
         self._request = request
 

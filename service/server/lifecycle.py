@@ -11,10 +11,10 @@ import os
 import signal
 
 from service.api.grpc_app import GrpcLimits, GrpcServer
-from service.api.http.connection import ConnectionLimits
+from service.api.http.connection import ConnectionLimits, ConnectionSetup
 from service.api.http.door import Door
 from service.api.http.server import HttpServer
-from service.api.http_app import HttpGuards, create_app
+from service.api.http_app import APIS, HttpGuards, create_app
 from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
@@ -74,8 +74,9 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.for_http() if core.tls is not None else None
     grpc_port = reservation.getsockname()[1]
-    door = Door(core.predictor, core.gate, core.access, cors=bool(settings.cors_origins))
-    http = HttpServer(app, door, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
+    door = Door(core.predictor, core.gate, core.access, APIS, cors=bool(settings.cors_origins))
+    connections = ConnectionSetup(_connection_limits(settings), door, refused, grpc_port)
+    http = HttpServer(app, connections, listener, GRACE, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, ports.address_of(reservation), limits, core.tls)
     gc.freeze()  # what is there before any model stays to the end: collections need not go through it

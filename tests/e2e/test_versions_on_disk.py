@@ -263,16 +263,16 @@ import asyncio, sys
 from pathlib import Path
 from service.server import lifecycle
 from service.server.app import build
-from service.types import Call, ModelRef, PredictRequest, strings
+from service.observability.context import RequestContext, Trace
+from service.types import ModelRef, PredictRequest, strings
 from service.settings import Settings
 
 async def main():
     core = build(Settings(repository=Path({str(lenet5_repository)!r})))
     await core.catalog.sync()
     image = next(Path({str(lenet5_repository)!r}).glob("lenet5/1/assets.extra/samples/7-*")).read_bytes()
-    async def read(manifest):
-        return PredictRequest({{"": strings([image])}})
-    result = await core.predictor.predict(Call(ModelRef("lenet5"), "http"), read)
+    async with core.predictor.admit(RequestContext(Trace("http")), ModelRef("lenet5")) as admitted:
+        result = await admitted.predict(PredictRequest({{"": strings([image])}}))
     print(result.labels[result.outputs["probabilities"][0].argmax()], "tensorflow" in sys.modules)
     await core.catalog.close()
 

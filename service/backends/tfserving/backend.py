@@ -22,7 +22,7 @@ from service.backends.tfserving.discovery import Survey
 from service.backends.tfserving.load_balancer import State
 from service.backends.tfserving.replicas import Replicas
 from service.backends.tfserving.targets import Resolve
-from service.observability import context as current
+from service.observability.context import call_upstream
 from service.observability.metrics.upstreams import ReplicaReport
 from service.protobuf import signatures
 from service.protobuf import tensors as codec
@@ -102,7 +102,7 @@ class UpstreamRunner:
             codec.fill_request_proto(request.inputs[alias], array)
             rows = len(array) if array.ndim else 1
         message, expected = request.SerializeToString(), self._expected[signature, rows.bit_length()]
-        with current.upstream(self._caller.replicas.name) as metadata:
+        with call_upstream(self._caller.replicas.name) as metadata:
             question = Question(self._name, self._version, _PREDICT, message, metadata)
             try:
                 data = await self._caller.call(question, timeout, expected)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.context import OK, Current
+from service.observability.context import OK, Trace
 from service.observability.metrics.process import ProcessMetrics
 from service.observability.metrics.routes import RouteMetrics
 from service.observability.metrics.security import GuardMetrics
@@ -149,7 +149,7 @@ class Metrics:
             failures = self._failures[ref, protocol, code] = self._requests.labels(model, version, protocol, code)
         failures.inc()
 
-    def finished(self, request: Current, render: float | None, sent: int) -> None:
+    def finished(self, request: Trace, render: float | None, sent: int) -> None:
         """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
         assert request.ref is not None
         answers = self._answers_of(request.ref, request.protocol)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic_settings import CliApp
 
-from service.api.http import operations as health
+from service.api.http import operations
 from service.server import lifecycle
 from service.settings import Settings
 from tools.k8s_check.__main__ import problems
@@ -161,7 +161,7 @@ def test_the_pods_end_after_the_service_has() -> None:
 
 
 def test_probes_ask_routes_that_there_are() -> None:
-    routes = {getattr(route, "path", "") for route in health.router(None, None).routes}  # type: ignore[arg-type]  # none is asked
+    routes = {getattr(route, "path", "") for route in operations.make_router(None, None).routes}  # type: ignore[arg-type]  # none is asked
     for overlay in ("embedded", "cpu", "gpu"):
         gateway = _gateway(_rendered(f"overlays/{overlay}"))
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

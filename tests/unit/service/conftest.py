@@ -14,7 +14,7 @@ from service.preprocessing.preprocessor import Limits, Preparation
 from tests.support.batchers import batcher
 from tests.support.routing_world import World
 
-_ON_UVLOOP = "test_http_connections"  # how a socket ends is the event loop's to say, and this is the service's
+_ON_UVLOOP = "test_connection"  # how a socket ends is the event loop's to say, and this is the service's
 
 
 def pytest_asyncio_loop_factories(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from service.api.oip import tensors as oip_tensors
-from service.api.tfserving.model_info import VersionStatus
+from service.api.oip.tensors import name_datatype
 from service.errors import InvalidInput, Unsupported, listed
+from service.models.version import Status
 from service.protobuf import signatures
 from service.repository.manifest import STRING, Manifest, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, strings
@@ -40,18 +40,18 @@ class Output:
     binary: bool = False
 
 
-def model(name: str, version: str) -> ModelRef:
+def parse_ref(name: str, version: str) -> ModelRef:
     """A version is a number, or a label. Raises InvalidInput for numbers out of range."""
     return ModelRef(name, label=version) if version and not version.isdigit() else ModelRef.parse(name, version)
 
 
-def output(name: str, parameters: Mapping[str, Any], binary: bool = False) -> Output:
+def build_output(name: str, parameters: Mapping[str, Any], binary: bool = False) -> Output:
     """Raises InvalidInput or Unsupported for parameters that cannot be met."""
     refuse_shared_memory(name, parameters)
-    return Output(name, whole_number(name, parameters, CLASSIFICATION), binary)
+    return Output(name, read_whole_number(name, parameters, CLASSIFICATION), binary)
 
 
-def whole_number(name: str, parameters: Mapping[str, Any], key: str) -> int:
+def read_whole_number(name: str, parameters: Mapping[str, Any], key: str) -> int:
     """A tensor's parameter, 0 where it has none. Raises InvalidInput."""
     value = parameters.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -59,7 +59,7 @@ def whole_number(name: str, parameters: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collection[str]) -> str:
+def find_signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collection[str]) -> str:
     """The signature that the request's `parameters` name; else the one that takes the inputs sent, first the default.
 
     Raises UnknownSignature, or InvalidInput where none takes these inputs, or several do.
@@ -83,17 +83,16 @@ def signature(manifest: Manifest, parameters: Mapping[str, Any], sent: Collectio
     raise InvalidInput(f"no signature takes the inputs {listed(sent)}; what they take: {known}")
 
 
-def shown(manifest: Manifest) -> tuple[str, Signature]:
+def find_shown_signature(manifest: Manifest) -> tuple[str, Signature]:
     """The signature that metadata show: the default one, or the first where a model has no default."""
     name = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in manifest.signatures else min(manifest.signatures, default="")
     return name, manifest.signature(name)
 
 
-def metadata(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+def describe_tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
     """Name, datatype and shape of each: -1 for any size, [-1] where not even the rank is known."""
     return [
-        {"name": name, "datatype": oip_tensors.datatype(spec.dtype), "shape": _shape(spec)}
-        for name, spec in specs.items()
+        {"name": name, "datatype": name_datatype(spec.dtype), "shape": _shape(spec)} for name, spec in specs.items()
     ]
 
 
@@ -101,12 +100,12 @@ def _shape(spec: TensorSpec) -> list[int]:
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
 
 
-def versions(statuses: Iterable[VersionStatus]) -> list[str]:
+def list_ready_versions(statuses: Iterable[Status]) -> list[str]:
     """Those that answer."""
     return [str(status.version) for status in statuses if _STATES[status.state] == _READY]
 
 
-def index(models: Mapping[str, Sequence[VersionStatus]], only_ready: bool) -> list[dict[str, str]]:
+def list_versions(models: Mapping[str, Sequence[Status]], only_ready: bool) -> list[dict[str, str]]:
     """The repository's index: every version of every model, or those that answer."""
     rows = [
         {"name": name, "version": str(status.version), "state": _STATES[status.state], "reason": status.error}
@@ -116,7 +115,7 @@ def index(models: Mapping[str, Sequence[VersionStatus]], only_ready: bool) -> li
     return [row for row in rows if row["state"] == _READY or not only_ready]
 
 
-def question(manifest: Manifest, name: str, inputs: Tensors, outputs: Sequence[Output]) -> PredictRequest:
+def build_request(manifest: Manifest, name: str, inputs: Tensors, outputs: Sequence[Output]) -> PredictRequest:
     """Inputs left out take their defaults. Raises InvalidInput where classes are asked of an output without numbers."""
     known = manifest.signature(name).outputs
     if len(inputs) < len(manifest.signature(name).inputs):
@@ -127,7 +126,9 @@ def question(manifest: Manifest, name: str, inputs: Tensors, outputs: Sequence[O
     return PredictRequest(inputs, name, tuple(output.name for output in outputs))
 
 
-def answers(result: PredictResult, outputs: Sequence[Output], binary: bool = False) -> Iterator[tuple[Output, Array]]:
+def pick_outputs(
+    result: PredictResult, outputs: Sequence[Output], binary: bool = False
+) -> Iterator[tuple[Output, Array]]:
     """What was asked for, in that order; where nothing was named, all there is, as `binary` says.
 
     Raises InvalidInput for an output that the model has and an ensemble of it has not.
@@ -136,7 +137,7 @@ def answers(result: PredictResult, outputs: Sequence[Output], binary: bool = Fal
         if output.name not in result.outputs:
             raise InvalidInput(f"{result.ref} does not give {output.name!r}; it gives {sorted(result.outputs)}")
         array = result.outputs[output.name]
-        yield output, classified(array, result.labels, output.classes) if output.classes else array
+        yield output, rank_classes(array, result.labels, output.classes) if output.classes else array
 
 
 def refuse_shared_memory(name: str, parameters: Collection[str]) -> None:
@@ -144,7 +145,7 @@ def refuse_shared_memory(name: str, parameters: Collection[str]) -> None:
         raise Unsupported(f"tensor {name!r}: {NO_SHARED_MEMORY}")
 
 
-def classified(array: Array, labels: Sequence[str], top: int) -> Array:
+def rank_classes(array: Array, labels: Sequence[str], top: int) -> Array:
     """The `top` greatest values of each row as "value:index:label", without labels "value:index": [N, top]."""
     rows = array.reshape(1, -1) if array.ndim < 2 else array.reshape(len(array), -1)
     order = np.argsort(-rows.astype(np.float64), axis=-1, kind="stable")[:, :top]
