@@ -122,7 +122,7 @@ class ProfileStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self._path(model), json.dumps(asdict(profile)).encode())  # other processes read and write it
         except OSError as error:
-            _log.warning("what was measured is not kept (%s); name a writable folder with --cache", error)
+            _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
 
     def _path(self, model: Path) -> Path:
         with model.open("rb") as file:

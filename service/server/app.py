@@ -31,7 +31,7 @@ from service.security.file_watcher import ReloadError, Reloading
 from service.security.tls import Certificates
 from service.server import guards
 from service.server.worker import Worker
-from service.settings import BackendName, Settings, Switch
+from service.settings import BackendName, Settings
 from service.types import DEFAULT_SIGNATURE, ModelRef
 
 _OTLP = "http/protobuf"
@@ -141,9 +141,7 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     if settings.backend is BackendName.embedded:
         from service.backends.embedded.backend import EmbeddedBackend
 
-        embedded = EmbeddedBackend(
-            repository, ProfileStore.at(settings.cache), foreign=settings.foreign_models is Switch.on
-        )
+        embedded = EmbeddedBackend(repository, ProfileStore.at(settings.cache_dir), foreign=settings.foreign_models)
         return embedded, lambda: embedded.passed_over
     from service.backends.tfserving import targets
     from service.backends.tfserving.backend import TFServingBackend, Upstreams
@@ -151,8 +149,8 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     upstreams = Upstreams(
         targets.parse(settings.target),
         connections=settings.target_connections,
-        patience=settings.target_patience_seconds,
-        hedge_after=settings.hedge_after_ms / 1000 or None,
+        patience=settings.target_timeout_seconds,
+        hedge_after=settings.hedge_delay_ms / 1000 or None,
         tls_ca=settings.target_tls_ca,
     )
     try:

@@ -143,7 +143,7 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
-    await catalog.watch(settings.poll_seconds)
+    await catalog.watch(settings.poll_interval_seconds)
 
 
 async def _reload(core: Core) -> None:
@@ -167,7 +167,10 @@ async def _report(worker: Worker, core: Core) -> None:
 
 def _http_guards(settings: Settings) -> HttpGuards:
     return HttpGuards(
-        settings.max_body_bytes, settings.body_seconds, settings.cors_origins, open_metrics=settings.open_metrics
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.cors_origins,
+        open_metrics=settings.open_metrics,
     )
 
 
@@ -176,8 +179,8 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         settings.max_connections,
         settings.max_header_bytes,
         settings.max_headers,
-        settings.header_seconds,
-        settings.body_seconds,
+        settings.header_timeout_seconds,
+        settings.body_timeout_seconds,
     )
 
 
@@ -187,7 +190,7 @@ def _grpc_limits(settings: Settings) -> GrpcLimits:
         settings.max_header_bytes,
         settings.grpc_max_streams,
         settings.max_connections,
-        settings.header_seconds,
+        settings.header_timeout_seconds,
     )
 
 

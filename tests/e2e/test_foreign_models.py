@@ -31,7 +31,7 @@ def served(service: Service) -> set[str]:
 
 
 def test_without_foreign_models_nothing_runs_but_our_own_lite_models(repository: Path, digit: bytes) -> None:
-    with running("--repository", repository, "--foreign-models", "off") as service:
+    with running("--repository", repository, "--no-foreign-models") as service:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5"}
         assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["predictions"][0]["label"] == "7"
@@ -71,5 +71,5 @@ def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_re
 
 
 def test_an_upstream_is_not_told_what_to_run() -> None:
-    with pytest.raises(ValueError, match="--foreign-models off goes with --backend embedded"):
+    with pytest.raises(ValueError, match="--no-foreign-models needs --backend embedded"):
         Settings.model_validate({"backend": "tfserving", "target": "localhost:8500", "foreign_models": "off"})

@@ -48,7 +48,9 @@ def replicas(repository: Path, count: int, *arguments: object) -> Iterator[list[
 
 def gateway_of(services: list[Service], absent: Path, *more: object) -> Any:
     target = ",".join(f"127.0.0.1:{service.grpc_port}" for service in services)
-    return running("--backend", "tfserving", "--target", target, "--repository", absent, "--poll-seconds", 0.2, *more)
+    return running(
+        "--backend", "tfserving", "--target", target, "--repository", absent, "--poll-interval-seconds", 0.2, *more
+    )
 
 
 class Load:
@@ -164,12 +166,14 @@ async def test_a_rolling_update_costs_no_request(lenet5_repository: Path, tmp_pa
         shutil.copytree(lenet5_repository, repository)
     with ExitStack() as stack:
         services = [
-            stack.enter_context(running("--repository", repository, "--keep-versions", 1, "--poll-seconds", 0.2))
+            stack.enter_context(
+                running("--repository", repository, "--keep-versions", 1, "--poll-interval-seconds", 0.2)
+            )
             for repository in repositories
         ]
         for service in services:
             service.wait_ready()
-        gateway = stack.enter_context(gateway_of(services, tmp_path / "absent", "--poll-seconds", 5))
+        gateway = stack.enter_context(gateway_of(services, tmp_path / "absent", "--poll-interval-seconds", 5))
         gateway.wait_ready()
         async with load(gateway) as seen:
             await seen.more(200)

@@ -190,7 +190,7 @@ def test_wrong_files_end_the_start_in_one_line(tmp_path: Path) -> None:
 
 def test_a_handshake_that_never_comes_is_given_up(lenet5_repository: Path, tmp_path: Path) -> None:
     certificate, key = AUTHORITY.signs("first").write(tmp_path, "server")
-    arguments = ("--tls-cert", certificate, "--tls-key", key, "--header-seconds", 1)
+    arguments = ("--tls-cert", certificate, "--tls-key", key, "--header-timeout-seconds", 1)
     with running("--repository", lenet5_repository, *arguments) as service:
         started = time.monotonic()
         for port in (service.http_port, service.grpc_port):

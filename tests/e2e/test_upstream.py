@@ -32,7 +32,7 @@ def upstream(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def gateway_arguments(upstream: Service, repository: Path) -> list[object]:
     target = f"127.0.0.1:{upstream.grpc_port}"
-    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-seconds", 0.2]
+    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-interval-seconds", 0.2]
 
 
 @pytest.fixture(scope="module", params=["with manifests", "without"])
@@ -135,7 +135,16 @@ def test_a_killed_upstream_is_a_clear_503_and_its_return_is_noticed(lenet5_repos
 
 
 def test_no_upstream_at_the_start_is_not_ready_with_a_reason(tmp_path: Path) -> None:
-    arguments = ["--backend", "tfserving", "--target", "127.0.0.1:1", "--repository", tmp_path, "--poll-seconds", 0.2]
+    arguments = [
+        "--backend",
+        "tfserving",
+        "--target",
+        "127.0.0.1:1",
+        "--repository",
+        tmp_path,
+        "--poll-interval-seconds",
+        0.2,
+    ]
     with running(*arguments) as gateway:
         gateway.wait_until(lambda: "127.0.0.1:1" in gateway.log())
         reply = httpx.get(f"{gateway.url}/readyz")

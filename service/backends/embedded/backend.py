@@ -126,7 +126,7 @@ class EmbeddedBackend:
             path, older = next(iter(missing.items()))
             raise ValueError(
                 f"{folder} has no {path}, which version {older} has: it is still being copied, or something else made "
-                f"it; copy the rest, bring it with `python -m service.sync`, or remove "
+                f"it; copy the rest, bring it with `python -m service sync`, or remove "
                 f"version {older} to serve it as it is"
             )
         manifest = Manifest.read(folder, name, version)

@@ -88,7 +88,7 @@ _REFUSED: list[tuple[Callable[[Any], None], str]] = [
     (_set("containers.0.args.0", "--repository=/model"), "nothing is mounted there"),
     (_set("containers.0.args.0", "--http-port=8080"), "its ports are"),
     (_set("containers.0.resources.limits.cpu", "1.5"), "would stand still"),
-    (_set("initContainers.0.args.2", "--kept=2"), "python -m service.sync refuses"),
+    (_set("initContainers.0.args.2", "--kept=2"), "python -m service sync refuses"),
     (_set("initContainers.0.args.0", "$(MODELS)"), "$(MODELS) is set nowhere"),
     (_set("serviceAccountName", "nobody"), "ServiceAccount nobody is not there"),
     (_set("volumes.0.persistentVolumeClaim.claimName", "none"), "PersistentVolumeClaim none, which is not there"),

@@ -63,7 +63,7 @@ def test_where_nothing_can_be_written_it_says_so_and_goes_on(
 ) -> None:
     (tmp_path / "file").touch()
     ProfileStore(tmp_path / "file").write(model, profile)
-    assert "--cache" in caplog.text
+    assert "--cache-dir" in caplog.text
     ProfileStore(Path("/proc/nowhere")).write(model, profile)
 
 
