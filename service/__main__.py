@@ -1,6 +1,7 @@
 """`python -m service`: settings, then the process's life; or one of its subcommands."""
 
 import importlib
+import logging
 import os
 import re
 import signal
@@ -39,11 +40,17 @@ def serve(arguments: list[str]) -> int:
         print(f"python -m service: {error}; see --help", file=sys.stderr)
         return 2
     # Imported late, so that --help answers at once.
+    from service.observability import logs
+    from service.security.api_keys import LIKE_A_KEY
+
+    logs.configure(settings.log_level, settings.log_format, secrets=LIKE_A_KEY)
+    if warning := configuration.describe_exposure(settings):
+        logging.getLogger("service").warning(warning)
     if settings.workers > 1:
         from service.server.supervisor import supervise
 
         return supervise(settings)
-    from service.server.process import run
+    from service.server.lifecycle import run
 
     run(settings)
 

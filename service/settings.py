@@ -1,5 +1,6 @@
 """Every setting of the service: a command-line flag and an environment variable each."""
 
+import ipaddress
 import re
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -230,6 +231,23 @@ class Settings(BaseSettings):
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         return self
+
+
+def describe_exposure(settings: Settings) -> str:
+    """A warning where every machine that reaches --host may ask everything; empty where not."""
+    if settings.api_keys is not None or settings.tls_client_ca is not None or _is_loopback(settings.host):
+        return ""
+    return (
+        f"--host {settings.host} takes requests from other machines, and nobody needs a key: "
+        "set --api-keys (docs/security.md), or --host 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse(arguments: Sequence[str]) -> Settings:

@@ -8,7 +8,7 @@ from service.host.files import write_whole
 from service.observability.metrics.registry import Metrics
 from service.routing import schema
 from service.routing.plan import Routes
-from service.routing.yaml_lines import RoutesError
+from service.routing.schema import RoutesError
 
 _log = logging.getLogger(__name__)
 

@@ -4,14 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.backends.base import Backend, Loaded
 from service.backends.batch_sharing import BatchSharing
+from service.backends.embedded.profile_store import ProfileStore
 from service.batching.batcher import Batcher
 from service.batching.bounds import Bounds
 from service.batching.cost_model import cost
 from service.batching.policy import ByDeadline
-from service.host.cpu import ProfileStore, cores
+from service.host.cpu import cores
 from service.host.fair_queue import Places
 from service.host.sockets import StartError
 from service.models.executor import Answering
@@ -25,11 +27,11 @@ from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.repository import Repository
 from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
-from service.routing.yaml_lines import RoutesError
+from service.routing.schema import RoutesError
+from service.security import api_keys as keys
 from service.security.authorizer import Gate
-from service.security.file_watcher import ReloadError, Reloading
-from service.security.tls import Certificates
-from service.server import guards
+from service.security.file_watcher import Contents, ReloadError, Reloading
+from service.security.tls import Certificates, TlsError
 from service.server.worker import Worker
 from service.settings import BackendName, Settings
 from service.types import DEFAULT_SIGNATURE, ModelRef
@@ -122,9 +124,9 @@ def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certifica
     rotations = []
     try:
         if settings.api_keys is not None:
-            rotations.append(guards.key_file(settings.api_keys, gate, metrics))
+            rotations.append(key_file(settings.api_keys, gate, metrics))
         if (certificate := settings.tls_cert) is not None and (key := settings.tls_key) is not None:
-            tls, rotation = guards.certificate_files(certificate, key, settings.tls_client_ca, metrics)
+            tls, rotation = certificate_files(certificate, key, settings.tls_client_ca, metrics)
             rotations.append(rotation)
     except ReloadError as error:
         raise StartError(str(error)) from error
@@ -176,3 +178,35 @@ def _tracing(settings: Settings) -> Tracing | None:
     except ModuleNotFoundError as error:
         raise StartError(f"traces need OpenTelemetry ({error}): pip install 'image-model-server[tracing]'") from error
     return OtlpTracing(settings.otlp_endpoint)
+
+
+def key_file(path: Path, gate: Gate, metrics: Metrics) -> Reloading:
+    """The gate with the file's keys. Raises ReloadError."""
+
+    def apply(contents: Contents) -> None:
+        try:
+            gate.replace(keys.parse(contents[0]))
+        except keys.KeysError as error:
+            raise ReloadError(f"{path}: {error}") from error
+
+    reloading = Reloading("API keys", (path,), apply, metrics)
+    reloading.load()
+    return reloading
+
+
+def certificate_files(
+    certificate: Path, key: Path, client_ca: Path | None, metrics: Metrics
+) -> tuple[Certificates, Reloading]:
+    """Raises ReloadError."""
+    certificates = Certificates()
+
+    def apply(contents: Contents) -> None:
+        try:
+            certificates.renew(*contents)
+        except TlsError as error:
+            raise ReloadError(str(error)) from error
+
+    paths = [certificate, key] if client_ca is None else [certificate, key, client_ca]
+    reloading = Reloading("certificates", paths, apply, metrics)
+    reloading.load()
+    return certificates, reloading

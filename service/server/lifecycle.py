@@ -9,6 +9,10 @@ import gc
 import logging
 import os
 import signal
+import sys
+from typing import NoReturn
+
+import uvloop
 
 from service.api.grpc_app import GrpcLimits, GrpcServer
 from service.api.http.connection import ConnectionLimits
@@ -19,7 +23,6 @@ from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
 from service.models.registry import Catalog
-from service.server import guards
 from service.server.app import Core, build
 from service.server.worker import Worker
 from service.settings import Settings
@@ -52,6 +55,21 @@ class _Stop:
         self.by = self.by or "the parent process is gone"
         self.orphaned = True
         self.asked.set()
+
+
+def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
+    """Serves until a signal, then ends the process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(serve(settings, worker))
+            code = 0
+        except StartError as error:
+            print(f"python -m service: {error}", file=sys.stderr)
+            code = 1
+        logging.shutdown()
+        sys.stderr.flush()
+        # Threads inside a model's loader cannot be interrupted and need not be waited for.
+        os._exit(code)
 
 
 async def serve(settings: Settings, worker: Worker | None = None) -> None:
@@ -88,8 +106,6 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
-    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
-        _log.warning(open_to_all)
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")

@@ -60,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.watch is None and given.metrics_port is not None:
+    if given.watch_interval_seconds is None and given.metrics_port is not None:
         parser.error("--metrics-port goes with --watch-interval-seconds")
-    if given.watch is not None and given.as_next:
+    if given.watch_interval_seconds is not None and given.as_next:
         parser.error("--as-next publishes once; leave --watch-interval-seconds out")
     from service.observability import logs
     from service.sync.copy import Copying, Wanted
@@ -73,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         source, destination = place(given.source), place(given.destination, create=True)
         copying = Copying(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
-        if given.watch is None:
+        if given.watch_interval_seconds is None:
             logging.getLogger("service.sync").info("%s", copying.run())
             return 0
-        _watch(copying, given.watch, _metrics(given.source, given.metrics_port))
+        _watch(copying, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (_Stopped, KeyboardInterrupt) as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Stopped) else signal.SIGINT
-        return 0 if given.watch is not None else 128 + number
+        return 0 if given.watch_interval_seconds is not None else 128 + number
 
 
 def _metrics(source: str, port: int | None) -> "SyncMetrics | None":

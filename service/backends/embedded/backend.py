@@ -14,9 +14,10 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import aside
 from service.errors import NotReady
-from service.host.cpu import ProfileStore, machine
+from service.host.cpu import machine
 from service.protobuf.warmup import read as read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts

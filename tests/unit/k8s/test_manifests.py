@@ -188,7 +188,7 @@ def test_locust_takes_what_the_jobs_tell_it() -> None:
     """In a process of its own, for Locust's gevent changes the one it is imported in."""
     code = "import sys, loadtest.locustfile, locust.argument_parser as p; p.parse_options(sys.argv[1:])"
     jobs = [container for pod in pods(_rendered("variants/load-test")) for container in pod.containers()]
-    assert [container.module for container in jobs] == ["locust", "locust"]
+    assert [container.program for container in jobs] == ["locust", "locust"]
     for extra, ok in (([], True), (["--expect-wokers=4"], False)):
         for container in jobs:
             arguments = [one.replace("/app/", f"{_PROJECT}/") for one in container.arguments]

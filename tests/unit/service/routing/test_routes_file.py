@@ -7,7 +7,7 @@ import pytest
 
 from service.observability.metrics.registry import Metrics
 from service.routing.routes_file import RoutesFile
-from service.routing.yaml_lines import RoutesError
+from service.routing.schema import RoutesError
 from service.types import ModelRef
 
 GOOD = "routes: {a: m/1}"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.backends.embedded import autotune as arranging
-from service.host.cpu import ProfileStore, cores, cpu_limit, machine
+from service.backends.embedded.profile_store import ProfileStore
+from service.host.cpu import cores, cpu_limit, machine
 from service.repository.manifest import TFLITE, Profile
 
 
