@@ -29,7 +29,6 @@ from service.settings import Settings
 
 _log = logging.getLogger("service")
 GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
-_ROUTES_POLL = 1.0  # seconds between looks at the file of routes
 _REPORT = 0.25  # seconds between a worker's reports to the others
 UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
@@ -105,7 +104,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         task.add_done_callback(reloading.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
+    rereading = [asyncio.create_task(watcher.watch()) for watcher in core.watchers]
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")
@@ -114,7 +113,6 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         await http.start()
     watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
     reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
-    following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
@@ -122,8 +120,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     known = not core.predictor.trouble  # to load balancers
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
-    following.cancel()
-    await asyncio.wait((watching, following))
+    await asyncio.wait((watching,))
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
@@ -132,8 +129,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
             await ports.empty_backlogs((listener, *of_grpc))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
     reservation.close()
-    for rotation in rotating:
-        rotation.cancel()
+    for task in rereading:
+        task.cancel()
     if reporting is not None:
         reporting.cancel()
     core.preparation.close()
@@ -163,11 +160,11 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
 
 
 async def _reload(core: Core) -> None:
-    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    """On SIGHUP. Puts in force what the files hold now: whoever sends it has written them whole."""
     _log.info("SIGHUP: looking at the files of routes, keys and certificates")
-    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
-        await look()
-        await look()  # as at files that kept still
+    for watcher in core.watchers:
+        await watcher.look()
+        await watcher.look()  # as if some time had passed
 
 
 async def _report(worker: Worker, core: Core) -> None:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from service.host import sockets as ports
 from service.host.cpu import SHARE, cores
+from service.host.file_watcher import ReloadError
 from service.host.sockets import StartError
 from service.observability import logs
 from service.observability.metrics import registry as metrics
-from service.routing.routes_file import load
-from service.routing.schema import RoutesError
+from service.routing.routes_file import RoutesFile
 from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
 from service.settings import Settings
@@ -45,10 +45,10 @@ def supervise(settings: Settings) -> int:
         print(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp", file=sys.stderr)
         return 1
     try:
-        if settings.routes is not None:  # said once, not by every worker
-            load(settings.routes)
+        if settings.routes is not None:  # a mistake ends the start once, not in every worker
+            RoutesFile(settings.routes, metrics.Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
-    except (StartError, RoutesError) as error:
+    except (StartError, ReloadError) as error:
         print(f"python -m service: {error}", file=sys.stderr)
         return 1
     finally:

@@ -96,7 +96,7 @@ def test_one_model_that_fails_leaves_the_others_ready(tree: Path, models: Path, 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "cannot read /keys/keys.yaml: No such file or directory"),
+        (None, "/keys/keys.yaml cannot be read: No such file or directory"),
         ("- name: cats\n  hash: secret\n", "hash is sha256:"),
         ("no keys", "/keys/keys.yaml: "),
     ],

@@ -203,7 +203,7 @@ def test_sighup_has_files_looked_at_and_ends_nothing(lenet5_repository: Path, tm
         keys_file.write_text(first + second)
         service.process.send_signal(signal.SIGHUP)
         service.wait_until(lambda: service.log().count("new API keys in force") == workers, 20)
-        service.wait_until(lambda: service.log().count("routes taken over") == workers, 20)
+        service.wait_until(lambda: service.log().count("new routes in force") == workers, 20)
         assert service.log().count("SIGHUP: looking") >= workers
         key = {"authorization": f"Bearer {secret}"}
         assert "after" in httpx.get(f"{service.url}/routes", headers=key).json()["routes"]
