@@ -1,18 +1,14 @@
-"""What was measured on this machine, kept on disk so that it is measured once."""
+"""This machine's processor, and how much of it this process may use."""
 
-import logging
 import math
 import os
 import platform
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 SHARE = "IMAGE_MODEL_SERVER_CORES"
 """An environment variable that a worker process is started with."""
-
-_log = logging.getLogger(__name__)
 
 
 def cores() -> int:
@@ -56,12 +52,3 @@ def processor() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
-
-
-def resident_mb(field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
-    """Memory of this process that is in RAM, in MB: now, or (VmHWM) at most so far. Zero where nobody counts it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith(field))

@@ -9,6 +9,7 @@ import pytest
 
 from service.repository import checksums as contents
 from service.settings import Settings
+from tests.support import procfs
 from tests.support import saved_model_zoo as zoo
 from tests.support.service_process import Service, running
 
@@ -38,7 +39,7 @@ def test_without_foreign_models_nothing_runs_but_our_own_lite_models(repository:
         for name, why in {"zoo": "was not exported", "lite": "was not exported", "graph_only": "needs Tensor"}.items():
             said = httpx.post(f"{service.url}/predict/{name}", content=digit).json()["error"]["message"]
             assert why in said and "--foreign-models is off" in said
-        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
+        maps = procfs.list_mapped(service.process.pid)
         assert "libtensorflow" not in maps
 
 
@@ -46,7 +47,7 @@ def test_with_them_all_run(repository: Path) -> None:
     with running("--repository", repository) as service:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5", "graph_only", "zoo", "lite"}
-        assert "libtensorflow" in Path(f"/proc/{service.process.pid}/maps").read_text()
+        assert "libtensorflow" in procfs.list_mapped(service.process.pid)
 
 
 def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_repository: Path, tmp_path: Path) -> None:

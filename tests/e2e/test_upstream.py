@@ -14,6 +14,7 @@ import pytest
 
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support import procfs
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 from tests.support.testdata import needs_testdata, with_half_plus_two
@@ -108,7 +109,7 @@ def test_bad_requests_leave_their_batch_alone(gateway: Service) -> None:
 
 
 def test_the_gateway_never_loads_tensorflow(gateway: Service) -> None:
-    maps = Path(f"/proc/{gateway.process.pid}/maps").read_text()
+    maps = procfs.list_mapped(gateway.process.pid)
     assert "tensorflow" not in maps and "litert" not in maps.lower()
 
 
