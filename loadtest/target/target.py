@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from export.architectures import ARCHITECTURES
 from loadtest.results import Subject
-from loadtest.target import procfs as processes
+from loadtest.target import processes
 from loadtest.target.process import ServerProcess
 from service.errors import NotReady
 from service.repository.repository import Repository
@@ -163,7 +163,7 @@ def existing(url: str, grpc: str) -> Target:
         raise TargetError(f"--url looks like http://host:8000, not {url!r}")
     base = f"http://{parts.netloc}"
     port = parts.port or 80
-    pid = processes.listening(port) if _is_here(parts.hostname) else None
+    pid = processes.find_listener(port) if _is_here(parts.hostname) else None
     return Target(base, grpc or f"{parts.hostname}:{_GRPC_PORT}", base, pid)
 
 

@@ -9,8 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from service.observability.context import get_trace
 
@@ -22,9 +21,7 @@ _native = logging.getLogger("service.native")
 _capturing = threading.Lock()
 
 
-class LogFormat(StrEnum):
-    text = "text"
-    json = "json"
+LogFormat = Literal["text", "json"]
 
 
 def configure(level: str, style: LogFormat, worker: int | None = None, secrets: re.Pattern[str] | None = None) -> None:
@@ -36,7 +33,7 @@ def configure(level: str, style: LogFormat, worker: int | None = None, secrets: 
     """
     # A descriptor of its own: what `native_lines` catches is nobody's but the libraries'.
     handler = _Handler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"), secrets)
-    if style is LogFormat.json:
+    if style == "json":
         handler.setFormatter(JsonFormatter(worker))
         logging.captureWarnings(True)
     else:

@@ -202,7 +202,3 @@ def main(arguments: list[str] | None = None) -> int:
     print("Its entry in the file that --api-keys names:", file=sys.stderr, flush=True)
     print(entry, end="")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

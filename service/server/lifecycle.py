@@ -9,6 +9,10 @@ import gc
 import logging
 import os
 import signal
+import sys
+from typing import NoReturn
+
+import uvloop
 
 from service.api.grpc_app import GrpcLimits, GrpcServer
 from service.api.http.connection import ConnectionLimits, ConnectionSetup
@@ -19,14 +23,12 @@ from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
 from service.models.registry import Catalog
-from service.server import guards
 from service.server.app import Core, build
 from service.server.worker import Worker
 from service.settings import Settings
 
 _log = logging.getLogger("service")
 GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
-_ROUTES_POLL = 1.0  # seconds between looks at the file of routes
 _REPORT = 0.25  # seconds between a worker's reports to the others
 UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
 
@@ -52,6 +54,21 @@ class _Stop:
         self.by = self.by or "the parent process is gone"
         self.orphaned = True
         self.asked.set()
+
+
+def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
+    """Serves until a signal, then ends the process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(serve(settings, worker))
+            code = 0
+        except StartError as error:
+            print(f"python -m service: {error}", file=sys.stderr)
+            code = 1
+        logging.shutdown()
+        sys.stderr.flush()
+        # Threads inside a model's loader cannot be interrupted and need not be waited for.
+        os._exit(code)
 
 
 async def serve(settings: Settings, worker: Worker | None = None) -> None:
@@ -88,9 +105,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         task.add_done_callback(reloading.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
-    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
-        _log.warning(open_to_all)
+    rereading = [asyncio.create_task(watcher.watch()) for watcher in core.watchers]
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")
@@ -99,7 +114,6 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         await http.start()
     watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
     reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
-    following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
@@ -107,8 +121,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     known = not core.predictor.trouble  # to load balancers
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
-    following.cancel()
-    await asyncio.wait((watching, following))
+    await asyncio.wait((watching,))
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
@@ -117,8 +130,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
             await ports.empty_backlogs((listener, *of_grpc))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
     reservation.close()
-    for rotation in rotating:
-        rotation.cancel()
+    for task in rereading:
+        task.cancel()
     if reporting is not None:
         reporting.cancel()
     core.preparation.close()
@@ -144,15 +157,15 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
-    await catalog.watch(settings.poll_seconds)
+    await catalog.watch(settings.poll_interval_seconds)
 
 
 async def _reload(core: Core) -> None:
-    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    """On SIGHUP. Puts in force what the files hold now: whoever sends it has written them whole."""
     _log.info("SIGHUP: looking at the files of routes, keys and certificates")
-    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
-        await look()
-        await look()  # as at files that kept still
+    for watcher in core.watchers:
+        await watcher.look()
+        await watcher.look()  # as if some time had passed
 
 
 async def _report(worker: Worker, core: Core) -> None:
@@ -168,7 +181,10 @@ async def _report(worker: Worker, core: Core) -> None:
 
 def _http_guards(settings: Settings) -> HttpGuards:
     return HttpGuards(
-        settings.max_body_bytes, settings.body_seconds, settings.cors_origins, open_metrics=settings.open_metrics
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.cors_origins,
+        open_metrics=settings.open_metrics,
     )
 
 
@@ -177,8 +193,8 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         settings.max_connections,
         settings.max_header_bytes,
         settings.max_headers,
-        settings.header_seconds,
-        settings.body_seconds,
+        settings.header_timeout_seconds,
+        settings.body_timeout_seconds,
     )
 
 
@@ -188,7 +204,7 @@ def _grpc_limits(settings: Settings) -> GrpcLimits:
         settings.max_header_bytes,
         settings.grpc_max_streams,
         settings.max_connections,
-        settings.header_seconds,
+        settings.header_timeout_seconds,
     )
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from service.host import sockets as ports
 from service.host.cpu import SHARE, cores
+from service.host.file_watcher import ReloadError
 from service.host.sockets import StartError
 from service.observability import logs
 from service.observability.metrics import registry as metrics
-from service.routing.routes_file import load
-from service.routing.yaml_lines import RoutesError
-from service.server import guards
+from service.routing.routes_file import RoutesFile
+from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
 from service.settings import Settings
 
@@ -38,7 +38,6 @@ _POLL = 0.1  # seconds
 
 def supervise(settings: Settings) -> int:
     """Runs until a signal; the exit code."""
-    logs.configure(settings.log_level, settings.log_format)
     try:
         folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
     except OSError as error:
@@ -46,10 +45,10 @@ def supervise(settings: Settings) -> int:
         print(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp", file=sys.stderr)
         return 1
     try:
-        if settings.routes is not None:  # said once, not by every worker
-            load(settings.routes)
+        if settings.routes is not None:  # a mistake ends the start once, not in every worker
+            RoutesFile(settings.routes, metrics.Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
-    except (StartError, RoutesError) as error:
+    except (StartError, ReloadError) as error:
         print(f"python -m service: {error}", file=sys.stderr)
         return 1
     finally:
@@ -78,8 +77,6 @@ class _Supervisor:
         self._settings = self._settings.model_copy(update=taken)
         self._share = max(1, cores() // count)
         _log.info("HTTP on port %d; starting %d workers, cores for each: %d", taken["http_port"], count, self._share)
-        if open_to_all := guards.exposure(host, self._settings.api_keys, self._settings.tls_client_ca):
-            _log.warning(open_to_all)
         keeping = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
         announcing = asyncio.ensure_future(self._announce())
         try:
@@ -180,7 +177,8 @@ def _how(code: int) -> str:
 def _work() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, worker = pickle.load(sys.stdin.buffer)
-    from service.server.process import run
+    logs.configure(settings.log_level, settings.log_format, worker.number, LIKE_A_KEY)
+    from service.server.lifecycle import run
 
     run(settings, worker)
 

@@ -182,7 +182,7 @@ class Copying:
                 return {}
             self._tell(
                 f"{self._source}: {name}/{version} has no {FILES}: it is still arriving, or was uploaded by something "
-                "else; `python -m service.sync FOLDER URL` uploads with it"
+                "else; `python -m service sync FOLDER URL` uploads with it"
             )
             return None
         missing = [path for path, file in listed.items() if sizes.get(path) != file.size]

@@ -63,7 +63,7 @@ def test_an_empty_repository_that_fills(tree: Path, models: Path, tmp_path: Path
     with confined.serving(tree, mounts={"/models": volume}) as service:
         expect(service, log="not ready: there are no models", reason="there are no models; export one with")
         volume.chmod(0o777)
-        ended = confined.run(tree, "-m", "service.sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
+        ended = confined.run(tree, "-m", "service", "sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
         assert ended.returncode == 0, ended.stderr
         recovers(service)
 
@@ -96,7 +96,7 @@ def test_one_model_that_fails_leaves_the_others_ready(tree: Path, models: Path, 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "cannot read /keys/keys.yaml: No such file or directory"),
+        (None, "/keys/keys.yaml cannot be read: No such file or directory"),
         ("- name: cats\n  hash: secret\n", "hash is sha256:"),
         ("no keys", "/keys/keys.yaml: "),
     ],
@@ -177,7 +177,7 @@ def test_gateways_of_two_versions_one_behind_the_other(
     tree: Path, models: Path, later_models: Path, tmp_path: Path, in_front: str
 ) -> None:
     later = {"PYTHONPATH": str(later_version(tmp_path / "later")), "PYTHONSAFEPATH": "1"}
-    target = ("--backend", "tfserving", "--poll-seconds", 0.2, "--target")
+    target = ("--backend", "tfserving", "--poll-interval-seconds", 0.2, "--target")
     if in_front == "this one in front":
         with running("--repository", later_models, env=later) as upstream:
             upstream.wait_ready()

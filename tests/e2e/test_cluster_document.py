@@ -120,7 +120,7 @@ def _here(container: Container, places: Mapping[str, Path]) -> list[str]:
 
 
 def _run(container: Container, places: Mapping[str, Path]) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", container.module, *_here(container, places)]
+    command = [sys.executable, "-m", *container.program.split(), *_here(container, places)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -141,7 +141,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
 
 
 def _gateway(folder: str, places: Mapping[str, Path]) -> Any:
-    return running(*_here(_container(folder, "gateway"), places), "--poll-seconds", 0.1)
+    return running(*_here(_container(folder, "gateway"), places), "--poll-interval-seconds", 0.1)
 
 
 def _served_by(service: Service, image: bytes, model: str, times: int) -> set[str]:

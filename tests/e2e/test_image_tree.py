@@ -149,7 +149,7 @@ def test_models_are_synced_and_tensorflow_servings_files_written_by_it(
     node.mkdir()
     node.chmod(0o777)  # as a volume with the pod's fsGroup is
     mounts = {"/source": models, "/models+": node}
-    ended = confined.run(tree, "-m", "service.sync", "/source", "/models", "--keep", "2", mounts=mounts)
+    ended = confined.run(tree, "-m", "service", "sync", "/source", "/models", "--keep", "2", mounts=mounts)
     assert ended.returncode == 0 and "1 brought" in ended.stderr, ended.stderr
     ended = confined.run(tree, "-m", "export.tfserving", "--repository", "/models", mounts=mounts)
     assert ended.returncode == 0, ended.stderr

@@ -14,6 +14,7 @@ import pytest
 
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support import procfs
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 from tests.support.testdata import needs_testdata, with_half_plus_two
@@ -32,7 +33,7 @@ def upstream(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def gateway_arguments(upstream: Service, repository: Path) -> list[object]:
     target = f"127.0.0.1:{upstream.grpc_port}"
-    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-seconds", 0.2]
+    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-interval-seconds", 0.2]
 
 
 @pytest.fixture(scope="module", params=["with manifests", "without"])
@@ -108,7 +109,7 @@ def test_bad_requests_leave_their_batch_alone(gateway: Service) -> None:
 
 
 def test_the_gateway_never_loads_tensorflow(gateway: Service) -> None:
-    maps = Path(f"/proc/{gateway.process.pid}/maps").read_text()
+    maps = procfs.list_mapped(gateway.process.pid)
     assert "tensorflow" not in maps and "litert" not in maps.lower()
 
 
@@ -135,7 +136,16 @@ def test_a_killed_upstream_is_a_clear_503_and_its_return_is_noticed(lenet5_repos
 
 
 def test_no_upstream_at_the_start_is_not_ready_with_a_reason(tmp_path: Path) -> None:
-    arguments = ["--backend", "tfserving", "--target", "127.0.0.1:1", "--repository", tmp_path, "--poll-seconds", 0.2]
+    arguments = [
+        "--backend",
+        "tfserving",
+        "--target",
+        "127.0.0.1:1",
+        "--repository",
+        tmp_path,
+        "--poll-interval-seconds",
+        0.2,
+    ]
     with running(*arguments) as gateway:
         gateway.wait_until(lambda: "127.0.0.1:1" in gateway.log())
         reply = httpx.get(f"{gateway.url}/readyz")

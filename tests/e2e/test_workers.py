@@ -19,6 +19,7 @@ import pytest
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from service.types import strings
+from tests.support import procfs
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
@@ -29,8 +30,7 @@ OK = 'model_server_requests_total{code="OK",model="lenet5",protocol="http",versi
 
 def children(service: Service) -> list[int]:
     """Worker processes, oldest first."""
-    pid = service.process.pid
-    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return procfs.children(service.process.pid)
 
 
 def value(page: str, series: str) -> float:
@@ -185,7 +185,7 @@ def test_sigterm_reaches_all_and_drops_nothing(lenet5_repository: Path) -> None:
         workers = children(service)
         assert service.process.wait(30) == 0
         assert service.log().count("drained") == 2 and "Traceback" not in service.log()
-        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        assert not any(map(procfs.is_alive, workers))
 
 
 def test_ctrl_c_in_a_terminal_is_one_signal(service: Service) -> None:
@@ -210,19 +210,12 @@ def test_workers_do_not_outlive_their_parent(service: Service) -> None:
     service.process.kill()
     service.process.wait()
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in workers):
+    while any(map(procfs.is_alive, workers)):
         assert time.monotonic() < deadline, service.log()
         time.sleep(0.05)
     with socket.create_server(("127.0.0.1", port)):
         pass
     assert "parent process is gone" in service.log()
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return "Z"
 
 
 def test_workers_that_cannot_start_end_it_with_a_reason(tmp_path: Path) -> None:

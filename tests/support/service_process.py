@@ -81,7 +81,7 @@ def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterato
             "SERVICE_GRPC_PORT": "0",
             "SERVICE_HOST": "127.0.0.1",
             "SERVICE_DRAIN_SECONDS": "0",
-            "SERVICE_CACHE": str(CACHE),
+            "SERVICE_CACHE_DIR": str(CACHE),
         }
         with log_file.open("wb") as log:
             process = subprocess.Popen(

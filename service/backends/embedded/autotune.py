@@ -7,7 +7,8 @@ from pathlib import Path
 from service.backends.embedded import measuring
 from service.backends.embedded.litert import Lane, Layout, LiteRTRunner, ModelFile
 from service.errors import ServiceError
-from service.host.cpu import cores, machine, resident_mb
+from service.host.cpu import cores, machine
+from service.host.processes import resident_mb
 from service.repository.manifest import Profile
 from service.types import Tensors
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import aside
 from service.errors import NotReady
-from service.host.cpu import ProfileStore, machine
+from service.host.cpu import machine
 from service.protobuf.warmup import read as read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
@@ -126,7 +127,7 @@ class EmbeddedBackend:
             path, older = next(iter(missing.items()))
             raise ValueError(
                 f"{folder} has no {path}, which version {older} has: it is still being copied, or something else made "
-                f"it; copy the rest, bring it with `python -m service.sync`, or remove "
+                f"it; copy the rest, bring it with `python -m service sync`, or remove "
                 f"version {older} to serve it as it is"
             )
         manifest = Manifest.read(folder, name, version)

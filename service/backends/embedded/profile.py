@@ -38,7 +38,7 @@ def _loaded(path: Path) -> Profile:
     from service.backends.embedded import autotune as arranging
     from service.backends.embedded import measuring
     from service.backends.embedded.litert import LARGEST_RUN
-    from service.host.cpu import resident_mb
+    from service.host.processes import peak_mb, resident_mb
 
     before, began = resident_mb(), time.perf_counter()
     runner = arranging.known(path, profile)
@@ -52,7 +52,7 @@ def _loaded(path: Path) -> Profile:
     all_lanes(1)
     load_seconds = time.perf_counter() - began
     all_lanes(LARGEST_RUN)
-    return replace(profile, load_seconds=round(load_seconds, 4), peak_mb=round(resident_mb("VmHWM") - before, 1))
+    return replace(profile, load_seconds=round(load_seconds, 4), peak_mb=round(peak_mb() - before, 1))
 
 
 def _measured(path: Path) -> Profile:

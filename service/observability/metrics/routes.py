@@ -95,6 +95,6 @@ class RouteMetrics:
         self._differences.labels(route, target, "mean").observe(average)
         self._ratios.labels(route, target).observe(ratio)
 
-    def file(self, *, ok: bool) -> None:
-        self._valid.set(ok)
-        self._reloads.labels("taken" if ok else "refused").inc()
+    def reloaded(self, in_force: bool) -> None:
+        self._valid.set(in_force)
+        self._reloads.labels("taken" if in_force else "refused").inc()

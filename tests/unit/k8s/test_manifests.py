@@ -88,7 +88,7 @@ _REFUSED: list[tuple[Callable[[Any], None], str]] = [
     (_set("containers.0.args.0", "--repository=/model"), "nothing is mounted there"),
     (_set("containers.0.args.0", "--http-port=8080"), "its ports are"),
     (_set("containers.0.resources.limits.cpu", "1.5"), "would stand still"),
-    (_set("initContainers.0.args.2", "--kept=2"), "python -m service.sync refuses"),
+    (_set("initContainers.0.args.2", "--kept=2"), "python -m service sync refuses"),
     (_set("initContainers.0.args.0", "$(MODELS)"), "$(MODELS) is set nowhere"),
     (_set("serviceAccountName", "nobody"), "ServiceAccount nobody is not there"),
     (_set("volumes.0.persistentVolumeClaim.claimName", "none"), "PersistentVolumeClaim none, which is not there"),
@@ -188,7 +188,7 @@ def test_locust_takes_what_the_jobs_tell_it() -> None:
     """In a process of its own, for Locust's gevent changes the one it is imported in."""
     code = "import sys, loadtest.locustfile, locust.argument_parser as p; p.parse_options(sys.argv[1:])"
     jobs = [container for pod in pods(_rendered("variants/load-test")) for container in pod.containers()]
-    assert [container.module for container in jobs] == ["locust", "locust"]
+    assert [container.program for container in jobs] == ["locust", "locust"]
     for extra, ok in (([], True), (["--expect-wokers=4"], False)):
         for container in jobs:
             arguments = [one.replace("/app/", f"{_PROJECT}/") for one in container.arguments]

@@ -2,21 +2,22 @@
 
 import gc
 import io
-import re
+import os
 import struct
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.errors import InvalidInput, TooLarge
+from service.host import processes
 from service.preprocessing import decode as images
 from service.preprocessing import resize as resizing
+from tests.support import procfs
 from tests.support.image_bombs import BOMBS, png, png_of_zeros, scans_of_one_number
 from tests.support.image_matrix import ImageFile, Verdict, all_files
 from tests.support.images import photo, png_claiming
@@ -190,14 +191,11 @@ def test_a_file_that_ends_early_is_refused_wherever_it_ends(name: str) -> None:
 def growth(work: Callable[[], object]) -> int:
     """By how many bytes this process rose at most meanwhile."""
 
-    def highest() -> int:
-        return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
-
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    before = highest()
+    procfs.restart_peak(os.getpid())
+    before = processes.peak_mb()
     work()
-    return highest() - before
+    return int((processes.peak_mb() - before) * 1e6)
 
 
 EXPLODES = zlib.compress(bytes(400_000_000), 9)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.host.cpu import ProfileStore
+from service.backends.embedded.profile_store import ProfileStore
 from service.repository import checksums as contents
 from service.repository.manifest import LABELS, MANIFEST, Manifest, Profile
 from service.routing import routes_file
-from service.routing.yaml_lines import RoutesError
+from service.routing.schema import RoutesError
 from service.security import api_keys as keys
 from service.security.api_keys import KeysError
 

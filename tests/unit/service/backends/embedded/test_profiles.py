@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.backends.embedded import autotune as arranging
-from service.host.cpu import ProfileStore, cores, cpu_limit, machine
+from service.backends.embedded.profile_store import ProfileStore
+from service.host.cpu import cores, cpu_limit, machine
 from service.repository.manifest import TFLITE, Profile
 
 
@@ -63,7 +64,7 @@ def test_where_nothing_can_be_written_it_says_so_and_goes_on(
 ) -> None:
     (tmp_path / "file").touch()
     ProfileStore(tmp_path / "file").write(model, profile)
-    assert "--cache" in caplog.text
+    assert "--cache-dir" in caplog.text
     ProfileStore(Path("/proc/nowhere")).write(model, profile)
 
 

@@ -1,4 +1,4 @@
-"""`python -m service.sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
+"""`python -m service sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
 
 import argparse
 import logging
@@ -19,9 +19,9 @@ A place is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/con
 environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
 """
 _EXAMPLES = """\
-an init container:    python -m service.sync s3://models/production /models --keep 2
-a sidecar:            python -m service.sync s3://models/production /models --keep 2 --watch 30
-after an export:      python -m service.sync model_repository s3://models/production --as-next
+an init container:    python -m service sync s3://models/production /models --keep 2
+a sidecar:            python -m service sync s3://models/production /models --keep 2 --watch-interval-seconds 30
+after an export:      python -m service sync model_repository s3://models/production --as-next
 
 Versions never change: one whose number is at the destination is not brought again. A model that SOURCE has no more of
 stays; one of its versions that SOURCE has no more of leaves with --keep.
@@ -34,7 +34,7 @@ class _Stopped(BaseException):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m service.sync",
+        "python -m service sync",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,8 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     add("destination", metavar="DESTINATION")
     add("--models", nargs="+", default=["*"], metavar="GLOB", help="names or globs of the models to bring; all of them")
     add("--keep", type=_count, default=0, metavar="N", help="newest versions to keep of each; older ones are removed")
-    add("--watch", type=_seconds, metavar="SECONDS", help="go on looking this often, until SIGTERM")
-    add("--metrics-port", type=int, metavar="PORT", help="with --watch: Prometheus' page is at this port")
+    add("--watch-interval-seconds", type=_seconds, metavar="SECONDS", help="go on looking this often, until SIGTERM")
+    add(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="with --watch-interval-seconds: Prometheus' page is at this port",
+    )
     add("--as-next", action="store_true", help="publish each model's newest version under DESTINATION's next number")
     add("--log-format", choices=["text", "json"], default="text", help="text for people, or json: one event a line")
     return parser
@@ -55,31 +60,31 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.watch is None and given.metrics_port is not None:
-        parser.error("--metrics-port goes with --watch")
-    if given.watch is not None and given.as_next:
-        parser.error("--as-next publishes once; leave --watch out")
+    if given.watch_interval_seconds is None and given.metrics_port is not None:
+        parser.error("--metrics-port goes with --watch-interval-seconds")
+    if given.watch_interval_seconds is not None and given.as_next:
+        parser.error("--as-next publishes once; leave --watch-interval-seconds out")
     from service.observability import logs
     from service.sync.copy import Copying, Wanted
     from service.sync.locations import SyncError, place
 
-    logs.configure("INFO", logs.LogFormat(given.log_format))
+    logs.configure("INFO", given.log_format)
     signal.signal(signal.SIGTERM, _stop)
     try:
         source, destination = place(given.source), place(given.destination, create=True)
         copying = Copying(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
-        if given.watch is None:
+        if given.watch_interval_seconds is None:
             logging.getLogger("service.sync").info("%s", copying.run())
             return 0
-        _watch(copying, given.watch, _metrics(given.source, given.metrics_port))
+        _watch(copying, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
-        print(f"python -m service.sync: {error}", file=sys.stderr)
+        print(f"python -m service sync: {error}", file=sys.stderr)
         return 1
     except (_Stopped, KeyboardInterrupt) as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Stopped) else signal.SIGINT
-        return 0 if given.watch is not None else 128 + number
+        return 0 if given.watch_interval_seconds is not None else 128 + number
 
 
 def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
@@ -136,7 +141,3 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return seconds
-
-
-if __name__ == "__main__":
-    sys.exit(main())
