@@ -25,7 +25,7 @@ from service.host.sockets import StartError
 from service.models.registry import Catalog
 from service.server.app import Core, build
 from service.server.worker import Worker
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service")
 GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
@@ -105,6 +105,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     rereading = [asyncio.create_task(watcher.watch()) for watcher in core.watchers]
+    if worker is None and (warning := describe_exposure(settings)):
+        _log.warning(warning)
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")

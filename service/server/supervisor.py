@@ -26,7 +26,7 @@ from service.observability.metrics import registry as metrics
 from service.routing.routes_file import RoutesFile
 from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service.server.supervisor")
 _MOST_FAILURES = 3  # of one worker in a row, before the first time that all are ready
@@ -77,6 +77,8 @@ class _Supervisor:
         self._settings = self._settings.model_copy(update=taken)
         self._share = max(1, cores() // count)
         _log.info("HTTP on port %d; starting %d workers, cores for each: %d", taken["http_port"], count, self._share)
+        if warning := describe_exposure(self._settings):
+            _log.warning(warning)
         keeping = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
         announcing = asyncio.ensure_future(self._announce())
         try:
