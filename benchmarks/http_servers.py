@@ -107,7 +107,7 @@ def measure(
     servers: Mapping[str, ServerProcess], seconds: float, rounds: int
 ) -> dict[str, dict[int, tuple[float, float]]]:
     """Server -> connections -> medians over the rounds of p50 in ms and requests a second; the servers take turns."""
-    found: dict[str, dict[int, list[tuple[float, float]]]] = {name: {n: [] for n in _CONNECTIONS} for name in servers}
+    found: dict[str, list[list[float]]] = {name: [] for name in servers}
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "8x8.jpg")
         Image.new("RGB", (8, 8)).save(picture)
