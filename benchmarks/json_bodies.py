@@ -17,7 +17,7 @@ from service.api.tfserving import json_response
 from service.types import Array
 
 _ROUNDS = 7
-_NUMBERS = {
+_NUMBERS: dict[str, Callable[[np.random.Generator], Array]] = {
     "pixels, 0 to 255": lambda random: random.integers(0, 256, (1000, 1000)),
     "fractions of 6 digits": lambda random: random.random((1000, 1000)).round(6),
     "float32, every digit": lambda random: random.random((1000, 1000), np.float32).astype(np.float64),
