@@ -84,7 +84,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["{run}", "--rate", "0", "--slo-ms", "1"], "--rate 0 makes no sense"),
         (["{run}", "--rate", "1", "--slo-ms", "1", "--utilization", "2"], "--utilization 2 makes no sense"),
         (["{run}", "--rate", "1", "--slo-ms", "1", "--models", "other"], "has no other; it has lenet5"),
-        (["{junk}", "--rate", "1", "--slo-ms", "1"], "is no result of"),
+        (["{junk}", "--rate", "1", "--slo-ms", "1"], "is not a result of"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
