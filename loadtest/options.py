@@ -133,14 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--overhead",
         action="store_true",
-        help="measure the service itself: a model that takes no time, 1 to 128 requests at once",
+        help="measure the service with a model that takes no time, at 1 to 128 requests",
     )
     add(
         "--slo-ms",
         type=_positive,
         default=100.0,
         metavar="MS",
-        help="milliseconds that p99 has to stay within (default: 100)",
+        help="milliseconds for p99 to stay within (default: 100)",
     )
     add(
         "--seconds",
@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "--price-per-hour",
         type=_positive,
         metavar="DOLLARS",
-        help="price of the machine, for the cost of a million answers",
+        help="of the machine, for the cost of a million answers",
     )
     add(
         "--output",

@@ -32,9 +32,7 @@ class Budget:
             raise ValueError(f"invalid metric {metric!r} in {text!r}: expected one of {', '.join(METRICS)}")
         wanted = "-" if metric in _FALLING else "+"
         if sign not in (wanted, "" if wanted == "+" else wanted):
-            raise ValueError(
-                f"invalid budget {text!r}, which says how much worse a number may be: write {metric}={wanted}{number}%"
-            )
+            raise ValueError(f"{text!r} says how much worse a number may be: write {metric}={wanted}{number}%")
         return cls(metric, float(number) / 100)
 
     def __str__(self) -> str:

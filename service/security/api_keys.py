@@ -159,9 +159,7 @@ def _digest(where: str, text: Any) -> bytes:
     except (AttributeError, ValueError):
         digest = b""
     if len(digest) != 32:
-        raise KeysError(
-            f"{where}: invalid hash: expected {_HASH} and 64 hexadecimal digits, from `python -m service keys`"
-        )
+        raise KeysError(f"{where}: invalid hash: expected {_HASH} and 64 hexadecimal digits (`python -m service keys`)")
     return digest
 
 
@@ -184,9 +182,7 @@ def _moment(where: str, value: Any) -> float | None:
         moment: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
         return moment.timestamp()
     except (ValueError, AttributeError, OverflowError) as error:
-        raise KeysError(
-            f"{where}: invalid expires: expected a date such as 2027-06-30, or 2027-06-30T18:00:00Z"
-        ) from error
+        raise KeysError(f"{where}: invalid expires: expected 2027-06-30 or 2027-06-30T18:00:00Z") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

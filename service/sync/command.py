@@ -43,21 +43,19 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", metavar="SOURCE")
     add("destination", metavar="DESTINATION")
-    add(
-        "--models", nargs="+", default=["*"], metavar="GLOB", help="names or globs of the models to copy (default: all)"
-    )
+    add("--models", nargs="+", default=["*"], metavar="GLOB", help="globs of the models to copy (default: all)")
     add(
         "--keep",
         type=_count,
         default=0,
         metavar="N",
-        help="copy the newest N versions of each model, remove the others",
+        help="copy a model's newest N versions, remove the others",
     )
     add(
         "--watch-interval-seconds",
         type=_seconds,
         metavar="SECONDS",
-        help="go on, with a pass this often, until SIGTERM",
+        help="make a pass this often, until SIGTERM",
     )
     add(
         "--metrics-port",

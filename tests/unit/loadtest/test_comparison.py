@@ -212,7 +212,7 @@ def test_budgets_are_read(text: str, budget: Budget) -> None:
         ("p99=10", "expected METRIC=CHANGE%"),
         ("p99=+ten%", "expected METRIC=CHANGE%"),
         ("p98=+10%", "invalid metric 'p98' in 'p98=+10%': expected one of p50, p90, p95, p99, p99.9, errors, memory"),
-        ("p99=-10%", "which says how much worse a number may be: write p99=+10%"),
+        ("p99=-10%", "says how much worse a number may be: write p99=+10%"),
         ("throughput=+5%", "write throughput=-5%"),
         ("capacity=5%", "write capacity=-5%"),
     ],

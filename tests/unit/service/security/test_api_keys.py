@@ -66,7 +66,7 @@ def test_only_the_key_itself_is_found() -> None:
         (f"- {{name: a, hash: '{HASH}', rate: true}}", "invalid rate: expected a number above 0"),
         (f"- {{name: a, hash: '{HASH}', burst: 5}}", "burst needs a rate"),
         (f"- {{name: a, hash: '{HASH}', rate: 1, burst: 0.5}}", "invalid burst: expected at least 1"),
-        (f"- {{name: a, hash: '{HASH}', expires: tomorrow}}", "invalid expires: expected a date"),
+        (f"- {{name: a, hash: '{HASH}', expires: tomorrow}}", "invalid expires: expected 2027"),
         (f"- {{name: a, hash: '{HASH}'}}\n- {{name: a, hash: '{HASH[:-1]}0'}}", "two entries have the name 'a'"),
         (f"- {{name: a, hash: '{HASH}'}}\n- {{name: b, hash: '{HASH}'}}", "'a' and 'b' have the same hash"),
     ],
