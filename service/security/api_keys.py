@@ -67,8 +67,8 @@ class KeyRing:
         return self.by_digest(hashlib.sha256(secret).digest())
 
     def by_digest(self, digest: bytes) -> ApiKey | None:
-        """Which shelf is looked at tells 16 bits of a hash, which nobody can turn into a key; what lies on it is
-        compared in constant time.
+        """The choice of a shelf reveals 16 bits of a hash, from which no key follows; the keys on it are compared in
+        constant time.
         """
         found = None
         for key in self._shelves.get(digest[:2], ()):
@@ -105,7 +105,7 @@ def parse(text: bytes) -> KeyRing:
 
 
 def make(name: str, models: Iterable[str] = (), rate: float | None = None, **more: Any) -> tuple[str, str]:
-    """A new key, and the entry that lets it in. Raises KeysError for fields that no entry may have."""
+    """A new key and its entry for the file. Raises KeysError for fields that no entry may have."""
     import yaml
 
     secret = PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
@@ -147,7 +147,7 @@ def _entry(number: int, entry: Any) -> ApiKey:
 
 
 def _shown(value: Any) -> str:
-    """In an error. YAML's anchors can make more of a list than there is memory to print it."""
+    """For an error. A list is not printed: YAML's anchors can make it larger than memory."""
     return f"{type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.70}"
 
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # `--help` answers at once
-    from service.sync.copy import Copying
+    from service.sync.copy import Copier
     from service.sync.metrics import SyncMetrics
 
 _DESCRIPTION = """\
@@ -76,18 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.watch_interval_seconds is not None and given.as_next:
         parser.error("--as-next publishes once; leave --watch-interval-seconds out")
     from service.observability import logs
-    from service.sync.copy import Copying, Wanted
-    from service.sync.locations import SyncError, place
+    from service.sync.copy import Copier, Wanted
+    from service.sync.locations import SyncError, open_location
 
     logs.configure("INFO", given.log_format)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        source, destination = place(given.source), place(given.destination, create=True)
-        copying = Copying(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
+        source, destination = open_location(given.source), open_location(given.destination, create=True)
+        copier = Copier(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
         if given.watch_interval_seconds is None:
-            logging.getLogger("service.sync").info("%s", copying.run())
+            logging.getLogger("service.sync").info("%s", copier.run())
             return 0
-        _watch(copying, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
+        _watch(copier, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
@@ -112,14 +112,14 @@ def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
     return metrics
 
 
-def _watch(copying: "Copying", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
+def _watch(copier: "Copier", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
     """Passes until a signal. A failure is logged once and tried again; what was copied is served meanwhile."""
     from service.sync.locations import SyncError
 
     log, last = logging.getLogger("service.sync"), ""
     while True:
         try:
-            outcome = copying.run()
+            outcome = copier.run()
             if metrics is not None:
                 metrics.passed(outcome)
             if last or outcome.brought or outcome.removed:
