@@ -1,7 +1,6 @@
 """`python -m service`: settings, then the process's life; or one of its subcommands."""
 
 import importlib
-import logging
 import os
 import re
 import signal
@@ -44,8 +43,6 @@ def serve(arguments: list[str]) -> int:
     from service.security.api_keys import LIKE_A_KEY
 
     logs.configure(settings.log_level, settings.log_format, secrets=LIKE_A_KEY)
-    if warning := configuration.describe_exposure(settings):
-        logging.getLogger("service").warning(warning)
     if settings.workers > 1:
         from service.server.supervisor import supervise
 

@@ -106,9 +106,7 @@ class Target:
             raise TargetError(f"{self.url}{path} answers {error.code}: {error.read()[:200].decode()}") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise TargetError(
-                f"nothing of this service at {self.url}: {reason}; leave --url out to start one"
-            ) from error
+            raise TargetError(f"no service answers at {self.url}: {reason}; leave --url out to start one") from error
 
 
 def known_accuracy(architecture: str, facts: dict[str, Any]) -> tuple[float | None, str | None]:
@@ -160,7 +158,7 @@ def existing(url: str, grpc: str) -> Target:
     """One that runs at `url`; `grpc` is host:port, or empty for port 8500 of the same host. Raises TargetError."""
     parts = urlsplit(url if "//" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
-        raise TargetError(f"--url looks like http://host:8000, not {url!r}")
+        raise TargetError(f"invalid --url: expected http://host:8000, got {url!r}")
     base = f"http://{parts.netloc}"
     port = parts.port or 80
     pid = processes.find_listener(port) if _is_here(parts.hostname) else None

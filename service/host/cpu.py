@@ -8,13 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 SHARE = "IMAGE_MODEL_SERVER_CORES"
-"""An environment variable that a worker process is started with."""
+"""The environment variable that tells a worker process its cores."""
 
 
 def cores() -> int:
-    """Processors this process may use: no more than its container's limit, and its share where several workers divide
-    them up. A limit is no affinity: threads for all of a node's processors would use it up early in each period, and
-    then stand still together.
+    """Processors this process may use: its container's limit, and its share of it where there are several workers.
+
+    A limit is not an affinity: threads for all of a node's processors would use it up early in each period and then
+    stall together.
     """
     allowed = max(1, math.ceil(min(len(os.sched_getaffinity(0)), cpu_limit())))
     return min(allowed, int(os.environ.get(SHARE, allowed)))

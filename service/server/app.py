@@ -118,7 +118,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)
     router = Router(answering, routes, metrics, gate.shows)
     tracing = _tracing(settings)
-    awaited = worker.awaited if worker else str
+    awaited = worker.describe_awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None
     predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
     metrics.follow_readiness(lambda: not predictor.trouble)

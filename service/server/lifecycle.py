@@ -25,12 +25,12 @@ from service.host.sockets import StartError
 from service.models.registry import Catalog
 from service.server.app import Core, build
 from service.server.worker import Worker
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service")
 GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
 _REPORT = 0.25  # seconds between a worker's reports to the others
-UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
+UNLOAD = 5.0  # seconds for the models to unload after that
 
 
 class _Stop:
@@ -57,7 +57,7 @@ class _Stop:
 
 
 def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
-    """Serves until a signal, then ends the process."""
+    """Serves until a signal, then ends this process, which may be one of several workers."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(serve(settings, worker))
@@ -74,8 +74,8 @@ def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
 async def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError.
 
-    A `worker` ends with its parent too. It borrows its ports, and one that follows a dead one opens them when it is
-    ready: until then the others answer.
+    A `worker` ends with its parent too. It borrows its ports; one that replaces a dead worker opens them when it is
+    ready, and until then the others answer.
     """
     stop = _Stop()
     if worker is not None:
@@ -83,7 +83,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     ports.make_room(settings.max_connections)
     bind = ports.own if worker is None else ports.borrow
     listener = bind(settings.host, settings.http_port, "--http-port")
-    # An open port means ready to TensorFlow Serving's clients: this one is silent, and gRPC listens beside it later.
+    # TensorFlow Serving's clients take an open port for ready: this one does not listen, gRPC opens beside it later.
     reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
     ports.lend(reservation)
     core = build(settings, worker)
@@ -96,7 +96,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     http = HttpServer(app, connections, listener, GRACE, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, ports.address_of(reservation), limits, core.tls)
-    gc.freeze()  # what is there before any model stays to the end: collections need not go through it
+    gc.freeze()  # objects made before any model live to the end: collections skip them
     reloading: set[asyncio.Task[None]] = set()  # referred to while they run
 
     def reload() -> None:
@@ -106,13 +106,15 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     rereading = [asyncio.create_task(watcher.watch()) for watcher in core.watchers]
+    if worker is None and (warning := describe_exposure(settings)):
+        _log.warning(warning)
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
         await http.start()
-    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
+    watching = asyncio.create_task(_follow_models(core.catalog, None if at_once else http, rpc, settings))
     reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -144,8 +146,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     _log.info("drained")
 
 
-async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
-    """Loads, then opens what is not open yet, then follows what changes."""
+async def _follow_models(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
+    """Loads models, opens the servers that are not open yet, then follows changes."""
     try:
         await catalog.sync()
     except NotReady as error:
@@ -161,7 +163,7 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
 
 
 async def _reload(core: Core) -> None:
-    """On SIGHUP. Puts in force what the files hold now: whoever sends it has written them whole."""
+    """On SIGHUP. Puts in force what the files hold now: their writer says that they are whole."""
     _log.info("SIGHUP: looking at the files of routes, keys and certificates")
     for watcher in core.watchers:
         await watcher.look()
@@ -169,13 +171,13 @@ async def _reload(core: Core) -> None:
 
 
 async def _report(worker: Worker, core: Core) -> None:
-    """Tells the other workers what they say of this one on /readyz and /metrics."""
-    said = False
+    """Shares with the other workers what /readyz and /metrics say of this one."""
+    ready = False
     while True:
         core.metrics.refresh()
-        if not said and not core.catalog.trouble:
-            said = True
-            worker.say_ready()
+        if not ready and not core.catalog.trouble:
+            ready = True
+            worker.report_ready()
         await asyncio.sleep(_REPORT)
 
 

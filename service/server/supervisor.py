@@ -1,8 +1,8 @@
-"""`--workers N`: a parent that serves nothing. It holds the ports, starts the workers, starts again one that dies,
-hands on signals and waits for the drain.
+"""`--workers N`: a parent process that holds the ports, starts and restarts the workers, forwards signals and waits for
+the drain. It serves nothing itself.
 
-The workers share the ports, the kernel spreads connections over them. Each is a `python -m service.server.supervisor`,
-which is told over stdin what it is; the pipe stays open for as long as its parent lives.
+The kernel spreads connections over the workers, which share the ports. Each worker is a
+`python -m service.server.supervisor` that reads its settings from stdin; the pipe stays open while the parent lives.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from service.observability.metrics import registry as metrics
 from service.routing.routes_file import RoutesFile
 from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service.server.supervisor")
 _MOST_FAILURES = 3  # of one worker in a row, before the first time that all are ready
@@ -77,6 +77,8 @@ class _Supervisor:
         self._settings = self._settings.model_copy(update=taken)
         self._share = max(1, cores() // count)
         _log.info("HTTP on port %d; starting %d workers, cores for each: %d", taken["http_port"], count, self._share)
+        if warning := describe_exposure(self._settings):
+            _log.warning(warning)
         keeping = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
         announcing = asyncio.ensure_future(self._announce())
         try:
@@ -89,7 +91,7 @@ class _Supervisor:
         return self._code
 
     async def _keep(self, number: int) -> None:
-        """A worker, and its successors until the end. Raises StartError where it is not worth going on."""
+        """Runs a worker and its successors until the end. Raises StartError where the first ones keep dying."""
         failures, again = 0, False
         while not self._stop.is_set():
             began = time.monotonic()
@@ -146,7 +148,9 @@ class _Supervisor:
 
     def _on_hangup(self) -> None:
         for worker, process in self._alive.items():
-            if ready_file(self._folder, worker).exists():  # any other may not bear it yet, and reads the files anyway
+            if ready_file(
+                self._folder, worker
+            ).exists():  # one that still starts would die of it, and reads the files anyway
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGHUP)
 

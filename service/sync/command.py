@@ -1,4 +1,4 @@
-"""`python -m service sync SOURCE DESTINATION`: models' way between export jobs, object stores and nodes."""
+"""`python -m service sync`: copies model versions between export jobs, object stores and nodes."""
 
 import argparse
 import logging
@@ -10,26 +10,26 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # `--help` answers at once
-    from service.sync.copy import Copying
+    from service.sync.copy import Copier
     from service.sync.metrics import SyncMetrics
 
 _DESCRIPTION = """\
-Copies model versions, NAME/NUMBER/..., from one place to another: each is seen whole at the destination, or not at all.
-A place is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; credentials come from the
-environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
+Copies model versions, NAME/NUMBER/..., from SOURCE to DESTINATION. Readers see a version whole or not at all.
+Each side is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/container/prefix; credentials come from
+the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
 """
 _EXAMPLES = """\
 an init container:    python -m service sync s3://models/production /models --keep 2
 a sidecar:            python -m service sync s3://models/production /models --keep 2 --watch-interval-seconds 30
 after an export:      python -m service sync model_repository s3://models/production --as-next
 
-Versions never change: one whose number is at the destination is not brought again. A model that SOURCE has no more of
-stays; one of its versions that SOURCE has no more of leaves with --keep.
+A version whose number is at the destination is not copied again. A model that SOURCE no longer has stays; a version
+that SOURCE no longer has is removed by --keep.
 """
 
 
 class _Stopped(BaseException):
-    """SIGTERM. Not an Exception: nothing may take it for a failure of its own."""
+    """SIGTERM. Not an Exception, so that no handler of failures catches it."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,9 +43,20 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", metavar="SOURCE")
     add("destination", metavar="DESTINATION")
-    add("--models", nargs="+", default=["*"], metavar="GLOB", help="names or globs of the models to bring; all of them")
-    add("--keep", type=_count, default=0, metavar="N", help="newest versions to keep of each; older ones are removed")
-    add("--watch-interval-seconds", type=_seconds, metavar="SECONDS", help="go on looking this often, until SIGTERM")
+    add("--models", nargs="+", default=["*"], metavar="GLOB", help="globs of the models to copy (default: all)")
+    add(
+        "--keep",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="copy a model's newest N versions, remove the others",
+    )
+    add(
+        "--watch-interval-seconds",
+        type=_seconds,
+        metavar="SECONDS",
+        help="make a pass this often, until SIGTERM",
+    )
     add(
         "--metrics-port",
         type=int,
@@ -65,18 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.watch_interval_seconds is not None and given.as_next:
         parser.error("--as-next publishes once; leave --watch-interval-seconds out")
     from service.observability import logs
-    from service.sync.copy import Copying, Wanted
-    from service.sync.locations import SyncError, place
+    from service.sync.copy import Copier, Wanted
+    from service.sync.locations import SyncError, open_location
 
     logs.configure("INFO", given.log_format)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        source, destination = place(given.source), place(given.destination, create=True)
-        copying = Copying(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
+        source, destination = open_location(given.source), open_location(given.destination, create=True)
+        copier = Copier(source, destination, Wanted(tuple(given.models), given.keep, given.as_next))
         if given.watch_interval_seconds is None:
-            logging.getLogger("service.sync").info("%s", copying.run())
+            logging.getLogger("service.sync").info("%s", copier.run())
             return 0
-        _watch(copying, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
+        _watch(copier, given.watch_interval_seconds, _metrics(given.source, given.metrics_port))
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
@@ -101,14 +112,14 @@ def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
     return metrics
 
 
-def _watch(copying: "Copying", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
-    """What goes wrong is logged when it changes, and tried again: what is there serves on meanwhile."""
+def _watch(copier: "Copier", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
+    """Passes until a signal. A failure is logged once and tried again; what was copied is served meanwhile."""
     from service.sync.locations import SyncError
 
     log, last = logging.getLogger("service.sync"), ""
     while True:
         try:
-            outcome = copying.run()
+            outcome = copier.run()
             if metrics is not None:
                 metrics.passed(outcome)
             if last or outcome.brought or outcome.removed:
@@ -129,7 +140,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of versions; 1 or more")
+        raise argparse.ArgumentTypeError(f"expected a number of versions from 1, got {text!r}")
     return int(text)
 
 
@@ -139,5 +150,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text!r}")
     return seconds

@@ -97,7 +97,7 @@ def test_one_model_that_fails_leaves_the_others_ready(tree: Path, models: Path, 
     ("content", "says"),
     [
         (None, "/keys/keys.yaml cannot be read: No such file or directory"),
-        ("- name: cats\n  hash: secret\n", "hash is sha256:"),
+        ("- name: cats\n  hash: secret\n", "invalid hash: expected sha256:"),
         ("no keys", "/keys/keys.yaml: "),
     ],
 )

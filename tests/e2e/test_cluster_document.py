@@ -85,7 +85,7 @@ def test_the_load_tests_commands_are_taken(tmp_path: Path) -> None:
     command = next(line for line in COMMANDS if line.startswith("python -m loadtest "))
     words = [sys.executable, *shlex.split(command)[1:], "--repository", str(tmp_path / "none")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "is no folder; export a model" in done.stderr
+    assert done.returncode == 2 and "is not a folder; export a model" in done.stderr
     results = tmp_path / "reports" / "now" / "results.json"
     measured.run(networks=4, seconds=2).write(results)
     command = next(line for line in COMMANDS if line.startswith("python -m loadtest.sizing"))

@@ -167,7 +167,7 @@ def test_the_image_is_what_the_script_made(tree: Path) -> None:
     ended = confined.run(tree, "-c", f"import os; os.environ |= {settings}\n"
                          "from service.settings import Settings; print(Settings().model_dump_json())")  # fmt: skip
     known = json.loads(ended.stdout)
-    assert known["repository"] == "/models" and known["cache"].startswith("/tmp/")
+    assert known["repository"] == "/models" and known["cache_dir"].startswith("/tmp/")
 
 
 @pytest.mark.skipif(shutil.which("hadolint", path=str(Path(sys.executable).parent)) is None, reason="no hadolint here")

@@ -318,8 +318,8 @@ def test_without_the_library_a_url_says_what_to_install(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("ftp://host/models", "node"), "neither a folder nor one of s3://, gs://, az://"),
-        (("a", "b", "--keep", "0"), "'0' is no number of versions"),
-        (("a", "b", "--watch-interval-seconds", "soon"), "'soon' is no number of seconds"),
+        (("a", "b", "--keep", "0"), "expected a number of versions from 1, got '0'"),
+        (("a", "b", "--watch-interval-seconds", "soon"), "expected seconds above 0, got 'soon'"),
         (("a", "b", "--metrics-port", "9000"), "--metrics-port goes with --watch-interval-seconds"),
         (("a", "b", "--watch-interval-seconds", "3", "--as-next"), "--as-next publishes once"),
     ],

@@ -4,7 +4,9 @@ import ast
 import asyncio
 import inspect
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -85,3 +87,12 @@ def test_what_is_overridden_is_called_as_it_was() -> None:
 def test_no_other_file_knows_uvicorns_protocols() -> None:
     knowing = {path.name for path in HTTP.parents[1].rglob("*.py") if "uvicorn.protocols" in path.read_text()}
     assert knowing == {"uvicorn_connection.py"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "called"),
+    [(uvicorn.Server._serve, "self.startup("), (uvicorn.Server.serve, "self.capture_signals()")],
+    ids=["startup", "capture_signals"],
+)
+def test_what_the_server_overrides_is_called(caller: Callable[..., Any], called: str) -> None:
+    assert called in inspect.getsource(caller)
