@@ -1,18 +1,61 @@
 """What a batcher may promise: the batches it should count on, and how far off its promises were."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice, takewhile
 from math import inf
 
 from service.batching.cost_model import Cost
+from service.errors import Overloaded
 
+_RENDERING = 0.04  # of what is allowed goes to what no batcher sees: writing the answer, and the way to the client
 _SWAMPED = 2.2  # times what can be done; found by simulating with 0.8 to 3
 _HALF_LIFE = 10.0  # times what was allowed, in which a margin that nobody needed shrinks to half
 _OVERRUN_WEIGHT = 0.02  # of the newest request
 _LAG_HALF_LIFE = 1.0  # seconds
 _LAG_WEIGHT = 0.1  # of the newest batch
 _MOST = 0.25  # of what was allowed: a service that refuses everybody learns nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of what waits for one version; past them a request is refused at once."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A request that was let in: it counts as one row until its body has been read and it reaches the queue."""
+
+    since: float
+    promised: float
+    """Seconds, from `since`, in which it was expected to be answered."""
+    forecast: float
+    """The same, before what such forecasts are usually off by; 0 where there was none."""
+    coming: int = 1
+    reading: float | None = None
+    """Seconds that its client took to send it, which are nobody else's fault; None until all of it is here."""
+
+
+def find_late(seconds: float, left: float) -> Overloaded | None:
+    """The refusal of a request that surely takes `seconds`, where that is too late for a deadline in `left` seconds."""
+    late = seconds - left * (1 - _RENDERING)
+    if late <= 0:
+        return None
+    return Overloaded(
+        f"an answer would take up to {1000 * seconds:.0f} ms and the deadline is in {1000 * left:.0f} ms; "
+        "ask again later, or with a longer deadline",
+        retry_after_ms=round(1000 * late, 1),
+    )
+
+
+def full(waits: str, seconds: float) -> Overloaded:
+    """Because so much `waits`; in `seconds` there should be room."""
+    return Overloaded(f"{waits} wait for this model already; ask again later", retry_after_ms=round(1000 * seconds, 1))
+
 
 Slack = tuple[int, float]
 """A waiting request's rows, and the seconds until its deadline."""

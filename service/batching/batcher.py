@@ -17,8 +17,7 @@ from math import inf
 
 from service.backends.base import Runner
 from service.backends.batch_sharing import BatchSharing
-from service.batching.admission import Margin, Overrun, until_done
-from service.batching.bounds import Bounds, Ticket, find_late, full
+from service.batching.admission import Bounds, Margin, Overrun, Ticket, find_late, full, until_done
 from service.batching.cost_model import Cost
 from service.batching.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
 from service.batching.policy import Policy

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from service.batching.bounds import Ticket
+from service.batching.admission import Ticket
 from service.errors import Overloaded, ServiceError, Unloaded
 from service.models.registry import Catalog
 from service.models.singleflight import Coalescing, identity

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from service.backends.base import Backend, Loaded
 from service.backends.batch_sharing import BatchSharing
+from service.backends.embedded.profile_store import ProfileStore
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import cost
 from service.batching.policy import ByDeadline
-from service.host.cpu import ProfileStore, cores
+from service.host.cpu import cores
 from service.host.fair_queue import Places
 from service.host.sockets import StartError
 from service.models.executor import Answering

@@ -14,9 +14,10 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import aside
 from service.errors import NotReady
-from service.host.cpu import ProfileStore, machine
+from service.host.cpu import machine
 from service.protobuf.warmup import read as read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
@@ -173,19 +174,19 @@ class EmbeddedBackend:
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile here: `shipped` where this is its machine, else as kept, else measured."""
-        from service.backends.embedded import autotune as arranging
+        from service.backends.embedded import autotune
 
         profile = shipped if shipped is not None and shipped.machine == machine() else self._profiles.read(path)
         if profile is not None:
-            return arranging.known(path, profile), profile
+            return autotune.load_tuned(path, profile), profile
         with self._measuring, self._profiles.one_at_a_time():  # two would slow each other down
             if (profile := self._profiles.read(path)) is not None:  # another worker's
-                return arranging.known(path, profile), profile
+                return autotune.load_tuned(path, profile), profile
             began = time.monotonic()
-            runner, profile = arranging.measured(path)
+            runner, profile = autotune.tune(path)
             self._profiles.write(path, profile)
         took = time.monotonic() - began
-        _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
+        _log.info("%s: measured on this machine in %.1f s: %s", path, took, autotune.describe_profile(profile))
         return runner, profile
 
 

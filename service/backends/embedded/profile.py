@@ -35,17 +35,16 @@ def main(arguments: Sequence[str]) -> int:
 def _loaded(path: Path) -> Profile:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
         profile = other.submit(_measured, path).result()
-    from service.backends.embedded import autotune as arranging
-    from service.backends.embedded import measuring
+    from service.backends.embedded import autotune
     from service.backends.embedded.litert import LARGEST_RUN
     from service.host.cpu import resident_mb
 
     before, began = resident_mb(), time.perf_counter()
-    runner = arranging.known(path, profile)
+    runner = autotune.load_tuned(path, profile)
 
     def all_lanes(rows: int) -> None:
         for name, signature in runner.signatures.items():
-            if (inputs := measuring.inputs_of(signature, rows)) is not None:
+            if (inputs := autotune.make_inputs(signature, rows)) is not None:
                 for _ in range(runner.slots):  # they take turns
                     runner.call(name, inputs)
 
@@ -56,9 +55,9 @@ def _loaded(path: Path) -> Profile:
 
 
 def _measured(path: Path) -> Profile:
-    from service.backends.embedded import autotune as arranging
+    from service.backends.embedded import autotune
 
-    return arranging.measured(path, _SECONDS)[1]
+    return autotune.tune(path, _SECONDS)[1]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.host.cpu import ProfileStore
+from service.backends.embedded.profile_store import ProfileStore
 from service.repository import checksums as contents
 from service.repository.manifest import LABELS, MANIFEST, Manifest, Profile
 from service.routing import routes_file
