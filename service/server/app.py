@@ -22,6 +22,7 @@ from service.observability.access_log import Access
 from service.observability.context import Tracing
 from service.observability.metrics.registry import Metrics, Shared
 from service.predictor import Predictor
+from service.preprocessing.limits import ImageLimits
 from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.repository import Repository
 from service.routing.router import Router
@@ -94,14 +95,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
         loads=cores() + 4,
     )
-    limits = Limits(
-        settings.max_queued_rows,
-        settings.max_pixels,
-        waiting,
-        settings.max_image_side,
-        settings.max_decode_ms,
-        settings.max_decoding_mb * 10**6,
-    )
+    image = ImageLimits(settings.max_pixels, settings.max_image_side, settings.max_decode_ms)
+    limits = Limits(settings.max_queued_rows, waiting, settings.max_decoding_mb * 10**6, image)
     preparation = Preparation(limits, threads=cores())
     try:
         routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
