@@ -21,7 +21,7 @@ from service.host import sockets as ports
 from service.host.cpu import SHARE, cores
 from service.host.sockets import StartError
 from service.observability import logs
-from service.observability.metrics import registry as metrics
+from service.observability.metrics.worker_files import forget_worker
 from service.routing.routes_file import load
 from service.routing.yaml_lines import RoutesError
 from service.server import guards
@@ -100,7 +100,7 @@ class _Supervisor:
             code = await process.wait()
             del self._alive[number]
             ready_file(self._folder, number).unlink(missing_ok=True)
-            metrics.forget(number, self._folder)
+            forget_worker(number, self._folder)
             if self._stop.is_set():
                 if code not in (0, -signal.SIGTERM):
                     self._code = 128 - code if code < 0 else code
