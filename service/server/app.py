@@ -132,7 +132,7 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     if settings.backend is BackendName.fake:
         from service.backends import fake
 
-        return fake.instant(), dict
+        return fake.make_instant(), dict
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded.backend import EmbeddedBackend
@@ -155,7 +155,7 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
         backend = TFServingBackend(upstreams, repository if settings.repository.is_dir() else None)
     except ValueError as error:
         raise StartError(str(error)) from error
-    metrics.replicas.follow(backend.reports)
+    metrics.replicas.follow(backend.report_replicas)
     return backend, dict
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the processes themselves, whenever it asks: what they are made of, what they take."""
+"""The Prometheus series of the processes: their versions, memory, processor time and files."""
 
 import platform
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _ENGINES = ("ai-edge-litert", "tensorflow", "grpcio", "fastapi")
 
 
 class ProcessMetrics(Collector):
-    """Of this process, or of the whole family where it has a `parent` with several workers."""
+    """Of this process, or of all workers of `parent`."""
 
     def __init__(self, parent: int | None) -> None:
         self._parent = parent
@@ -25,7 +25,7 @@ class ProcessMetrics(Collector):
         yield InfoMetricFamily("model_server_build", "What is running here.", self._build)
         try:
             now = footprint.of(self._parent)
-        except OSError:  # no /proc
+        except OSError:  # there is no /proc
             return
         yield CounterMetricFamily("process_cpu_seconds", "Processor time, of all workers.", now.cpu_seconds)
         yield GaugeMetricFamily("process_resident_memory_bytes", "Memory in RAM, of all workers.", now.resident_bytes)

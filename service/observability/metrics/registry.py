@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
@@ -20,13 +21,13 @@ from service.types import ModelRef, PredictResult
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
-_MOST_ENDED = 1000  # versions whose late answers are still looked for
+_MOST_ENDED = 1000  # ended versions whose late answers are removed
 _LINGER = 60.0  # seconds that a worker keeps an ended version's numbers: others may still count for it
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """How one of several workers counts: its number, the folder they all keep their files in, their parent process."""
+    """One of several workers: its number, the folder of all workers' files, and their parent process."""
 
     worker: int
     folder: Path
@@ -41,6 +42,7 @@ class Metrics:
         self._registry = self._page = CollectorRegistry()
         self._clock = clock
         self._files: WorkerFiles | None = None
+        self._orphans_at = clock() + _LINGER
         values.ValueClass = values.MutexValue  # whatever the environment says
         if shared is not None:
             values.ValueClass = self._files = WorkerFiles(shared.worker, shared.folder)
@@ -137,7 +139,7 @@ class Metrics:
             answers.stages[stage].observe(seconds, exemplar)
 
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
-        """`ref` None where the model is not served: a client's invention must not become a label."""
+        """`ref` is None where the model is not served: a client's invention must not become a label."""
         self._in_flight.dec()
         failures = self._failures.get((ref, protocol, code))
         if failures is None:
@@ -146,7 +148,7 @@ class Metrics:
         failures.inc()
 
     def finished(self, request: Current, render: float | None, sent: int) -> None:
-        """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
+        """The end of a call that found a version: `render` in seconds (None without an answer), `sent` in bytes."""
         assert request.ref is not None
         answers = self._answers_of(request.ref, request.protocol)
         answers.request_bytes.observe(request.received)
@@ -155,7 +157,7 @@ class Metrics:
             answers.stages["render"].observe(render)
 
     def batches(self, ref: ModelRef) -> "Batches":
-        """What one version's batcher tells of its rows."""
+        """The events of one version's batcher."""
         self._ended.pop(ref, None)
         self._ending.pop(ref, None)
         model, number = version_labels(ref)
@@ -185,11 +187,15 @@ class Metrics:
         """Reads readiness, queues and replicas. A page does so itself; one of several workers has to do so now and then
         for the pages of the others.
         """
-        self._ready.set(self._says_ready())
+        ready = self._says_ready()
+        self._ready.set(ready)
         self.versions.refresh()
         self.replicas.refresh()
         if self._files is not None:
             self._remove_ended(_LINGER)
+            if ready and self._clock() >= self._orphans_at:
+                self._files.remove_orphans()
+                self._orphans_at = inf
 
     def page(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""
@@ -219,12 +225,12 @@ class Metrics:
             if self._files is not None:
                 self._files.remove(model, version)
 
-    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
-        """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""
-        return Gauge(name, says, labels, multiprocess_mode="livesum", registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """A gauge that is summed over living workers."""
+        return Gauge(name, text, labels, multiprocess_mode="livesum", registry=self._registry)
 
     def _answers_of(self, ref: ModelRef, protocol: str) -> "_Answers":
-        """Looking up a series by its labels costs as much as counting: once a version and protocol."""
+        """The series of one version and protocol, kept because a look-up by labels costs as much as counting."""
         found = self._answers.get((ref, protocol))
         if found is None:
             model, number = version_labels(ref)

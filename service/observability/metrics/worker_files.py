@@ -67,6 +67,13 @@ class WorkerFiles:
             for file in self._folder.glob(f"*_{self._worker}.{_digest(model, version)}.db"):
                 file.unlink(missing_ok=True)
 
+    def remove_orphans(self) -> None:
+        """Removes what this worker's predecessors left of versions that this worker does not count for."""
+        own = {_digest(*version) for version in self._by_version}
+        for file in self._folder.glob(f"*_{self._worker}.*.db"):
+            if file.name.split(".")[-2] not in own:
+                file.unlink(missing_ok=True)
+
 
 class WorkersCollector(Collector):
     """The sums over all workers' files, without versions that no worker has or has failed to load."""

@@ -100,6 +100,26 @@ def test_an_answer_after_the_end_leaves_nothing_for_good(tmp_path: Path) -> None
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_worker_removes_what_its_dead_predecessor_left_of_versions_that_are_gone(tmp_path: Path) -> None:
+    before = Metrics(Shared(0, tmp_path, os.getpid()))
+    common = set(tmp_path.iterdir())
+    before.ended(publish(before, 1), State.AVAILABLE)
+    gone = set(tmp_path.iterdir()) - common
+    publish(before, 2)
+    forget_worker(0, tmp_path)
+    clock, ready = Clock(), False
+    metrics = Metrics(Shared(0, tmp_path, os.getpid()), clock)
+    metrics.follow_readiness(lambda: ready)
+    clock.now += 61
+    metrics.refresh()
+    assert gone & set(tmp_path.iterdir()), "its models may still load"
+    publish(metrics, 2)
+    ready = True
+    metrics.refresh()
+    assert not gone & set(tmp_path.iterdir())
+    assert series(metrics, "requests_total{")[0].endswith(" 6.0"), "what it goes on counting for stays"
+
+
 def test_a_hundred_versions_leave_no_memory_behind(tmp_path: Path) -> None:
     clock = Clock()
     metrics = Metrics(Shared(0, tmp_path, os.getpid()), clock)
