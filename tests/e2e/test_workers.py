@@ -20,7 +20,7 @@ from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from service.types import strings
 from tests.support.images import encode, photo
-from tests.support.service_process import Service, running
+from tests.support.service_process import Service, read_metric, running
 
 PHOTO = encode(photo(), "JPEG")
 EACH_ITS_OWN = httpx.Limits(max_keepalive_connections=0)
@@ -31,11 +31,6 @@ def children(service: Service) -> list[int]:
     """Worker processes, oldest first."""
     pid = service.process.pid
     return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
-def value(page: str, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 def scrape(service: Service) -> str:
@@ -73,7 +68,7 @@ def test_any_workers_page_counts_everybodys_requests(service: Service) -> None:
         async def watch() -> list[float]:
             seen = []
             while not stop.is_set():
-                seen.append(value(await asyncio.to_thread(scrape, service), OK))
+                seen.append(read_metric(await asyncio.to_thread(scrape, service), OK))
             return seen
 
         watching = asyncio.create_task(watch())
@@ -85,15 +80,16 @@ def test_any_workers_page_counts_everybodys_requests(service: Service) -> None:
 
     assert asyncio.run(storm()) == [200] * 400
     pages = [scrape(service) for _ in range(8)]
-    assert {value(page, OK) for page in pages} == {400.0}
+    assert {read_metric(page, OK) for page in pages} == {400.0}
     assert {
-        value(page, 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}') for page in pages
+        read_metric(page, 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}')
+        for page in pages
     } == {400.0}
     assert {
-        value(page, 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') for page in pages
+        read_metric(page, 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') for page in pages
     } == {2.0}
-    assert {value(page, "model_server_requests_in_flight") for page in pages} == {0.0}
-    assert {value(page, "model_server_worker_starts_total") for page in pages} == {2.0}
+    assert {read_metric(page, "model_server_requests_in_flight") for page in pages} == {0.0}
+    assert {read_metric(page, "model_server_worker_starts_total") for page in pages} == {2.0}
     assert all("pid=" not in page for page in pages)
     served = Counter(
         event["worker"] for event in map(json.loads, _json_lines(service)) if "POST /predict" in event["message"]
@@ -107,26 +103,26 @@ def _json_lines(service: Service) -> list[str]:
 
 def test_a_killed_worker_is_replaced_and_its_counts_stay(service: Service) -> None:
     assert asyncio.run(predict(service, 80)) == [200] * 80
-    cpu = value(scrape(service), "process_cpu_seconds_total")
+    cpu = service.metric("process_cpu_seconds_total")
     first, second = children(service)
     os.kill(first, signal.SIGKILL)
     counts: list[float] = []
     while len(counts) < 3 or len(children(service)) < 2 or "worker_starts_total 3" not in scrape(service):
         try:
-            counts.append(value(page := scrape(service), OK))
+            counts.append(read_metric(page := scrape(service), OK))
         except httpx.TransportError:  # a connection that the dead one had
             continue
-        assert value(page, "process_cpu_seconds_total") >= cpu, "processor time went backwards"
+        assert read_metric(page, "process_cpu_seconds_total") >= cpu, "processor time went backwards"
         assert len(counts) < 5000, service.log()
     assert set(counts) == {80.0}
     assert "by SIGKILL; next try in" in service.log() and second in children(service)
     service.wait_until(
-        lambda: value(scrape(service), 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') == 2
+        lambda: service.metric('model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') == 2
     )
     assert asyncio.run(predict(service, 80)) == [200] * 80
     pages = [scrape(service) for _ in range(6)]
-    assert {value(page, OK) for page in pages} == {160.0}
-    assert {value(page, "model_server_requests_in_flight") for page in pages} == {0.0}
+    assert {read_metric(page, OK) for page in pages} == {160.0}
+    assert {read_metric(page, "model_server_requests_in_flight") for page in pages} == {0.0}
     assert service.stop() == 0
 
 
@@ -165,7 +161,7 @@ def test_grpc_connections_are_spread_and_counted(service: Service) -> None:
     for _ in range(24):
         with service.channel() as channel:
             prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
-    assert value(scrape(service), OK.replace("http", "grpc")) == 24
+    assert service.metric(OK.replace("http", "grpc")) == 24
     answered = {json.loads(line)["worker"] for line in _json_lines(service) if "PredictionService/Predict OK" in line}
     assert answered == {0, 1}
 

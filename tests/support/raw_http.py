@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from tests.support.service_process import Service
 
 HEADER_SECONDS, BODY_SECONDS = 1.5, 2.0
@@ -59,9 +57,7 @@ def refusal(raw: bytes, status: int) -> dict[str, str]:
 
 
 def refused(limited: Service, reason: str) -> float:
-    page = httpx.get(f"{limited.url}/metrics").text
-    found = re.search(rf'^model_server_connections_refused_total{{reason="{reason}"}} ([\d.]+)$', page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    return limited.metric(f'model_server_connections_refused_total{{reason="{reason}"}}')
 
 
 def highest_memory(limited: Service) -> int:
