@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -54,32 +55,46 @@ async def predict(service: Service, requests: int) -> list[int]:
     return codes
 
 
-@pytest.fixture
-def service(lenet5_repository: Path) -> Iterator[Service]:
-    with running("--repository", lenet5_repository, "--workers", 2, "--log-format", "json", "--access-log") as service:
+@contextmanager
+def two_workers(repository: Path) -> Iterator[Service]:
+    with running("--repository", repository, "--workers", 2, "--log-format", "json", "--access-log") as service:
         service.wait_ready()
         yield service
 
 
-def test_any_workers_page_counts_everybodys_requests(service: Service) -> None:
+@pytest.fixture
+def service(lenet5_repository: Path) -> Iterator[Service]:
+    """For a test that ends one of its processes."""
+    with two_workers(lenet5_repository) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared(lenet5_repository: Path) -> Iterator[Service]:
+    """For tests that leave all of its processes alone."""
+    with two_workers(lenet5_repository) as service:
+        yield service
+
+
+def test_any_workers_page_counts_everybodys_requests(shared: Service) -> None:
     async def storm() -> list[int]:
         stop = asyncio.Event()
 
         async def watch() -> list[float]:
             seen = []
             while not stop.is_set():
-                seen.append(read_metric(await asyncio.to_thread(scrape, service), OK))
+                seen.append(read_metric(await asyncio.to_thread(scrape, shared), OK))
             return seen
 
         watching = asyncio.create_task(watch())
-        codes = await predict(service, 400)
+        codes = await predict(shared, 400)
         stop.set()
         seen = await watching
         assert len(seen) > 3 and seen == sorted(seen), "a counter went backwards"
         return codes
 
     assert asyncio.run(storm()) == [200] * 400
-    pages = [scrape(service) for _ in range(8)]
+    pages = [scrape(shared) for _ in range(8)]
     assert {read_metric(page, OK) for page in pages} == {400.0}
     assert {
         read_metric(page, 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}')
@@ -92,7 +107,7 @@ def test_any_workers_page_counts_everybodys_requests(service: Service) -> None:
     assert {read_metric(page, "model_server_worker_starts_total") for page in pages} == {2.0}
     assert all("pid=" not in page for page in pages)
     served = Counter(
-        event["worker"] for event in map(json.loads, _json_lines(service)) if "POST /predict" in event["message"]
+        event["worker"] for event in map(json.loads, _json_lines(shared)) if "POST /predict" in event["message"]
     )
     assert sum(served.values()) == 400 and min(served[0], served[1]) > 50, served
 
@@ -154,15 +169,15 @@ def test_ready_means_all_of_them(lenet5_repository: Path) -> None:
         assert all(httpx.get(f"{service.url}/readyz").status_code == 200 for _ in range(10))
 
 
-def test_grpc_connections_are_spread_and_counted(service: Service) -> None:
+def test_grpc_connections_are_spread_and_counted(shared: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "lenet5"
     request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([PHOTO])))
     for _ in range(24):
-        with service.channel() as channel:
+        with shared.channel() as channel:
             prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
-    assert service.metric(OK.replace("http", "grpc")) == 24
-    answered = {json.loads(line)["worker"] for line in _json_lines(service) if "PredictionService/Predict OK" in line}
+    assert shared.metric(OK.replace("http", "grpc")) == 24
+    answered = {json.loads(line)["worker"] for line in _json_lines(shared) if "PredictionService/Predict OK" in line}
     assert answered == {0, 1}
 
 
@@ -233,13 +248,13 @@ def test_workers_that_cannot_start_end_it_with_a_reason(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("which", ["http", "grpc"])
-def test_strangers_do_not_get_the_workers_ports(service: Service, which: str, workers: str, tmp_path: Path) -> None:
+def test_strangers_do_not_get_the_workers_ports(shared: Service, which: str, workers: str, tmp_path: Path) -> None:
     ports = {"--http-port": "0", "--grpc-port": "0"}
-    ports[f"--{which}-port"] = str(service.http_port if which == "http" else service.grpc_port)
+    ports[f"--{which}-port"] = str(shared.http_port if which == "http" else shared.grpc_port)
     arguments = ["--host", "127.0.0.1", "--repository", str(tmp_path), "--workers", workers, *sum(ports.items(), ())]
     done = subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert httpx.get(f"{shared.url}/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])
