@@ -32,7 +32,7 @@ def test_keras_builds_it_no_smaller_than_its_smallest_size(row: Architecture) ->
         row.build(row.shape(row.smallest_size - 1), 3)
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", ["lenet5", "vgg16", "mobilenet_v3_small", "densenet121"])
 def test_answers_probabilities_at_its_smallest_size(name: str) -> None:
     row = ARCHITECTURES[name]
     model = row.build(row.shape(row.smallest_size), 3)
