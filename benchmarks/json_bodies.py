@@ -59,7 +59,7 @@ def _write_with_orjson(rows: Array) -> bytes:
 
 
 def _write(rows: Array) -> bytes:
-    return json_response.predictions({"probabilities": rows})
+    return json_response.render_predictions({"probabilities": rows})
 
 
 def _time(*works: Callable[[], object]) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from service.batching.bounds import Ticket
+from service.batching.admission import Ticket
 from service.errors import Overloaded, ServiceError, Unloaded
 from service.models.registry import Catalog
 from service.models.singleflight import Coalescing, identity

@@ -121,7 +121,7 @@ class Catalog:
         """Asks the backend for a model nobody has named before, once between two looks."""
         if name in self._asked or (name in self._models and self._models[name].servables):
             return
-        if await self._backend.ask(name):
+        if await self._backend.look_up(name):
             await self.look_again(name)
         self._asked.add(name)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from service.backends.base import Backend, Loaded
 from service.backends.batch_sharing import BatchSharing
 from service.backends.embedded.profile_store import ProfileStore
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import cost
 from service.batching.policy import ByDeadline
 from service.host.cpu import cores
@@ -25,6 +25,7 @@ from service.observability.access_log import Access
 from service.observability.context import Tracing
 from service.observability.metrics.registry import Metrics, Shared
 from service.predictor import Predictor
+from service.preprocessing.limits import ImageLimits
 from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.repository import Repository
 from service.routing.router import Router
@@ -106,14 +107,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
         loads=cores() + 4,
     )
-    limits = Limits(
-        settings.max_queued_rows,
-        settings.max_pixels,
-        waiting,
-        settings.max_image_side,
-        settings.max_decode_ms,
-        settings.max_decoding_mb * 10**6,
-    )
+    image = ImageLimits(settings.max_pixels, settings.max_image_side, settings.max_decode_ms)
+    limits = Limits(settings.max_queued_rows, waiting, settings.max_decoding_mb * 10**6, image)
     preparation = Preparation(limits, threads=cores())
     answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)
     router = Router(answering, routes, metrics, gate.shows)
@@ -158,7 +153,7 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     if settings.backend is BackendName.fake:
         from service.backends import fake
 
-        return fake.instant(), dict
+        return fake.make_instant(), dict
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded.backend import EmbeddedBackend
@@ -179,7 +174,7 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
         backend = TFServingBackend(upstreams, repository if settings.repository.is_dir() else None)
     except ValueError as error:
         raise StartError(str(error)) from error
-    metrics.replicas.follow(backend.reports)
+    metrics.replicas.follow(backend.report_replicas)
     return backend, dict
 
 

@@ -22,7 +22,8 @@ from service.host.cpu import SHARE, cores
 from service.host.file_watcher import ReloadError
 from service.host.sockets import StartError
 from service.observability import logs
-from service.observability.metrics import registry as metrics
+from service.observability.metrics.registry import Metrics
+from service.observability.metrics.worker_files import forget_worker
 from service.routing.routes_file import RoutesFile
 from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
@@ -46,7 +47,7 @@ def supervise(settings: Settings) -> int:
         return 1
     try:
         if settings.routes is not None:  # a mistake ends the start once, not in every worker
-            RoutesFile(settings.routes, metrics.Metrics())
+            RoutesFile(settings.routes, Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
     except (StartError, ReloadError) as error:
         print(f"python -m service: {error}", file=sys.stderr)
@@ -99,7 +100,7 @@ class _Supervisor:
             code = await process.wait()
             del self._alive[number]
             ready_file(self._folder, number).unlink(missing_ok=True)
-            metrics.forget(number, self._folder)
+            forget_worker(number, self._folder)
             if self._stop.is_set():
                 if code not in (0, -signal.SIGTERM):
                     self._code = 128 - code if code < 0 else code

@@ -1,11 +1,9 @@
 """The stock stubs of tensorflow-serving-api against us, used as a client of TensorFlow Serving would."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -306,15 +304,15 @@ def test_a_cancelled_call_is_counted_and_leaves_the_server_well(
 ) -> None:
     def cancelled() -> float:
         """Counted so far: a deadline that passes on both sides at once may look like a cancellation too."""
-        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} '
-        return float((re.findall(re.escape(series) + r"(\S+)", httpx.get(f"{service.url}/metrics").text) or [0])[0])
+        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"}'
+        return service.metric(series)
 
     # Some 20 ms of decoding each: left alone, it would take longer than any machine takes to notice the cancelling.
     slow = image_request(*[encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
-    service.wait_until(lambda: "in_flight 0.0" in httpx.get(f"{service.url}/metrics").text, 20)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0, 20)
     before = cancelled()
     call = prediction.Predict.future(slow, timeout=120)
-    service.wait_until(lambda: "in_flight 1.0" in httpx.get(f"{service.url}/metrics").text, 10)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 1, 10)
     call.cancel()
     service.wait_until(lambda: cancelled() == before + 1, 20)
     assert prediction.Predict(image_request(samples["3"]), timeout=30).model_spec.version.value == 1

@@ -185,7 +185,7 @@ def test_gateways_of_two_versions_one_behind_the_other(
             mounts: Mapping[str, Path] = {"/models": later_models}
             with confined.serving(tree, *target, f"127.0.0.1:{upstream.grpc_port}", mounts=mounts) as service:
                 recovers(service)  # without the manifest that it cannot read, which it says
-                assert "what the upstream says of lenet5/1 is used" in service.log()
+                assert "the upstream's own description of lenet5/1 is used" in service.log()
     else:
         with confined.serving(tree, mounts={"/models": models}) as upstream:
             upstream.wait_ready()

@@ -103,7 +103,7 @@ def test_http(gateway: Service) -> None:
 def test_grpc(gateway: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(request.inputs["image"], photo()[np.newaxis, :28, :28])
     with gateway.channel() as channel:
         reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert len(reply.outputs["probabilities"].float_val) == 10

@@ -34,7 +34,7 @@ CLIENTS = 16
 def request() -> Any:
     message = predict_pb2.PredictRequest()
     message.model_spec.name, message.model_spec.signature_name = "lenet5", "image"
-    message.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(message.inputs["image"], photo()[np.newaxis, :28, :28])
     return message
 
 
@@ -101,9 +101,7 @@ async def load(gateway: Service, timeout: float | None = 30.0) -> AsyncIterator[
 
 
 def metric(gateway: Service, name: str, service: Service) -> float:
-    page = httpx.get(f"{gateway.url}/metrics").text
-    start = f'model_server_upstream_{name}{{replica="127.0.0.1:{service.grpc_port}"}} '
-    return float(next(line for line in page.splitlines() if line.startswith(start)).removeprefix(start))
+    return gateway.metric(f'model_server_upstream_{name}{{replica="127.0.0.1:{service.grpc_port}"}}')
 
 
 async def until(condition: Any, seconds: float = 60) -> None:

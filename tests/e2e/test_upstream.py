@@ -59,7 +59,7 @@ def test_answers_are_the_upstreams(gateway: Service, upstream: Service) -> None:
 def test_grpc_passes_through(gateway: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(request.inputs["image"], photo()[np.newaxis, :28, :28])
     with gateway.channel() as channel:
         reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert len(reply.outputs["probabilities"].float_val) == 10 and reply.model_spec.version.value == 1

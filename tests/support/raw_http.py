@@ -1,13 +1,10 @@
 """A service with low limits, asked over sockets of our own, and what it says, counts and takes."""
 
 import json
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-
-import httpx
 
 from service.host import processes
 from tests.support import procfs
@@ -60,9 +57,7 @@ def refusal(raw: bytes, status: int) -> dict[str, str]:
 
 
 def refused(limited: Service, reason: str) -> float:
-    page = httpx.get(f"{limited.url}/metrics").text
-    found = re.search(rf'^model_server_connections_refused_total{{reason="{reason}"}} ([\d.]+)$', page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    return limited.metric(f'model_server_connections_refused_total{{reason="{reason}"}}')
 
 
 def highest_memory(limited: Service) -> int:

@@ -1,7 +1,6 @@
 """Real catalogs and batchers over programmable models, asked through routes."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
 from service.security.authorizer import Gate
 from service.types import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors
+from tests.support.service_process import read_metric
 
 SIGNATURES = {
     DEFAULT_SIGNATURE: Signature(
@@ -76,8 +76,7 @@ class World:
         return self.backend.add(name, version, FakeRunner(compute, slots=4), manifest)
 
     def value(self, series: str) -> float:
-        found = re.search(rf"^{re.escape(series)} ([\d.e+-]+)$", self.metrics.page()[0].decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return read_metric(self.metrics.page()[0].decode(), series)
 
 
 def body(rows: int = 1, value: float = 0.0, columns: int = 2) -> PredictRequest:

@@ -42,6 +42,10 @@ class Service:
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=[("grpc.max_receive_message_length", -1)])
 
+    def metric(self, series: str, timeout: float = 30.0) -> float:
+        """The value on /metrics of `series`, with its labels as written there, or the sum over all labels; else 0."""
+        return read_metric(httpx.get(f"{self.url}/metrics", timeout=timeout).text, series)
+
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         self.wait_until(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, seconds)
 
@@ -69,6 +73,12 @@ class Service:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.02)
         return match[1]
+
+
+def read_metric(page: str, series: str) -> float:
+    """What `Service.metric` reads, from a page that is there already."""
+    labels = "" if "{" in series else r"(?:\{[^}]*\})?"
+    return sum(map(float, re.findall(rf"^{re.escape(series)}{labels} (\S+)$", page, re.MULTILINE)))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Profiles of models, measured once on this machine and kept on disk."""
+"""Profiles kept on disk by model file and machine, so that each model is measured once."""
 
 import fcntl
 import hashlib
@@ -27,14 +27,14 @@ class ProfileStore:
 
     @classmethod
     def at(cls, folder: Path) -> Self:
-        """`folder` may start with ~; without a home, as users have none in some clusters, it is a temporary one."""
+        """`folder` may start with ~. A user without a home, as in some clusters, gets a temporary folder."""
         try:
             return cls(folder.expanduser())
         except RuntimeError:
             return cls(Path(tempfile.gettempdir(), folder.name))
 
     def read(self, model: Path) -> Profile | None:
-        """The profile of this very file on this machine; None where there is none, or it cannot be read."""
+        """The profile of this file's content on this machine; None where there is none, or it cannot be read."""
         path = self._path(model)
         try:
             return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
@@ -46,11 +46,11 @@ class ProfileStore:
 
     @contextmanager
     def one_at_a_time(self) -> Iterator[None]:
-        """Measurements of several processes would slow each other down: waits until no other one's is under way."""
+        """Waits until no other process measures: measurements at a time would slow each other down."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.folder, os.O_RDONLY)
-        except OSError:  # nothing can be kept here, and `write` will say so
+        except OSError:  # nothing can be kept here, as `write` logs
             yield
             return
         try:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the processes themselves, whenever it asks: what they are made of, what they take."""
+"""The Prometheus series of the processes: their versions, memory, processor time and files."""
 
 import platform
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _ENGINES = ("ai-edge-litert", "tensorflow", "grpcio", "fastapi")
 
 
 class ProcessMetrics(Collector):
-    """Of this process, or of the whole family where it has a `parent` with several workers."""
+    """Of this process, or of all workers of `parent`."""
 
     def __init__(self, parent: int | None) -> None:
         self._parent = parent

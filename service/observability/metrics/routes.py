@@ -1,4 +1,4 @@
-"""The Prometheus series of routes. Their labels are configured names only: nothing a client invents."""
+"""The Prometheus series of routes. Their labels are configured names only, never a client's invention."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

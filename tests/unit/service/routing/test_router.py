@@ -314,13 +314,13 @@ async def test_a_request_comes_once_to_a_target_that_the_door_would_refuse_it_fo
     router = await world.router("routes: {a: {target: busy, fallback: [spare]}, b: busy}")
     at_work = await router.admit(context(), ModelRef("busy"))
     came: list[Arrivals] = []
-    count = Arrivals.came
+    count = Arrivals.observe
 
     def spy(arrivals: Arrivals, rows: int, now: float) -> None:
         came.append(arrivals)
         count(arrivals, rows, now)
 
-    monkeypatch.setattr(Arrivals, "came", spy)
+    monkeypatch.setattr(Arrivals, "observe", spy)
     assert router.find_overload(context(0.5), ModelRef("a")) is None
     (await router.admit(context(0.5), ModelRef("a"))).release(InvalidInput("no image"))
     busy = catalog.find(ModelRef("busy")).batcher._arrivals

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.backends.embedded import measuring
+from service.backends.embedded import autotune
 from service.repository.manifest import Signature, TensorSpec
 from service.types import Tensors
 
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(autotune, "time", clock)
     return clock
 
 
@@ -36,14 +36,14 @@ def test_buckets_tell_what_a_row_costs_within_their_seconds(clock: Clock, millis
         clock.now += len(array) * milliseconds / 1000
 
     began = clock.now
-    found = measuring.buckets(call, SIGNATURES, seconds=1.0)
+    found = autotune.measure_buckets(call, SIGNATURES, seconds=1.0)
     assert clock.now - began < 1.0 + 4 * milliseconds / 1000
     for by_rows in found.values():
-        assert list(by_rows) == list(measuring.BUCKETS[: len(by_rows)])
+        assert list(by_rows) == list(autotune.BUCKETS[: len(by_rows)])
         for rows, value in by_rows.items():
             assert value == pytest.approx(rows * milliseconds)
     assert set(found) == set(SIGNATURES)
-    assert len(found["image"]) == len(measuring.BUCKETS) or milliseconds >= 10
+    assert len(found["image"]) == len(autotune.BUCKETS) or milliseconds >= 10
 
 
 def test_a_lone_call_waits_for_the_machine_to_fall_asleep(clock: Clock) -> None:
@@ -56,10 +56,10 @@ def test_a_lone_call_waits_for_the_machine_to_fall_asleep(clock: Clock) -> None:
         clock.now += 0.001
         last = clock.now
 
-    assert measuring.lone(call, 0.1) == pytest.approx(1.0)
+    assert autotune.measure_milliseconds(call, 0.1, pause=0.005) == pytest.approx(1.0)
     assert min(asleep) >= 0.004
     asleep.clear()
-    assert measuring.busy(call, 0.1) == pytest.approx(1.0)
+    assert autotune.measure_milliseconds(call, 0.1) == pytest.approx(1.0)
     assert max(asleep) < 0.001
 
 
@@ -69,11 +69,11 @@ def test_a_lone_call_waits_for_the_machine_to_fall_asleep(clock: Clock) -> None:
 )
 def test_signatures_whose_inputs_cannot_be_made_up_are_left_out(spec: TensorSpec) -> None:
     signature = Signature({"x": spec}, {})
-    assert measuring.inputs_of(signature, 2) is None
-    assert measuring.buckets(lambda name, inputs: None, {"open": signature}, 0.1) == {}
+    assert autotune.make_inputs(signature, 2) is None
+    assert autotune.measure_buckets(lambda name, inputs: None, {"open": signature}, 0.1) == {}
 
 
 def test_inputs_have_the_signatures_dtype_and_shape() -> None:
-    inputs = measuring.inputs_of(IMAGE, 3)
+    inputs = autotune.make_inputs(IMAGE, 3)
     assert inputs is not None
     assert inputs["image"].shape == (3, 4, 4, 3) and inputs["image"].dtype == np.uint8
