@@ -3,14 +3,16 @@
 import ast
 import graphlib
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import grimp
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("service", "export", "loadtest", "benchmarks", "tools")
-"""The importable packages of the repository, the service first."""
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROGRAMS = tuple(name.rstrip("*") for name in _PROJECT["tool"]["setuptools"]["packages"]["find"]["include"])
+"""The packages that the project installs, the service first."""
 
 
 def read_imports() -> dict[str, set[str]]:

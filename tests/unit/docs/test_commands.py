@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import ROOT, find_pages, name_page, read_commands, read_prose
+from tools.architecture.packages import PROGRAMS
 
 _SUBCOMMANDS = {"service": ("keys", "sync", "profile", "healthcheck"), "export": ("advise", "augment")}
-_PROGRAMS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
-_PROGRAMS |= {"loadtest.sizing", "tools.architecture"}
+_NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
+_NAMELESS |= {"loadtest.sizing", "tools.architecture"}
 """Programs whose flags a page may name without the program."""
 _FOREIGN = {
     "--prefer_tflite_model",  # TensorFlow Serving's
@@ -46,7 +47,7 @@ def _find_runs(words: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _check_run(program: str, flags: list[str]) -> None:
-    if not re.match(r"(service|export|loadtest|benchmarks|tools|tests)\b", program):
+    if re.split(r"[ .]", program)[0] not in (*PROGRAMS, "tests"):
         return
     module = importlib.util.find_spec(program.partition(" ")[0])
     assert module is not None, program
@@ -74,7 +75,7 @@ def test_commands_are_ones_that_there_are(page: Path) -> None:
 def test_flags_and_targets_that_the_text_names_are_there(page: Path) -> None:
     text = read_prose(page)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
-    known = frozenset[str]().union(*map(_read_help, sorted(_PROGRAMS)))
+    known = frozenset[str]().union(*map(_read_help, sorted(_NAMELESS)))
     named = [span for span in spans if span.startswith("--") and span not in _FOREIGN]
     unknown = [span for span in named if span.split()[0].partition("=")[0] not in known | _FOREIGN]
     assert unknown == []
