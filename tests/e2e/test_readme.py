@@ -1,6 +1,7 @@
 """The examples for clients, of README.md and docs/clients.md, run as printed but for the ports of the service."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,10 @@ NAMES = [f"{block.page.stem} {block.kind} {number}" for number, block in enumera
 
 
 @pytest.fixture(scope="module")
-def service(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
+def service(serve_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
     """A service, and a folder with the `model_repository/` that it serves, as `make serve` has them."""
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(demo_repository, folder / "model_repository")
+    shutil.copytree(serve_repository, folder / "model_repository")
     with running("--repository", folder / "model_repository") as service:
         service.wait_ready()
         yield service, folder
@@ -43,12 +44,15 @@ def test_examples_run_as_printed(block: Block, service: tuple[Service, Path]) ->
     kind, (process, folder) = block.kind, service
     ports = {"8000": process.http_port, "8500": process.grpc_port}
     code = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), block.code)
+    code = code.replace(".venv/bin/python", shlex.quote(sys.executable))
     command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for expected in re.findall(r"print\(.*\)  # (\d+)$", code, re.MULTILINE):
         assert expected in done.stdout.split(), done.stdout
-    if ":predict" in code:
+    if "coffee.jpg" in code:
+        assert '"label": "espresso"' in done.stdout, done.stdout
+    elif ":predict" in code:
         assert '"classes": [' in done.stdout, done.stdout
     elif kind == "bash":
         wanted = re.findall(r"(\d)-0\.png", code)
