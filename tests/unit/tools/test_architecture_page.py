@@ -1,11 +1,13 @@
 """docs/architecture.md says what the code is now."""
 
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tools.architecture.packages import name_room, read_imports, read_summary, reduce_transitively
+from tools.architecture.packages import ROOT, name_room, read_imports, read_summary, reduce_transitively
 from tools.architecture.page import (
     PAGE,
     draw_packages,
@@ -28,6 +30,18 @@ def test_what_the_code_does_not_say_does_not_stay(part: str) -> None:
     text = PAGE.read_text()
     stale = replace_part(text, part, "what the code was once")
     assert stale != text and write_code_parts(stale) == text
+
+
+def test_the_command_checks_and_refuses_without_a_model(tmp_path: Path) -> None:
+    before = PAGE.read_bytes()
+    command = [sys.executable, "-m", "tools.architecture"]
+    checked = subprocess.run([*command, "--check"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+    refused = subprocess.run(
+        [*command, "--repository", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 2 and "run python -m export --model lenet5" in refused.stderr
+    assert PAGE.read_bytes() == before
 
 
 def test_arrows_are_imports_without_those_that_a_longer_path_implies() -> None:
