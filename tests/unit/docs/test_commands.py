@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import ROOT, find_pages, name_page, read_commands, read_prose
+from tests.support.documents import find_pages, name_page, read_commands, read_prose
+from tests.support.exporter import ROOT
 from tools.architecture.packages import PROGRAMS
 
 _SUBCOMMANDS = {"service": ("keys", "sync", "profile", "healthcheck"), "export": ("advise", "augment")}

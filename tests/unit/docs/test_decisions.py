@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import DOCS, ROOT, name_page, read_commands
+from tests.support.documents import DOCS, name_page, read_commands
+from tests.support.exporter import ROOT
 
 RECORDS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 _HEADINGS = ["Context", "Decision", "Evidence", "What would reverse it"]

@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.support.documents import CONTRIBUTING, DOCS, README, ROOT, find_pages, name_page, read_prose
+from tests.support.documents import CONTRIBUTING, DOCS, README, find_pages, name_page, read_prose
+from tests.support.exporter import ROOT
 
 _PATH = re.compile(r"(?:service|export|loadtest|benchmarks|tools|tests|k8s|containers|docs)/[\w./*-]+")
 
