@@ -17,7 +17,7 @@ from tools.architecture.packages import PROGRAMS
 _SUBCOMMANDS = {"service": ("keys", "sync", "profile", "healthcheck"), "export": ("advise", "augment")}
 _NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
 _NAMELESS |= {"loadtest.sizing", "tools.architecture"}
-"""Programs whose flags a page may name without the program."""
+"""Programs whose flags a page may name without the program; those of a subcommand too, where the page runs it."""
 _FOREIGN = {
     "--prefer_tflite_model",  # TensorFlow Serving's
     "--xla_gpu_compilation_enabled",
@@ -76,7 +76,9 @@ def test_commands_are_ones_that_there_are(page: Path) -> None:
 def test_flags_and_targets_that_the_text_names_are_there(page: Path) -> None:
     text = read_prose(page)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
-    known = frozenset[str]().union(*map(_read_help, sorted(_NAMELESS)))
+    lines = [*read_commands(page), *(span.split() for span in spans)]
+    here = {program for words in lines for program, _ in _find_runs(words) if " " in program}
+    known = frozenset[str]().union(*map(_read_help, sorted(_NAMELESS | here)))
     named = [span for span in spans if span.startswith("--") and span not in _FOREIGN]
     unknown = [span for span in named if span.split()[0].partition("=")[0] not in known | _FOREIGN]
     assert unknown == []
