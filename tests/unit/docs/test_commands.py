@@ -76,8 +76,8 @@ def test_commands_are_ones_that_there_are(page: Path) -> None:
 def test_flags_and_targets_that_the_text_names_are_there(page: Path) -> None:
     text = read_prose(page)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
-    lines = [*read_commands(page), *(span.split() for span in spans)]
-    here = {program for words in lines for program, _ in _find_runs(words) if " " in program}
+    subcommands = {f"{program} {name}" for program, names in _SUBCOMMANDS.items() for name in names}
+    here = {each for each in subcommands if f"python -m {each}" in page.read_text()}
     known = frozenset[str]().union(*map(_read_help, sorted(_NAMELESS | here)))
     named = [span for span in spans if span.startswith("--") and span not in _FOREIGN]
     unknown = [span for span in named if span.split()[0].partition("=")[0] not in known | _FOREIGN]
