@@ -103,10 +103,8 @@ def _servers() -> dict[str, ServerProcess]:
     }
 
 
-def measure(
-    servers: Mapping[str, ServerProcess], seconds: float, rounds: int
-) -> dict[str, dict[int, tuple[float, float]]]:
-    """Server -> connections -> medians over the rounds of p50 in ms and requests a second; the servers take turns."""
+def measure(servers: Mapping[str, ServerProcess], seconds: float, rounds: int) -> dict[str, list[float]]:
+    """Server -> for each number of connections p50 in ms and requests a second, medians over rounds in turns."""
     found: dict[str, list[list[float]]] = {name: [] for name in servers}
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "8x8.jpg")
@@ -118,7 +116,7 @@ def measure(
                     load = wrk.measure(server.url, picture, connections, seconds)
                     row += [load.p50_ms, load.requests / load.seconds]
                 found[name].append(row)
-    return {name: list(map(statistics.median, zip(*rows, strict=True))) for name, rows in found.items()}
+    return {name: [statistics.median(each) for each in zip(*rows, strict=True)] for name, rows in found.items()}
 
 
 def probe(port: int) -> dict[str, str]:

@@ -95,20 +95,6 @@ def test_the_load_tests_commands_are_taken(tmp_path: Path) -> None:
     assert done.returncode == 0 and "mobilenet_v3_small" in done.stdout, done.stderr
 
 
-def test_links_lead_somewhere() -> None:
-    for page in ("cluster.md", "alerts.md", "autoscaling.md"):
-        text = (ROOT.parent / "docs" / page).read_text()
-        for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([\w-]+))?\)", text):
-            if "://" in target:
-                continue
-            there = ROOT.parent / "docs" / (target or page)
-            assert there.exists(), f"{page}: {target}"
-            if anchor:
-                headings = re.findall(r"^#+ (.+)$", there.read_text(), re.MULTILINE)
-                anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-                assert anchor in anchors, f"{page}: {target}#{anchor}"
-
-
 def _here(container: Container, places: Mapping[str, Path]) -> list[str]:
     """A container's arguments with folders of this machine for what is mounted in the pod."""
     made = []

@@ -56,8 +56,8 @@ def gateway(request: pytest.FixtureRequest) -> Service:
 def test_it_is_small_and_has_no_tensorflow(tree: Path) -> None:
     files = [path for path in tree.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
-    said = re.search(r"(\d+) MB, on a base", (ROOT / "README.md").read_text())
-    assert size < MEGABYTES and said and abs(float(said[1]) - size) < 5, f"{size:.0f} MB; the README says otherwise"
+    said = re.search(r"(\d+) MB, on a base", (ROOT / "docs" / "containers.md").read_text())
+    assert size < MEGABYTES and said and abs(float(said[1]) - size) < 5, f"{size:.0f} MB; docs/containers.md differs"
     tensorflow = [path for path in files if path.is_relative_to(tree / "app" / "tensorflow")]
     assert tensorflow and all(path.name.split(".")[0].endswith("_pb2") for path in tensorflow)
     assert not list(tree.rglob("keras")) and not list(tree.rglob("tests"))
