@@ -59,7 +59,7 @@ COPY --from=trees /trees/gateway/ /
 # Models are mounted, and what is measured of them is kept in /tmp: with a read-only root that has to be a tmpfs.
 ENV PYTHONPATH=/app \
     SERVICE_REPOSITORY=/models \
-    SERVICE_CACHE=/tmp/image-model-server
+    SERVICE_CACHE_DIR=/tmp/image-model-server
 USER 10001:10001
 EXPOSE 8000 8500
 # The service drains by itself: allow it `--drain-seconds` and 35 s more before SIGKILL.

@@ -25,7 +25,7 @@ from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
 
 SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
-"""Network -> workers of the service: one a core where Python's share of a request counts, as the README says."""
+"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
 CONCURRENCIES = (1, 8, 32)
 
 _FORM_SECONDS = 0.5

@@ -56,7 +56,7 @@ def main() -> int:
             [
                 *("--repository", f"{folder}/models", "--scenario", _SCENARIOS, "--seconds", str(arguments.seconds)),
                 *("--slo-ms", str(arguments.slo_ms), "--price-per-hour", str(_PRICE), "--output", str(_OUTPUT)),
-                *("--", "--cache", f"{folder}/profiles"),
+                *("--", "--cache-dir", f"{folder}/profiles"),
             ]
         )
     arguments.output.mkdir(parents=True, exist_ok=True)

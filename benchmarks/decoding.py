@@ -58,4 +58,4 @@ def _whole(data: bytes) -> object:
 
 
 def _service(data: bytes) -> object:
-    return images.decode(data, TARGET, TARGET, 10**9)
+    return images.decode(data, TARGET, TARGET)

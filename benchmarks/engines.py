@@ -55,7 +55,7 @@ def _litert(version: Path, photo: bytes) -> Callable[[], object]:
     assert manifest is not None and manifest.preprocessing is not None
     recipe = manifest.preprocessing
     runner = Interpreter(model_path=str(version / TFLITE), num_threads=1).get_signature_runner(recipe.image_signature)
-    return lambda: runner(image=decode(photo, recipe.height, recipe.width, 10**9)[np.newaxis])
+    return lambda: runner(image=decode(photo, recipe.height, recipe.width)[np.newaxis])
 
 
 def _tensorflow(version: Path, photo: bytes) -> Callable[[], object]:

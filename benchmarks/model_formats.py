@@ -62,9 +62,9 @@ def _saved_model(folder: Path, signature: str, rows: Any) -> Callable[[], object
 
 def _litert(path: Path, rows: Any) -> Callable[[], object]:
     """As the service runs it on this machine."""
-    from service.backends.embedded import autotune as arranging
+    from service.backends.embedded import autotune
 
-    runner, _ = arranging.measured(path)
+    runner, _ = autotune.tune(path)
     return lambda: runner.call("image", {"image": rows})
 
 

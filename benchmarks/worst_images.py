@@ -29,12 +29,11 @@ from PIL import Image, ImageFile
 from service.errors import TooLarge
 from service.host.cpu import processor
 from service.preprocessing.headers import read_header
-from service.preprocessing.limits import MAX_MEMORY, MAX_MILLISECONDS, MAX_SIDE, check_cost
+from service.preprocessing.limits import DEFAULT_LIMITS, MAX_MEMORY
 from service.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "security.md"
 TARGET = 224
-MAX_PIXELS: int = Settings.model_fields["max_pixels"].default
 MAX_BYTES: int = Settings.model_fields["max_body_bytes"].default
 _TURNS = 5
 _SAMPLE = 700
@@ -68,16 +67,16 @@ def largest(make: Make, aspect: float) -> bytes:
     bytes_a_pixel = len(sample) / header.pixels
     cost = header.reduced if header.reduced and aspect < 10 else header.cost
     pixels = min(
-        MAX_PIXELS,
-        MAX_MILLISECONDS * 1e6 / (cost.pixel + bytes_a_pixel * cost.byte),
+        DEFAULT_LIMITS.max_pixels,
+        DEFAULT_LIMITS.max_milliseconds * 1e6 / (cost.pixel + bytes_a_pixel * cost.byte),
         MAX_MEMORY / (cost.memory + bytes_a_pixel),
         MAX_BYTES / bytes_a_pixel,
-        MAX_SIDE**2 / aspect,
+        DEFAULT_LIMITS.max_side**2 / aspect,
     )
     while True:  # a larger one may have other bytes a pixel
         data = make(int(math.sqrt(pixels * aspect)), int(math.sqrt(pixels / aspect)))
         try:
-            check_cost(read_header(data), cost, len(data), MAX_MILLISECONDS)
+            DEFAULT_LIMITS.check_cost(read_header(data), cost, len(data))
             return data
         except TooLarge:
             pixels *= 0.97
@@ -88,7 +87,7 @@ def measure(name: str, data: bytes) -> Worst:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        command = [sys.executable, "-c", _CHILD, file.name, str(TARGET), str(MAX_PIXELS), str(_TURNS)]
+        command = [sys.executable, "-c", _CHILD, file.name, str(TARGET), str(_TURNS)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     times, memory = json.loads(done.stdout)
     return Worst(name, header.width, header.height, len(data), 1000 * min(times), memory)
@@ -102,12 +101,12 @@ from service.errors import TooLarge
 from service.preprocessing.headers import read_header
 def status(name):
     return int(re.findall(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[0]) / 1000
-data, target, most = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
+data, target = Path(sys.argv[1]).read_bytes(), int(sys.argv[2])
 Path("/proc/self/clear_refs").write_text("5")
 before, times = status("VmRSS"), []
-for _ in range(int(sys.argv[4])):
+for _ in range(int(sys.argv[3])):
     began = time.thread_time()  # CPU time of this thread: other processes do not count
-    decode.decode(data, target, target, most)
+    decode.decode(data, target, target)
     times.append(time.thread_time() - began)
 print(json.dumps([times, status("VmHWM") - before]))
 """

@@ -1,0 +1,1 @@
+"""From an architecture to a published model version: arguments, an `ExportSpec`, then the steps of `pipeline`."""

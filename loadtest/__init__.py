@@ -1,0 +1,1 @@
+"""Measures what is served: load, latencies, capacity, and a report of them."""

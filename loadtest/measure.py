@@ -9,7 +9,7 @@ from loadtest.generator.jobs import GAVE_UP, INTERRUPTED, Closed, Job, MLPerf, O
 from loadtest.generator.parent import GeneratorProcess
 from loadtest.results import Point
 from loadtest.target import metrics as metrics_page
-from loadtest.target import procfs as processes
+from loadtest.target import processes
 from loadtest.target.metrics import Scrape
 from loadtest.target.target import Served, Target
 

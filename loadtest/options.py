@@ -17,7 +17,7 @@ OVERHEAD = (1, 8, 32, 128)
 
 
 class UsageError(Exception):
-    """A command line that cannot be carried out."""
+    """Why a command line cannot be run, in one line."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ def parse(given: Sequence[str]) -> Options:
     ours, service = _split(given)
     found = _parser().parse_args(ours)
     if found.url and service:
-        raise UsageError("flags behind -- are for a service that is started here; with --url none is")
+        raise UsageError("flags after -- are for a service that is started here, and --url starts none")
     if found.url and found.overhead:
         raise UsageError("--overhead starts a service of its own, with a model that costs nothing; leave --url out")
     if not found.url and not found.overhead and not found.repository.is_dir():
         raise UsageError(
-            f"--repository {found.repository} is no folder; export a model (python -m export --model lenet5), "
-            "or name a service that runs with --url"
+            f"--repository {found.repository} is not a folder; export a model (python -m export --model lenet5), "
+            "or name a running service with --url"
         )
     if found.images is not None and not found.images.is_dir():
-        raise UsageError(f"--images {found.images} is no folder")
+        raise UsageError(f"--images {found.images} is not a folder")
     try:
         flags.check(found)
     except ValueError as error:
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m loadtest",
         description="Measures every served model under load and writes a report: HTML, PNG, CSV and JSON.",
-        epilog=f"scenarios:\n{scenarios}\n\nFlags behind -- go to the service that is started:\n"
+        epilog=f"scenarios:\n{scenarios}\n\nFlags after -- go to the service that is started:\n"
         "  python -m loadtest --models lenet5 -- --workers 2\n\n"
         "locust -f loadtest/locustfile.py has the same users with Locust's own page and distributed mode.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--models", default=ALL, metavar="all|NAME[,NAME...]", help="which of the served models (default: all)")
-    add("--url", default="", metavar="URL", help="a service that runs, http://host:8000; without it one is started")
+    add("--url", default="", metavar="URL", help="a running service, http://host:8000; without it one is started")
     add("--grpc-target", default="", metavar="HOST:PORT", help="its gRPC (default: port 8500 of the same host)")
     add(
         "--repository",
@@ -130,14 +130,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME...]",
         help=f"all, or some of those below, in this order (default: {','.join(DEFAULT)})",
     )
-    add("--overhead", action="store_true", help="the service's own cost: a model that takes no time, 1 to 128 at once")
-    add("--slo-ms", type=_positive, default=100.0, metavar="MS", help="what p99 has to stay within (default: 100)")
+    add(
+        "--overhead",
+        action="store_true",
+        help="measure the service with a model that takes no time, at 1 to 128 requests",
+    )
+    add(
+        "--slo-ms",
+        type=_positive,
+        default=100.0,
+        metavar="MS",
+        help="milliseconds for p99 to stay within (default: 100)",
+    )
     add(
         "--seconds",
         type=_positive,
         default=10.0,
         metavar="S",
-        help="length of each load; up to four times that where a rate is too low for a p99 (default: 10)",
+        help="seconds of each load; up to four times as many where a rate is too low for a p99 (default: 10)",
     )
     add(
         "--rates",
@@ -146,7 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         help="requests/s of steps (default: those of --baseline, else shares of what it can do)",
     )
     add("--images", type=Path, metavar="DIR", help="JPEGs to send (default: two photographs in three sizes)")
-    add("--price-per-hour", type=_positive, metavar="DOLLARS", help="of the machine, for the cost of a million answers")
+    add(
+        "--price-per-hour",
+        type=_positive,
+        metavar="DOLLARS",
+        help="of the machine, for the cost of a million answers",
+    )
     add(
         "--output",
         type=Path,
@@ -164,19 +179,19 @@ def _positive(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value
 
 
 def _names(text: str, flag: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise UsageError(f"{flag} names nothing")
+        raise UsageError(f"invalid {flag}: expected names, got nothing")
     return names
 
 
 def _known(text: str, flag: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = known if text == ALL else _names(text, flag)
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(f"{flag} knows no {', '.join(unknown)}; there are all, {', '.join(known)}")
+        raise UsageError(f"invalid {flag} {', '.join(unknown)}: expected all, or some of {', '.join(known)}")
     return names

@@ -168,7 +168,7 @@ class Run:
         try:
             return cls(**_run(json.loads(path.read_text(encoding="utf-8"))))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is no result of `python -m loadtest`: {error!r}") from error
+            raise ValueError(f"{path} is not a result of `python -m loadtest`: {error!r}") from error
 
 
 def now() -> datetime:

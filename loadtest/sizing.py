@@ -111,14 +111,14 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
-    for name, good in (
-        ("rate", given.rate > 0),
-        ("slo_ms", given.slo_ms > 0),
-        ("utilization", 0 < given.utilization <= 1),
-        ("spare", given.spare >= 0),
+    for flag, value, good, expected in (
+        ("--rate", given.rate, given.rate > 0, "a number above 0"),
+        ("--slo-ms", given.slo_ms, given.slo_ms > 0, "a number above 0"),
+        ("--utilization", given.utilization, 0 < given.utilization <= 1, "a share above 0, at most 1"),
+        ("--spare", given.spare, given.spare >= 0, "a number from 0"),
     ):
         if not good:
-            parser.error(f"--{name.replace('_', '-')} {getattr(given, name):g} makes no sense")
+            parser.error(f"invalid {flag}: expected {expected}, got {value:g}")
     from loadtest.results import Run
 
     try:

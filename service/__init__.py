@@ -1,0 +1,1 @@
+"""The gateway: one process serves every published model over HTTP and gRPC."""

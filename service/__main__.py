@@ -1,4 +1,4 @@
-"""`python -m service`: settings, then the process's life. The first argument may name another of its programs."""
+"""`python -m service`: settings, then the process's life; or one of its subcommands."""
 
 import importlib
 import os
@@ -7,68 +7,72 @@ import signal
 import sys
 from typing import Any
 
-PROGRAMS = {
+SUBCOMMANDS = {
     "healthcheck": "service.server.healthcheck",
     "keys": "service.security.api_keys",
     "profile": "service.backends.embedded.profile",
-    "sync": "service.sync.__main__",
+    "sync": "service.sync.command",
 }
-"""Subcommand -> the module whose `main` takes the arguments behind it."""
+"""Subcommand -> the module whose `main` takes the arguments after it."""
 
 
 def main() -> int:
-    if len(sys.argv) > 1 and (module := PROGRAMS.get(sys.argv[1])):
+    if len(sys.argv) > 1 and (module := SUBCOMMANDS.get(sys.argv[1])):
         return int(importlib.import_module(module).main(sys.argv[2:]))
-    return serve()
+    return serve(sys.argv[1:])
 
 
-def serve() -> int:
+def serve(arguments: list[str]) -> int:
     from pydantic import ValidationError
-    from pydantic_settings import CliApp, SettingsError
+    from pydantic_settings import SettingsError
 
-    from service.settings import Settings
+    from service import settings as configuration
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to read again
     try:
-        settings = CliApp.run(Settings)
+        settings = configuration.parse(arguments)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
+        problems = "; ".join(_describe(problem, arguments) for problem in error.errors())
         print(f"python -m service: {problems}; see --help", file=sys.stderr)
         return 2
     except SettingsError as error:
         print(f"python -m service: {error}; see --help", file=sys.stderr)
         return 2
-    # After the arguments are known to be good: `--help` answers at once.
+    # Imported late, so that --help answers at once.
+    from service.observability import logs
+    from service.security.api_keys import LIKE_A_KEY
+
+    logs.configure(settings.log_level, settings.log_format, secrets=LIKE_A_KEY)
     if settings.workers > 1:
         from service.server.supervisor import supervise
 
         return supervise(settings)
-    from service.server.process import run
+    from service.server.lifecycle import run
 
     run(settings)
 
 
-def _describe(problem: Any) -> str:
-    """With the flags it is about, and the environment variables that they came from."""
+def _describe(problem: Any, arguments: list[str]) -> str:
+    """One problem with its flags, and the environment variables that set them."""
     message = problem["msg"].removeprefix("Value error, ")
     flags = re.findall("--[a-z-]+", message)
     if problem["loc"]:
         flags = ["--" + str(problem["loc"][0]).replace("_", "-")]
-        message = f"{flags[0]} {message}"
-    variables = [name for flag in dict.fromkeys(flags) for name in _variables(flag)]
+        message = f"invalid {flags[0]}: {message}"
+    variables = [name for flag in dict.fromkeys(flags) for name in _find_variables(flag, arguments)]
     return f"{message} (set by {', '.join(variables)})" if variables else message
 
 
-def _variables(flag: str) -> list[str]:
-    """None where the command line has the flag, which goes first."""
-    if any(argument == flag or argument.startswith(f"{flag}=") for argument in sys.argv[1:]):
+def _find_variables(flag: str, arguments: list[str]) -> list[str]:
+    """Empty where the command line has the flag, which overrides the environment."""
+    if any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments):
         return []
-    variable = f"SERVICE{flag[1:].replace('-', '_')}".upper()
+    variable = "SERVICE_" + flag.removeprefix("--").removeprefix("no-").replace("-", "_").upper()
     return [name for name in os.environ if name.upper() == variable]
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:  # before the service could take the signal
+    except KeyboardInterrupt:  # before the service handles SIGINT
         sys.exit(128 + signal.SIGINT)

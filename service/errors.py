@@ -31,7 +31,7 @@ _MOST_LISTED, _LONGEST_LISTED = 20, 60  # names, and characters of each
 
 
 def listed(names: Collection[str]) -> str:
-    """Names that a client sent, sorted, as an error shows them: ['a', 'b']. Of many, or long ones, it shows a part."""
+    """Names that a client sent, sorted, for an error: ['a', 'b']. Only a part of many, or of long ones."""
     first = heapq.nsmallest(_MOST_LISTED, names)
     shown = ", ".join(repr(name[:_LONGEST_LISTED]) for name in first)
     more = f", and {len(names) - len(first):,} more" if len(names) > len(first) else ""
@@ -60,7 +60,7 @@ class ServiceError(Exception):
 
     `detail` holds JSON-able facts for programs (the row, the limit, what is available). `retry_after` is in how many
     seconds the same request may fare better, None where nobody can say. `for_log` is what operators read instead of
-    `message` where that must not tell all of it: the addresses of upstreams are no business of clients.
+    `message` where that must not tell all of it: clients must not see the addresses of upstreams.
     """
 
     code: ClassVar[Code]
@@ -75,7 +75,7 @@ class ServiceError(Exception):
         self.detail: Mapping[str, Any] = detail
 
     def copy(self, message: str = "", **detail: Any) -> Self:
-        """Another of its kind with the same facts, and these `detail` besides; `message` is what it says instead."""
+        """The same error with more `detail`, and with `message` where one is given."""
         copied = type(self).__new__(type(self), message or self.message)
         changed = {"message": message or self.message, "detail": {**self.detail, **detail}}
         copied.__dict__.update(self.__dict__ | changed)
@@ -137,7 +137,7 @@ class NotReady(ServiceError):
 
 
 class Unloaded(NotReady):
-    """Its code is NotReady's: only who may try another version tells them apart."""
+    """Its code is NotReady's: only a caller that may try another version tells them apart."""
 
 
 class DeadlineExceeded(ServiceError):

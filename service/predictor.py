@@ -1,18 +1,18 @@
-"""The one object both edges know: admit, answer, time, count."""
+"""The one object that every protocol knows: admit, route, predict, time, count."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound, Overloaded, ServiceError
-from service.models.executor import Question, Read
-from service.models.lookup import targets_label
+from service.models.executor import Admission, Turned
+from service.models.lookup import translate_label_error
 from service.models.registry import Catalog
 from service.models.version import Status
-from service.observability import context as current
+from service.observability.context import OK, RequestContext, Trace, Tracing
 from service.observability.error_log import FailureLog
 from service.observability.metrics.registry import Metrics
 from service.repository.manifest import Manifest
@@ -20,7 +20,25 @@ from service.routing.describe import report
 from service.routing.discretion import Discretion
 from service.routing.router import Router
 from service.security.authorizer import Gate
-from service.types import Call, ModelRef, PredictResult
+from service.types import NOBODY, Caller, ModelRef, PredictRequest, PredictResult
+
+_T = TypeVar("_T")
+
+
+class Admitted:
+    """A request that was let in: its body is parsed against `manifest`, and then predicted, once."""
+
+    def __init__(self, admission: Admission, finish: Callable[[PredictResult, float], PredictResult]) -> None:
+        self._admission, self._finish, self._since = admission, finish, time.monotonic()
+        self.manifest = admission.manifest
+        self.is_answered = False
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """Raises ServiceError."""
+        read = time.monotonic() - self._since
+        result = self._finish(await self._admission.predict(request), read)
+        self.is_answered = True
+        return result
 
 
 class Predictor:
@@ -37,10 +55,10 @@ class Predictor:
         gate: Gate,
         max_in_flight: int,
         latency_slo: float | None = None,
-        tracing: current.Tracing | None = None,
+        tracing: Tracing | None = None,
         awaited: Callable[[], str] = str,
     ) -> None:
-        """`awaited` says which other processes have to be ready too, and are not yet."""
+        """`awaited` tells which other processes have to be ready too, and are not yet."""
         self._catalog, self._router, self._metrics, self._gate = catalog, router, metrics, gate
         self._max_in_flight, self._latency_slo = max_in_flight, latency_slo
         self._tracing, self._awaited = tracing, awaited
@@ -48,29 +66,40 @@ class Predictor:
         self._in_flight = 0
         self._draining = False
 
-    async def predict(self, call: Call, read: Read) -> PredictResult:
-        """The answer of the version that `call` means to what `read` reads.
+    @asynccontextmanager
+    async def admit(self, context: RequestContext, ref: ModelRef) -> AsyncIterator[Admitted]:
+        """Lets a request in, whose body is parsed and predicted inside: all of that is within the deadline and counted.
 
-        Everything from admission on, reading the body too, is inside the deadline and counted.
-        Raises ServiceError; a cancelled call leaves the queues.
+        Raises ServiceError, whatever is raised inside; a request that is cancelled leaves the queues.
         """
         started = time.monotonic()
-        call = self._with_deadline(call, started)
-        question = Question(read)
-        request = self._begin(call)
+        context = self._set_deadline(context, ref, started)
+        trace = context.trace
+        self._begin(trace)
+        admitted = None
         try:
-            self._gate.authorise(call.ref.name)
-            self._admit()
-            self._gate.charge()
-            async with asyncio.timeout(None if call.deadline is None else call.deadline - started):
-                result = await self._router.answer(call, question)
+            self._gate.authorise(context.caller, ref.name)
+            if self._in_flight > self._max_in_flight:
+                raise self._make_overload()
+            self._gate.charge(context.caller)
+            async with asyncio.timeout(None if context.deadline is None else context.deadline - started):
+                admission = await self._router.admit(context, ref)
+                admitted = Admitted(admission, lambda result, read: self._finish(context, ref, started, result, read))
+                try:
+                    yield admitted
+                    assert admitted.is_answered, "whoever is admitted asks for a prediction"
+                except BaseException as error:
+                    admission.release(error)
+                    raise
         except BaseException as error:
+            if admitted is not None and admitted.is_answered:
+                raise
             failure = _as_service_error(error)
-            self._fail(call, request, failure, question.resolved)
+            self._fail(context, ref, failure)
             try:
                 if isinstance(failure, Cancelled):
                     raise
-                failure = self._discretion(call.ref.name).error(failure)
+                failure = self._make_discretion(context.caller, ref.name).error(failure)
                 if failure is error:
                     raise
                 raise failure from error
@@ -78,69 +107,62 @@ class Predictor:
                 del failure  # its traceback leads back here, and the body would stay until a collection
         finally:
             self._in_flight -= 1
-        request.answered = time.monotonic()
-        timings = replace(result.timings, read=question.reading, total=request.answered - started)
-        result, request.ref = replace(result, timings=timings), result.answered_by
-        self._metrics.succeeded(call.protocol, result, request.exemplar)
-        if request.span is not None:
-            request.span.end(current.OK, result.timings.parts())
-        return self._discretion(call.ref.name).result(result)
 
-    def refuse(self, call: Call) -> ServiceError | None:
-        """Why `predict` would refuse `call` before it reads anything, for want of time or of room; None where it would
-        not. What is refused here is counted and logged as `predict` does it, and costs next to nothing.
+    def refuse(self, context: RequestContext, ref: ModelRef) -> ServiceError | None:
+        """Why `admit` would refuse a request for want of time or of room; None where it would not. What is refused here
+        is counted and logged as `admit` does it, and costs next to nothing.
         """
-        call = self._with_deadline(call, time.monotonic())
+        context = self._set_deadline(context, ref, time.monotonic())
         full = self._in_flight >= self._max_in_flight
-        turned = (self._full(), None) if full else self._router.overloaded(call)
+        turned = Turned(self._make_overload()) if full else self._router.find_overload(context, ref)
         if turned is None:
             return None
-        failure: ServiceError
-        failure, resolved = turned
-        request = self._begin(call)
+        failure: ServiceError = turned.error
+        self._begin(context.trace)
         try:
-            self._gate.authorise(call.ref.name)
+            self._gate.authorise(context.caller, ref.name)
             if not full:
-                self._gate.charge()
+                self._gate.charge(context.caller)
+            context.trace.ref = turned.ref
         except ServiceError as error:
-            failure, resolved = error, None
+            failure = error
         self._in_flight -= 1
-        self._fail(call, request, failure, resolved)
-        return self._discretion(call.ref.name).error(failure)
+        self._fail(context, ref, failure)
+        return self._make_discretion(context.caller, ref.name).error(failure)
 
-    async def describe(self, ref: ModelRef) -> Manifest:
+    async def describe(self, caller: Caller, ref: ModelRef) -> Manifest:
         """What the version that `ref` means says of itself, under the name asked for.
 
         Raises NotFound or NotReady, Unauthenticated or Forbidden.
         """
-        self._gate.authorise(ref.name)
-        with self._discreet(ref.name):
-            return replace(await self._manifest(self._router.stands_for(ref), ref.label), name=ref.name)
+        self._gate.authorise(caller, ref.name)
+        with self._discreet(caller, ref.name):
+            target = self._router.routes.stands_for(ref)
+            return replace(await self._find_manifest(caller, target, ref.label), name=ref.name)
 
-    async def batching(self, ref: ModelRef) -> Mapping[str, str]:
+    async def describe_batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.
 
         Raises NotFound or NotReady, Unauthenticated or Forbidden.
         """
-        self._gate.authorise(ref.name)
-        allowed, asked = self._router.batching(ref), ref.label
-        ref = self._router.stands_for(ref)
-        await self._catalog.look_for(ref.name)
-        with targets_label(ref, asked), self._catalog.lease(ref) as servable:
+        self._gate.authorise(caller, ref.name)
+        allowed, target = self._router.routes.batching(ref), self._router.routes.stands_for(ref)
+        await self._catalog.look_for(target.name)
+        with translate_label_error(target, ref.label), self._catalog.lease(target, caller) as servable:
             unshared = servable.batcher.sharing.unshared
             refused = "" if allowed else "the routes say `batching: false`"
             return {name: refused or unshared.get(name, "") for name in servable.manifest.signatures}
 
-    async def statuses(self, name: str, version: int | None = None) -> list[Status]:
+    async def list_statuses(self, caller: Caller, name: str, version: int | None = None) -> list[Status]:
         """The versions of a model (of the one a route leads to), newest first, the last that went too; or one of them.
 
         Raises NotFound, Unauthenticated or Forbidden.
         """
-        self._gate.authorise(name)
-        with self._discreet(name) as discretion:
-            target = self._router.stands_for(ModelRef(name)).name
+        self._gate.authorise(caller, name)
+        with self._discreet(caller, name) as discretion:
+            target = self._router.routes.stands_for(ModelRef(name)).name
             await self._catalog.look_for(target)
-            statuses = [discretion.status(status) for status in self._catalog.statuses(target)]
+            statuses = [discretion.status(status) for status in self._catalog.statuses(target, caller)]
         if version is None:
             return statuses
         found = [status for status in statuses if status.version == version]
@@ -149,27 +171,31 @@ class Predictor:
             raise NotFound(f"model {name!r} has no version {version}; versions seen: {known}", versions=known)
         return found
 
-    def available(self) -> Mapping[str, list[int]]:
-        """Model name -> versions that answer, newest first: of the models that whoever asks may know of."""
-        return {name: versions for name, versions in self._catalog.available().items() if self._gate.shows(name)}
+    def list_models(self, caller: Caller) -> Mapping[str, list[int]]:
+        """Model name -> versions that answer, newest first: of the models that the caller may know of."""
+        return self._shown(caller, self._catalog.available())
 
-    def index(self) -> Mapping[str, list[Status]]:
-        """Model name -> its versions, newest first, the last that went too, of the models whoever asks may know of."""
-        return {name: statuses for name, statuses in self._catalog.index().items() if self._gate.shows(name)}
+    def list_versions(self, caller: Caller) -> Mapping[str, list[Status]]:
+        """Model name -> its versions, newest first, the last that went too, of the models the caller may know of."""
+        return self._shown(caller, self._catalog.index())
 
-    def passed_over(self) -> Mapping[str, str]:
-        """Path below the repository -> why nothing is served from there, of what whoever asks may know of."""
-        return self._catalog.passed_over()
+    def list_passed_over(self, caller: Caller) -> Mapping[str, str]:
+        """Path below the repository -> why nothing is served from there, of what the caller may know of."""
+        return self._catalog.passed_over(caller)
 
-    async def routes(self) -> Mapping[str, Any]:
+    async def describe_routes(self, caller: Caller) -> Mapping[str, Any]:
         """The routes in force and what is wrong with their file, as JSON. Raises Unauthenticated or Forbidden."""
-        self._gate.authorise_all()
-        return await report(self._router.file, self._manifest)
+        self._gate.authorise_all(caller)
+        return await report(self._router.file, lambda ref: self._find_manifest(caller, ref))
 
     @property
     def trouble(self) -> str:
         """Why no new traffic should come here; empty where it should."""
-        return "shutting down" if self._draining else self._catalog.trouble or self._awaited()
+        return self.find_trouble(NOBODY)
+
+    def find_trouble(self, caller: Caller) -> str:
+        """`trouble` with the names that the caller may know."""
+        return "shutting down" if self._draining else self._catalog.find_trouble(caller) or self._awaited()
 
     def drain(self) -> None:
         """Readiness goes; requests are still answered until the edges close."""
@@ -184,18 +210,22 @@ class Predictor:
     def in_flight(self) -> int:
         return self._in_flight
 
-    async def _manifest(self, ref: ModelRef, asked: str | None = None) -> Manifest:
+    async def _find_manifest(self, caller: Caller, ref: ModelRef, asked: str | None = None) -> Manifest:
         await self._catalog.look_for(ref.name)
-        with targets_label(ref, asked), self._catalog.lease(ref) as servable:
+        with translate_label_error(ref, asked), self._catalog.lease(ref, caller) as servable:
             return servable.manifest
 
-    def _discretion(self, name: str) -> Discretion:
-        return Discretion(name, {other for other in self._router.leads_to(name) if not self._gate.shows(other)})
+    def _shown(self, caller: Caller, by_name: Mapping[str, list[_T]]) -> Mapping[str, list[_T]]:
+        return {name: values for name, values in by_name.items() if self._gate.shows(caller, name)}
+
+    def _make_discretion(self, caller: Caller, name: str) -> Discretion:
+        reached = self._router.routes.leads_to(name)
+        return Discretion(name, {other for other in reached if not self._gate.shows(caller, other)})
 
     @contextmanager
-    def _discreet(self, name: str) -> Iterator[Discretion]:
+    def _discreet(self, caller: Caller, name: str) -> Iterator[Discretion]:
         """Whatever goes wrong inside is told in the names that whoever asks for `name` may know."""
-        discretion = self._discretion(name)
+        discretion = self._make_discretion(caller, name)
         try:
             yield discretion
         except ServiceError as error:
@@ -204,33 +234,38 @@ class Predictor:
                 raise
             raise told from error
 
-    def _with_deadline(self, call: Call, now: float) -> Call:
-        """The same call, with the deadline that its route or the service sets where it brings none."""
-        if call.deadline is None and (slo := self._router.latency_slo(call.ref.name) or self._latency_slo):
-            arrived = now if call.arrived is None else call.arrived
-            return replace(call, deadline=arrived + slo, arrived=arrived)
-        return call
+    def _set_deadline(self, context: RequestContext, ref: ModelRef, now: float) -> RequestContext:
+        """The same context, with the deadline that the route or the service sets where it brings none."""
+        if context.deadline is None and (slo := self._router.routes.latency_slo(ref.name) or self._latency_slo):
+            arrived = now if context.arrived is None else context.arrived
+            return replace(context, deadline=arrived + slo)
+        return context
 
-    def _begin(self, call: Call) -> current.Current:
-        request = current.ask(call.protocol)
+    def _begin(self, trace: Trace) -> None:
         if self._tracing is not None:
-            self._tracing.begin(request)
+            self._tracing.begin(trace)
         self._metrics.started()
         self._in_flight += 1
-        return request
 
-    def _fail(self, call: Call, request: current.Current, failure: ServiceError, resolved: ModelRef | None) -> None:
-        request.ref = resolved
-        self._metrics.failed(call.protocol, failure.code, resolved)
-        self._failures.record(call.ref, failure)
-        if request.span is not None:
-            request.span.end(failure.code, {})
+    def _finish(
+        self, context: RequestContext, ref: ModelRef, started: float, result: PredictResult, read: float
+    ) -> PredictResult:
+        trace = context.trace
+        trace.answered, trace.ref = time.monotonic(), result.answered_by
+        result = replace(result, timings=replace(result.timings, read=read, total=trace.answered - started))
+        self._metrics.succeeded(context.protocol, result, trace.exemplar)
+        if trace.span is not None:
+            trace.span.end(OK, result.timings.parts())
+        return self._make_discretion(context.caller, ref.name).result(result)
 
-    def _admit(self) -> None:
-        if self._in_flight > self._max_in_flight:
-            raise self._full()
+    def _fail(self, context: RequestContext, ref: ModelRef, failure: ServiceError) -> None:
+        trace = context.trace
+        self._metrics.failed(context.protocol, failure.code, trace.ref)
+        self._failures.record(ref, failure)
+        if trace.span is not None:
+            trace.span.end(failure.code, {})
 
-    def _full(self) -> Overloaded:
+    def _make_overload(self) -> Overloaded:
         return Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
 
 

@@ -1,18 +1,32 @@
-"""Every knob of the service, each a command-line flag and an environment variable."""
+"""Every setting of the service: a command-line flag and an environment variable each."""
 
+import ipaddress
 import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, FilePath, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from service.backends.tfserving import targets
-from service.observability.logs import LogFormat
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
+
+TOPICS = {
+    "repository": "models",
+    "target": "upstreams (--backend tfserving)",
+    "host": "addresses and processes",
+    "max_batch_rows": "batching and queueing",
+    "max_body_bytes": "limits of one request",
+    "max_connections": "limits of one connection",
+    "api_keys": "security",
+    "log_level": "observability",
+}
+"""The first setting of each topic, in the order of the settings -> the topic's heading in --help."""
 
 
 class BackendName(StrEnum):
@@ -21,22 +35,12 @@ class BackendName(StrEnum):
     fake = "fake"
 
 
-class Switch(StrEnum):
-    on = "on"
-    off = "off"
-
-
 class Settings(BaseSettings):
-    """Serves image classifiers over HTTP and gRPC.
-
-    Each flag is an environment variable too: --http-port is SERVICE_HTTP_PORT. Other programs, each with --help:
-    `python -m service keys` makes API keys, `sync` moves models, `profile` measures one, `healthcheck` asks a service.
-    """
+    """Durations are in seconds unless the name says milliseconds; a megabyte is 10**6 bytes."""
 
     model_config = SettingsConfigDict(
         env_prefix="SERVICE_",
         frozen=True,
-        cli_prog_name="python -m service",
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
@@ -48,69 +52,85 @@ class Settings(BaseSettings):
     )
     backend: BackendName = Field(
         BackendName.embedded,
-        description="embedded runs the models in this process; tfserving asks --target; fake answers at once, without "
-        "any model, so that the service itself can be measured",
+        description="embedded runs the models in this process; tfserving calls --target; fake answers at once without "
+        "a model, to measure the service itself",
     )
-    foreign_models: Switch = Field(
-        Switch.on,
-        description="off refuses models that this project did not export, and runs nothing in TensorFlow: a SavedModel "
-        "is a program (docs/security.md)",
+    foreign_models: bool = Field(
+        True,
+        description="serve models that this project did not export. Off, nothing runs in TensorFlow: a SavedModel is a "
+        "program (docs/security.md)",
     )
-    target: str = Field(
-        "",
-        description="for --backend tfserving: host:port or unix:/path of each TensorFlow Serving, separated by commas; "
-        "a name with several addresses is several, and is looked up again every 3 seconds",
-    )
-    target_connections: int = Field(2, ge=1, description="connections to each of them, opened as they are needed")
-    target_patience_seconds: float = Field(
-        10.0,
-        gt=0,
-        description="seconds without an answer after which another of them is asked; once it is known how long a model "
-        "takes, eight times that",
-    )
-    target_tls_ca: FilePath | None = Field(
-        None, description="file of certificates to trust: speaks TLS to --target; without it nothing is encrypted"
-    )
-    hedge_after_ms: float = Field(
-        0.0, ge=0, description="milliseconds without an answer after which another is asked as well; 0 never does"
-    )
-    host: str = Field("0.0.0.0", description="address both servers listen on")
-    http_port: Port = Field(8000, description="HTTP port; 0 takes any free one")
-    grpc_port: Port = Field(8500, description="gRPC port; 0 takes any free one")
+    keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
+    poll_interval_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")
     routes: Path | None = Field(
         None,
-        description="YAML file of aliases, splits, labels, shadows, fallbacks, limits and ensembles: docs/routing.md",
+        description="YAML file of aliases, splits, labels, shadows, fallbacks, limits and ensembles (docs/routing.md)",
     )
+    cache_dir: Path = Field(
+        Path("~/.cache/image-model-server"),
+        description="folder for what was measured of the models on this machine; losing it costs a measurement",
+    )
+
+    target: str = Field(
+        "",
+        description="host:port or unix:/path of each TensorFlow Serving, separated by commas. A name with several "
+        "addresses is several replicas, and is resolved again every 3 seconds",
+    )
+    target_connections: int = Field(2, ge=1, description="connections to each replica, opened as they are needed")
+    target_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="seconds without an answer after which another replica is asked; once a model's usual time is "
+        "known, eight times that",
+    )
+    target_tls_ca: FilePath | None = Field(
+        None, description="PEM certificates to trust; with them --target is called over TLS, else without encryption"
+    )
+    hedge_delay_ms: float = Field(
+        0.0, ge=0, description="milliseconds without an answer after which a second replica is asked too; 0: never"
+    )
+
+    host: str = Field("0.0.0.0", description="address of both servers")
+    http_port: Port = Field(8000, description="HTTP port; 0 takes a free one")
+    grpc_port: Port = Field(8500, description="gRPC port; 0 takes a free one")
     workers: int = Field(
         1,
         ge=1,
         le=256,
-        description="processes that share the ports and the cores; limits such as --max-in-flight are each one's",
+        description="processes that share the ports and the cores; each has its own limits, such as --max-in-flight",
     )
-    keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
-    poll_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")
-    max_batch_rows: int = Field(32, ge=1, description="rows that requests may share in one batch")
+    drain_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="seconds to go on answering after SIGTERM, while load balancers notice that /readyz says no",
+    )
+
+    max_batch_rows: int = Field(32, ge=1, description="most rows that requests share in one batch")
     max_batch_delay_ms: float = Field(
-        0.0, ge=0, description="milliseconds a request may wait for company while a slot is free"
+        0.0, ge=0, description="most milliseconds a request waits for a fuller batch while a slot is free"
     )
     coalesce: bool = Field(
-        False, description="requests for the same image of the same model share one computation while it is under way"
-    )
-    max_queued_rows: int = Field(
-        1024, ge=1, description="rows that may wait for one version (past it 429), and most rows of one request (413)"
-    )
-    max_queued_mb: int = Field(
-        512, ge=1, description="megabytes that may wait for one version, or to be decoded; past it 429"
+        False, description="let requests for the same image of the same model share the computation under way"
     )
     latency_slo_ms: float = Field(
         0.0,
         ge=0,
-        description="deadline of requests that come without one, in milliseconds (0: none); what is not expected to be "
-        "answered by its deadline is refused at once (429)",
+        description="deadline in milliseconds of requests that come without one (0: none); a request that is not "
+        "expected to meet its deadline is refused at once (429)",
     )
-    max_in_flight: int = Field(2048, ge=1, description="requests under way in all; past it requests are refused (429)")
-    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request; past it requests are refused (413)")
-    max_pixels: int = Field(50_000_000, ge=1, description="largest image, before anything is decoded (413)")
+    max_in_flight: int = Field(2048, ge=1, description="most requests under way; past it requests are refused (429)")
+    max_queued_rows: int = Field(
+        1024, ge=1, description="most rows that wait for one version (past it 429), and most rows of one request (413)"
+    )
+    max_queued_mb: int = Field(
+        512, ge=1, description="most megabytes that wait for one version, or for decoding; past it 429"
+    )
+    max_decoding_mb: int = Field(
+        512, ge=1, description="most megabytes that images take while they are decoded; past it they wait in line"
+    )
+
+    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest body, also once decompressed (413)")
+    max_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, judged by its header (413)")
     max_image_side: int = Field(16_384, ge=1, description="most rows and most columns of an image (413)")
     max_decode_ms: float = Field(
         250.0,
@@ -118,82 +138,69 @@ class Settings(BaseSettings):
         description="most milliseconds that decoding an image may take on a core of 2023, judged by its header (413): "
         "larger PNG, WebP and progressive JPEG files need more",
     )
-    max_decoding_mb: int = Field(
-        512, ge=1, description="megabytes that images may take while they are decoded; past it they wait for each other"
+
+    max_connections: int = Field(
+        4096, ge=1, description="most open connections of each server; past it new ones are refused (503)"
     )
+    max_header_bytes: int = Field(
+        32 * 2**10, ge=1024, description="largest request line with its headers (431), and largest gRPC metadata"
+    )
+    max_headers: int = Field(100, ge=1, description="most headers of one HTTP request (431)")
+    header_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="seconds in which an HTTP request's headers (408), a TLS handshake and gRPC's greeting arrive",
+    )
+    body_timeout_seconds: float = Field(
+        20.0, gt=0, description="seconds in which a request's body arrives, and in which its answer is read"
+    )
+    grpc_max_streams: int = Field(1024, ge=1, description="most calls under way on one gRPC connection")
+
     api_keys: Path | None = Field(
         None,
-        description="YAML file of API keys; without one everything is open (`python -m service keys` makes keys)",
+        description="YAML file of API keys; without it everybody may ask (`python -m service keys` makes keys)",
     )
-    open_metrics: bool = Field(True, description="/metrics needs no key where the rest does")
+    open_metrics: bool = Field(True, description="serve /metrics without a key")
     tls_cert: Path | None = Field(
         None, description="PEM certificate with its chain, for HTTPS and for gRPC over TLS; read again when it changes"
     )
-    tls_key: Path | None = Field(None, description="its private key, without a passphrase")
+    tls_key: Path | None = Field(None, description="private key of --tls-cert, without a passphrase")
     tls_client_ca: Path | None = Field(
-        None, description="PEM certificates of the authorities whose client certificates are let in, and no others"
+        None, description="PEM certificates of authorities; only clients with a certificate of theirs are let in"
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins whose pages may ask from a browser, such as https://app.example.com; * for all"
     )
-    max_connections: int = Field(
-        4096, ge=1, description="open connections of each edge; past it new ones are refused (503)"
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="level of the service's own log; libraries log warnings and errors only"
     )
-    max_header_bytes: int = Field(
-        32 * 2**10, ge=1024, description="largest request line and headers (431), and largest gRPC metadata"
-    )
-    max_headers: int = Field(100, ge=1, description="most headers of one HTTP request (431)")
-    header_seconds: float = Field(
-        10.0,
-        gt=0,
-        description="seconds in which an HTTP request's headers have to arrive (408), and gRPC's first words",
-    )
-    body_seconds: float = Field(
-        20.0,
-        gt=0,
-        description="seconds in which the body of a request has to arrive, and its answer to be taken, on each edge",
-    )
-    grpc_max_streams: int = Field(1024, ge=1, description="calls that one gRPC connection may have under way")
-    cache: Path = Field(
-        Path("~/.cache/image-model-server"),
-        description="folder for what was measured of the models on this machine; it may be lost at any time",
-    )
-    drain_seconds: float = Field(
-        5.0,
-        ge=0,
-        description="seconds to go on answering after SIGTERM, while load balancers notice that /readyz says no",
-    )
-    log_level: str = Field(
-        "INFO",
-        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
-        description="DEBUG, INFO, WARNING or ERROR of the service's own; libraries warn and no more",
-    )
-    log_format: LogFormat = Field(LogFormat.text, description="text for people, or json: one event a line")
-    access_log: bool = Field(False, description="a line in the log for every request, without its body")
+    log_format: Literal["text", "json"] = Field("text", description="text for people, or one JSON object a line")
+    access_log: bool = Field(False, description="log a line for every request, without its body")
     otlp_endpoint: str = Field(
         "",
-        description="http://host:4318 of an OpenTelemetry collector, for traces; OTEL_EXPORTER_OTLP_ENDPOINT too",
+        description="http://host:4318 of an OpenTelemetry collector, for traces; OTEL_EXPORTER_OTLP_ENDPOINT works too",
     )
 
     @model_validator(mode="after")
-    def _a_port_each(self) -> "Settings":
+    def _check_ports(self) -> "Settings":
         if self.http_port == self.grpc_port != 0:
-            raise ValueError(f"--http-port and --grpc-port are two ports, got {self.http_port} for both")
+            raise ValueError(f"--http-port and --grpc-port need two ports, got {self.http_port} for both")
         return self
 
     @field_validator("otlp_endpoint")
     @classmethod
-    def _is_url(cls, value: str) -> str:
+    def _check_url(cls, value: str) -> str:
         if value and not _ORIGIN.match(value):
-            raise ValueError(f"is a collector's URL, such as http://collector:4318, not {value!r}")
+            raise ValueError(f"expected a collector's URL such as http://collector:4318, got {value!r}")
         return value
 
     @model_validator(mode="after")
-    def _target_with_tfserving(self) -> "Settings":
+    def _check_target(self) -> "Settings":
         if (self.backend is BackendName.tfserving) != bool(self.target):
             raise ValueError("--backend tfserving and --target host:port go together")
-        if self.foreign_models is Switch.off and self.backend is not BackendName.embedded:
-            raise ValueError("--foreign-models off goes with --backend embedded: an upstream runs what it was given")
+        if not self.foreign_models and self.backend is not BackendName.embedded:
+            raise ValueError("--no-foreign-models needs --backend embedded: an upstream runs what it was given")
         if self.target:
             try:
                 targets.parse(self.target)
@@ -203,7 +210,7 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins", mode="before")
     @classmethod
-    def _separated_by_commas(cls, given: object) -> object:
+    def _split_origins(cls, given: object) -> object:
         parts = [given] if isinstance(given, str) else given
         if not isinstance(parts, list | tuple):
             return given
@@ -211,16 +218,61 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; one looks like https://app.example.com or http://host:3000")
+                raise ValueError(f"expected origins such as https://app.example.com, got {origin!r}")
         return origins
 
     @model_validator(mode="after")
-    def _tls_files_together(self) -> "Settings":
+    def _check_tls_files(self) -> "Settings":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         return self
+
+
+def describe_exposure(settings: Settings) -> str:
+    """A warning where every machine that reaches --host may ask everything; empty where not."""
+    if settings.api_keys is not None or settings.tls_client_ca is not None or _is_loopback(settings.host):
+        return ""
+    return (
+        f"--host {settings.host} takes requests from other machines, and nobody needs a key: "
+        "set --api-keys (docs/security.md), or --host 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Flags before environment variables before defaults. Raises ValidationError and SettingsError; --help exits."""
+    parser = _Parser(
+        "python -m service",
+        usage="python -m service [--FLAG VALUE]...\n       python -m service {healthcheck,keys,profile,sync} --help",
+        description="Serves image classifiers over HTTP and gRPC. Each flag is an environment variable too: "
+        "--http-port is SERVICE_HTTP_PORT. healthcheck asks a running service, keys makes API keys, profile measures "
+        "a model, sync copies models.",
+        allow_abbrev=False,
+    )
+    group: Any = parser
+    headings = {f"--{name.replace('_', '-')}": heading for name, heading in TOPICS.items()}
+
+    def add_argument(_: object, *names: str, **options: Any) -> None:
+        nonlocal group
+        if heading := headings.get(names[0]):
+            group = parser.add_argument_group(heading)
+        group.add_argument(*names, **options)
+
+    source = CliSettingsSource[Any](Settings, root_parser=parser, add_argument_method=add_argument)
+    return CliApp.run(Settings, cli_args=list(arguments), cli_settings_source=source)
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message)

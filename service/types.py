@@ -38,7 +38,7 @@ class ModelRef:
             return cls(name)
         text = str(version)
         if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise InvalidInput(f"version must be a whole number such as 1, got {text[:40]!r}")
+            raise InvalidInput(f"invalid version: expected a whole number such as 1, got {text[:40]!r}")
         return cls(name, int(text))
 
     def as_servable(self) -> str:
@@ -84,19 +84,13 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What an edge knows of a request before its body is read.
+class Caller:
+    """Who asks: the digest of the API key that a request came with; empty where it came with none."""
 
-    `protocol` is the edge's name ("http", "grpc"), `deadline` a `time.monotonic()`, and so is `arrived`, where the edge
-    can tell that the event loop came to it late. Requests with the same `key` go the same way where traffic is split.
-    """
+    digest: bytes = b""
 
-    ref: ModelRef
-    protocol: str
-    deadline: float | None = None
-    key: str = ""
-    request_id: str = ""
-    arrived: float | None = None
+
+NOBODY = Caller()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What a cluster needs to run this: manifests (YAML), and what checks them and the dashboards without a cluster."""
+"""Checks and writes the YAML of `k8s/`, the dashboards and the page on the architecture."""

@@ -43,9 +43,9 @@ def measure(repository: Path, model: str) -> Start:
     for _ in range(_TIMES):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
-            command = [sys.executable, "-m", "service.sync", str(repository), f"{folder}/models", "--models", model]
+            command = [sys.executable, "-m", "service", "sync", str(repository), f"{folder}/models", "--models", model]
             subprocess.run(command, check=True, capture_output=True, timeout=120)
             synced.append(time.monotonic() - began)
-            with ServerProcess.service(Path(folder, "models"), model, "--cache", f"{folder}/cache") as server:
+            with ServerProcess.service(Path(folder, "models"), model, "--cache-dir", f"{folder}/cache") as server:
                 ready.append(server.ready_seconds)
     return Start(statistics.median(synced), statistics.median(ready), others)

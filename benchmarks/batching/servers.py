@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.batching import virtual_clock as clock
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import Profiled
 from service.batching.policy import Policy
 from service.errors import ServiceError

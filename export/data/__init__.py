@@ -1,0 +1,1 @@
+"""Images and labels to train, calibrate and evaluate on."""

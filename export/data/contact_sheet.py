@@ -16,7 +16,6 @@ from export.data.augmentation import Augmentation, build_augmenter
 from export.data.names import escape
 from export.data.options import DataOptions, add_augment_flag
 from export.data.partition import divide
-from export.data.reading import MOST_PIXELS
 from export.data.sources import Source
 from export.errors import ExportError, UsageError
 
@@ -115,7 +114,7 @@ def _read_some(source: Source, size: int) -> tuple[Any, Any]:
     images, classes = [], []
     for _, label, index in sorted(order):
         try:
-            images.append(decode.decode(source.read(index), size, size, MOST_PIXELS))
+            images.append(decode.decode(source.read(index), size, size))
         except (ServiceError, ExportError):  # an export lists them
             continue
         classes.append(label)

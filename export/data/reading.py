@@ -20,7 +20,6 @@ PIXEL_TOLERANCE = 2.0
 """Levels of 255 by which an image decoded by the service may differ from the graph's, on average over its
 pixels: rounding, and for large photographs the service's reduction while decoding (about 1)."""
 
-MOST_PIXELS = 50_000_000
 """The service's default `--max-pixels`."""
 
 # What the graph's decoder cannot do with a file, as a predicate.
@@ -47,7 +46,7 @@ def read(data: bytes, size: int, decode: Callable[[bytes], Any]) -> tuple[Any, s
     from tensorflow.errors import InvalidArgumentError
 
     try:
-        served = images.decode(data, size, size, MOST_PIXELS)
+        served = images.decode(data, size, size)
         orientation = images.find_orientation(data)
     except ServiceError as error:
         raise ExportError(str(error)) from error

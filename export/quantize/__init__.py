@@ -1,0 +1,1 @@
+"""Smaller and faster forms of a model: built, calibrated, measured, and one of them chosen."""

@@ -53,7 +53,7 @@ def read(repository: Path, keep: int, batching: "Batching | None", slo_ms: float
             for number in sorted(numbers, reverse=True)[:keep]:
                 folder = Repository(repository).folder(name, number)
                 manifest = Manifest.read(folder, name, number)
-                warmups = sum(1 for _ in warmup.read(folder / WARMUP)) if (folder / WARMUP).is_file() else 0
+                warmups = sum(1 for _ in warmup.read_warmup(folder / WARMUP)) if (folder / WARMUP).is_file() else 0
                 chosen = batching if manifest is not None else None
                 if chosen is None and manifest is not None and (profile := manifest.profile) is not None:
                     chosen = for_cpu(profile, _costly(manifest, profile), slo_ms)

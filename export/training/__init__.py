@@ -1,0 +1,1 @@
+"""Weights: from a file, from ImageNet, or trained here."""

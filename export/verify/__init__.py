@@ -1,0 +1,1 @@
+"""The staged files are held against the network, every signature, every engine."""

@@ -26,7 +26,6 @@ ENTRY_TOLERANCE = 1e-3
 """Mean difference of a probability between a quantized model's two entries: now and then a float sum in
 another order ends on the other side of a rounding."""
 
-_MOST_PIXELS = 1 << 30
 _OTHER_SIZES = (1.5, 0.75)
 
 
@@ -106,7 +105,7 @@ def _as_gateway(examples: tuple[Example, ...], rows: Any) -> Any:
     for example in examples:
         for file in encodings(example):
             try:
-                image = gateway.decode(file, size, size, _MOST_PIXELS)
+                image = gateway.decode(file, size, size)
             except ServiceError as error:
                 raise ExportError(f"refused to publish: the gateway cannot decode {example.origin}: {error}") from error
             levels = measure_levels(image, rows[len(decoded)])

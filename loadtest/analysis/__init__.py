@@ -1,0 +1,1 @@
+"""What the measured numbers say: percentiles, capacity, significance, findings."""

@@ -23,16 +23,16 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of `p99=+10%` or `throughput=-5%`. Raises ValueError, in a sentence for whoever wrote it."""
+        """From `p99=+10%` or `throughput=-5%`. Raises ValueError, in one line for the command's user."""
         found = _TEXT.fullmatch(text.strip())
         if found is None:
-            raise ValueError(f"{text!r} is no budget: write METRIC=CHANGE%, such as p99=+10% or throughput=-5%")
+            raise ValueError(f"expected METRIC=CHANGE%, such as p99=+10% or throughput=-5%, got {text!r}")
         metric, sign, number = found.groups()
         if metric not in METRICS:
-            raise ValueError(f"{text!r}: there is no {metric!r} to hold to a budget; there are {', '.join(METRICS)}")
+            raise ValueError(f"invalid metric {metric!r} in {text!r}: expected one of {', '.join(METRICS)}")
         wanted = "-" if metric in _FALLING else "+"
         if sign not in (wanted, "" if wanted == "+" else wanted):
-            raise ValueError(f"{text!r}: a budget says how much worse; write {metric}={wanted}{number}%")
+            raise ValueError(f"{text!r} says how much worse a number may be: write {metric}={wanted}{number}%")
         return cls(metric, float(number) / 100)
 
     def __str__(self) -> str:

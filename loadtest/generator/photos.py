@@ -37,7 +37,7 @@ def found(folder: Path) -> list[Path]:
     """The JPEGs of `folder`. Raises ValueError where it has none."""
     paths = sorted(_jpegs(folder)) if folder.is_dir() else []
     if not paths:
-        raise ValueError(f"{folder} is no folder with .jpg files")
+        raise ValueError(f"{folder} holds no .jpg files")
     return paths
 
 

@@ -8,7 +8,7 @@ from loadtest.results import Run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The flags, whose files and texts are judged while they are parsed: nobody measures first and hears of it then."""
+    """Adds the flags. Their values are checked while they are parsed, before anything is measured."""
     parser.add_argument(
         "--baseline",
         type=_run,
@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Raises ValueError where the two do not go together."""
     if arguments.budget and arguments.baseline is None:
-        raise ValueError("--budget compares with an older run: say which with --baseline results.json")
+        raise ValueError("--budget needs --baseline results.json, the older run to compare with")
 
 
 def _run(text: str) -> Run:

@@ -17,12 +17,11 @@ _MARGIN, _HEAD, _TITLE, _GAP = 36.0, 92.0, 34.0, 28.0
 
 
 def write(run: Run, found: Sequence[Finding], path: Path) -> None:
-    import matplotlib
+    import font_lato
     import resvg_py
 
     charts = [chart for chart in overview_charts(found) if chart.key.startswith(_SHOWN)]
-    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    files = [str(fonts / name) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")]
+    files = [font_lato.font_files[name] for name in ("Lato", "LatoBold")]  # a machine's own fonts may be none
     path.write_bytes(
         bytes(resvg_py.svg_to_bytes(svg_string=_sheet(run, charts), font_files=files, skip_system_fonts=True))
     )
@@ -45,8 +44,8 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
     title = wording.title(run) + (f" ({run.interrupted})" if run.interrupted else "")
     looks = _plain(read_asset("charts.css"))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="DejaVu Sans">'
-        f"<style>{looks}svg{{font-family:'DejaVu Sans'}}.title{{font-size:17px;font-weight:bold}}"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="Lato">'
+        f"<style>{looks}svg{{font-family:'Lato'}}.title{{font-size:17px;font-weight:bold}}"
         f".head{{font-size:24px;font-weight:bold}}</style>"
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
         f'<text x="{_MARGIN}" y="46" class="head">{escape(title)}</text>'

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from loadtest.target import procfs as processes
+from loadtest.target import processes
 
 _START_SECONDS = 120.0
 _WORKERS = 2

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from export.architectures import ARCHITECTURES
 from loadtest.results import Subject
-from loadtest.target import procfs as processes
+from loadtest.target import processes
 from loadtest.target.process import ServerProcess
 from service.errors import NotReady
 from service.repository.repository import Repository
@@ -106,9 +106,7 @@ class Target:
             raise TargetError(f"{self.url}{path} answers {error.code}: {error.read()[:200].decode()}") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise TargetError(
-                f"nothing of this service at {self.url}: {reason}; leave --url out to start one"
-            ) from error
+            raise TargetError(f"no service answers at {self.url}: {reason}; leave --url out to start one") from error
 
 
 def known_accuracy(architecture: str, facts: dict[str, Any]) -> tuple[float | None, str | None]:
@@ -162,10 +160,10 @@ def existing(url: str, grpc: str) -> Target:
     """One that runs at `url`; `grpc` is host:port, or empty for port 8500 of the same host. Raises TargetError."""
     parts = urlsplit(url if "//" in url else f"http://{url}")
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
-        raise TargetError(f"--url looks like http://host:8000, not {url!r}")
+        raise TargetError(f"invalid --url: expected http://host:8000, got {url!r}")
     base = f"http://{parts.netloc}"
     port = parts.port or 80
-    pid = processes.listening(port) if _is_here(parts.hostname) else None
+    pid = processes.find_listener(port) if _is_here(parts.hostname) else None
     return Target(base, grpc or f"{parts.hostname}:{_GRPC_PORT}", base, pid)
 
 

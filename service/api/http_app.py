@@ -9,20 +9,29 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
 
-from service.api.http import errors, routes
-from service.api.http import operations as health
+from service.api.http import errors, operations
+from service.api.http.apis import Api, Apis
 from service.api.http.auth import KeyCheck
 from service.api.http.compression import Decompression
 from service.api.http.json_answer import Json
 from service.api.http.middleware import RequestGuard
 from service.api.oip import rest as oip
 from service.api.predict import route as predict
-from service.api.tfserving.rest import TensorFlowServing
+from service.api.tfserving import rest as tfserving
 from service.errors import ServiceError
 from service.observability.access_log import Access
+from service.observability.context import REQUEST_ID
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
 from service.security.authorizer import Gate
+
+APIS = Apis(
+    (
+        Api("/v1", tfserving.find_ref, tfserving.render_error, tfserving.STATUS),
+        Api("/v2", oip.find_ref, oip.render_error, errors.STATUS),
+        Api("", predict.find_ref, errors.render_error, errors.STATUS),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +52,19 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
         redoc_url=None,
         default_response_class=Json,
     )
-    app.router.routes.append(predict.route(predictor))
-    app.include_router(predict.described(), tags=["predict"])
-    app.include_router(oip.router(predictor), tags=["open inference protocol"])
-    app.include_router(health.router(predictor, metrics), tags=["operate"])
-    app.include_router(routes.router(predictor), tags=["operate"])
-    app.router.routes.append(TensorFlowServing(predictor))
+    app.router.routes.append(predict.make_route(predictor))
+    app.include_router(predict.make_documented_router(), tags=["predict"])
+    app.include_router(oip.make_router(predictor), tags=["open inference protocol"])
+    app.include_router(operations.make_router(predictor, metrics), tags=["operate"])
+    app.router.routes.append(tfserving.TensorFlowServing(predictor))
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    app.add_exception_handler(ServiceError, errors.service_error)
-    app.add_exception_handler(HTTPException, errors.http_error)
-    app.add_exception_handler(Exception, errors.unexpected)
+    app.add_exception_handler(ServiceError, APIS.answer_service_error)
+    app.add_exception_handler(HTTPException, APIS.answer_http_error)
+    app.add_exception_handler(Exception, APIS.answer_unexpected)
     _guard(app, predictor, access, gate, guards)
     return app
 
@@ -65,7 +73,7 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
     """Around every route, those that others add too; the last one added sees a request first."""
     app.add_middleware(Decompression, max_body_bytes=guards.max_body_bytes)
     if gate.needs_keys:
-        app.add_middleware(KeyCheck, gate=gate, open_metrics=guards.open_metrics)
+        app.add_middleware(KeyCheck, gate=gate, apis=APIS, open_metrics=guards.open_metrics)
         _describe_keys(app)
     if guards.cors_origins:  # ahead of keys: a browser asks without one whether it may ask
         app.add_middleware(
@@ -73,7 +81,7 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
             allow_origins=guards.cors_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=(errors.REQUEST_ID, "server-timing", "retry-after"),
+            expose_headers=(REQUEST_ID, "server-timing", "retry-after"),
         )
     app.add_middleware(
         RequestGuard,

@@ -1,0 +1,1 @@
+"""Who computes: a Backend finds and loads versions, a Runner runs one."""

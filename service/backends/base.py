@@ -1,4 +1,4 @@
-"""The seam between the service and whatever computes: a Backend finds and loads versions, a Runner runs one.
+"""The seam to whatever computes: a Backend finds and loads versions, a Runner runs one version.
 
 `fake.FakeBackend` ships beside the real ones and obeys the same rules.
 """
@@ -13,15 +13,15 @@ from service.types import Array, Tensors
 
 
 class Timed(dict[str, Array]):
-    """Outputs, and the `seconds` that computing them took on the runner's own thread: what the event loop takes to hand
-    the work over and back is no cost of the model.
+    """Outputs, and the `seconds` that they took on the runner's own thread: the hand-over to that thread and back is no
+    cost of the model.
     """
 
     seconds = 0.0
 
 
 def run_timed(run: Callable[..., Tensors], *arguments: object) -> Timed:
-    """`run(*arguments)`, for a runner's thread."""
+    """Calls `run(*arguments)` and times it; for a runner's thread."""
     began = time.monotonic()
     outputs = Timed(run(*arguments))
     outputs.seconds = time.monotonic() - began
@@ -29,28 +29,28 @@ def run_timed(run: Callable[..., Tensors], *arguments: object) -> Timed:
 
 
 class Runner(Protocol):
-    """One loaded version. `slots` is how many `run` calls it can usefully work on at a time."""
+    """One loaded version. `slots` is the number of `run` calls that it can work on at a time."""
 
     @property
     def slots(self) -> int: ...
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        """Outputs by alias; the named ones at least, `Timed` where a thread of this process computes them. `timeout` in
-        seconds.
+        """Outputs by alias: at least those named by `outputs`, all where it is empty. `timeout` is in seconds.
 
-        Raises InvalidInput where the inputs are to blame, else BackendFailed, NotReady or
-        DeadlineExceeded. Called again while `slots` allow; never after `close`.
+        The result is `Timed` where a thread of this process computes it. At most `slots` calls run at a time, and none
+        after `close`. Raises InvalidInput where the inputs are to blame, else BackendFailed, NotReady or
+        DeadlineExceeded.
         """
         ...
 
     async def close(self) -> None:
-        """Gives back memory and threads. No `run` is under way when it is called."""
+        """Frees memory and threads. No `run` is under way when it is called."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Questions with known answers: `inputs` through `signature` gave `outputs` when it was exported."""
+    """A check of a version: at export, `signature` gave `outputs` for `inputs`."""
 
     signature: str
     inputs: Tensors
@@ -59,9 +59,9 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A version that can run. `warmup` (signature, inputs) and `golden` are for before its first client.
+    """A version that can run. `warmup` (signature, inputs) and `golden` run before its first client.
 
-    `unshared` names the signatures whose requests must not share a batch, and says why.
+    `unshared` maps each signature whose requests must not share a batch to the reason.
     """
 
     manifest: Manifest
@@ -72,11 +72,11 @@ class Loaded:
 
 
 Found = Mapping[str, Mapping[int, str]]
-"""Model name -> version -> fingerprint. A fingerprint that changes means: this version is not what it was."""
+"""Model name -> version -> fingerprint. A changed fingerprint means that the version's content has changed."""
 
 
 class CannotLoad(ValueError):
-    """Why a version cannot be loaded, for whoever asks; `for_log` names places on this machine too."""
+    """Why a version cannot be loaded: the message is for clients, `for_log` also names places on this machine."""
 
     def __init__(self, message: str, for_log: str) -> None:
         super().__init__(message)
@@ -87,13 +87,13 @@ class Backend(Protocol):
     """Where versions come from."""
 
     async def find(self) -> Found:
-        """Every version that could be loaded now. Raises NotReady where that cannot be told."""
+        """Every version that could be loaded now. Raises NotReady where that cannot be found out."""
         ...
 
     async def load(self, name: str, version: int) -> Loaded:
-        """Ready to run. Raises any exception whose message tells an operator what is wrong with it."""
+        """The version, ready to run. Raises an exception whose message tells an operator what is wrong."""
         ...
 
-    async def ask(self, name: str) -> bool:
-        """Makes `find` look for a model nobody has named yet. True where that is worth another `find`."""
+    async def look_up(self, name: str) -> bool:
+        """Makes `find` look for a model that it does not know yet. True where another `find` may find it."""
         ...

@@ -1,4 +1,4 @@
-"""Which signatures of a version share batches, and why the others do not."""
+"""Which signatures of a version share batches between requests, and why the others do not."""
 
 import logging
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ _log = logging.getLogger(__name__)
 
 
 class BatchSharing:
-    """Owns the reasons of one loaded version. A signature that stops sharing never starts again."""
+    """Owns the reasons of one loaded version. A signature that stops sharing batches never starts again."""
 
     def __init__(self, version: ModelRef, unshared: Mapping[str, str]) -> None:
         """`unshared` maps each signature whose requests must run alone to the reason."""
@@ -23,15 +23,20 @@ class BatchSharing:
         return signature not in self._unshared
 
     def stop(self, signature: str, reason: str) -> None:
-        """From here on every request to `signature` runs alone. Logged once."""
+        """Makes every later request to `signature` run alone. Logs the reason once."""
         if self.allows(signature):
             self._unshared[signature] = reason
-            _log.warning("%s: signature %r shares no more batches: %s", self._version, signature, reason)
+            _log.warning(
+                "%s: requests to signature %r run alone from now on: %s",
+                self._version,
+                signature,
+                reason,
+            )
 
 
-def mismatch(outputs: Tensors, rows: int) -> str:
-    """Which output's dim 0 does not count `rows` rows; empty where all do."""
+def find_mismatch(outputs: Tensors, rows: int) -> str:
+    """Names an output whose dim 0 is not `rows`; empty where every output has `rows` rows."""
     for alias, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
-            return f"output {alias!r} has shape {list(array.shape)} for {rows} rows"
+            return f"output {alias!r} has shape {list(array.shape)}, expected {rows} rows"
     return ""

@@ -1,7 +1,4 @@
-"""A backend with no model behind it: programmable, honest about the seam, and shipped.
-
-Tests drive the batcher and the catalog with it; `--backend fake` serves `instant()`, to measure the service itself.
-"""
+"""A backend without a model: tests program it, and `--backend fake` serves it to measure the service itself."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,13 +14,13 @@ Compute = Callable[[str, Tensors], Awaitable[Tensors]]
 
 
 async def double(signature: str, inputs: Tensors) -> Tensors:
-    """y = 2x, row by row: an answer that shows which question it belongs to."""
+    """y = 2x, row by row: an answer shows which request it belongs to."""
     return {"y": inputs["x"] * 2}
 
 
 @dataclass
 class FakeRunner:
-    """Runs `compute` and keeps what it was asked (`calls`: rows of each run)."""
+    """Runs `compute`; `calls` keeps the rows of each run."""
 
     compute: Compute = double
     slots: int = 1
@@ -55,7 +52,7 @@ FAKE_SIGNATURES = {
 
 @dataclass
 class FakeBackend:
-    """`versions` is what `find` sees: (name, version) -> a Loaded, or an exception that its load raises."""
+    """`versions` is what `find` sees: (name, version) -> a Loaded, or an exception for `load` to raise."""
 
     versions: dict[tuple[str, int], Loaded | Exception] = field(default_factory=dict)
     fingerprints: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -79,7 +76,7 @@ class FakeBackend:
             found.setdefault(name, {})[version] = self.fingerprints.get((name, version), "")
         return found
 
-    async def ask(self, name: str) -> bool:
+    async def look_up(self, name: str) -> bool:
         return False
 
     async def load(self, name: str, version: int) -> Loaded:
@@ -95,7 +92,7 @@ _SIZE, _COUNT = 8, 10
 
 
 class InstantRunner:
-    """A classifier whose answer is always the same and takes no time, however many ask."""
+    """A classifier that gives the same answer in no time."""
 
     slots = 1
 
@@ -107,8 +104,8 @@ class InstantRunner:
         pass
 
 
-def instant() -> FakeBackend:
-    """Model `fake`, version 1: takes JPEG and PNG files like our exports, in an 8x8 picture's worth of decoding."""
+def make_instant() -> FakeBackend:
+    """Model `fake`, version 1: takes JPEG and PNG files as exports do, decoded to 8x8 pixels."""
     answer = {PROBABILITIES: TensorSpec("float32", (None, _COUNT))}
     manifest = Manifest(
         "fake",

@@ -1,7 +1,7 @@
-"""Shows that a model answers row for row, before anybody's request shares a batch with another's.
+"""Shows that a model answers row for row, before requests share a batch.
 
-Declared shapes promise rows; only a run shows them. Two different rows run apart, then two and three together, in
-other orders: a model that answers a row differently in company computes across rows, or returns no row at all.
+Declared shapes promise rows; only a run shows them. Two different rows run apart, then two and three rows run together
+in other orders. A model whose answer to a row then differs computes across rows.
 """
 
 import asyncio
@@ -13,70 +13,71 @@ from math import prod
 import numpy as np
 
 from service.backends.base import Runner
-from service.backends.batch_sharing import mismatch
+from service.backends.batch_sharing import find_mismatch
 from service.errors import DeadlineExceeded, NotReady, Overloaded, ServiceError
 from service.repository.manifest import STRING, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Array, Tensors
 
 _SECONDS = 10.0  # for all signatures of a version
-_PAUSE = 0.2  # seconds until an upstream that is not ready is asked again
-_OPEN = 96  # the size made up for an open inner dimension: enough for the poolings of an image network
-_MOST_VALUES = 2**22  # of a made-up row
-_ROUNDING = 0.01  # of a row's largest value: other batch sizes run other kernels, on GPUs in TF32 or bfloat16
-_MOST_TEXT = 160  # of a model's own message
+_PAUSE = 0.2  # seconds until an upstream that is not ready gets the next try
+_OPEN = 96  # the size tried for an open inner dimension: enough for the pooling of an image network
+_MOST_VALUES = 2**22  # of a generated row
+_ROUNDING = 0.01  # of a row's largest value: batch sizes differ in their kernels, on GPUs in TF32 or bfloat16
+_MOST_TEXT = 160  # characters of a model's own message
+_ADVICE = "warm-up requests can show that it answers row for row"
 
 Examples = Iterable[tuple[str, Tensors]]
 
 
-def declared(signatures: Mapping[str, Signature]) -> dict[str, str]:
-    """Signatures whose declared shapes say that their requests must run alone, and why."""
+def find_declared(signatures: Mapping[str, Signature]) -> dict[str, str]:
+    """Signatures whose declared shapes make their requests run alone -> the reason."""
     return {name: signature.fixed for name, signature in signatures.items() if signature.fixed}
 
 
-async def probe(
+async def probe_rows(
     runner: Runner, signatures: Mapping[str, Signature], examples: Examples = (), seconds: float = _SECONDS
 ) -> dict[str, str]:
-    """Signatures whose requests must run alone, and why: all that are not shown to answer row for row in `seconds`.
+    """Signatures that are not shown to answer row for row within `seconds` -> the reason. Their requests run alone.
 
-    `examples` are requests of (signature, inputs); their rows are used before made-up ones. Raises nothing but
+    `examples` are requests of (signature, inputs); their rows are used before generated ones. Raises nothing but
     cancellation: a model that refuses the rows is served all the same.
     """
-    found, examples = declared(signatures), list(examples)
+    unshared, examples = find_declared(signatures), list(examples)
     until = asyncio.get_running_loop().time() + seconds
-    for name in sorted(signatures.keys() - found.keys(), key=lambda name: (name != DEFAULT_SIGNATURE, name)):
+    for name in sorted(signatures.keys() - unshared.keys(), key=lambda name: (name != DEFAULT_SIGNATURE, name)):
         given = [inputs for other, inputs in examples if other == name]
         try:
             async with asyncio.timeout_at(until):
-                reason = await _why_not(runner, name, signatures[name], given)
+                reason = await _find_reason(runner, name, signatures[name], given)
         except TimeoutError:
             reason = f"the probe did not end within {seconds:g} s"
         if reason:
-            found[name] = reason
-    return found
+            unshared[name] = reason
+    return unshared
 
 
-async def _why_not(runner: Runner, name: str, signature: Signature, examples: list[Tensors]) -> str:
+async def _find_reason(runner: Runner, name: str, signature: Signature, examples: list[Tensors]) -> str:
     """Empty where rows come back row for row."""
     pair = _two_rows(signature, examples)
     if pair is None:
-        return "no two rows are known for a probe; warm-up requests can show that it answers row for row"
+        return f"no two rows to probe it with are known; {_ADVICE}"
     try:
         apart = [await _run(runner, name, row) for row in pair]
         for outputs in apart:
-            if wrong := mismatch(outputs, 1):
+            if wrong := find_mismatch(outputs, 1):
                 return wrong
-        for order in ((0, 1), (1, 0, 1)):  # three too: some treat a pair like a lone row
+        for order in ((0, 1), (1, 0, 1)):  # three too: some models treat a pair like a lone row
             inputs = {alias: np.concatenate([pair[row][alias] for row in order]) for alias in pair[0]}
             together = await _run(runner, name, inputs)
-            if wrong := mismatch(together, len(order)):
+            if wrong := find_mismatch(together, len(order)):
                 return wrong
             for place, row in enumerate(order):
                 for alias, alone in apart[row].items():
                     if not _same(alone, together[alias][place : place + 1]):
                         return f"output {alias!r} of a row depends on the other rows of its batch"
-    except Exception as error:  # whatever a model or its engine makes of rows that nobody asked for
-        said = error.message if isinstance(error, ServiceError) else repr(error)
-        return f"the probe failed: {said[:_MOST_TEXT]}; warm-up requests can show that it answers row for row"
+    except Exception as error:  # whatever a model or its engine makes of generated rows
+        message = error.message if isinstance(error, ServiceError) else repr(error)
+        return f"the probe failed: {message[:_MOST_TEXT]}; {_ADVICE}"
     return ""
 
 
@@ -84,7 +85,7 @@ async def _run(runner: Runner, name: str, inputs: Tensors) -> Tensors:
     while True:
         try:
             return await runner.run(name, inputs, (), None)
-        except (NotReady, Overloaded, DeadlineExceeded):  # the upstream's passing trouble says nothing of the model
+        except (NotReady, Overloaded, DeadlineExceeded):  # passing trouble of the upstream, not of the model
             await asyncio.sleep(_PAUSE)
 
 
@@ -97,12 +98,12 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def _two_rows(signature: Signature, examples: list[Tensors]) -> tuple[Tensors, Tensors] | None:
-    """Two different rows that fit into one batch: examples where there are any, else made up."""
+    """Two different rows that fit into one batch: examples where there are any, else generated."""
     known = list(_rows(signature, examples))
-    first = known[0] if known else _made_up(signature, 0, None)
+    first = known[0] if known else _generate_row(signature, 0, None)
     if first is None:
         return None
-    others = [*known[1:], *filter(None, (_made_up(signature, number, first) for number in (1, 0)))]
+    others = [*known[1:], *filter(None, (_generate_row(signature, number, first) for number in (1, 0)))]
     return next(((first, other) for other in others if _fits(first, other) and _differs(first, other)), None)
 
 
@@ -123,8 +124,8 @@ def _differs(one: Tensors, other: Tensors) -> bool:
     return any(not np.array_equal(array, other[alias]) for alias, array in one.items())
 
 
-def _made_up(signature: Signature, number: int, like: Tensors | None) -> Tensors | None:
-    """Row 0 or 1, in the shapes of `like`; None where it would be too large, or of a dtype that NumPy lacks."""
+def _generate_row(signature: Signature, number: int, like: Tensors | None) -> Tensors | None:
+    """Row 0 or 1, in the shapes of `like`; None where it would be too large, or NumPy lacks its dtype."""
     shapes = {
         alias: like[alias].shape if like else (1, *(_OPEN if size is None else size for size in (spec.shape or ())[1:]))
         for alias, spec in signature.inputs.items()
@@ -133,27 +134,27 @@ def _made_up(signature: Signature, number: int, like: Tensors | None) -> Tensors
         return None
     chance = np.random.default_rng(number)
     try:
-        return {alias: _values(spec, shapes[alias], number, chance) for alias, spec in signature.inputs.items()}
+        return {alias: _generate(spec, shapes[alias], number, chance) for alias, spec in signature.inputs.items()}
     except TypeError:
         return None
 
 
-def _values(spec: TensorSpec, shape: tuple[int, ...], number: int, chance: np.random.Generator) -> Array:
-    if spec.dtype == STRING:  # most that is asked in strings is an image
+def _generate(spec: TensorSpec, shape: tuple[int, ...], number: int, chance: np.random.Generator) -> Array:
+    if spec.dtype == STRING:  # most inputs of strings are images
         array = np.empty(shape, object)
-        array.fill(_png(chance))
+        array.fill(_encode_png(chance))
         return array
     dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":  # of two scales: what leaks from one row into the other is not small
+    if dtype.kind == "f":  # two scales: what leaks from one row into the other is large
         return (chance.random(shape) * (255.0 if number else 1.0)).astype(dtype)
     if dtype.itemsize == 1 and dtype.kind in "iu":
         return (chance.integers(0, 60, shape) + 60 * number).astype(dtype)
-    # Numbers that may be anything, indices too: small ones, 0 1 0 1 or all 1.
+    # Integers may be indices: small ones, 0 1 0 1 or all 1.
     return (np.arange(prod(shape)).reshape(shape) % 2 | number).astype(dtype)
 
 
-def _png(chance: np.random.Generator) -> bytes:
-    """A noisy picture of 8x8 pixels, RGB."""
+def _encode_png(chance: np.random.Generator) -> bytes:
+    """8x8 pixels of noise, RGB."""
     lines = b"".join(b"\0" + chance.bytes(24) for _ in range(8))
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,10 +1,10 @@
-"""Requests that wait together run together: one queue a (signature, inputs, dtypes, trailing shapes).
+"""Dynamic batching of one version: one queue for each (signature, outputs, dtypes, trailing shapes).
 
     admit ──> submit ──> queue ──(policy: when? places: whose turn?)──> batch ──> Runner.run ──> rows go back
 
-What cannot be finished by its deadline is refused at the door, as far as can be foreseen, and sorted out before
-dispatch where it could not. A request is never split and never shares a batch with another shape. Every caller is
-settled exactly once: by its rows, by an error, or by its own cancellation, after which it takes no place in a batch.
+A request that is not expected to meet its deadline is refused on arrival; one whose deadline passes in the queue is
+dropped before dispatch. A request is never split and never shares a batch with another shape. Every caller is settled
+exactly once: by its rows, by an error, or by its own cancellation, after which it takes no place in a batch.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ from math import inf
 
 from service.backends.base import Runner
 from service.backends.batch_sharing import BatchSharing
-from service.batching.admission import Margin, Overrun, until_done
-from service.batching.bounds import Bounds, Ticket, find_late, full
+from service.batching.admission import Bounds, Margin, Overrun, Ticket, find_late, forecast_seconds, refuse_full
 from service.batching.cost_model import Cost
 from service.batching.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
 from service.batching.policy import Policy
@@ -27,7 +26,7 @@ from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.host.fair_queue import Places
 from service.types import DEFAULT_SIGNATURE, ModelRef, Tensors
 
-_ALIKE = 0.001  # seconds that two deadlines may differ by and still be forecast as one
+_ALIKE = 0.001  # seconds by which two deadlines may differ and share a forecast
 
 
 @dataclass(eq=False, slots=True)
@@ -38,7 +37,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A request that was refused at a moment, with `left` seconds to its deadline and `seconds` forecast."""
+    """A request refused at `at`, with `left` seconds to its deadline and `seconds` forecast."""
 
     at: float
     left: float
@@ -48,9 +47,9 @@ class _Refused:
 class Batcher:
     """Owns the queues and the slots of one loaded version.
 
-    `cost` says what a signature's batches take; requests are expected for the `usual` one until they have been read.
-    `sharing` says which signatures share batches: all where it is left out. `places` are shared with other versions; a
-    run takes `cores` of them.
+    `cost` gives the cost of a signature's batches. A request counts as one for the `usual` signature until it has been
+    read. `sharing` says which signatures share batches; by default all do. `places` are shared with other versions, and
+    a run takes `cores` of them.
     """
 
     def __init__(
@@ -91,10 +90,10 @@ class Batcher:
         where it is not expected to be finished by its deadline. An idle model always tries.
         """
         now, forecast = self._clock(), 0.0
-        self._arrivals.came(1, now)
+        self._arrivals.observe(1, now)
         if deadline is not None:
             forecast = self._expected(1, deadline, ahead)
-        promised = forecast * self._overrun.times
+        promised = forecast * self._overrun.ratio
         if deadline is not None and not self._idle:
             late = find_late(promised + self._margin.seconds(now), deadline - now)
             if late is not None:
@@ -114,8 +113,8 @@ class Batcher:
             self.arrived(ticket)
 
     def overloaded(self, deadline: float | None, ahead: float = 0.0) -> Overloaded | None:
-        """Why `admit` would refuse a request that comes now, which then counts as having come; None where it would not:
-        it is to be admitted in this turn of the event loop, and until then stands ahead of those asked about next.
+        """Why `admit` would refuse a request that comes now; None where it would not: it is to be admitted in this turn
+        of the event loop, and until then stands ahead of those asked about next.
 
         In a storm it costs a few microseconds: what was forecast for one refused request holds for the next, less the
         time between them, until a batch ends or somebody leaves.
@@ -131,15 +130,17 @@ class Batcher:
             late = find_late(last.seconds - (now - last.at), left)
         if late is None:
             forecast = self._expected(1, deadline, ahead, self._at_door)
-            seconds = forecast * self._overrun.times + self._margin.seconds(now)
+            seconds = forecast * self._overrun.ratio + self._margin.seconds(now)
             late = find_late(seconds, left)
             if late is not None:
                 self._last_refused = _Refused(now, left, seconds)
         if late is None:
             self._let_pass()
-        else:
-            self._arrivals.came(1, now)
         return late
+
+    def count_refused(self) -> None:
+        """Counts a request that came and was refused as `overloaded` says."""
+        self._arrivals.observe(1, self._clock())
 
     def _let_pass(self) -> None:
         if not self._at_door:
@@ -165,9 +166,10 @@ class Batcher:
         deadline: float | None = None,
         ticket: Ticket | None = None,
     ) -> Answer:
-        """The rows of `inputs` through the model. `shared` says that dim 0 counts rows, so that other requests may join
-        the batch where the signature allows it, and nobody wants this one `alone`. `deadline` is a reading of the
-        clock.
+        """Runs the rows of `inputs` through the model.
+
+        `shared`: dim 0 counts rows, so that the batch may take other requests if the signature allows it. `alone`: this
+        request shares no batch. `deadline` is a reading of the clock.
 
         Raises Overloaded, NotReady (draining), DeadlineExceeded, or what the runner raises.
         """
@@ -180,7 +182,7 @@ class Batcher:
         if ticket is not None:
             self.arrived(ticket)
         else:
-            self._arrivals.came(rows, now)
+            self._arrivals.observe(rows, now)
         queue = self._queue(signature, inputs, outputs, shared and not alone and self.sharing.allows(signature))
         queue.add(entry)
         self.queued_rows += rows
@@ -202,29 +204,29 @@ class Batcher:
             now = self._clock()
             if ticket is not None and deadline is not None and now >= deadline:
                 took = now - ticket.since - (ticket.reading or 0.0)
-                self._margin.late(ticket.promised, took, deadline - ticket.since, now)
+                self._margin.observe_late(ticket.promised, took, deadline - ticket.since, now)
 
     async def drain(self) -> None:
-        """Returns when everything submitted so far is settled; from now on `submit` is refused."""
+        """Returns when all submitted requests are settled. `submit` is refused from now on."""
         self._draining = True
         self._pump()
         while self._running or self._queues:
             await asyncio.wait(self._running or [self._loop.create_task(asyncio.sleep(0.01))])
 
     def _check_bounds(self, entry: Entry) -> None:
-        # A request larger than the whole queue still runs, when nothing else waits.
+        # A request larger than the whole queue runs if nothing else waits.
         if not self.queued_rows:
             return
         over = self.queued_rows + entry.rows > self._bounds.rows
         if over or self._queued_bytes + entry.size > self._bounds.bytes:
-            waits = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
-            raise full(waits, self._expected(entry.rows, None, 0.0))
+            waiting = f"{self.queued_rows} rows" if over else f"{self._queued_bytes / 1e6:.0f} MB"
+            raise refuse_full(waiting, self._expected(entry.rows, None, 0.0))
 
     def _expected(self, rows: int, deadline: float | None, ahead: float, at_door: int = 0) -> float:
-        """Seconds until `rows` that come now are through, after `at_door` others and `ahead` seconds of decoding."""
+        """Seconds until `rows` that arrive now are computed, after `at_door` others and `ahead` seconds of decoding."""
         now, cost = self._clock(), self._costs[self._usual]
         free = max(0.0, min(run.until for run in self._running.values()) - now) if self._busy else 0.0
-        computed = until_done(
+        computed = forecast_seconds(
             cost,
             rows,
             before=self.queued_rows + self._coming_rows + at_door,
@@ -245,7 +247,7 @@ class Batcher:
         return len(self._running) >= self._runner.slots
 
     def _stop_unread(self) -> None:
-        """Cancels the batches that nobody waits for any more: an upstream may hang for ever."""
+        """Cancels the batches that no caller waits for: an upstream may hang for ever."""
         for task, run in self._running.items():
             if all(entry.future.done() for entry in run.entries):
                 task.cancel()
@@ -260,7 +262,7 @@ class Batcher:
         return self._queues[key]
 
     def _pump(self) -> None:
-        """Fills free slots with what is due, then arranges to look again when the next queue will be."""
+        """Fills free slots with batches that are due, and sets a timer for the next queue that becomes due."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -277,8 +279,8 @@ class Batcher:
             queue.release(now)
             most = min(self._policy.max_rows, queue.cost.enough) if self._shares(queue) else 1
             if not self._party.enter(queue.cost.seconds(min(most, queue.rows))):
-                return  # in line: the one who leaves calls
-            batch = queue.take(now, most, partial(self._drop, queue))
+                return  # in line: the version that leaves calls `_pump`
+            batch = queue.pop_batch(now, most, partial(self._drop, queue))
             for entry in batch:
                 self._count_out(queue, entry)
             if not batch:
@@ -293,12 +295,12 @@ class Batcher:
         self._party.give_up()
 
     def _due(self, queue: Queue, now: float) -> float:
-        if self._draining or not self._shares(queue):  # there is no company to wait for
+        if self._draining or not self._shares(queue):  # no other request can join
             return queue.entries[0].since
-        return self._policy.dispatch_at(queue.waiting(self._policy.max_rows, self._arrivals.gap(now)))
+        return self._policy.dispatch_at(queue.describe(self._policy.max_rows, self._arrivals.gap(now)))
 
     def _shares(self, queue: Queue) -> bool:
-        return queue.shared and self.sharing.allows(queue.signature)  # it may have stopped since the queue was made
+        return queue.shared and self.sharing.allows(queue.signature)  # it may have stopped since the queue was created
 
     def _drop(self, queue: Queue, entry: Entry) -> None:
         self._count_out(queue, entry)

@@ -1,7 +1,6 @@
-"""What a batch takes: the measured profile, corrected by every batch since; or learned from nothing.
+"""The cost of a batch: from the measured profile, corrected by every batch since, or learned from batches alone.
 
-Both answer `seconds(rows)` and are told what batches really took. They are optimistic where they do not know:
-a cost too high would never be tried, and so never be corrected.
+Both are optimistic where they have seen nothing: a cost that is too high would never be tried, and never corrected.
 """
 
 from collections.abc import Mapping
@@ -10,19 +9,19 @@ from typing import Protocol
 import numpy as np
 
 _WEIGHT = 0.1  # of the newest batch
-_HANDING_OVER = 0.3  # ms, roughly, to bring a batch to a thread and back under load: a profile is without it
-_CAUTION = 3.0  # a batch that takes longer than expected makes its requests late, one that is sooner harms nobody
-_HICCUP = 1.5  # times what was expected, at most, is believed of one batch
-_NEARLY = 0.985  # of the highest rate: enough
-_LEAST, _MOST = 0.25, 20.0  # times the profile: beyond it something else than the machine's load is the matter
+_HANDING_OVER = 0.3  # ms, roughly, from the event loop to a thread and back under load; a profile is without it
+_CAUTION = 3.0  # a late batch makes its requests late, an early one harms nobody
+_HICCUP = 1.5  # times the expected cost: the most that one batch is believed to show
+_NEARLY = 0.985  # of the highest rate is enough
+_LEAST, _MOST = 0.25, 20.0  # times the profile: beyond it the cause is not the machine's load
 
 
 class Cost(Protocol):
-    """Of one signature's batches."""
+    """The cost of one signature's batches."""
 
     @property
     def enough(self) -> int:
-        """Rows past which a larger batch gains next to nothing, and only makes its first rows wait for its last."""
+        """Rows past which a larger batch gains next to nothing."""
         ...
 
     def seconds(self, rows: int) -> float: ...
@@ -31,19 +30,19 @@ class Cost(Protocol):
 
 
 def cost(milliseconds: Mapping[int, float] | None) -> Cost:
-    """`milliseconds` is a signature's part of a Profile; None where nobody has measured it on this machine."""
+    """`milliseconds` is a signature's part of a Profile; None where it has not been measured on this machine."""
     if not milliseconds:
         return Learned()
     return Profiled({rows: _HANDING_OVER + value for rows, value in milliseconds.items()})
 
 
 class Profiled:
-    """The profile's shape, times how much slower (or faster) the machine is just now than when it was measured."""
+    """The profile times a factor: how much slower or faster than the profile the machine is now."""
 
     def __init__(self, milliseconds: Mapping[int, float]) -> None:
         self._rows = np.array(sorted(milliseconds), float)
         self._seconds = np.array([milliseconds[int(rows)] / 1000 for rows in self._rows])
-        self._known: list[float] = [0.0]
+        self._cached: list[float] = [0.0]
         self._factor = 1.0
         rates = self._rows / self._seconds
         self.enough = int(self._rows[np.flatnonzero(rates >= _NEARLY * rates.max())[0]])
@@ -57,9 +56,9 @@ class Profiled:
         self._factor += weight * (now - self._factor)
 
     def _measured(self, rows: int) -> float:
-        while len(self._known) <= rows:
-            self._known.append(self._interpolated(len(self._known)))
-        return self._known[rows]
+        while len(self._cached) <= rows:
+            self._cached.append(self._interpolated(len(self._cached)))
+        return self._cached[rows]
 
     def _interpolated(self, rows: int) -> float:
         largest = self._rows[-1]
@@ -69,7 +68,7 @@ class Profiled:
 
 
 class Learned:
-    """`a + b * rows`, fitted by least squares to the batches seen, the latest ones counting most."""
+    """`a + b * rows`, fitted by least squares; recent batches count most."""
 
     enough = 2**31
 
@@ -86,6 +85,6 @@ class Learned:
         self._moments += weight * (seen - self._moments)
         _, n, s, nn, ns = self._moments.tolist()
         spread = nn - n * n
-        # One size only tells nothing of the others: then the cost is taken as fixed.
+        # One size shows nothing of the others: the cost is then taken as fixed.
         self._a_row = max(0.0, min((ns - n * s) / spread, s / n)) if spread > 0.01 else 0.0
         self._fixed = s - self._a_row * n

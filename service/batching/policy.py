@@ -1,4 +1,4 @@
-"""When a batch goes: the seam between the queues and whoever decides how long they may wait."""
+"""When a batch goes: the seam between queues and the policy that decides how long they wait."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a policy may know of a queue. Times are those of one clock, in seconds.
+    """A queue as a policy sees it. Times are readings of one clock, in seconds.
 
-    `rows` wait, the oldest since `oldest`, the newest since `newest`. The tightest deadline among them is `deadline`;
-    `undated` is since when the oldest request without one waits (None where there is no such thing). `gap` is how long
-    the next row is expected to take to come, and `cost` what a batch of so many rows takes.
+    `rows` wait, the oldest since `oldest`, the newest since `newest`. `deadline` is the earliest deadline; `undated` is
+    the arrival of the oldest request without one (None where every request has one). `gap` is the expected time until
+    the next row arrives; `cost` gives the seconds of a batch by its rows.
     """
 
     rows: int
@@ -30,7 +30,7 @@ class Policy(Protocol):
     def max_rows(self) -> int: ...
 
     def dispatch_at(self, waiting: Waiting) -> float:
-        """When a free slot should take this queue's head; what lies in the past means now."""
+        """When a free slot should take the head of this queue; a time in the past means now."""
         ...
 
 
@@ -38,8 +38,8 @@ class Policy(Protocol):
 class SizeAndDelay:
     """A batch goes when it is full or its oldest request has waited `max_delay` seconds, whatever its deadlines.
 
-    With no delay, requests batch only while every slot is busy: what the simulation calls eager. The service itself
-    uses `ByDeadline`, which is the same for requests without a deadline.
+    Without a delay, requests batch only while every slot is busy. The service uses `ByDeadline`, which is the same for
+    requests without a deadline; the simulation compares the two.
     """
 
     max_rows: int
@@ -49,18 +49,17 @@ class SizeAndDelay:
         return waiting.oldest if waiting.rows >= self.max_rows else waiting.oldest + self.max_delay
 
 
-_WORTH = 4.0  # times the wait: what must be saved for it, since a wait is certain and the newcomer is not
-_MARGIN = 1.25  # times the cost: a held batch must not become late because the machine is a little slower today
+_WORTH = 4.0  # times the wait must be saved: the wait is certain, the next request is not
+_MARGIN = 1.25  # times the cost: a held batch must not be late on a slightly slower machine
 
 
 @dataclass(frozen=True, slots=True)
 class ByDeadline:
-    """A batch is held open while the company it waits for saves more computing than the wait costs, and every
-    deadline can still be met.
+    """A batch is held while one more row saves more computing than the wait costs, and every deadline can be met.
 
-    One more row in this batch saves `cost(n) + cost(1) - cost(n + 1)`, the time that it would take by itself; a slot
-    that waits for it idles for the expected gap. On a CPU a batch costs what its rows do, nothing is saved, and no
-    request ever waits. A request without a deadline waits for at most `max_delay` seconds.
+    One more row saves `cost(n) + cost(1) - cost(n + 1)`; a slot that waits for it idles for the expected gap. On a CPU
+    a batch costs what its rows cost, nothing is saved, and no request waits. A request without a deadline waits for at
+    most `max_delay` seconds.
     """
 
     max_rows: int

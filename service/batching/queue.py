@@ -1,4 +1,4 @@
-"""What waits for one version: entries, and the queues of those that may share a batch."""
+"""The queues of one version: each holds entries that may share a batch."""
 
 import asyncio
 from collections import deque
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
 
-from service.batching.admission import Slack, sacrificed
+from service.batching.admission import Slack, count_sacrificed
 from service.batching.cost_model import Cost
 from service.batching.policy import Waiting
 from service.errors import ServiceError
 from service.types import Tensors
 
-_MOST_BYTES = 16 * 2**20  # of several requests' inputs in one batch: upstreams bound a message's size
+_MOST_BYTES = 16 * 2**20  # of a batch of several requests: upstreams bound the size of a message
 _NEWEST = 0.02  # weight of the newest arrival in the expected gap
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A caller's rows, and the seconds it waited for its turn, then for others to share its batch, and computed."""
+    """A caller's rows, and its seconds of waiting for a slot, of waiting for a larger batch, and of computing."""
 
     outputs: Tensors
     queue: float
@@ -40,14 +40,14 @@ class Entry:
     context: Context = field(default_factory=copy_context)
     size: int = 0
     held: float = 0.0
-    """Seconds that it has waited for nothing but company."""
+    """Seconds that it has waited for a larger batch while a slot was free."""
 
     def __post_init__(self) -> None:
         self.size = sum(array.nbytes for array in self.inputs.values())
 
     def fail(self, error: ServiceError) -> None:
         if not self.future.done():
-            # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
+            # A copy: one exception raised in several tasks would collect all their tracebacks.
             own = error.copy()
             own.__cause__ = error.__cause__ or error
             self.future.set_exception(own)
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(eq=False, slots=True)
 class Queue:
-    """Entries of one signature, outputs, dtypes and trailing shape, in the order they came."""
+    """Entries of one signature, outputs, dtypes and trailing shape, in order of arrival."""
 
     key: Hashable
     signature: str
@@ -67,12 +67,12 @@ class Queue:
     _held_since: float | None = None
 
     def hold(self, now: float) -> None:
-        """A runner is free, and more company is waited for."""
+        """A slot is free, and the queue waits for a larger batch."""
         if self._held_since is None:
             self._held_since = now
 
     def release(self, now: float) -> None:
-        """From here on, what waits has no runner."""
+        """The queue waits for a slot from here on."""
         if self._held_since is not None:
             for entry in self.entries:
                 entry.held += now - max(entry.since, self._held_since)
@@ -86,8 +86,8 @@ class Queue:
         self.entries.remove(entry)
         self.rows -= entry.rows
 
-    def waiting(self, max_rows: int, gap: float) -> Waiting:
-        """What a policy may know; of entries past the first `max_rows` it needs to know nothing."""
+    def describe(self, max_rows: int, gap: float) -> Waiting:
+        """The queue as a policy sees it: deadlines are those of the first `max_rows` entries."""
         deadline = undated = None
         for entry in islice(self.entries, max_rows):
             if entry.deadline is None:
@@ -98,17 +98,17 @@ class Queue:
         return Waiting(self.rows, oldest, newest, deadline, undated, gap, self.cost.seconds)
 
     def _slack(self, now: float, max_rows: int) -> list[Slack]:
-        """Of the entries that the next two batches will be made of."""
+        """Of the entries that the next two batches may take."""
         head = islice(self.entries, 2 * max_rows)
         return [(entry.rows, inf if entry.deadline is None else entry.deadline - now) for entry in head]
 
-    def take(self, now: float, max_rows: int, drop: Callable[[Entry], None]) -> list[Entry]:
-        """Pops the next batch: as many as fit `max_rows`, a bound in bytes, and everybody's deadline.
+    def pop_batch(self, now: float, max_rows: int, drop: Callable[[Entry], None]) -> list[Entry]:
+        """Pops the next batch: as many entries as fit `max_rows`, a bound in bytes, and every deadline.
 
-        `drop` is handed those that cannot be in time any more; what is predicted to be late goes only where
-        somebody else waits for its place, since predictions may be wrong.
+        `drop` gets the entries that cannot be in time. One that is only forecast to be late is dropped if others wait
+        for its place: forecasts may be wrong.
         """
-        for _ in range(sacrificed(self._slack(now, max_rows), self.cost, max_rows)):
+        for _ in range(count_sacrificed(self._slack(now, max_rows), self.cost, max_rows)):
             entry = self.entries.popleft()
             self.rows -= entry.rows
             drop(entry)
@@ -134,18 +134,18 @@ class Queue:
 
 
 class Arrivals:
-    """How fast rows come lately."""
+    """The rate at which rows arrive lately."""
 
     def __init__(self) -> None:
         self._gap, self._last = inf, -inf
 
-    def came(self, rows: int, now: float) -> None:
+    def observe(self, rows: int, now: float) -> None:
         gap = (now - self._last) / rows
         self._gap = gap if self._gap == inf else self._gap + _NEWEST * (gap - self._gap)
         self._last = now
 
     def gap(self, now: float) -> float:
-        """Seconds until the next one is expected; at least as long as nobody has come by now."""
+        """Seconds until the next row is expected: at least as long as none has arrived by now."""
         return max(self._gap, now - self._last)
 
     @property

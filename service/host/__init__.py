@@ -1,0 +1,1 @@
+"""This machine: cores, memory, sockets, files, and whose turn it is."""

@@ -1,7 +1,7 @@
-"""A fixed number of places (cores) among several parties (models): a hot one does not starve the others.
+"""Fair sharing of a fixed number of places (cores) between parties (models): a busy one does not starve the others.
 
 Start-time fair queueing (Goyal, Vin, Cheng 1996): a free place goes to the waiting party that has been served least. A
-party that was away starts level with those that are there: nobody saves up a claim.
+party that was idle starts level with the others and saves up no claim.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class Turns:
         try:
             await future
         except asyncio.CancelledError:
-            if not future.cancelled():  # the place came, and nobody is there any more
+            if not future.cancelled():  # it got a place as it was cancelled
                 self._party.leave()
             raise
 

@@ -1,4 +1,4 @@
-"""Whose port it is: ours alone, or that of our own workers and nobody else; and how it is given up."""
+"""Ports: bound by this process alone or by its workers together, and closed without a reset to any client."""
 
 import asyncio
 import ctypes
@@ -31,11 +31,11 @@ class StartError(Exception):
 
 
 def own(host: str, port: int, flag: str) -> socket.socket:
-    """A bound, silent socket, beside which nobody else can bind; 0 takes any free port. Raises StartError, naming
-    `flag`, where the port is somebody's and stays it.
+    """A socket that is bound and does not listen; no other process can bind the port. 0 takes a free port. Raises
+    StartError, naming `flag`, where another process keeps the port.
 
-    SO_REUSEADDR gets past connections that linger from a process before us. As long as nobody listens it would also
-    let in whoever sets it too: it is taken back until `listen`.
+    SO_REUSEADDR allows lingering connections of an earlier process. Until `listen` it would also let in any process
+    that sets it too, so it is off again until then.
     """
     sock = _socket(host)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,8 +45,8 @@ def own(host: str, port: int, flag: str) -> socket.socket:
 
 
 def listen(sock: socket.socket) -> None:
-    """On a socket from `own` or `borrow`. Its connections inherit SO_REUSEADDR, so that those which linger do not keep
-    the process after us from its port. Raises StartError.
+    """Listens on a socket from `own` or `borrow`. Connections inherit SO_REUSEADDR, so that lingering ones do not keep
+    the next process from the port. Raises StartError.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -56,10 +56,10 @@ def listen(sock: socket.socket) -> None:
 
 
 def lend(sock: socket.socket) -> None:
-    """From now on our workers may `borrow` the port of a socket from `own`, while nobody else gets it.
+    """Lets workers `borrow` the port of a socket from `own`, and no other process.
 
-    The order is the trick: binding without SO_REUSEPORT fails where anybody has the port, whatever their options;
-    SO_REUSEPORT set afterwards lets others of this user in who set it too, and nobody else.
+    The order matters: a bind without SO_REUSEPORT fails where any process has the port, whatever its options; set
+    afterwards, SO_REUSEPORT lets in only processes of this user that set it too.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
@@ -68,18 +68,16 @@ def borrow(host: str, port: int, flag: str) -> socket.socket:
     """A socket beside those of the other workers: once they listen, the kernel spreads new connections over them."""
     sock = _socket(host)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(
-        socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-    )  # for connections that linger, which may be nobody's worker's
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for lingering connections
     _bind(sock, host, port, flag)
     return sock
 
 
 async def empty_backlogs(listeners: Iterable[socket.socket]) -> None:
-    """Returns once these, whose servers go on accepting, can be closed without a reset to anybody.
+    """Returns once the listeners, whose servers go on accepting, can be closed without a reset to any client.
 
-    A listener that closes resets the connections that wait in its queue, also those whose handshake is under way. On
-    Linux clients that begin to connect from now on hear nothing; they try again after a second and are refused then.
+    A listener that closes resets the connections in its queue, and those whose handshake is under way. On Linux, a
+    client that connects from now on gets no answer; it tries again after a second and is refused then.
     """
     listeners = tuple(listeners)
     for sock in listeners:
@@ -92,7 +90,7 @@ async def empty_backlogs(listeners: Iterable[socket.socket]) -> None:
 
 @contextmanager
 def listeners_on(port: int) -> Iterator[list[socket.socket]]:
-    """This process's listening sockets on a TCP port, whoever opened them: grpcio shows nobody its own."""
+    """Duplicates of this process's listening sockets on a TCP port: grpcio does not expose its own."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(socket.socket(fileno=os.dup(connection.fd)))
@@ -102,7 +100,7 @@ def listeners_on(port: int) -> Iterator[list[socket.socket]]:
 
 
 def make_room(connections: int) -> None:
-    """Raises this process's limit of open files for so many connections on each edge, as far as it may be raised."""
+    """Raises this process's limit of open files for `connections` on each edge, as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * connections + 256
     if hard != resource.RLIM_INFINITY:

@@ -1,61 +1,74 @@
-"""One version's answer: leased, the body read, images decoded, rows batched, outputs completed."""
+"""One version's part in a request: leased, let in by its batcher, images decoded, rows batched, outputs completed."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-from service.batching.bounds import Ticket
+from service.batching.admission import Ticket
 from service.errors import Overloaded, ServiceError, Unloaded
 from service.models.registry import Catalog
 from service.models.singleflight import Coalescing, identity
 from service.models.version import Servable
+from service.observability.context import RequestContext
 from service.preprocessing.preprocessor import Preparation, complete
 from service.repository.manifest import Manifest
 from service.types import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors, Timings
-
-Read = Callable[[Manifest], Awaitable[PredictRequest]]
-"""How an edge turns its wire format into a request, once it is known which version will answer."""
 
 Computed = tuple[Tensors, Timings]
 """A model's outputs, and what they took."""
 
 
-Turned = tuple[Overloaded, ModelRef | None]
-"""Why a request is refused, and the version that would have answered it, where one was found."""
+class Admission(Protocol):
+    """Whoever has let a request in, before its body is parsed. It is predicted or released, once."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the body is parsed against."""
+        ...
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """Raises ServiceError, and TimeoutError where a route's own deadline ends it."""
+        ...
+
+    def release(self, error: BaseException) -> None:
+        """Gives up its places because of `error`; does nothing after a prediction."""
+        ...
 
 
-class Question:
-    """What a call asks: its body is read once, by the first version that is found, whoever else answers it too.
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Why a request would be refused, the version that would refuse it, where one was found, and what counts it."""
 
-    `resolved` is the version found last: the one to name where the call fails. `reading` took that many seconds.
-    """
+    error: Overloaded
+    ref: ModelRef | None = None
+    count: Callable[[], None] = lambda: None
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._reading = asyncio.Lock()
-        self._outcome: PredictRequest | Exception | None = None
-        self.resolved: ModelRef | None = None
-        self.reading = 0.0
 
-    async def request(self, manifest: Manifest) -> PredictRequest:
-        """Raises what reading raised, every time."""
-        async with self._reading:
-            if self._outcome is None:
-                began = time.monotonic()
-                try:
-                    self._outcome = await self._read(manifest)
-                except ServiceError as error:
-                    self._outcome = error.with_traceback(None)
-                except Exception as error:
-                    self._outcome = error
-                self.reading = time.monotonic() - began
-        if isinstance(self._outcome, ServiceError):
-            # Not what is kept here: its traceback would lead back here, and the body would stay until a collection.
-            raise self._outcome.copy()
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self._outcome
+@dataclass(eq=False, slots=True)
+class HeldVersion:
+    """A version that has let a request in: leased, and expecting it, until it answers or is released."""
+
+    answering: "Answering"
+    context: RequestContext
+    ref: ModelRef
+    alone: bool
+    servable: Servable
+    ticket: Ticket
+    place: ExitStack
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.servable.manifest
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """Raises ServiceError."""
+        return await self.answering.predict(self, request)
+
+    def release(self, error: BaseException) -> None:
+        self.place.__exit__(type(error), error, error.__traceback__)
 
 
 class Answering:
@@ -72,87 +85,76 @@ class Answering:
         self._catalog, self._preparation = catalog, preparation
         self._coalescing, self._coalesced = coalescing, coalesced
 
-    async def answer(
-        self, ref: ModelRef, question: Question, deadline: float | None, alone: bool = False
-    ) -> PredictResult:
-        """`deadline` is a `time.monotonic()`; the caller ends what outlasts it. An `alone` one shares no batch.
+    async def admit(self, context: RequestContext, ref: ModelRef, alone: bool = False) -> HeldVersion:
+        """The version that `ref` means, once it has let the request in. An `alone` request shares no batch.
 
-        Raises ServiceError.
+        Whoever calls ends what outlasts the deadline. Raises ServiceError.
         """
         await self._catalog.look_for(ref.name)
-        try:
-            return await self._once(ref, question, deadline, alone)
-        except Unloaded:
-            if ref.version is not None:
-                raise
-        # An upstream replaced the version between two looks: who asked for the newest one gets that which is now.
-        await self._catalog.look_again(ref.name)
-        return await self._once(ref, question, deadline, alone)
+        return self._hold(context, ref, alone)
 
-    def overloaded(self, ref: ModelRef, deadline: float | None) -> Turned | None:
-        """Why `answer` would refuse a request that comes now, and the version that would; None where it would not, or
-        would say something else.
-        """
+    def find_overload(self, context: RequestContext, ref: ModelRef) -> Turned | None:
+        """Why `admit` would refuse a request that comes now; None where it would not, or would say something else."""
         try:
             servable = self._catalog.find(ref)
         except ServiceError:
             return None
-        error = servable.batcher.overloaded(deadline, self._preparation.ahead)
-        return None if error is None else (error, servable.ref)
+        error = servable.batcher.overloaded(context.deadline, self._preparation.ahead)
+        return None if error is None else Turned(error, servable.ref, servable.batcher.count_refused)
 
-    async def _once(self, ref: ModelRef, question: Question, deadline: float | None, alone: bool) -> PredictResult:
-        with self._catalog.lease(ref) as servable:
-            question.resolved = servable.ref
+    def _hold(self, context: RequestContext, ref: ModelRef, alone: bool) -> HeldVersion:
+        with ExitStack() as place:
+            servable = place.enter_context(self._catalog.lease(ref, context.caller))
+            context.trace.ref = servable.ref
             # Refused here, a request has cost next to nothing: its body is not parsed and its image not decoded.
-            with servable.batcher.admit(deadline, self._preparation.ahead) as ticket:
-                request = await question.request(servable.manifest)
-                ticket.reading = question.reading
-                return await self._ask(servable, request, deadline, ticket, alone)
+            ticket = place.enter_context(servable.batcher.admit(context.deadline, self._preparation.ahead))
+            return HeldVersion(self, context, ref, alone, servable, ticket, place.pop_all())
 
-    async def _ask(
-        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket, alone: bool
-    ) -> PredictResult:
-        manifest = servable.manifest
-        if self._coalescing is None:
-            outputs, timings = await self._compute(servable, request, deadline, ticket, alone)
-        else:
-            outputs, timings = await self._share(self._coalescing, servable, request, deadline, ticket, alone)
-        outputs = complete(manifest, request, outputs)
-        signature = request.signature or DEFAULT_SIGNATURE
-        return PredictResult(servable.ref, signature, outputs, manifest.labels, timings, (servable.ref,))
+    async def predict(self, held: HeldVersion, request: PredictRequest) -> PredictResult:
+        """What `held` answers. Raises ServiceError."""
+        try:
+            return await self._ask(held, request)
+        except Unloaded:
+            if held.ref.version is not None:
+                raise
+        # An upstream replaced the version between two looks: who asked for the newest one gets that which is now.
+        await self._catalog.look_again(held.ref.name)
+        return await self._ask(self._hold(held.context, held.ref, held.alone), request)
 
-    async def _compute(
-        self, servable: Servable, request: PredictRequest, deadline: float | None, ticket: Ticket, alone: bool
-    ) -> Computed:
-        run = await self._preparation.prepare(servable.manifest, request)
-        answer = await servable.batcher.submit(
+    async def _ask(self, held: HeldVersion, request: PredictRequest) -> PredictResult:
+        with held.place:
+            held.ticket.reading = time.monotonic() - held.ticket.since
+            if self._coalescing is None:
+                outputs, timings = await self._compute(held, request)
+            else:
+                outputs, timings = await self._share(self._coalescing, held, request)
+            manifest, ref = held.manifest, held.servable.ref
+            outputs = complete(manifest, request, outputs)
+            signature = request.signature or DEFAULT_SIGNATURE
+            return PredictResult(ref, signature, outputs, manifest.labels, timings, (ref,))
+
+    async def _compute(self, held: HeldVersion, request: PredictRequest) -> Computed:
+        run = await self._preparation.prepare(held.manifest, request)
+        answer = await held.servable.batcher.submit(
             run.signature,
             run.inputs,
             run.outputs,
             shared=run.shared,
-            alone=alone,
-            deadline=deadline,
-            ticket=ticket,
+            alone=held.alone,
+            deadline=held.context.deadline,
+            ticket=held.ticket,
         )
         return answer.outputs, Timings(
             decode=run.decode, queue=answer.queue, batch=answer.batch, compute=answer.compute
         )
 
-    async def _share(
-        self,
-        coalescing: Coalescing[Computed],
-        servable: Servable,
-        request: PredictRequest,
-        deadline: float | None,
-        ticket: Ticket,
-        alone: bool,
-    ) -> Computed:
+    async def _share(self, coalescing: Coalescing[Computed], held: HeldVersion, request: PredictRequest) -> Computed:
         began = time.monotonic()
-        key = id(servable), alone, identity(request)  # a version that replaced another under its number is not the same
+        servable = held.servable
+        key = id(servable), held.alone, identity(request)  # one that replaced it under its number is not the same
         if coalescing.under_way(key):
-            servable.batcher.arrived(ticket)
-        run = partial(self._compute, servable, request, deadline, ticket, alone)
-        computed, joined = await coalescing.share(key, deadline, run)
+            servable.batcher.arrived(held.ticket)
+        computed, joined = await coalescing.share(key, held.context.deadline, partial(self._compute, held, request))
         if not joined:
             return computed
         self._coalesced(servable.ref)

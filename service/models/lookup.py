@@ -9,7 +9,7 @@ from service.models.version import Servable, State, Status
 from service.types import ModelRef
 
 Shows = Callable[[str], bool]
-"""Whether whoever asks may read a model's name in an error."""
+"""Whether the caller may read a model's name in an error."""
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows)
     if model is None:
         if trouble:
             raise NotReady(trouble)
-        raise unknown(models, ref, shows)
+        raise build_unknown_error(models, ref, shows)
     if ref.label is not None:
         return _labelled(model, ref)
     version = ref.version if ref.version is not None else max(model.servables, default=-1)
@@ -57,14 +57,14 @@ def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows)
     )
 
 
-def unknown(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFound:
+def build_unknown_error(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFound:
     """The error for a name that no model has."""
     names = _names(models, shows)
     return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
 
 
 @contextmanager
-def targets_label(ref: ModelRef, asked: str | None) -> Iterator[None]:
+def translate_label_error(ref: ModelRef, asked: str | None) -> Iterator[None]:
     """A label of `ref` that is missing and that no client `asked` for is a route's target that is not there: NotFound,
     where whoever names a label that there is not makes a mistake.
     """
@@ -76,7 +76,7 @@ def targets_label(ref: ModelRef, asked: str | None) -> Iterator[None]:
         raise NotFound(error.message, **error.detail) from error
 
 
-def why_none(models: Mapping[str, Model], shows: Shows, passed_over: Mapping[str, str]) -> str:
+def explain_none(models: Mapping[str, Model], shows: Shows, passed_over: Mapping[str, str]) -> str:
     """Why no model answers although the repository could be read; what lies there is not served for the reasons of
     `passed_over`, by path.
     """

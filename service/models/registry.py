@@ -16,11 +16,11 @@ from functools import partial
 from service.backends.base import Backend, Loaded
 from service.batching.batcher import Batcher
 from service.errors import NotReady
-from service.models.lookup import Model, find, unknown, why_none
+from service.models.lookup import Model, build_unknown_error, explain_none, find
 from service.models.version import Servable, State, Status
 from service.models.warmup import Behind, check_succession, warm
 from service.observability.metrics.registry import Metrics
-from service.types import ModelRef
+from service.types import NOBODY, Caller, ModelRef
 
 _log = logging.getLogger(__name__)
 _REMEMBERED = 3  # versions of a model that have gone, and are still told of
@@ -40,11 +40,11 @@ class Catalog:
         *,
         keep: int,
         needs_models: bool,
-        shows: Callable[[str], bool] = lambda name: True,
+        shows: Callable[[Caller, str], bool] = lambda caller, name: True,
         passed_over: Callable[[], Mapping[str, str]] = dict,
         loads: int = 16,
     ) -> None:
-        """`shows` tells which models' names whoever asks may read in an error; `passed_over` why nothing is served
+        """`shows` tells whether a caller may read a model's name in an error; `passed_over` why nothing is served
         from a path where models are looked for. `loads` versions are loaded and warmed at a time.
         """
         self._backend, self._batcher, self._metrics = backend, batcher, metrics
@@ -62,10 +62,16 @@ class Catalog:
     @property
     def trouble(self) -> str:
         """Why nothing can be answered yet; empty where something can."""
+        return self.find_trouble(NOBODY)
+
+    def find_trouble(self, caller: Caller) -> str:
+        """`trouble` with the names that the caller may know."""
         if not self._needs_models:
             return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())
-        return "" if answers else self._trouble or why_none(self._models, self._shows, self.passed_over())
+        if answers or self._trouble:
+            return "" if answers else self._trouble
+        return explain_none(self._models, partial(self._shows, caller), self.passed_over(caller))
 
     async def sync(self) -> None:
         """Makes what is loaded follow what the backend finds, and waits for the loads that takes. Where none of them
@@ -115,7 +121,7 @@ class Catalog:
         """Asks the backend for a model nobody has named before, once between two looks."""
         if name in self._asked or (name in self._models and self._models[name].servables):
             return
-        if await self._backend.ask(name):
+        if await self._backend.look_up(name):
             await self.look_again(name)
         self._asked.add(name)
 
@@ -125,21 +131,21 @@ class Catalog:
         if name in self._following:
             await asyncio.wait([self._following[name]])
 
-    def lease(self, ref: ModelRef) -> AbstractContextManager[Servable]:
+    def lease(self, ref: ModelRef, caller: Caller = NOBODY) -> AbstractContextManager[Servable]:
         """The version `ref` means, held loaded for as long as the context lasts.
 
-        Raises NotFound, saying what there is, or NotReady while it is loading.
+        Raises NotFound, saying what there is that the caller may know, or NotReady while it is loading.
         """
-        return self.find(ref).lease()
+        return self.find(ref, caller).lease()
 
-    def find(self, ref: ModelRef) -> Servable:
+    def find(self, ref: ModelRef, caller: Caller = NOBODY) -> Servable:
         """The version `ref` means, for a question that is over at once. Raises as `lease` does."""
-        return find(self._models, ref, self.trouble, self._shows)
+        return find(self._models, ref, self.find_trouble(caller), partial(self._shows, caller))
 
-    def statuses(self, name: str) -> list[Status]:
+    def statuses(self, name: str, caller: Caller = NOBODY) -> list[Status]:
         """Every version found of a model, and the last that went, newest first. Raises NotFound for an unknown name."""
         if name not in self._models:
-            raise unknown(self._models, ModelRef(name), self._shows)
+            raise build_unknown_error(self._models, ModelRef(name), partial(self._shows, caller))
         return sorted(self._models[name].statuses.values(), key=lambda status: -status.version)
 
     def available(self) -> Mapping[str, list[int]]:
@@ -154,9 +160,9 @@ class Catalog:
         """Model name -> every version found of it, and the last that went, newest first."""
         return {name: self.statuses(name) for name in sorted(self._models)}
 
-    def passed_over(self) -> Mapping[str, str]:
-        """Path -> why nothing is served from there, of what whoever asks may know of."""
-        return {path: why for path, why in self._passed_over().items() if self._shows(path.partition("/")[0])}
+    def passed_over(self, caller: Caller) -> Mapping[str, str]:
+        """Path -> why nothing is served from there, of what the caller may know of."""
+        return {path: why for path, why in self._passed_over().items() if self._shows(caller, path.partition("/")[0])}
 
     async def close(self) -> None:
         """Stops loading, drains and unloads everything."""

@@ -1,10 +1,10 @@
-"""Identical requests under way share one computation, decoding included. Off unless asked for.
+"""Identical requests under way share one computation, decoding included. Off by default.
 
     caller ──┐
-    caller ──┼─> share(key) ──> one run, in a task of its own ──> everybody's answer, or everybody's failure
+    caller ──┼─> share(key) ──> one run, in a task of its own ──> the answer, or the failure, for every caller
     caller ──┘
 
-A caller that leaves (cancelled, out of time) leaves the others alone; the run ends when nobody waits for it.
+A caller that leaves (cancelled, out of time) does not disturb the others. The run ends when no caller waits for it.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ class Coalescing(Generic[T]):
     async def share(
         self, key: Hashable, deadline: float | None, run: Callable[[], Coroutine[Any, Any, T]]
     ) -> tuple[T, bool]:
-        """What `run` returns or raises, or what the run of the same key under way does (then True).
+        """What `run` returns or raises; or, with True, what the run of the same key that is under way does.
 
-        `deadline` is that of `run`: a run that fails for its own caller's lack of time says nothing to those who have
-        more, and they try once again.
+        `deadline` is that of `run`. A run that fails for its first caller's lack of time is tried once more by callers
+        that have more time.
         """
         for _ in range(2):
             shared = self._runs.get(key)
@@ -59,7 +59,7 @@ class Coalescing(Generic[T]):
 
     def _start(self, key: Hashable, deadline: float | None, run: Callable[[], Coroutine[Any, Any, T]]) -> _Run[T]:
         shared = self._runs[key] = _Run(asyncio.get_running_loop().create_task(run()), deadline)
-        shared.task.add_done_callback(lambda _: self._ended(key, shared))
+        shared.task.add_done_callback(lambda _: self._finish(key, shared))
         return shared
 
     async def _wait(self, key: Hashable, shared: _Run[T]) -> T:
@@ -69,18 +69,18 @@ class Coalescing(Generic[T]):
         finally:
             shared.waiting -= 1
             if not shared.waiting and not shared.task.done():
-                self._forget(key, shared)  # nobody may join what is being cancelled
+                self._forget(key, shared)  # a cancelled run must not be joined
                 shared.task.cancel()
         error = None if shared.task.cancelled() else shared.task.exception()
         if isinstance(error, ServiceError):
-            # An exception of one's own: raised in several tasks, one would collect all their tracebacks.
+            # A copy: one exception raised in several tasks would collect all their tracebacks.
             raise error.copy() from error
         return shared.task.result()
 
-    def _ended(self, key: Hashable, shared: _Run[T]) -> None:
+    def _finish(self, key: Hashable, shared: _Run[T]) -> None:
         self._forget(key, shared)
         if not shared.task.cancelled():
-            shared.task.exception()  # retrieved: where the last caller leaves as it fails, nobody is there to ask
+            shared.task.exception()  # retrieved: the last caller may leave as the run fails
 
     def _forget(self, key: Hashable, shared: _Run[T]) -> None:
         if self._runs.get(key) is shared:
@@ -88,7 +88,7 @@ class Coalescing(Generic[T]):
 
 
 def identity(request: PredictRequest) -> Hashable:
-    """Equal for requests that ask the same of the same bytes. Encoded images are not copied."""
+    """Equal for requests with the same bytes, signature and outputs. Encoded images are not copied."""
     inputs = tuple((alias, _content(array)) for alias, array in sorted(request.inputs.items()))
     return request.signature, tuple(sorted(request.outputs)), inputs
 

@@ -1,4 +1,4 @@
-"""One version that answers: what it says of itself, its batcher, and who is using it."""
+"""A loaded version: its manifest, its batcher and its leases."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from service.types import ModelRef
 
 
 class State(StrEnum):
-    """A version's life, in TensorFlow Serving's names."""
+    """A version's states, by TensorFlow Serving's names."""
 
     LOADING = "LOADING"
     AVAILABLE = "AVAILABLE"
@@ -29,7 +29,7 @@ class Status:
 
 
 class Servable:
-    """Held loaded for as long as somebody leases it; `retire` waits for the last of them."""
+    """Stays loaded while it is leased; `retire` waits for the last lease."""
 
     def __init__(self, loaded: Loaded, batcher: Batcher, fingerprint: str) -> None:
         self.manifest: Manifest = loaded.manifest
@@ -55,7 +55,7 @@ class Servable:
                 self._unused.set()
 
     async def retire(self) -> None:
-        """Returns once every lease has ended and the runner is closed. Nobody may lease it meanwhile."""
+        """Returns once every lease has ended and the runner is closed. No new lease may begin meanwhile."""
         await self._unused.wait()
         await self.batcher.drain()
         await self._runner.close()

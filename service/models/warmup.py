@@ -1,4 +1,4 @@
-"""What a version goes through between being loaded and answering: warm-up, then a check of its answers."""
+"""What a loaded version must pass before its first client: warm-up requests, then a check of its answers."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from service.backends.base import Golden, Loaded
 from service.errors import ServiceError
 from service.repository.manifest import MANIFEST, Manifest
 
-# Of a probability. Other processors round differently, int8 in whole steps; a wrong model is far off.
+# Of a probability. Processors round differently, int8 in whole steps; a wrong model is far off.
 TOLERANCE = 0.01
 TOLERANCE_QUANTIZED = 0.1
 
@@ -14,12 +14,12 @@ _FLOAT = ("", "float32", "float16")
 
 
 class Behind(ValueError):
-    """A version lacks what the one in service has."""
+    """A version lacks something that the version in service has."""
 
 
 def check_succession(new: Manifest, old: Manifest) -> None:
-    """Raises Behind where clients of `old` would miss something in `new`, which then replaces it only once `old` is
-    removed: a copy that is not whole loads as somebody else's model.
+    """Raises Behind where `new` lacks what clients of `old` may use; it then waits until `old` is removed. Such a
+    version may be an incomplete copy, which loads as a foreign model.
     """
     signatures = sorted(set(old.signatures) - set(new.signatures))
     if old.checked and not new.checked:
@@ -44,7 +44,7 @@ async def warm(loaded: Loaded) -> None:
     Raises ValueError, saying what is wrong, where a request fails or an answer is not what it was at export.
     """
     for signature, inputs in loaded.warmup:
-        if loaded.manifest.decodes(signature):  # its images are decoded outside the model
+        if loaded.manifest.decodes(signature):  # the preprocessor decodes its images
             continue
         loaded.manifest.signature(signature)
         try:
@@ -62,6 +62,6 @@ async def _check(loaded: Loaded, golden: Golden) -> None:
         difference = float(np.abs(answers[alias] - expected).max())
         if not difference <= tolerance:  # NaN is a failure too
             raise ValueError(
-                f"its answers are not those it gave when it was exported: {alias!r} differs by {difference:.3g} "
+                f"its answers are not those at export: {alias!r} differs by {difference:.3g} "
                 f"(tolerance {tolerance}); the files are damaged, or this machine computes differently"
             )

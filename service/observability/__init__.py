@@ -1,0 +1,1 @@
+"""Logs, traces, metrics, and the context that ties them to a request."""

@@ -1,10 +1,10 @@
-"""What is said of every request once it is over, whatever its protocol: its sizes, its last stage, a line in a log."""
+"""The end of every request, whatever its protocol: its sizes and last stage as metrics, and a line in the log."""
 
 import logging
 import time
 
 from service.observability import logs
-from service.observability.context import Current
+from service.observability.context import Trace
 from service.observability.metrics.registry import Metrics
 
 _log = logging.getLogger("service.observability.access_log")
@@ -12,13 +12,13 @@ _LONGEST = 200  # characters of a path
 
 
 class Access:
-    """`log` says whether each request gets a line."""
+    """With `log`, each request gets a line."""
 
     def __init__(self, metrics: Metrics, log: bool) -> None:
         self._metrics, self._log = metrics, log
 
-    def finished(self, request: Current, what: str, status: str, sent: int) -> None:
-        """`what` was asked for (a method and a path), `status` is in the protocol's words, `sent` in bytes."""
+    def finished(self, request: Trace, what: str, status: str, sent: int) -> None:
+        """`what` is the method and path, `status` is in the protocol's words, `sent` is in bytes."""
         now = time.monotonic()
         if request.ref is not None and (request.received or request.answered is not None):  # else nothing was read
             render = None if request.answered is None else now - request.answered

@@ -1,6 +1,7 @@
-"""The request that the running code works for: made at its edge, filled in on the way, read by logs and upstream calls.
+"""What travels with a request: its context, made at the edge and handed down, with the trace of what is known of it.
 
-It travels in a context variable. A batch works for all of its requests and carries the first one's.
+A context variable holds the trace for log lines and for calls to upstreams, and for nothing else. A batch works for all
+of its requests and carries the first one's.
 """
 
 import os
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from service.errors import ServiceError
-from service.types import ModelRef
+from service.types import NOBODY, Caller, ModelRef
 
 REQUEST_ID, TRACEPARENT, TRACESTATE = "x-request-id", "traceparent", "tracestate"
 HEADERS = (REQUEST_ID, TRACEPARENT, TRACESTATE)
-"""What `enter` is told of, in its order."""
+"""Those that `begin_trace` takes, in its order."""
 OK = "OK"
 
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -46,7 +47,7 @@ class Span(Protocol):
 
 
 class Tracing(Protocol):
-    def begin(self, request: "Current") -> None:
+    def begin(self, request: "Trace") -> None:
         """Gives the request a span."""
         ...
 
@@ -56,10 +57,11 @@ class Tracing(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Current:
-    """`ref` is the version that answers, once known; `answered` when its answer was there (`time.monotonic()`).
+class Trace:
+    """What is known of a request so far, for logs, metrics and spans.
 
-    `client` is the client's `traceparent`.
+    `client` is the client's `traceparent`, `received` the bytes of its body. `ref` is the version found last, and once
+    there is an answer the one that gave it; `answered` is when (`time.monotonic()`).
     """
 
     protocol: str
@@ -71,7 +73,6 @@ class Current:
     ref: ModelRef | None = None
     answered: float | None = None
     span: Span | None = None
-    asked: bool = False
 
     @property
     def traceparent(self) -> str:
@@ -89,39 +90,75 @@ class Current:
         return traceparent[3:35] if traceparent.endswith(_SAMPLED) else ""
 
 
-_current: ContextVar[Current | None] = ContextVar("current", default=None)
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What an edge knows of a request before its body is read.
+
+    `deadline` is a `time.monotonic()`, and so is `arrived`, where the edge can tell that the event loop came to the
+    request late. Requests with the same `routing_key` go the same way where traffic is split.
+    """
+
+    trace: Trace
+    caller: Caller = NOBODY
+    deadline: float | None = None
+    routing_key: str = ""
+    arrived: float | None = None
+
+    @property
+    def protocol(self) -> str:
+        """The edge's name: "http" or "grpc"."""
+        return self.trace.protocol
+
+    @property
+    def request_id(self) -> str:
+        return self.trace.request_id
+
+    @property
+    def seconds_left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - time.monotonic()
 
 
-def enter(protocol: str, request_id: str, traceparent: str, tracestate: str) -> Current:
-    """A new request, from here on in this task and those it starts. Headers that are none of theirs are left out."""
+_current: ContextVar[Trace | None] = ContextVar("current", default=None)
+
+
+def begin_trace(protocol: str, request_id: str, traceparent: str, tracestate: str) -> Trace:
+    """A new request's. Headers that are none of theirs are left out."""
     if not _ID.fullmatch(request_id):
         request_id = os.urandom(16).hex()
     if traceparent and not _TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
-    made = Current(protocol, request_id, traceparent, tracestate[:_LONGEST_STATE] if traceparent else "")
-    _current.set(made)
-    return made
+    return Trace(protocol, request_id, traceparent, tracestate[:_LONGEST_STATE] if traceparent else "")
 
 
-def ask(protocol: str) -> Current:
-    """The request under way, about to be answered; one of its own where this is not the first question in it."""
-    request = get()
-    if request.asked:
-        request = replace(request, began=time.monotonic(), ref=None, answered=None, span=None)
-        _current.set(request)
-    request.protocol, request.asked = protocol, True
-    return request
+def renew_trace(trace: Trace) -> Trace:
+    """For another question in the same request."""
+    return replace(trace, began=time.monotonic(), ref=None, answered=None, span=None)
 
 
-def get() -> Current:
-    """The request under way; an empty one where there is none."""
-    return _current.get() or Current("")
+def set_trace(trace: Trace) -> None:
+    """From here on, log lines and upstream calls of this task, and of those it starts, belong to `trace`."""
+    _current.set(trace)
 
 
 @contextmanager
-def upstream(target: str) -> Iterator[Metadata]:
-    """What to send along with a call to `target`, which is a span of its own where traces are on."""
-    request = get()
+def traced(trace: Trace) -> Iterator[None]:
+    """`set_trace`, for as long as the context lasts."""
+    token = _current.set(trace)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def get_trace() -> Trace:
+    """That of the request under way; an empty one where there is none."""
+    return _current.get() or Trace("")
+
+
+@contextmanager
+def call_upstream(target: str) -> Iterator[Metadata]:
+    """The metadata of a call to `target`, which is a span of its own where traces are on."""
+    request = get_trace()
     span = request.span.upstream(target) if request.span is not None else None
     said = (
         (REQUEST_ID, request.request_id),

@@ -1,4 +1,4 @@
-"""What goes wrong is logged once a second and kind, however often it happens: a storm must not fill a disk."""
+"""Failures in the log: at most one line a second of each code, so that a storm does not fill a disk."""
 
 import logging
 import time
@@ -28,20 +28,20 @@ LEVELS: dict[Code, int] = {
 
 
 class FailureLog:
-    """Remembers, for each code, when it last spoke and how often it has kept silent since."""
+    """Owns, for each code, the time of its last line and the count of failures since."""
 
     def __init__(self) -> None:
-        self._spoke: dict[Code, float] = {}
-        self._silent: dict[Code, int] = {}
+        self._logged: dict[Code, float] = {}
+        self._unlogged: dict[Code, int] = {}
 
     def record(self, ref: ModelRef, error: ServiceError) -> None:
-        """Logs a request's failure, or counts it; a failing model comes with its stack."""
+        """Logs the failure of a request, or counts it. The failure of a model is logged with its stack."""
         now = time.monotonic()
-        if now - self._spoke.get(error.code, -_INTERVAL) < _INTERVAL:
-            self._silent[error.code] = self._silent.get(error.code, 0) + 1
+        if now - self._logged.get(error.code, -_INTERVAL) < _INTERVAL:
+            self._unlogged[error.code] = self._unlogged.get(error.code, 0) + 1
             return
-        self._spoke[error.code] = now
-        silent = self._silent.pop(error.code, 0)
-        more = f" (and {silent} more like it)" if silent else ""
+        self._logged[error.code] = now
+        unlogged = self._unlogged.pop(error.code, 0)
+        more = f" (and {unlogged} more like it)" if unlogged else ""
         stack = error if error.code is Code.BACKEND else None
         _log.log(LEVELS[error.code], "%s %.300r: %s%s", error.code, str(ref), error.for_log, more, exc_info=stack)

@@ -1,4 +1,4 @@
-"""How a log line looks: text for people, JSON for machines."""
+"""The form of log lines: text for people, JSON for machines."""
 
 import datetime
 import json
@@ -9,10 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
-from service.observability import context as current
+from service.observability.context import get_trace
 
 _OURS = "service"
 _FIELDS = "fields"
@@ -22,21 +21,19 @@ _native = logging.getLogger("service.native")
 _capturing = threading.Lock()
 
 
-class LogFormat(StrEnum):
-    text = "text"
-    json = "json"
+LogFormat = Literal["text", "json"]
 
 
 def configure(level: str, style: LogFormat, worker: int | None = None, secrets: re.Pattern[str] | None = None) -> None:
-    """Everything that is logged goes to stderr. `worker` is this process's number, if it has one. Of what `secrets`
-    finds in a line, its group "shown" stays.
+    """Sends all logging to stderr. `worker` is the number of this process, if it has one. A match of `secrets` in a
+    line is cut to its group "shown".
 
-    `level` is for this project's own loggers. Libraries warn and no more: what some of them say of their work at lower
-    levels holds what clients send, API keys too.
+    `level` is for the loggers of this project. Libraries log warnings only: their lower levels may hold what clients
+    send, API keys too.
     """
-    # A descriptor of its own: what `native_lines` catches is nobody's but the libraries'.
+    # A descriptor of its own, so that `native_lines` catches none of the service's own lines.
     handler = _Handler(os.fdopen(os.dup(_STDERR), "w", encoding="utf-8", errors="backslashreplace"), secrets)
-    if style is LogFormat.json:
+    if style == "json":
         handler.setFormatter(JsonFormatter(worker))
         logging.captureWarnings(True)
     else:
@@ -47,7 +44,7 @@ def configure(level: str, style: LogFormat, worker: int | None = None, secrets: 
 
 
 def fields(**values: Any) -> dict[str, Any]:
-    """For `extra=`: members of their own in a JSON line. They must be plain values."""
+    """For `extra=`: members of a JSON line. They must be plain values."""
     return {_FIELDS: values}
 
 
@@ -57,17 +54,17 @@ class _Handler(logging.StreamHandler[TextIO]):
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """Clients write keys where names belong, and names are in paths, messages and fields."""
+        """Masks secrets: a client may write its key where a name belongs, in a path, a message or a field."""
         line = super().format(record)
         return line if self._secrets is None else self._secrets.sub(r"\g<shown>***", line)
 
 
 @contextmanager
 def native_lines() -> Iterator[None]:
-    """Logs, once the block has ended, what C++ libraries write to stderr in it: they know nothing of a log's format.
+    """Logs what C++ libraries write to stderr in the block, once it has ended.
 
-    For blocks that are known for it, such as an engine's start, and no longer: what a library says before it ends the
-    process must not wait here.
+    For short blocks that are known to write, such as an engine's start: what a library writes before it ends the
+    process would be lost.
     """
     if not hasattr(os, "memfd_create"):  # not Linux
         yield
@@ -101,7 +98,7 @@ class JsonFormatter(logging.Formatter):
         self._worker = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        request = current.get()
+        request = get_trace()
         known = {
             "request_id": request.request_id,
             "trace_id": request.trace_id,

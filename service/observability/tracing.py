@@ -1,8 +1,8 @@
-"""Traces for an OpenTelemetry collector. Imported only where they are asked for: nothing else here knows OpenTelemetry.
+"""Traces for an OpenTelemetry collector; imported only where traces are on.
 
-A request is a server span that continues its client's trace; its stages become children once they are known, a call to
-an upstream one of its own, whose `traceparent` the upstream is sent. Spans wait in a bounded queue for a thread that
-sends them: a collector that is slow or gone costs spans, never requests.
+A request is a server span that continues its client's trace. Its stages become children at its end; a call to an
+upstream is a child of its own, whose `traceparent` goes to the upstream. A thread sends the spans from a bounded queue:
+a collector that is slow or gone costs spans, never requests.
 """
 
 import os
@@ -18,16 +18,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.observability.context import OK, TRACEPARENT, TRACESTATE, Current
+from service.observability.context import OK, TRACEPARENT, TRACESTATE, Trace
 
-_LEAVE = 3.0  # seconds at the end for what has not been sent
+_FLUSH = 3.0  # seconds at the end for unsent spans
 _NAME = "image-model-server"
 
 
 class OtlpTracing:
-    """OTLP over HTTP. `endpoint` is a collector's base URL; empty means what OTEL_EXPORTER_OTLP_* say.
+    """OTLP over HTTP. `endpoint` is a collector's base URL; where it is empty, OTEL_EXPORTER_OTLP_* hold.
 
-    Samplers, headers, service name and queue sizes are the SDK's own OTEL_* variables.
+    Samplers, headers, service name and queue sizes are set by the SDK's own OTEL_* variables.
     """
 
     def __init__(self, endpoint: str = "") -> None:
@@ -39,17 +39,17 @@ class OtlpTracing:
         self._tracer = self._provider.get_tracer(_NAME)
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, request: Current) -> None:
+    def begin(self, request: Trace) -> None:
         carrier = {TRACEPARENT: request.client, TRACESTATE: request.tracestate}
         parent = self._propagator.extract(carrier) if request.client else None
         span = self._tracer.start_span("predict", parent, trace.SpanKind.SERVER)
         request.span = _Server(self._tracer, span, request)
 
     def close(self) -> None:
-        # A thread of its own: the SDK's shutdown waits for an export under way for longer than we will.
-        leaving = threading.Thread(target=self._provider.shutdown, daemon=True)
-        leaving.start()
-        leaving.join(_LEAVE)
+        # In a thread: the SDK's shutdown waits longer for an export under way.
+        flush = threading.Thread(target=self._provider.shutdown, daemon=True)
+        flush.start()
+        flush.join(_FLUSH)
 
 
 class _Span:
@@ -84,7 +84,7 @@ class _Span:
 
 
 class _Server(_Span):
-    def __init__(self, tracer: trace.Tracer, span: trace.Span, request: Current) -> None:
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, request: Trace) -> None:
         super().__init__(tracer, span)
         self._request = request
 

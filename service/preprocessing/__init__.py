@@ -1,0 +1,1 @@
+"""From an encoded image to an array: what a file claims, what it may, its pixels."""

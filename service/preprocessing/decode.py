@@ -34,7 +34,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import ServiceError, TooLarge
 from service.preprocessing.headers import Format, Header, read_header, undecodable
-from service.preprocessing.limits import MAX_MILLISECONDS, MAX_SIDE, check, check_cost
+from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.orientation import UPRIGHT, read_orientation, swap_sides, turn_upright
 from service.preprocessing.resize import Pixels, resized, resized_picture
 
@@ -63,27 +63,21 @@ def find_orientation(data: bytes) -> int:
 
 
 def decode(
-    data: bytes,
-    height: int,
-    width: int,
-    max_pixels: int,
-    max_side: int = MAX_SIDE,
-    max_milliseconds: float = MAX_MILLISECONDS,
-    reserve: Reserve = nullcontext,
+    data: bytes, height: int, width: int, limits: ImageLimits = DEFAULT_LIMITS, reserve: Reserve = nullcontext
 ) -> Pixels:
     """RGB, uint8 [height, width, 3], upright, from a JPEG, PNG, GIF, BMP or WebP of any size.
 
-    `max_milliseconds` is of a core of 2023, judged by the header. `reserve` is entered, with the bytes of memory that
+    `reserve` is entered, with the bytes of memory that
     decoding takes, before anything is allocated; it may wait or raise. Raises InvalidInput for what is no such image,
-    or only half of one, and TooLarge where its header claims more than these limits.
+    or only half of one, and TooLarge where its header claims more than `limits`.
     """
     header = read_header(data)
-    check(header, len(data), max_pixels, max_side)
+    limits.check_size(header, len(data))
     factor = 1
     if header.reduced:
         factor = _reduction(header.height, header.width, *_stored_size(height, width, header.orientation))
     cost = header.reduced if header.reduced and factor > 1 else header.cost
-    with reserve(check_cost(header, cost, len(data), max_milliseconds)):
+    with reserve(limits.check_cost(header, cost, len(data))):
         if header.format is Format.png:
             file, orientation = _strip_png(data)
         else:

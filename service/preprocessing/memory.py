@@ -1,4 +1,4 @@
-"""Memory that images take while they are decoded: so much over all requests, and who needs more than is free waits."""
+"""The memory of decoding: one budget for all requests. An image that needs more than is free waits."""
 
 import threading
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from service.errors import TooLarge
 
 
 class DecodingMemory:
-    """Owns the bytes. Threads wait in the order they come, so that small images do not starve a large one."""
+    """Owns the budget, in bytes. Threads wait in order, so that small images do not starve a large one."""
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
@@ -17,9 +17,7 @@ class DecodingMemory:
 
     @contextmanager
     def share(self, size: int) -> Iterator[None]:
-        """Holds `size` bytes. Raises TooLarge for what can never fit; everything else waits for no longer than what
-        is under way takes.
-        """
+        """Holds `size` bytes once they are free. Raises TooLarge where `size` exceeds the whole budget."""
         if size > self._total:
             raise TooLarge(
                 f"the image takes {size / 1e6:.0f} MB to decode; the limit is {self._total / 1e6:.0f} MB, so send a "

@@ -1,6 +1,6 @@
-"""From what a caller asks to what a model is run on: names resolved, images decoded, arrays checked.
+"""Turns a request into a run of the model: resolves names, decodes images, checks arrays.
 
-Models take turns at the decoding threads, so that one with a thousand images waiting does not hold up another's one.
+Models take turns at the decoding threads: a thousand images that wait for one model do not hold up another model's one.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge, lis
 from service.host.fair_queue import Places, Turns
 from service.host.priority import give_way
 from service.preprocessing import decode as images
-from service.preprocessing.limits import MAX_MILLISECONDS, MAX_SIDE
+from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.memory import DecodingMemory
 from service.preprocessing.resize import Pixels
 from service.repository.manifest import CLASSES, Manifest, Preprocessing, Signature
@@ -30,27 +30,23 @@ _BASE64_HINT = (
     '; it looks like base64: in JSON send {"b64": "..."}, in the Open Inference Protocol with the tensor\'s parameter '
     '"content_type": "base64"; elsewhere the file itself'
 )
-_NEWEST = 0.05  # weight of the newest image in what one takes
-_DEAREST = 20  # images as dear as one may be, that one request may have
+_NEWEST = 0.05  # weight of the newest image in the average
+_IMAGES_A_REQUEST = 20  # times the decoding time that one image may take
 
 _Decoded = tuple[Pixels, float]
-"""An image, and the seconds that its decoding took."""
+"""An image, and the seconds that its decoding took in its thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_rows` bounds one request. `max_pixels`, `max_side` and `max_milliseconds` bound one image, by its header.
-
-    `max_bytes` bounds all that wait to be decoded, encoded; `max_memory` all that are being decoded, in bytes. The
-    images of one request may take _DEAREST times `max_milliseconds`.
+    """`max_rows` bounds one request and `image` one image. `max_bytes` bounds the encoded images that await decoding.
+    `max_memory` bounds, in bytes, what all decoding takes at a time.
     """
 
     max_rows: int
-    max_pixels: int
     max_bytes: int
-    max_side: int = MAX_SIDE
-    max_milliseconds: float = MAX_MILLISECONDS
     max_memory: int = 512 * 10**6
+    image: ImageLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,8 @@ class Prepared:
 class Preparation:
     """Owns the decoding threads.
 
-    With one core a second thread decodes no sooner and two switches between threads are lost, so a request's one
-    small JPEG is decoded right here.
+    With one core a second thread gains nothing and costs two switches. A request's only image, if it is a small JPEG,
+    is then decoded on the event loop.
     """
 
     def __init__(self, limits: Limits, threads: int) -> None:
@@ -80,14 +76,14 @@ class Preparation:
         self._places = Places(threads)
         self._turns: defaultdict[str, Turns] = defaultdict(lambda: Turns(self._places))
         self._bytes = 0
-        self._image = 0.0  # seconds that one takes, lately
+        self._image = 0.0  # seconds that one image takes, on average
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def ahead(self) -> float:
-        """Seconds that an image which comes now is expected to wait and take."""
+        """Seconds until an image that comes now is expected to be decoded."""
         waiting = sum(map(len, self._turns.values()))
         return self._image * (1 + waiting / self._places.places)
 
@@ -95,7 +91,7 @@ class Preparation:
         """Raises UnknownSignature, InvalidInput or TooLarge."""
         name = request.signature or DEFAULT_SIGNATURE
         signature = manifest.signature(name)
-        inputs = _aliased(signature, name, request.inputs)
+        inputs = _name_inputs(signature, name, request.inputs)
         _check_outputs(signature, name, request.outputs)
         outputs, decode = request.outputs, 0.0
         if recipe := manifest.decodes(name):
@@ -105,8 +101,8 @@ class Preparation:
             name, signature = recipe.image_signature, manifest.signature(recipe.image_signature)
             outputs = tuple(alias for alias in outputs if alias in signature.outputs)
         self._check(manifest, signature, inputs)
-        # Sorted: who asks for the same outputs in another order may share the batch.
-        return Prepared(name, inputs, tuple(sorted(outputs)), _shared(signature, inputs), decode)
+        # Sorted: requests for the same outputs in another order share a batch.
+        return Prepared(name, inputs, tuple(sorted(outputs)), _shares_batch(signature, inputs), decode)
 
     def _check(self, manifest: Manifest, signature: Signature, inputs: Tensors) -> None:
         for alias, array in inputs.items():
@@ -115,7 +111,7 @@ class Preparation:
                 spec.check(alias, array)
             elif manifest.definitions:  # a graph, which TensorFlow runs, here or upstream
                 spec.check_foreign(alias, array)
-            else:  # LiteRT refuses by itself what it cannot take
+            else:  # LiteRT refuses by itself what it cannot run
                 spec.check_dtype(alias, array)
             if spec.batched and array.ndim:
                 self._check_rows(alias, len(array))
@@ -151,81 +147,74 @@ class Preparation:
 
     async def _pixels(self, turns: Turns, recipe: Preprocessing, encoded: Array) -> list[Pixels]:
         if len(encoded) == 1:
-            return [await self._decode_one(turns, recipe, 0, encoded[0], self._alone, _Spent())]
+            return [await self._decode_row(turns, recipe, 0, encoded[0], self._alone, _Spent())]
         spent = _Spent()
         rows = [  # never here: several would hold up the event loop
-            asyncio.ensure_future(self._decode_one(turns, recipe, row, data, False, spent))
+            asyncio.ensure_future(self._decode_row(turns, recipe, row, data, False, spent))
             for row, data in enumerate(encoded)
         ]
         try:
             return await asyncio.gather(*rows)
         finally:
-            while rows:  # one bad image fails the request: nobody waits for the others, and none keeps its bytes
+            while rows:  # one bad image fails the request: the others are cancelled, and none keeps its bytes
                 rows.pop().cancel()
 
-    async def _decode_one(
+    async def _decode_row(
         self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool, spent: "_Spent"
     ) -> Pixels:
         await turns.take(self._image)
-        if spent.seconds > (most := _DEAREST * self._limits.max_milliseconds / 1000):
+        most = _IMAGES_A_REQUEST * self._limits.image.max_milliseconds / 1000
+        if spent.seconds > most:
             turns.leave()
             raise TooLarge(
-                f"the images of this request take more than {most:g} s to decode; send fewer in one", row=row
+                f"the images of one request may take {most:g} s to decode, {_IMAGES_A_REQUEST} times what one image "
+                "may (--max-decode-ms); send fewer images per request",
+                row=row,
             )
-        limits = self._limits.max_pixels, self._limits.max_side, self._limits.max_milliseconds
-        count = partial(spent.count, images.decode, data, recipe.height, recipe.width, *limits, self._memory.share)
-        decode = partial(_timed, count)
+        work = partial(self._decode_timed, recipe, data, spent)
         try:
-            pixels, seconds = (
-                _at_once(decode, turns) if here and images.quick(data) else await self._aside(decode, turns)
-            )
+            pixels, seconds = await self._run(work, turns, here and images.quick(data))
         except ServiceError as error:
             hint = _BASE64_HINT if _BASE64.match(data) else ""
             raise error.copy(error.message + hint, row=row) from error
         self._image += _NEWEST * (seconds - self._image)
         return pixels
 
-    async def _aside(self, decode: Callable[[], _Decoded], turns: Turns) -> _Decoded:
+    def _decode_timed(self, recipe: Preprocessing, data: bytes, spent: "_Spent") -> _Decoded:
+        """Timed where it runs: a late event loop adds nothing to an image's cost."""
+        began, processor = time.monotonic(), time.thread_time()
+        try:
+            pixels = images.decode(data, recipe.height, recipe.width, self._limits.image, self._memory.share)
+            return pixels, time.monotonic() - began
+        finally:
+            spent.seconds += time.thread_time() - processor
+
+    async def _run(self, work: Callable[[], _Decoded], turns: Turns, here: bool) -> _Decoded:
+        """What `work` returns, on this thread (`here`) or a decoding thread. Leaves `turns` when `work` ends."""
+        if here:
+            try:
+                return work()
+            finally:
+                turns.leave()
         loop = asyncio.get_running_loop()
 
-        def done(_: Future[_Decoded]) -> None:
+        def leave(_: Future[_Decoded]) -> None:
             with suppress(RuntimeError):  # the loop is closed: it was the service's last image
                 loop.call_soon_threadsafe(turns.leave)
 
-        work = self._threads.submit(decode)
-        work.add_done_callback(done)  # a thread goes on where its caller has left, and is not free before it is done
+        future = self._threads.submit(work)
+        future.add_done_callback(leave)  # a cancelled caller does not free the thread
         try:
-            return await asyncio.wrap_future(work)
+            return await asyncio.wrap_future(future)
         finally:
-            del work  # its error leads back here, and the image would stay until a collection
+            del future  # its error leads back here, and the image would stay until a collection
 
 
+@dataclass(slots=True)
 class _Spent:
     """Seconds of processor time that the images of one request have taken."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def count(self, decode: Callable[..., Pixels], *given: object) -> Pixels:
-        began = time.thread_time()
-        try:
-            return decode(*given)
-        finally:
-            self.seconds += time.thread_time() - began
-
-
-def _timed(decode: Callable[[], Pixels]) -> _Decoded:
-    """Where it runs: what the event loop is late by in taking the pixels is no cost of theirs."""
-    began = time.monotonic()
-    pixels = decode()
-    return pixels, time.monotonic() - began
-
-
-def _at_once(decode: Callable[[], _Decoded], turns: Turns) -> _Decoded:
-    try:
-        return decode()
-    finally:
-        turns.leave()
+    seconds: float = 0.0
 
 
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:
@@ -240,7 +229,7 @@ def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> T
     return {alias: found[alias] for alias in wanted}
 
 
-def _aliased(signature: Signature, name: str, inputs: Tensors) -> Tensors:
+def _name_inputs(signature: Signature, name: str, inputs: Tensors) -> Tensors:
     """The inputs under the signature's own names; a lone one keyed "" is the signature's only one."""
     if set(inputs) == {""} and signature.only_input is not None:
         return {signature.only_input: inputs[""]}
@@ -256,7 +245,7 @@ def _check_outputs(signature: Signature, name: str, outputs: tuple[str, ...]) ->
         raise InvalidInput(f"an output is asked for twice: {listed(outputs)}")
 
 
-def _shared(signature: Signature, inputs: Tensors) -> bool:
+def _shares_batch(signature: Signature, inputs: Tensors) -> bool:
     """True where dim 0 of every input counts the rows, so that requests may share a batch."""
     if not inputs or not all(spec.batched for spec in signature.inputs.values()):
         return False

@@ -1,0 +1,1 @@
+"""Generated messages and tensors: the only importer of TensorFlow's and Triton's message modules."""

@@ -1,4 +1,4 @@
-"""What a message may become in memory is bounded before it is parsed: a field of two bytes becomes up to 200."""
+"""Bounds the memory of a message before it is parsed: a field of two bytes becomes up to 200 bytes."""
 
 from functools import cache
 from typing import Any
@@ -9,11 +9,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from service.errors import InvalidInput
 
 _FREE = 2**17
-"""Fields of a message of any size: 256 KiB hold no more."""
-_SPARSE = 32  # bytes that a message has for each field past those
+"""Fields that a message of any size may have: 256 KiB hold no more."""
+_SPARSE = 32  # bytes a field past those
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)  # how a field is written
 
-_MOST_PACKED = 2**23  # whole numbers: a parser takes 30 ns and up to 24 bytes for one of a byte
+_MOST_PACKED = 2**23  # integers: a parser takes 30 ns and up to 24 bytes for one of a byte
 _STRETCH = 2**20
 _NOT_COUNTED = object()
 _WHOLE = {
@@ -22,14 +22,14 @@ _WHOLE = {
 }
 
 Shape = dict[int, Any]
-"""Field number -> the descriptor of its messages, None for whole numbers of varying length; no others are there."""
+"""Field number -> the descriptor of its messages, None for varints; other fields are left out."""
 
 
 def check_density(data: bytes, descriptor: Any) -> None:
-    """Counts the fields of a serialized message, and those of the messages in it; what is packed counts once.
+    """Counts the fields of a serialized message and of the messages in it; a packed field counts once.
 
-    Raises InvalidInput as soon as the part that was read has too many for its size. Malformed data pass: they are the
-    parser's to refuse, which reads no further.
+    Raises InvalidInput once the part read so far has too many fields for its size. Malformed data pass: the parser
+    refuses them at the same place.
     """
     shape, end, position, fields, numbers = _shape(descriptor), len(data), 0, 0, 0
     outer: list[tuple[Shape, int]] = []
@@ -48,22 +48,22 @@ def check_density(data: bytes, descriptor: Any) -> None:
             tag = data[position]
             position += 1
             if tag > 127:
-                tag, position = _varint(data, position - 1)
+                tag, position = _read_varint(data, position - 1)
             kind = tag & 7
             if kind == _LENGTH_DELIMITED:
                 length = data[position]
                 position += 1
                 if length > 127:
-                    length, position = _varint(data, position - 1)
+                    length, position = _read_varint(data, position - 1)
                 inner = shape.get(tag >> 3, _NOT_COUNTED)
                 if inner is _NOT_COUNTED:
                     position += length
                 elif inner is None:
-                    numbers += _packed(data, position, min(length, len(data) - position))
+                    numbers += _count_packed(data, position, min(length, len(data) - position))
                     position += length
                     if numbers > _MOST_PACKED:
                         raise InvalidInput(
-                            f"the message has more than {_MOST_PACKED:,} whole numbers one by one; "
+                            f"the message has more than {_MOST_PACKED:,} integers one by one; "
                             "send them as the raw bytes of a tensor (tensor_content, raw_input_contents)"
                         )
                 else:
@@ -71,7 +71,7 @@ def check_density(data: bytes, descriptor: Any) -> None:
                     shape, end = _shape(inner), position + length
             elif kind == _VARINT:
                 if data[position] > 127:
-                    _, position = _varint(data, position)
+                    _, position = _read_varint(data, position)
                 else:
                     position += 1
             elif kind in (_FIXED32, _FIXED64):
@@ -83,7 +83,7 @@ def check_density(data: bytes, descriptor: Any) -> None:
 
 
 class _Malformed(Exception):
-    """A number of more bytes than 64 bits take."""
+    """A varint of more bytes than 64 bits take."""
 
 
 @cache
@@ -92,8 +92,8 @@ def _shape(descriptor: Any) -> Shape:
     return {field.number: field.message_type for field in counted}
 
 
-def _packed(data: bytes, start: int, length: int) -> int:
-    """How many numbers of varying length there are: each ends with a byte below 128."""
+def _count_packed(data: bytes, start: int, length: int) -> int:
+    """The number of varints: each ends with a byte below 128."""
     count = 0
     for first in range(start, start + length, _STRETCH):
         stretch = np.frombuffer(data, np.uint8, min(_STRETCH, start + length - first), first)
@@ -101,8 +101,8 @@ def _packed(data: bytes, start: int, length: int) -> int:
     return count
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position`, and where it ends."""
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """The varint at `position`, and the position after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = data[position]

@@ -1,9 +1,8 @@
-"""The only importer of generated protobuf code, and the reason that costs no runtime.
+"""The only importer of generated protobuf code, without the packages around it.
 
-TensorFlow's message modules live inside the `tensorflow` package, whose `__init__` costs seconds and hundreds of
-megabytes; the Open Inference Protocol's inside `tritonclient.grpc`, whose `__init__` imports a client (20 ms, 4 MB).
-While they are imported, bare modules that have nothing but `__path__` stand in for these packages. They are removed
-again, so that a later real import works and shares the same message classes.
+TensorFlow's message modules lie in `tensorflow`, whose `__init__` takes seconds and hundreds of megabytes; those of the
+Open Inference Protocol in `tritonclient.grpc`, whose `__init__` imports a client (20 ms, 4 MB). During the import bare
+modules with nothing but `__path__` stand in for these packages. A later real import shares the message classes.
 """
 
 import importlib.util
@@ -15,7 +14,7 @@ from types import ModuleType
 
 @contextmanager
 def _bare(*packages: str) -> Iterator[None]:
-    """Stand-ins for `packages`, outer ones first; those already imported stay as they are."""
+    """Places stand-ins for `packages`, outer ones first. Packages that are imported already stay."""
     placed: list[str] = []
     try:
         for name in packages:

@@ -36,7 +36,7 @@ _TYPES = {name: number for number, (name, _) in _FIELDS.items()}
 
 
 def dtype_name(number: int) -> str:
-    """The NumPy name of a DataType number; the enum's own name where NumPy has none."""
+    """The NumPy name of a DataType number; the enum's name where NumPy has none."""
     if number in _FIELDS:
         return _FIELDS[number][0]
     try:
@@ -46,20 +46,20 @@ def dtype_name(number: int) -> str:
 
 
 def dtype_number(name: str) -> int:
-    """The DataType number of a NumPy name; DT_INVALID for names the wire does not have."""
+    """The DataType number of a NumPy name; DT_INVALID where TensorFlow has none."""
     return _TYPES.get(name, int(types_pb2.DT_INVALID))
 
 
 def to_array(name: str, proto: TensorProto) -> Array:
-    """Raises InvalidInput, naming the tensor, where `proto` does not parse.
+    """The array of a TensorProto. Fewer values than elements repeat the last one, as in TensorFlow.
 
-    Fewer values than elements repeat the last one, as TensorFlow does.
+    Raises InvalidInput, naming the tensor, where `proto` does not parse.
     """
     if proto.dtype not in _FIELDS:
         raise InvalidInput(f"input {name!r}: dtype {dtype_name(proto.dtype)} is not supported", input=name)
-    if len(proto.tensor_shape.dim) > _MOST_DIMENSIONS:  # numbers of that many digits take hours to multiply
+    if len(proto.tensor_shape.dim) > _MOST_DIMENSIONS:  # a product of that many sizes takes hours to compute
         count = len(proto.tensor_shape.dim)
-        raise InvalidInput(f"input {name!r}: {count} dimensions are given; {_MOST_DIMENSIONS} are possible", input=name)
+        raise InvalidInput(f"input {name!r}: expected at most {_MOST_DIMENSIONS} dimensions, got {count}", input=name)
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise InvalidInput(f"input {name!r}: the tensor's shape must be fully known, got {list(shape)}", input=name)
@@ -92,7 +92,7 @@ def _unpack(name: str, proto: TensorProto, shape: tuple[int, ...]) -> Array:
     if len(array) == count:
         return array.reshape(shape)
     if len(array) == 1:
-        # One value for all of them takes no memory until somebody computes with it.
+        # One value for all elements takes no memory until it is computed with.
         return np.broadcast_to(array.reshape((1,) * len(shape)), shape)
     return np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))]).reshape(shape)
 
@@ -128,15 +128,8 @@ def to_proto(array: Array) -> TensorProto:
     return proto
 
 
-def to_request_proto(array: Array) -> TensorProto:
-    """The array packed in `tensor_content`: what a client sends, one copy for any size."""
-    proto = tensor_pb2.TensorProto()
-    fill_request_proto(proto, array)
-    return proto
-
-
-def fill_request_proto(proto: TensorProto, array: Array) -> None:
-    """`to_request_proto` into a message that is there already: large tensors are not copied once more."""
+def fill_request(proto: TensorProto, array: Array) -> None:
+    """Writes the array into a request's tensor, packed in `tensor_content`: one copy for any size."""
     if array.dtype == object:
         proto.CopyFrom(to_proto(array))
         return

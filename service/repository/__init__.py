@@ -1,0 +1,1 @@
+"""Models on disk: version folders, manifests, checksums, staging."""

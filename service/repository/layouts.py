@@ -1,4 +1,4 @@
-"""What lies in a model repository and is not served, and why: layouts that people have and nobody reads here."""
+"""Files in a model repository that are not served, and why: other layouts, and mistakes in this one."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,8 +20,8 @@ Notes = Iterator[tuple[str, str]]
 
 
 def passed_over(root: Path) -> dict[str, str]:
-    """Path below `root` -> why it is not served, for what looks as if it should be; first where `root` is the wrong
-    folder. Hidden files are nobody's models. Empty where `root` itself cannot be read.
+    """Path below `root` -> why it is not served, for everything that looks like a model; a wrong `root` comes first.
+    Hidden files are ignored. Empty where `root` itself cannot be read.
     """
     notes: dict[str, str] = {}
     for entry in _children(root)[0] or ():
@@ -77,7 +77,7 @@ def _in_model(model: Path, children: list[Path]) -> tuple[Mapping[int, Path], Ma
 
 
 def _not_a_version(folder: Path, number: int | None) -> str:
-    """Empty where it is one, or nobody would take it for one."""
+    """Empty where it is a version, or does not look like one."""
     children, error = _children(folder)
     if children is None:
         return error
@@ -118,7 +118,7 @@ def _hidden(folder: Path) -> bool:
 
 
 def _children(folder: Path) -> tuple[list[Path] | None, str]:
-    """What is in a folder, hidden files aside; None and the reason where there is no looking into it."""
+    """A folder's entries, hidden files aside; None and the reason where it cannot be read."""
     try:
         return sorted(child for child in folder.iterdir() if not child.name.startswith(".")), ""
     except OSError as error:

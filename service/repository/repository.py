@@ -70,7 +70,7 @@ def holds_model(folder: Path) -> bool:
 
 
 def check_regular(folder: Path) -> None:
-    """Raises ValueError, naming it, where something in a version folder is no file: who reads a pipe waits for ever."""
+    """Raises ValueError, naming it, where a version folder holds a pipe or a device: reading it could block forever."""
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):
             if path.exists() and not path.is_file() and not path.is_dir():

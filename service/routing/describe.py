@@ -1,4 +1,4 @@
-"""The routes in force, for people and programs: as written in the file, every default filled in."""
+"""The routes in force as JSON: what the file says, with every default filled in."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -9,11 +9,11 @@ from service.routing.routes_file import RoutesFile
 from service.types import ModelRef
 
 Look = Callable[[ModelRef], Awaitable[object]]
-"""Finds a model's version or raises ServiceError."""
+"""Finds the version that a reference means, or raises ServiceError."""
 
 
 async def report(file: RoutesFile, look: Look) -> dict[str, Any]:
-    """`targets` says of every version that a route leads to whether it is there: absence is no error of the file."""
+    """`targets` says of each version that a route leads to whether it is available; a missing one is no error."""
     routes = file.routes
     targets = {str(ref): await _state(look, ref) for ref in sorted(_leaves(routes), key=str)}
     return {

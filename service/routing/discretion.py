@@ -1,7 +1,7 @@
-"""What a route leads to is not told to clients who may only know the route: they read its name instead.
+"""Hides the models behind a route from clients that may know the route only: they read its name instead.
 
-Errors come from every layer, with names in sentences and paths of files. So the last one to touch them before an edge
-looks for names that must not be told, whoever wrote them.
+Errors come from every layer, with names in sentences and paths. So names are replaced last, before an edge renders
+them.
 """
 
 import re
@@ -15,13 +15,13 @@ from service.types import ModelRef, PredictResult
 
 
 class Discretion:
-    """For one client: every name of `secrets` reads `name`, the one it has asked for."""
+    """For one client: every name of `secrets` reads `name`, the name that the client used."""
 
     def __init__(self, name: str, secrets: Collection[str]) -> None:
         self._name, self._secrets = name, secrets
 
     def error(self, error: ServiceError) -> ServiceError:
-        """The very same where it tells nothing."""
+        """The same object where it holds no secret."""
         if not self._secrets:
             return error
         message, detail = self._text(error.message), self._value(dict(error.detail))

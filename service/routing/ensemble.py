@@ -1,4 +1,4 @@
-"""Answers of several classifiers to one question, held against each other or averaged, label by label."""
+"""Answers of several classifiers to one request: compared or averaged, label by label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from service.types import Array, PredictResult, Timings
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Of two answers: on how many `rows` they `agree` on the most probable label, and by how much any label's
-    probability differs, at `most` and on `average`.
+    """Two answers compared: of `rows` rows, `agree` have the same most probable label. Probabilities differ by `most`
+    at most, and by `average` on average.
     """
 
     rows: int
@@ -23,13 +23,15 @@ class Comparison:
 
 
 def average(results: Sequence[PredictResult], weights: Sequence[float]) -> PredictResult:
-    """The weighted mean of the `probabilities`, in the first one's order of labels; it took as long as the slowest.
+    """The weighted mean of the `probabilities`, in the first result's order of labels, with the longest timings.
 
     Raises InvalidInput where the client did not ask for probabilities, BackendFailed where the members' labels differ.
     """
     first = results[0]
     if any(PROBABILITIES not in result.outputs for result in results):
-        raise InvalidInput(f"an ensemble averages {PROBABILITIES!r}: ask for it, through a signature that has it")
+        raise InvalidInput(
+            f"an ensemble averages {PROBABILITIES!r}: request that output, through a signature that has it"
+        )
     aligned = [_aligned(first, result) for result in results]
     if missing := next((other for other, array in zip(results, aligned, strict=True) if array is None), None):
         raise BackendFailed(f"{first.ref} and {missing.ref} have different labels, so their answers cannot be averaged")
@@ -73,7 +75,7 @@ def _aligned(first: PredictResult, other: PredictResult) -> Array | None:
 
 
 def _labels(result: PredictResult) -> tuple[str, ...]:
-    """The manifest's, or an upstream's `classes`; empty where neither says."""
+    """The manifest's labels, else those in an upstream's `classes`; empty without either."""
     if result.labels:
         return result.labels
     classes = result.outputs.get(CLASSES)

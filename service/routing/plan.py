@@ -1,9 +1,9 @@
-"""Where a call goes, decided and not done: routes as frozen values, and the plan they make for one call.
+"""Where a call goes: routes as frozen values, and the plan that they make for one call. `router` carries it out.
 
     client's name ──> Route ──split or ensemble──> target ──> another Route, or a model's version
 
-A target with a version is always a model's. One without is a route where there is one of that name, except inside that
-very route: so a route may carry its model's name, and clients need not change.
+A target with a version is always a model's. A target without one is the route of that name, if there is one, except
+inside that very route: so a route may carry its model's name, and clients need not change.
 """
 
 import random
@@ -32,8 +32,8 @@ class Ensemble:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A target asked the same as the one that answered, for comparison: `share` of the calls, at most `max_in_flight`
-    at a time, each given up after `deadline` seconds.
+    """A target that gets a `share` of the calls too, for comparison: at most `max_in_flight` at a time, each for up to
+    `deadline` seconds.
     """
 
     target: ModelRef
@@ -44,11 +44,11 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One name that clients ask for. It has a `split` (of one where nothing is split) or an `ensemble`.
+    """A name for clients. It has a `split` (of one target, or several) or an `ensemble`.
 
-    `latency_slo` (seconds) is the deadline of calls that bring none. Without `batching` its calls share no batches; a
-    route of a model's own name says so of all that model's calls. `model` is the one model that all of it leads to;
-    empty where there are several.
+    `latency_slo` (seconds) is the deadline of calls without one. Without `batching` its calls share no batches; for a
+    route of a model's own name that holds for all calls of the model. `model` is the one model that every target leads
+    to; empty where there are several.
     """
 
     name: str
@@ -65,18 +65,18 @@ class Route:
 
     @property
     def primaries(self) -> tuple[Weighted, ...]:
-        """What may answer first."""
+        """The targets that may answer first."""
         return self.split if self.ensemble is None else self.ensemble.members
 
     @property
     def alias_of(self) -> str:
-        """The name that it is only another name for; empty where it chooses anything itself."""
+        """The name that the route is an alias of; empty where it has a choice to make."""
         if len(self.split) != 1 or (target := self.split[0].target).version is not None or target.label is not None:
             return ""
         return target.name
 
     def targets(self) -> Iterator[ModelRef]:
-        """Every target named anywhere in it."""
+        """Every target named in the route."""
         yield from (weighted.target for weighted in self.primaries)
         yield from self.fallback
         yield from self.labels.values()
@@ -86,7 +86,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """Ask all, average what comes. `members` are steps with their weights."""
+    """Runs all `members` (steps and weights) and averages their answers; at least `quorum` must answer."""
 
     members: tuple[tuple["ModelRef | Plan", float], ...]
     quorum: int
@@ -94,8 +94,8 @@ class Average:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one call on `route` does: the first of `steps`, the next where that fails, and so on. `shadow` is asked
-    besides. `exact` says that the client chose the version.
+    """What one call on `route` does: the first of `steps`, the next where it fails, and so on, and `shadow` besides.
+    `exact`: the client chose the version.
     """
 
     route: Route
@@ -115,21 +115,21 @@ class Routes:
     only_routes: bool = False
 
     def plan(self, ref: ModelRef, key: str, chance: random.Random) -> Plan | ModelRef:
-        """What a call for `ref` does. Calls with the same `key` go the same way; those with none go by `chance`.
+        """What a call for `ref` does. Calls with the same `key` go the same way; those without one go by `chance`.
 
-        Raises NotFound or InvalidInput where no route, or no version or label of it, is meant.
+        Raises NotFound or InvalidInput where `ref` names no route, or no version or label of one.
         """
         route = self.by_name.get(ref.name)
         if route is None:
             if self.only_routes:
                 raise NotFound(f"Servable not found: {ref.as_servable()}; only routes are served here", models=[])
             return ref
-        if ref.version is not None or ref.label is not None:  # exactly that one: no split, no substitute, no shadow
+        if ref.version is not None or ref.label is not None:  # that version: no split, no fallback, no shadow
             return self._exactly(route, ref)
         return self._plan(route, key, chance)
 
     def stands_for(self, ref: ModelRef) -> ModelRef:
-        """The version that describes `ref`: what answers most of its calls, or an ensemble's first member.
+        """The version that describes `ref`: the one that answers most calls, or an ensemble's first member.
 
         Raises as `plan` does.
         """
@@ -159,14 +159,14 @@ class Routes:
         return found
 
     def labels_of(self, name: str) -> set[str]:
-        """Every label configured for `name`, whatever it is another name of."""
+        """Every label configured for `name`, or for a route that it is an alias of."""
         route = self.by_name.get(name)
         if route is None:
             return set()
         return {*route.labels, *(self.labels_of(route.alias_of) if route.alias_of != name else ())}
 
     def latency_slo(self, name: str) -> float | None:
-        """Seconds that a call for `name` may take where it brings no deadline: the route's own, or its target's."""
+        """Seconds that a call for `name` may take without a deadline of its own: by the route, or by its target."""
         route = self.by_name.get(name)
         if route is None or route.latency_slo is not None or route.alias_of in ("", name):
             return None if route is None else route.latency_slo
@@ -216,7 +216,7 @@ class Routes:
         return self._plan(route, key, chance)
 
     def _exactly(self, route: Route, ref: ModelRef) -> Plan:
-        """The version that `ref`'s number or label means on `route`, or on the route that it is another name of."""
+        """The version that `ref`'s number or label means on `route`, or on the route that it is an alias of."""
         if ref.label is not None and ref.label in route.labels:
             return Plan(route, (route.labels[ref.label],), exact=True)
         if (other := route.alias_of) and other != route.name and other in self.by_name:
@@ -236,10 +236,10 @@ class Routes:
 
 
 def choose(route: str, split: tuple[Weighted, ...], key: str, chance: random.Random) -> ModelRef:
-    """One target of a split by weight, the same for the same key in every process.
+    """One target of a split by weight, the same for the same key in every process (weighted rendezvous hashing).
 
-    Each target draws a number from the key and its own name, and the weights decide how far it counts: a changed
-    weight moves keys only to or from the targets whose share it changes.
+    Each target draws a number from the key and its name, which its weight scales: a changed weight moves keys only to
+    or from the targets whose share it changes.
     """
     if len(split) == 1:
         return split[0].target
@@ -251,6 +251,6 @@ def choose(route: str, split: tuple[Weighted, ...], key: str, chance: random.Ran
 
 
 def _draw(route: str, target: ModelRef, key: str) -> float:
-    """Exponentially distributed, so that the smallest of several, each divided by its weight, wins by its weight."""
+    """Exponentially distributed: of several draws, each divided by its weight, the smallest wins by weight."""
     digest = blake2b(f"{route}\0{target}\0{key}".encode(errors="replace"), digest_size=8).digest()
     return -log((int.from_bytes(digest) + 0.5) / 2**64)

@@ -5,51 +5,52 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from service.errors import ServiceError
-from service.models.executor import Question
+from service.observability.context import RequestContext, Trace
 from service.observability.metrics.routes import RouteMetrics
-from service.repository.manifest import Manifest
 from service.routing import ensemble as probabilities
-from service.routing.plan import Plan, Route, Shadow
+from service.routing.plan import Plan, Shadow
 from service.types import ModelRef, PredictRequest, PredictResult
 
 _log = logging.getLogger(__name__)
 
-Take = Callable[[ModelRef | Plan, Question, float, bool], Awaitable[PredictResult]]
-"""Asks it, until a deadline (`time.monotonic()`); True where it may share no batch."""
+Predict = Callable[[RequestContext, ModelRef | Plan, PredictRequest, bool], Awaitable[PredictResult]]
+"""Asks a target; True where it may share no batch."""
 
 
 class Shadows:
     """Owns the shadows under way: at most `max_in_flight` of each route; past it they are dropped and counted."""
 
-    def __init__(self, take: Take, metrics: RouteMetrics) -> None:
-        self._take, self._metrics = take, metrics
+    def __init__(self, predict: Predict, metrics: RouteMetrics) -> None:
+        self._predict, self._metrics = predict, metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[str] = Counter()
         self._ended = False
 
-    def ask(
+    def start(
         self,
-        route: Route,
-        step: ModelRef | Plan,
-        question: Question,
+        context: RequestContext,
+        plan: Plan,
+        request: PredictRequest,
         answer: PredictResult,
         seconds: float,
         alone: bool,
     ) -> None:
         """Returns at once. `answer` took `seconds`; `alone` says that the shadow may share no batch."""
-        shadow = route.shadow
-        assert shadow is not None
+        route, shadow, step = plan.route.name, plan.route.shadow, plan.shadow
+        assert shadow is not None and step is not None
         if self._ended:
             return
-        if self._under_way[route.name] >= shadow.max_in_flight:
-            self._metrics.shadow(route.name, str(shadow.target), "dropped")
+        if self._under_way[route] >= shadow.max_in_flight:
+            self._metrics.shadow(route, str(shadow.target), "dropped")
             return
-        self._under_way[route.name] += 1
-        task = asyncio.get_running_loop().create_task(
-            self._run(route.name, shadow, step, question, answer, seconds, alone)
-        )
+        self._under_way[route] += 1
+        # A trace of its own: which version the shadow found is not what the client's request found.
+        own = RequestContext(Trace(context.protocol), deadline=time.monotonic() + shadow.deadline)
+        predict = partial(self._predict, own, step, request, alone)
+        task = asyncio.get_running_loop().create_task(self._run(route, shadow, predict, answer, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -63,20 +64,15 @@ class Shadows:
         self,
         route: str,
         shadow: Shadow,
-        step: ModelRef | Plan,
-        question: Question,
+        predict: Callable[[], Awaitable[PredictResult]],
         answer: PredictResult,
         seconds: float,
-        alone: bool,
     ) -> None:
-        async def read(manifest: Manifest) -> PredictRequest:
-            return await question.request(manifest)
-
         started = time.monotonic()
         target = str(shadow.target)
         try:
             async with asyncio.timeout(shadow.deadline):
-                other = await self._take(step, Question(read), started + shadow.deadline, alone)
+                other = await predict()
             if other.served_by == answer.served_by:
                 self._metrics.shadow(route, target, "same")
                 return

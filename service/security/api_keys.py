@@ -34,7 +34,7 @@ _FIELDS = ("name", "hash", "models", "rate", "burst", "expires")
 
 
 class KeysError(Exception):
-    """Why a file of keys cannot be used, in one line."""
+    """Why a file of API keys cannot be used, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class KeyRing:
         return self.by_digest(hashlib.sha256(secret).digest())
 
     def by_digest(self, digest: bytes) -> ApiKey | None:
-        """Which shelf is looked at tells 16 bits of a hash, which nobody can turn into a key; what lies on it is
-        compared in constant time.
+        """The choice of a shelf reveals 16 bits of a hash, from which no key follows; the keys on it are compared in
+        constant time.
         """
         found = None
         for key in self._shelves.get(digest[:2], ()):
@@ -91,7 +91,7 @@ def parse(text: bytes) -> KeyRing:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
         raise KeysError(f"not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, list):
-        raise KeysError("a file of keys is a YAML list of entries with name and hash; write [] for none at all")
+        raise KeysError("expected a YAML list of entries with name and hash; [] holds no keys")
     keys = [_entry(number, entry) for number, entry in enumerate(document, 1)]
     by_name: dict[str, ApiKey] = {}
     by_digest: dict[bytes, ApiKey] = {}
@@ -105,7 +105,7 @@ def parse(text: bytes) -> KeyRing:
 
 
 def make(name: str, models: Iterable[str] = (), rate: float | None = None, **more: Any) -> tuple[str, str]:
-    """A new key, and the entry that lets it in. Raises KeysError for fields that no entry may have."""
+    """A new key and its entry for the file. Raises KeysError for fields that no entry may have."""
     import yaml
 
     secret = PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
@@ -120,22 +120,22 @@ def make(name: str, models: Iterable[str] = (), rate: float | None = None, **mor
 
 def _entry(number: int, entry: Any) -> ApiKey:
     if not isinstance(entry, Mapping):
-        raise KeysError(f"entry {number} is no mapping with name and hash")
+        raise KeysError(f"invalid entry {number}: expected a mapping with name and hash")
     where = f"entry {number} ({_shown(entry.get('name'))})"
     if unknown := [field for field in entry if field not in _FIELDS]:
-        raise KeysError(f"{where}: no such field as {_shown(unknown[0])}; there are {', '.join(_FIELDS)}")
+        raise KeysError(f"{where}: unknown field {_shown(unknown[0])}; expected {', '.join(_FIELDS)}")
     name = entry.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise KeysError(f"{where}: name is up to 64 letters, digits, dots, dashes and underscores")
+        raise KeysError(f"{where}: invalid name: expected up to 64 letters, digits, dots, dashes and underscores")
     models = entry.get("models", ["*"])
     if not isinstance(models, list) or not models or not all(isinstance(glob, str) and glob for glob in models):
-        raise KeysError(f"{where}: models is a list of names or globs such as ['cats*']; leave it out for all")
+        raise KeysError(f"{where}: invalid models: expected a list of globs such as ['cats*']; all where left out")
     rate = _number(where, "rate", entry.get("rate"))
     if "burst" in entry and rate is None:
         raise KeysError(f"{where}: burst needs a rate")
     burst = _number(where, "burst", entry.get("burst"))
     if burst is not None and burst < 1:
-        raise KeysError(f"{where}: burst is at least 1")
+        raise KeysError(f"{where}: invalid burst: expected at least 1")
     return ApiKey(
         name,
         _digest(where, entry.get("hash")),
@@ -147,7 +147,7 @@ def _entry(number: int, entry: Any) -> ApiKey:
 
 
 def _shown(value: Any) -> str:
-    """In an error. YAML's anchors can make more of a list than there is memory to print it."""
+    """For an error. A list is not printed: YAML's anchors can make it larger than memory."""
     return f"{type(value).__name__}" if isinstance(value, list | dict) else f"{value!r:.70}"
 
 
@@ -159,7 +159,7 @@ def _digest(where: str, text: Any) -> bytes:
     except (AttributeError, ValueError):
         digest = b""
     if len(digest) != 32:
-        raise KeysError(f"{where}: hash is {_HASH} and 64 hexadecimal digits, as `python -m service keys` prints it")
+        raise KeysError(f"{where}: invalid hash: expected {_HASH} and 64 hexadecimal digits (`python -m service keys`)")
     return digest
 
 
@@ -167,7 +167,7 @@ def _number(where: str, field: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise KeysError(f"{where}: {field} is a number above 0, got {_shown(value)}")
+        raise KeysError(f"{where}: invalid {field}: expected a number above 0, got {_shown(value)}")
     return float(value)
 
 
@@ -182,7 +182,7 @@ def _moment(where: str, value: Any) -> float | None:
         moment: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
         return moment.timestamp()
     except (ValueError, AttributeError, OverflowError) as error:
-        raise KeysError(f"{where}: expires is a date such as 2027-06-30, or 2027-06-30T18:00:00Z") from error
+        raise KeysError(f"{where}: invalid expires: expected 2027-06-30 or 2027-06-30T18:00:00Z") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -202,7 +202,3 @@ def main(arguments: list[str] | None = None) -> int:
     print("Its entry in the file that --api-keys names:", file=sys.stderr, flush=True)
     print(entry, end="")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

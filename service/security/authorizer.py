@@ -1,13 +1,12 @@
 """Who may ask what, and how often: API keys, the models they open, and each key's rate.
 
-An edge tells the gate who asks (`identify`), once for every request, whatever its route. `Predictor` asks it whether
-that one may (`authorise`) and may now (`charge`). Nobody told, while keys are needed, means nobody may: an edge that
-forgets answers UNAUTHENTICATED and never a prediction.
+An edge identifies who asks (`identify`), once for every request, whatever its route, and hands the caller down in the
+request's context. `Predictor` asks the gate whether that one may (`authorise`) and may now (`charge`). While keys are
+needed, `NOBODY` may do nothing: an edge that forgets answers UNAUTHENTICATED and never a prediction.
 """
 
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from service.errors import Forbidden, RateLimited, Unauthenticated
 from service.observability.metrics.registry import Metrics
 from service.security.api_keys import ApiKey, KeyRing
 from service.security.rate_limit import Bucket, OwnBucket, SharedBucket
+from service.types import NOBODY, Caller
 
 AUTHORIZATION = "authorization"
 API_KEY = "x-api-key"
 
 _HOW = "send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'"
-_asking: ContextVar[bytes] = ContextVar("asking")
-"""The digest of the key that the request at hand came with; b"" for none."""
 
 
 class Gate:
@@ -45,28 +43,28 @@ class Gate:
     def needs_keys(self) -> bool:
         return self._ring is not None
 
-    def identify(self, headers: Mapping[str, str], protocol: str, needed: bool = True) -> None:
-        """Says who asks in this request's context, from its headers or metadata (lower-case names).
+    def identify(self, headers: Mapping[str, str], protocol: str, needed: bool = True) -> Caller:
+        """Who asks, by a request's headers or metadata (lower-case names).
 
         Raises Unauthenticated, unless `needed` is False, for a request without a valid key.
         """
-        _asking.set(b"")
         if self._ring is None:
-            return
+            return NOBODY
         try:
-            secret = _presented(headers)
+            secret = _read_secret(headers)
             if not secret:
                 raise Unauthenticated(f"this server needs an API key; {_HOW}")
             key = self._ring.find(secret.encode("utf-8", "surrogateescape"))
-            _asking.set(_valid(key).digest)
+            return Caller(_check_key(key).digest)
         except Unauthenticated:
             if needed:
                 self._metrics.guards.unauthenticated(protocol)
                 raise
+            return NOBODY
 
-    def authorise(self, model: str) -> None:
-        """Raises Unauthenticated, or Forbidden where the key that asks does not open `model` (a name as asked for)."""
-        key = self._key()
+    def authorise(self, caller: Caller, model: str) -> None:
+        """Raises Unauthenticated, or Forbidden where the caller's key does not open `model` (a name as asked for)."""
+        key = self._find_key(caller)
         if key is not None and not key.opens(model):
             raise Forbidden(
                 f"the key {key.name!r} does not open model {model!r:.140}; it opens {list(key.models)}",
@@ -74,15 +72,15 @@ class Gate:
                 models=list(key.models),
             )
 
-    def authorise_all(self) -> None:
+    def authorise_all(self, caller: Caller) -> None:
         """For what tells of every model. Raises Unauthenticated or Forbidden."""
-        key = self._key()
+        key = self._find_key(caller)
         if key is not None and "*" not in key.models:
             raise Forbidden(f"the key {key.name!r} does not open every model, which this page tells of", key=key.name)
 
-    def charge(self) -> None:
-        """One prediction, taken from the bucket of the key that asks. Raises RateLimited."""
-        key = self._key()
+    def charge(self, caller: Caller) -> None:
+        """Takes one prediction from the bucket of the caller's key. Raises RateLimited."""
+        key = self._find_key(caller)
         if key is None:
             return
         bucket = self._buckets.get(key)
@@ -95,12 +93,12 @@ class Gate:
                 key=key.name,
             )
 
-    def shows(self, model: str) -> bool:
-        """Whether whoever asks may know that this model is here."""
+    def shows(self, caller: Caller, model: str) -> bool:
+        """Whether the caller may know that this model is here."""
         if self._ring is None:
             return True
-        key = self._ring.by_digest(_asking.get(b""))
-        return key is not None and not _expired(key) and key.opens(model)
+        key = self._ring.by_digest(caller.digest)
+        return key is not None and not _is_expired(key) and key.opens(model)
 
     def _bucket(self, key: ApiKey) -> Bucket:
         assert key.rate is not None
@@ -109,24 +107,24 @@ class Gate:
         path = self._shared / f"{key.digest.hex()}-{key.rate:g}-{key.burst:g}.bucket"
         return SharedBucket(path, key.rate, key.burst)
 
-    def _key(self) -> ApiKey | None:
-        """The key that asks, looked up again: it may have gone during a stream. None where none is needed."""
-        return None if self._ring is None else _valid(self._ring.by_digest(_asking.get(b"")))
+    def _find_key(self, caller: Caller) -> ApiKey | None:
+        """The caller's key, looked up again: it may have gone during a stream. None where none is needed."""
+        return None if self._ring is None else _check_key(self._ring.by_digest(caller.digest))
 
 
-def _presented(headers: Mapping[str, str]) -> str:
+def _read_secret(headers: Mapping[str, str]) -> str:
     scheme, _, credentials = headers.get(AUTHORIZATION, "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" else headers.get(API_KEY, "").strip()
 
 
-def _valid(key: ApiKey | None) -> ApiKey:
+def _check_key(key: ApiKey | None) -> ApiKey:
     if key is None:
         raise Unauthenticated(f"the API key is not one of those in force here; {_HOW}", invalid=True)
-    if _expired(key):
+    if _is_expired(key):
         moment = datetime.fromtimestamp(key.expires or 0, UTC)
         raise Unauthenticated(f"the API key {key.name!r} expired at {moment:%Y-%m-%d %H:%M} UTC", invalid=True)
     return key
 
 
-def _expired(key: ApiKey) -> bool:
+def _is_expired(key: ApiKey) -> bool:
     return key.expires is not None and time.time() >= key.expires

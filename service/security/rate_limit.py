@@ -1,4 +1,4 @@
-"""Token buckets: so many a second, and so many at once after a quiet time."""
+"""Token buckets: a rate a second, and a burst after a quiet time."""
 
 import fcntl
 import os
@@ -57,6 +57,6 @@ def _taken(state: tuple[float, float], rate: float, size: float) -> tuple[tuple[
     tokens, then = state
     now = time.monotonic()
     tokens = min(size, tokens + (now - then) * rate)
-    if tokens >= 1 - 1e-9:  # who waited as long as told is not refused for a rounding error
+    if tokens >= 1 - 1e-9:  # a caller that waited as told is not refused for a rounding error
         return (max(0.0, tokens - 1), now), 0.0
     return (tokens, now), (1 - tokens) / rate

@@ -1,4 +1,4 @@
-"""TLS for both edges: a certificate, its key, and whose clients' certificates are trusted."""
+"""TLS for both edges: a certificate, its key, and the authorities of clients' certificates."""
 
 import os
 import ssl
@@ -16,8 +16,8 @@ class TlsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A certificate with its chain, its private key and the authorities whose clients are let in (None: any client
-    is), all PEM.
+    """A certificate with its chain, its private key, and the authorities of clients' certificates (None: clients need
+    none), all PEM.
     """
 
     certificate: bytes
@@ -26,7 +26,7 @@ class Identity:
 
 
 class Certificates:
-    """What is in force (`renew` first): gRPC asks for the `identity`, Python's ssl for a `context` made of it."""
+    """The certificates in force (`renew` first): gRPC takes the `identity`, Python's ssl the `context` made of it."""
 
     identity: Identity
     context: ssl.SSLContext
@@ -37,7 +37,7 @@ class Certificates:
         self.identity = Identity(certificate, key, client_ca)
 
     def for_http(self) -> ssl.SSLContext:
-        """For HTTP's listeners: every connection gets the context that is in force when it comes."""
+        """A context for HTTP's listeners that gives each new connection the one in force."""
         context = _InForce(ssl.PROTOCOL_TLS_SERVER)
         context.certificates = self
         return context
@@ -88,7 +88,7 @@ def _no_password() -> str:
 
 @contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """A path with this content, in memory only: OpenSSL gets what was read, not what lies on disk by now."""
+    """A path to this content in memory: OpenSSL reads what was read before, not what is on disk by now."""
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, content)

@@ -4,15 +4,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from service.backends.base import Backend, Loaded
 from service.backends.batch_sharing import BatchSharing
+from service.backends.embedded.profile_store import ProfileStore
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import cost
 from service.batching.policy import ByDeadline
-from service.host.cpu import ProfileStore, cores
+from service.host.cpu import cores
 from service.host.fair_queue import Places
+from service.host.file_watcher import Contents, FileWatcher, ReloadError
 from service.host.sockets import StartError
 from service.models.executor import Answering
 from service.models.registry import Catalog
@@ -21,17 +25,16 @@ from service.observability.access_log import Access
 from service.observability.context import Tracing
 from service.observability.metrics.registry import Metrics, Shared
 from service.predictor import Predictor
+from service.preprocessing.limits import ImageLimits
 from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.repository import Repository
 from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
-from service.routing.yaml_lines import RoutesError
+from service.security import api_keys
 from service.security.authorizer import Gate
-from service.security.file_watcher import ReloadError, Reloading
-from service.security.tls import Certificates
-from service.server import guards
+from service.security.tls import Certificates, TlsError
 from service.server.worker import Worker
-from service.settings import BackendName, Settings, Switch
+from service.settings import BackendName, Settings
 from service.types import DEFAULT_SIGNATURE, ModelRef
 
 _OTLP = "http/protobuf"
@@ -47,10 +50,9 @@ class Core:
     metrics: Metrics
     access: Access
     tracing: Tracing | None
-    routes: RoutesFile
     gate: Gate
     tls: Certificates | None
-    rotations: tuple[Reloading, ...]
+    watchers: tuple[FileWatcher, ...]
 
 
 def build(settings: Settings, worker: Worker | None = None) -> Core:
@@ -80,7 +82,19 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         )
 
     gate = Gate(metrics, worker.folder if worker else None)
-    tls, rotations = _guards(settings, gate, metrics)
+    tls = None
+    watchers = []
+    try:
+        routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
+        if routes.watcher is not None:
+            watchers.append(routes.watcher)
+        if settings.api_keys is not None:
+            watchers.append(_watch_keys(settings.api_keys, gate, metrics))
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            tls, files = Certificates(), (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+            watchers.append(_watch_certificates(*files, tls, metrics))
+    except ReloadError as error:
+        raise StartError(str(error)) from error
     backend, passed_over = _backend(settings, metrics)
     catalog = Catalog(
         backend,
@@ -93,42 +107,45 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
         # More than there are cores: some read files meanwhile, and one that hangs holds up few others.
         loads=cores() + 4,
     )
-    limits = Limits(
-        settings.max_queued_rows,
-        settings.max_pixels,
-        waiting,
-        settings.max_image_side,
-        settings.max_decode_ms,
-        settings.max_decoding_mb * 10**6,
-    )
+    image = ImageLimits(settings.max_pixels, settings.max_image_side, settings.max_decode_ms)
+    limits = Limits(settings.max_queued_rows, waiting, settings.max_decoding_mb * 10**6, image)
     preparation = Preparation(limits, threads=cores())
-    try:
-        routes = RoutesFile(settings.routes, metrics, worker.folder / "routes" if worker else None)
-    except RoutesError as error:
-        raise StartError(str(error)) from error
     answering = Answering(catalog, preparation, Coalescing() if settings.coalesce else None, metrics.coalesced)
     router = Router(answering, routes, metrics, gate.shows)
     tracing = _tracing(settings)
-    awaited = worker.awaited if worker else str
+    awaited = worker.describe_awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None
     predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
     metrics.follow_readiness(lambda: not predictor.trouble)
     access = Access(metrics, settings.access_log)
-    return Core(catalog, preparation, predictor, metrics, access, tracing, routes, gate, tls, rotations)
+    return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, tuple(watchers))
 
 
-def _guards(settings: Settings, gate: Gate, metrics: Metrics) -> tuple[Certificates | None, tuple[Reloading, ...]]:
-    tls: Certificates | None = None
-    rotations = []
-    try:
-        if settings.api_keys is not None:
-            rotations.append(guards.key_file(settings.api_keys, gate, metrics))
-        if (certificate := settings.tls_cert) is not None and (key := settings.tls_key) is not None:
-            tls, rotation = guards.certificate_files(certificate, key, settings.tls_client_ca, metrics)
-            rotations.append(rotation)
-    except ReloadError as error:
-        raise StartError(str(error)) from error
-    return tls, tuple(rotations)
+def _watch_keys(path: Path, gate: Gate, metrics: Metrics) -> FileWatcher:
+    """Raises ReloadError."""
+
+    def apply(contents: Contents) -> None:
+        try:
+            gate.replace(api_keys.parse(contents[0]))
+        except api_keys.KeysError as error:
+            raise ReloadError(f"{path}: {error}") from error
+
+    return FileWatcher("API keys", (path,), apply, partial(metrics.guards.reloaded, "API keys"))
+
+
+def _watch_certificates(
+    certificate: Path, key: Path, client_ca: Path | None, certificates: Certificates, metrics: Metrics
+) -> FileWatcher:
+    """Raises ReloadError."""
+
+    def apply(contents: Contents) -> None:
+        try:
+            certificates.renew(*contents)
+        except TlsError as error:
+            raise ReloadError(str(error)) from error
+
+    paths = (certificate, key) if client_ca is None else (certificate, key, client_ca)
+    return FileWatcher("certificates", paths, apply, partial(metrics.guards.reloaded, "certificates"))
 
 
 def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[], Mapping[str, str]]]:
@@ -136,14 +153,12 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     if settings.backend is BackendName.fake:
         from service.backends import fake
 
-        return fake.instant(), dict
+        return fake.make_instant(), dict
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded.backend import EmbeddedBackend
 
-        embedded = EmbeddedBackend(
-            repository, ProfileStore.at(settings.cache), foreign=settings.foreign_models is Switch.on
-        )
+        embedded = EmbeddedBackend(repository, ProfileStore.at(settings.cache_dir), foreign=settings.foreign_models)
         return embedded, lambda: embedded.passed_over
     from service.backends.tfserving import targets
     from service.backends.tfserving.backend import TFServingBackend, Upstreams
@@ -151,15 +166,15 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     upstreams = Upstreams(
         targets.parse(settings.target),
         connections=settings.target_connections,
-        patience=settings.target_patience_seconds,
-        hedge_after=settings.hedge_after_ms / 1000 or None,
+        patience=settings.target_timeout_seconds,
+        hedge_after=settings.hedge_delay_ms / 1000 or None,
         tls_ca=settings.target_tls_ca,
     )
     try:
         backend = TFServingBackend(upstreams, repository if settings.repository.is_dir() else None)
     except ValueError as error:
         raise StartError(str(error)) from error
-    metrics.replicas.follow(backend.reports)
+    metrics.replicas.follow(backend.report_replicas)
     return backend, dict
 
 

@@ -8,7 +8,6 @@ import http.client
 import os
 import socket
 import ssl
-import sys
 from collections.abc import Sequence
 
 _SECONDS = 3.0
@@ -36,7 +35,3 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, http.client.HTTPException) as error:
         print(f"port {port} does not answer: {type(error).__name__}: {error}")
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

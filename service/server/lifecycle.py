@@ -9,26 +9,28 @@ import gc
 import logging
 import os
 import signal
+import sys
+from typing import NoReturn
+
+import uvloop
 
 from service.api.grpc_app import GrpcLimits, GrpcServer
-from service.api.http.connection import ConnectionLimits
+from service.api.http.connection import ConnectionLimits, ConnectionSetup
 from service.api.http.door import Door
 from service.api.http.server import HttpServer
-from service.api.http_app import HttpGuards, create_app
+from service.api.http_app import APIS, HttpGuards, create_app
 from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
 from service.models.registry import Catalog
-from service.server import guards
 from service.server.app import Core, build
 from service.server.worker import Worker
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service")
 GRACE = 30.0  # seconds that requests under way may take to finish once the listeners are closed
-_ROUTES_POLL = 1.0  # seconds between looks at the file of routes
 _REPORT = 0.25  # seconds between a worker's reports to the others
-UNLOAD = 5.0  # seconds for the models after that: nobody waits for their answers any more
+UNLOAD = 5.0  # seconds for the models to unload after that
 
 
 class _Stop:
@@ -54,11 +56,26 @@ class _Stop:
         self.asked.set()
 
 
+def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
+    """Serves until a signal, then ends this process, which may be one of several workers."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(serve(settings, worker))
+            code = 0
+        except StartError as error:
+            print(f"python -m service: {error}", file=sys.stderr)
+            code = 1
+        logging.shutdown()
+        sys.stderr.flush()
+        # Threads inside a model's loader cannot be interrupted and need not be waited for.
+        os._exit(code)
+
+
 async def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Runs both edges until SIGTERM or SIGINT and returns after the drain. Raises StartError.
 
-    A `worker` ends with its parent too. It borrows its ports, and one that follows a dead one opens them when it is
-    ready: until then the others answer.
+    A `worker` ends with its parent too. It borrows its ports; one that replaces a dead worker opens them when it is
+    ready, and until then the others answer.
     """
     stop = _Stop()
     if worker is not None:
@@ -66,7 +83,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     ports.make_room(settings.max_connections)
     bind = ports.own if worker is None else ports.borrow
     listener = bind(settings.host, settings.http_port, "--http-port")
-    # An open port means ready to TensorFlow Serving's clients: this one is silent, and gRPC listens beside it later.
+    # TensorFlow Serving's clients take an open port for ready: this one does not listen, gRPC opens beside it later.
     reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
     ports.lend(reservation)
     core = build(settings, worker)
@@ -74,11 +91,12 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.for_http() if core.tls is not None else None
     grpc_port = reservation.getsockname()[1]
-    door = Door(core.predictor, core.gate, core.access, cors=bool(settings.cors_origins))
-    http = HttpServer(app, door, listener, GRACE, _connection_limits(settings), refused, grpc_port, http_tls)
+    door = Door(core.predictor, core.gate, core.access, APIS, cors=bool(settings.cors_origins))
+    connections = ConnectionSetup(_connection_limits(settings), door, refused, grpc_port)
+    http = HttpServer(app, connections, listener, GRACE, http_tls)
     limits = _grpc_limits(settings)
     rpc = GrpcServer(core.predictor, core.access, core.gate, ports.address_of(reservation), limits, core.tls)
-    gc.freeze()  # what is there before any model stays to the end: collections need not go through it
+    gc.freeze()  # objects made before any model live to the end: collections skip them
     reloading: set[asyncio.Task[None]] = set()  # referred to while they run
 
     def reload() -> None:
@@ -87,18 +105,17 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
         task.add_done_callback(reloading.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    rotating = [asyncio.create_task(rotation.watch()) for rotation in core.rotations]
-    if worker is None and (open_to_all := guards.exposure(settings.host, settings.api_keys, settings.tls_client_ca)):
-        _log.warning(open_to_all)
+    rereading = [asyncio.create_task(watcher.watch()) for watcher in core.watchers]
+    if worker is None and (warning := describe_exposure(settings)):
+        _log.warning(warning)
     at_once = worker is None or not worker.again
     if worker is not None and worker.orphaned:  # before the event loop could see it
         raise StartError("the parent process is gone")
     if at_once:
         _log.info("HTTP on port %d; loading models", listener.getsockname()[1])
         await http.start()
-    watching = asyncio.create_task(_keep_in_step(core.catalog, None if at_once else http, rpc, settings))
+    watching = asyncio.create_task(_follow_models(core.catalog, None if at_once else http, rpc, settings))
     reporting = asyncio.create_task(_report(worker, core)) if worker is not None else None
-    following = asyncio.create_task(core.routes.watch(_ROUTES_POLL))
     stopping = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
@@ -106,8 +123,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     known = not core.predictor.trouble  # to load balancers
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
-    following.cancel()
-    await asyncio.wait((watching, following))
+    await asyncio.wait((watching,))
     wait = settings.drain_seconds if stop.by == "SIGTERM" and known else 0.0
     _log.info("%s: not ready any more; answering for %.0f s, then finishing what is under way", stop.by, wait)
     await asyncio.sleep(wait)
@@ -116,8 +132,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
             await ports.empty_backlogs((listener, *of_grpc))
     await asyncio.gather(http.stop(), rpc.stop(GRACE))
     reservation.close()
-    for rotation in rotating:
-        rotation.cancel()
+    for task in rereading:
+        task.cancel()
     if reporting is not None:
         reporting.cancel()
     core.preparation.close()
@@ -130,8 +146,8 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     _log.info("drained")
 
 
-async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
-    """Loads, then opens what is not open yet, then follows what changes."""
+async def _follow_models(catalog: Catalog, http: HttpServer | None, rpc: GrpcServer, settings: Settings) -> None:
+    """Loads models, opens the servers that are not open yet, then follows changes."""
     try:
         await catalog.sync()
     except NotReady as error:
@@ -143,31 +159,34 @@ async def _keep_in_step(catalog: Catalog, http: HttpServer | None, rpc: GrpcServ
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
-    await catalog.watch(settings.poll_seconds)
+    await catalog.watch(settings.poll_interval_seconds)
 
 
 async def _reload(core: Core) -> None:
-    """On SIGHUP. Puts in force what the files say now: whoever sends it has written them whole."""
+    """On SIGHUP. Puts in force what the files hold now: their writer says that they are whole."""
     _log.info("SIGHUP: looking at the files of routes, keys and certificates")
-    for look in (core.routes.look, *(rotation.look for rotation in core.rotations)):
-        await look()
-        await look()  # as at files that kept still
+    for watcher in core.watchers:
+        await watcher.look()
+        await watcher.look()  # as if some time had passed
 
 
 async def _report(worker: Worker, core: Core) -> None:
-    """Tells the other workers what they say of this one on /readyz and /metrics."""
-    said = False
+    """Shares with the other workers what /readyz and /metrics say of this one."""
+    ready = False
     while True:
         core.metrics.refresh()
-        if not said and not core.catalog.trouble:
-            said = True
-            worker.say_ready()
+        if not ready and not core.catalog.trouble:
+            ready = True
+            worker.report_ready()
         await asyncio.sleep(_REPORT)
 
 
 def _http_guards(settings: Settings) -> HttpGuards:
     return HttpGuards(
-        settings.max_body_bytes, settings.body_seconds, settings.cors_origins, open_metrics=settings.open_metrics
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.cors_origins,
+        open_metrics=settings.open_metrics,
     )
 
 
@@ -176,8 +195,8 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         settings.max_connections,
         settings.max_header_bytes,
         settings.max_headers,
-        settings.header_seconds,
-        settings.body_seconds,
+        settings.header_timeout_seconds,
+        settings.body_timeout_seconds,
     )
 
 
@@ -187,7 +206,7 @@ def _grpc_limits(settings: Settings) -> GrpcLimits:
         settings.max_header_bytes,
         settings.grpc_max_streams,
         settings.max_connections,
-        settings.header_seconds,
+        settings.header_timeout_seconds,
     )
 
 

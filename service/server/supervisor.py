@@ -1,8 +1,8 @@
-"""`--workers N`: a parent that serves nothing. It holds the ports, starts the workers, starts again one that dies,
-hands on signals and waits for the drain.
+"""`--workers N`: a parent process that holds the ports, starts and restarts the workers, forwards signals and waits for
+the drain. It serves nothing itself.
 
-The workers share the ports, the kernel spreads connections over them. Each is a `python -m service.server.supervisor`,
-which is told over stdin what it is; the pipe stays open for as long as its parent lives.
+The kernel spreads connections over the workers, which share the ports. Each worker is a
+`python -m service.server.supervisor` that reads its settings from stdin; the pipe stays open while the parent lives.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ from pathlib import Path
 
 from service.host import sockets as ports
 from service.host.cpu import SHARE, cores
+from service.host.file_watcher import ReloadError
 from service.host.sockets import StartError
 from service.observability import logs
-from service.observability.metrics import registry as metrics
-from service.routing.routes_file import load
-from service.routing.yaml_lines import RoutesError
-from service.server import guards
+from service.observability.metrics.registry import Metrics
+from service.observability.metrics.worker_files import forget_worker
+from service.routing.routes_file import RoutesFile
+from service.security.api_keys import LIKE_A_KEY
 from service.server.worker import Worker, all_ready_file, ready_file
-from service.settings import Settings
+from service.settings import Settings, describe_exposure
 
 _log = logging.getLogger("service.server.supervisor")
 _MOST_FAILURES = 3  # of one worker in a row, before the first time that all are ready
@@ -38,7 +39,6 @@ _POLL = 0.1  # seconds
 
 def supervise(settings: Settings) -> int:
     """Runs until a signal; the exit code."""
-    logs.configure(settings.log_level, settings.log_format)
     try:
         folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
     except OSError as error:
@@ -46,10 +46,10 @@ def supervise(settings: Settings) -> int:
         print(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp", file=sys.stderr)
         return 1
     try:
-        if settings.routes is not None:  # said once, not by every worker
-            load(settings.routes)
+        if settings.routes is not None:  # a mistake ends the start once, not in every worker
+            RoutesFile(settings.routes, Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
-    except (StartError, RoutesError) as error:
+    except (StartError, ReloadError) as error:
         print(f"python -m service: {error}", file=sys.stderr)
         return 1
     finally:
@@ -78,8 +78,8 @@ class _Supervisor:
         self._settings = self._settings.model_copy(update=taken)
         self._share = max(1, cores() // count)
         _log.info("HTTP on port %d; starting %d workers, cores for each: %d", taken["http_port"], count, self._share)
-        if open_to_all := guards.exposure(host, self._settings.api_keys, self._settings.tls_client_ca):
-            _log.warning(open_to_all)
+        if warning := describe_exposure(self._settings):
+            _log.warning(warning)
         keeping = [asyncio.ensure_future(self._keep(number)) for number in range(count)]
         announcing = asyncio.ensure_future(self._announce())
         try:
@@ -92,7 +92,7 @@ class _Supervisor:
         return self._code
 
     async def _keep(self, number: int) -> None:
-        """A worker, and its successors until the end. Raises StartError where it is not worth going on."""
+        """Runs a worker and its successors until the end. Raises StartError where the first ones keep dying."""
         failures, again = 0, False
         while not self._stop.is_set():
             began = time.monotonic()
@@ -100,7 +100,7 @@ class _Supervisor:
             code = await process.wait()
             del self._alive[number]
             ready_file(self._folder, number).unlink(missing_ok=True)
-            metrics.forget(number, self._folder)
+            forget_worker(number, self._folder)
             if self._stop.is_set():
                 if code not in (0, -signal.SIGTERM):
                     self._code = 128 - code if code < 0 else code
@@ -149,7 +149,9 @@ class _Supervisor:
 
     def _on_hangup(self) -> None:
         for worker, process in self._alive.items():
-            if ready_file(self._folder, worker).exists():  # any other may not bear it yet, and reads the files anyway
+            if ready_file(
+                self._folder, worker
+            ).exists():  # one that still starts would die of it, and reads the files anyway
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGHUP)
 
@@ -180,7 +182,8 @@ def _how(code: int) -> str:
 def _work() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are files to look at again
     settings, worker = pickle.load(sys.stdin.buffer)
-    from service.server.process import run
+    logs.configure(settings.log_level, settings.log_format, worker.number, LIKE_A_KEY)
+    from service.server.lifecycle import run
 
     run(settings, worker)
 

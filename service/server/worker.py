@@ -1,4 +1,4 @@
-"""One of several processes of the service: who it is, and what it knows of the others."""
+"""One of several processes of the service: its identity, and which of the others are ready."""
 
 import asyncio
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Number `number` of `count`, whose `parent` process started it; `again` where it follows one that died.
+    """Worker `number` of `count`, started by the process `parent`; `again` where it replaces one that died.
 
-    `folder` is all the workers': their counters, and a file for each that has become ready.
+    All workers share `folder`: it holds their counters, and a file for each that has become ready.
     """
 
     number: int
@@ -21,11 +21,11 @@ class Worker:
     parent: int
     again: bool
 
-    def say_ready(self) -> None:
+    def report_ready(self) -> None:
         ready_file(self.folder, self.number).touch()
 
-    def awaited(self) -> str:
-        """The workers that have not become ready, in words; empty once all were, whatever became of them."""
+    def describe_awaited(self) -> str:
+        """Which workers have not become ready, in words; empty once all have been, even if one died since."""
         if all_ready_file(self.folder).exists():
             return ""
         missing = [str(one) for one in range(self.count) if not ready_file(self.folder, one).exists()]
@@ -37,7 +37,7 @@ class Worker:
         return os.getppid() != self.parent
 
     def on_orphaned(self, leave: Callable[[], object]) -> None:
-        """Calls `leave` when the parent is gone, however it went: its end of the pipe that is our stdin closes."""
+        """Calls `leave` when the parent is gone, however it ended: its end of our stdin pipe closes then."""
 
         def ended() -> None:
             if not os.read(sys.stdin.fileno(), 1):

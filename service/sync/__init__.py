@@ -1,0 +1,1 @@
+"""Moves whole versions between export jobs, buckets and nodes."""

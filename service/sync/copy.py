@@ -1,4 +1,4 @@
-"""One pass: whole versions go from a source to a destination, then old ones leave it."""
+"""One pass: copies whole versions from a source to a destination, then removes old ones there."""
 
 import hashlib
 import logging
@@ -12,15 +12,15 @@ from service.repository.checksums import FILES, Contents, File
 from service.sync.locations import Destination, Source, SyncError
 
 _log = logging.getLogger("service.sync")
-_QUIET_SECONDS = 10.0  # a long version says at least this often how far it is
-_DAMAGED_SECONDS = 600.0  # before a version that arrived damaged is fetched again
+_QUIET_SECONDS = 10.0  # between two lines of progress of one version
+_DAMAGED_SECONDS = 600.0  # before a damaged version is fetched again
 
 Sizes = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to bring of what is there."""
+    """Which versions to copy."""
 
     models: tuple[str, ...] = ("*",)
     """Names or globs."""
@@ -54,19 +54,19 @@ class Outcome:
 
 
 class _Damaged(SyncError):
-    """A version whose bytes are not those of its list."""
+    """The bytes of a version differ from its list of files."""
 
 
-class Copying:
-    """Brings versions from `source` to `destination`, in as many passes as it is asked for."""
+class Copier:
+    """Copies versions from `source` to `destination`, a pass a `run`."""
 
     def __init__(self, source: Source, destination: Destination, wanted: Wanted) -> None:
         self._source, self._destination, self._wanted = source, destination, wanted
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._damaged: dict[tuple[str, int], float] = {}
 
     def run(self) -> Outcome:
-        """Raises SyncError, also where nothing at all is whole; what was brought before that stays."""
+        """Raises SyncError, also where no version is whole; what was copied before that stays."""
         found, there = self._source.found(), self._destination.found()
         chosen = [name for name in sorted(found) if any(fnmatch(name, glob) for glob in self._wanted.models)]
         if not chosen:
@@ -133,7 +133,7 @@ class Copying:
         return Outcome(brought=1) + self._remove(name, here.keys() - kept)
 
     def _publish(self, name: str, version: int, number: int | None, sizes: Sizes, listed: Contents) -> int:
-        """The number it has at the destination, the next free one for a `number` None."""
+        """Returns its number at the destination, the next free one for a `number` None."""
         began, size = time.monotonic(), sum(sizes.values())
         as_number = self._destination.publish(name, number, self._files(name, version, sizes, listed, {}))
         _log.info(
@@ -151,7 +151,7 @@ class Copying:
     def _files(
         self, name: str, version: int, sizes: Sizes, listed: Contents, passed: dict[str, File]
     ) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Every file of a version, checked against `listed` and noted in `passed`, and the list of them last."""
+        """Every file of a version, checked against `listed` and recorded in `passed`; the list of them comes last."""
         for path in sorted(sizes.keys() - {FILES}):
             yield path, self._checked(name, version, path, listed.get(path), passed)
         yield FILES, iter([contents.dump(passed)])
@@ -159,12 +159,12 @@ class Copying:
     def _checked(
         self, name: str, version: int, path: str, expected: File | None, passed: dict[str, File]
     ) -> Iterator[bytes]:
-        digest, size, said = hashlib.sha256(), 0, time.monotonic()
+        digest, size, logged = hashlib.sha256(), 0, time.monotonic()
         for chunk in self._source.read(name, version, path):
             digest.update(chunk)
             size += len(chunk)
-            if time.monotonic() - said > _QUIET_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - logged > _QUIET_SECONDS:
+                logged = time.monotonic()
                 _log.info("%s/%d/%s: %.0f MB so far", name, version, path, size / 1e6)
             yield chunk
         passed[path] = File(size, digest.hexdigest())
@@ -175,19 +175,19 @@ class Copying:
             )
 
     def _listed(self, name: str, version: int, sizes: Sizes) -> Contents | None:
-        """What a version at the source has to consist of, empty where nobody says; None where it is not whole."""
+        """The files that a version must have, empty where it has no list; None where it is not whole."""
         listed = self._list_of(self._source, name, version, sizes)
         if listed is None:
             if self._source.vouched:
                 return {}
-            self._tell(
+            self._warn_once(
                 f"{self._source}: {name}/{version} has no {FILES}: it is still arriving, or was uploaded by something "
-                "else; `python -m service.sync FOLDER URL` uploads with it"
+                "else; `python -m service sync FOLDER URL` uploads with it"
             )
             return None
         missing = [path for path, file in listed.items() if sizes.get(path) != file.size]
         if missing:
-            self._tell(
+            self._warn_once(
                 f"{self._source}: {name}/{version} is not whole: {len(missing)} of its {len(listed)} files are missing "
                 f"or of another size, {missing[0]} among them"
             )
@@ -208,7 +208,7 @@ class Copying:
     def _compare(self, name: str, version: int, sizes: Sizes, here: Sizes) -> None:
         differ = [path for path in sizes.keys() & here.keys() - {FILES} if sizes[path] != here[path]]
         if differ:
-            self._tell(
+            self._warn_once(
                 f"{name}/{version} at {self._destination} is another one than at {self._source} ({min(differ)} "
                 "differs) and stays: a version never changes, publish what is new under the next number"
             )
@@ -219,8 +219,7 @@ class Copying:
             _log.info("%s/%d removed from %s", name, version, self._destination)
         return Outcome(removed=len(versions))
 
-    def _tell(self, text: str) -> None:
-        """Once, however often it is seen."""
-        if text not in self._told:
-            self._told.add(text)
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
             _log.warning("%s", text)

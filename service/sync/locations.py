@@ -1,4 +1,4 @@
-"""Where versions may lie: the seam between copying them and folders or object stores."""
+"""Where versions lie: the seam between copying and the folders or object stores that it copies between."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,42 +8,42 @@ Found = Mapping[str, Mapping[int, Mapping[str, int]]]
 """Model name -> version -> path of each of its files -> bytes."""
 
 Streams = Iterable[tuple[str, Iterator[bytes]]]
-"""Paths, and what is in the file there; one is read to its end before the next is asked for."""
+"""Paths and contents of files; each is read to its end before the next one begins."""
 
 
 class SyncError(Exception):
-    """Something outside the program went wrong; the message says what, where, and what to do next."""
+    """Something outside the program failed; the message says what, where, and what to do next."""
 
 
 class Source(Protocol):
     @property
     def vouched(self) -> bool:
-        """Whether a version that is seen is whole, list or not: in a folder it appears by a rename."""
+        """Whether a version is whole even without a list of its files: in a folder it appears by a rename."""
 
     def found(self) -> Found:
-        """Whatever looks like a version. Raises SyncError where the place cannot be read."""
+        """Everything that looks like a version. Raises SyncError where the place cannot be read."""
 
     def read(self, name: str, version: int, path: str) -> Iterator[bytes]:
         """Raises SyncError, later too."""
 
 
 class Destination(Source, Protocol):
-    """One that is written to; it is read to know what it has."""
+    """A place to write to, and to read what is there already."""
 
     def publish(self, name: str, version: int | None, files: Streams) -> int:
-        """The version that readers now see all of: `version`, or the next free number for None.
+        """Writes one version and returns its number: `version`, or the next free one for None.
 
-        The last of `files` is the list of them. Where anything fails no reader ever sees any of it. Raises SyncError.
+        The last of `files` is the list of them. Readers see all of it or, where anything fails, none. Raises SyncError.
         """
 
     def remove(self, name: str, version: int) -> None:
-        """Takes one away from readers, then away. Raises SyncError."""
+        """Hides a version from readers, then deletes it. Raises SyncError."""
 
 
-def place(text: str, *, create: bool = False) -> Destination:
-    """A folder, made where it is missing if `create`, or `s3://bucket/prefix`, `gs://…`, `az://…`.
+def open_location(text: str, *, create: bool = False) -> Destination:
+    """From a path, or `s3://bucket/prefix`, `gs://…`, `az://…`. `create` makes a folder that is missing.
 
-    Raises ValueError for anything else, SyncError where it cannot be made or what it needs is not installed.
+    Raises ValueError for other text, SyncError where the folder cannot be made or a library is missing.
     """
     scheme, divided, rest = text.partition("://")
     if not divided or scheme == "file":
@@ -58,4 +58,4 @@ def place(text: str, *, create: bool = False) -> Destination:
     if scheme not in store.SCHEMES:
         known = ", ".join(f"{name}://" for name in store.SCHEMES)
         raise ValueError(f"{text!r} is neither a folder nor one of {known}")
-    return store.opened(text)
+    return store.open_store(text)

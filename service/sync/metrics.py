@@ -1,4 +1,4 @@
-"""What a sidecar tells Prometheus: an alert on the last success finds a copy that has stopped following."""
+"""A sidecar's metrics: an alert on the last success finds a copy that has stopped."""
 
 import time
 

@@ -1,7 +1,7 @@
 """Versions in a bucket: S3 and what speaks like it, Google Cloud Storage, Azure's blobs.
 
-Objects appear whole, folders of them do not: the list of a version's files is written after them all, and a version
-without one is no version yet.
+An object appears whole, a folder of them does not: the list of a version's files is written last, and without one it
+is not a version yet.
 """
 
 import datetime
@@ -22,19 +22,16 @@ SCHEMES = ("s3", "gs", "az")
 _CLAIM = ".claimed"
 _PATIENCE = datetime.timedelta(seconds=30)  # of retries, where a store is away or says no
 _CHUNK = 4 * 2**20
-_MACHINES = ("169.254.169.254", "metadata.google.internal")  # asked for credentials where nobody gave any
+_MACHINES = ("169.254.169.254", "metadata.google.internal")  # asked for credentials where the environment has none
 
 
-def opened(url: str) -> "Store":
-    """The store at `url`, of which nothing is asked yet. Credentials come from the environment.
-
-    Raises SyncError.
-    """
+def open_store(url: str) -> "Store":
+    """Sends no request yet. Credentials come from the environment. Raises SyncError."""
     try:
         from obstore.store import from_url
     except ModuleNotFoundError as error:
         raise SyncError(f"{url} needs obstore: pip install 'image-model-server[remote]'") from error
-    with _told(url):
+    with _explain_failures(url):
         store: ObjectStore = from_url(
             url,
             # A whole file has to come within the timeout: the default of 30 s is too little for large ones.
@@ -57,7 +54,7 @@ class Store:
         import obstore
 
         versions: dict[str, dict[int, dict[str, int]]] = {}
-        with _told(self._url):
+        with _explain_failures(self._url):
             for chunk in obstore.list(self._store):
                 for entry in chunk:
                     name, _, rest = entry["path"].partition("/")
@@ -72,7 +69,7 @@ class Store:
     def read(self, name: str, version: int, path: str) -> Iterator[bytes]:
         import obstore
 
-        with _told(f"{self._url}: {name}/{version}/{path}"):
+        with _explain_failures(f"{self._url}: {name}/{version}/{path}"):
             for chunk in obstore.get(self._store, f"{name}/{version}/{path}").stream(_CHUNK):
                 yield bytes(chunk)
 
@@ -81,7 +78,7 @@ class Store:
 
         claimed = self._claim(name) if version is None else version
         for path, chunks in files:
-            with _told(f"{self._url}: {name}/{claimed}/{path}"):
+            with _explain_failures(f"{self._url}: {name}/{claimed}/{path}"):
                 obstore.put(self._store, f"{name}/{claimed}/{path}", chunks)
         return claimed
 
@@ -89,18 +86,18 @@ class Store:
         import obstore
 
         prefix = f"{name}/{version}"
-        with _told(f"{self._url}: {prefix}"):
+        with _explain_failures(f"{self._url}: {prefix}"):
             paths = [entry["path"] for chunk in obstore.list(self._store, prefix) for entry in chunk]
-            # Without its list it is a version no more, however far this gets.
+            # The list first: without it the rest is not a version, should this end early.
             for path in sorted(paths, key=lambda path: not path.endswith(FILES)):
                 obstore.delete(self._store, path)
 
     def _claim(self, name: str) -> int:
-        """The next free number, taken so that another publisher takes the one after it."""
+        """Reserves the next free number: another publisher gets the one after it."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        with _told(f"{self._url}: {name}"):
+        with _explain_failures(f"{self._url}: {name}"):
             listed = obstore.list_with_delimiter(self._store, name)
             names = [prefix.rpartition("/")[2] for prefix in listed["common_prefixes"]]
             number = max((found for each in names if (found := version_number(each)) is not None), default=0) + 1
@@ -113,8 +110,8 @@ class Store:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Whatever the store says no with, as one line."""
+def _explain_failures(what: str) -> Iterator[None]:
+    """Turns the store's errors into SyncError, one line each."""
     from obstore import exceptions
 
     try:
@@ -126,7 +123,7 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    """A listing that is refused comes as a general error; what the server said is in its text."""
+    """A refused listing is a general error of obstore; the server's answer is in its text."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text = str(error)

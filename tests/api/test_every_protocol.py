@@ -141,7 +141,7 @@ def ask_grpc(service: Service, case: Case) -> Outcome:
     if case.version is not None:
         request.model_spec.version.value = case.version
     array = strings(case.inputs) if isinstance(case.inputs, list) else case.inputs
-    request.inputs[case.alias].CopyFrom(codec.to_request_proto(array))
+    codec.fill_request(request.inputs[case.alias], array)
     with service.channel() as channel:
         try:
             reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)

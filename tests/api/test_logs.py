@@ -12,8 +12,8 @@ import grpc
 import httpx
 import pytest
 
-from service.observability import context as current
 from service.observability import logs
+from service.observability.context import begin_trace, renew_trace, set_trace
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import (
     get_model_status_pb2,
@@ -174,8 +174,9 @@ def test_a_stack_stays_in_its_line() -> None:
         raise ValueError("two\nlines")
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, "", 0, "it %s", ("failed\nhere",), sys.exc_info())
-    request = current.enter("http", "id-1", TRACEPARENT, "")
+    request = begin_trace("http", "id-1", TRACEPARENT, "")
     request.ref = ModelRef("lenet5", 3)
+    set_trace(request)
     line = logs.JsonFormatter(worker=1).format(record)
     said = json.loads(line)
     assert "\n" not in line and said["message"] == "it failed\nhere" and "ValueError: two\nlines" in said["stack"]
@@ -184,10 +185,11 @@ def test_a_stack_stays_in_its_line() -> None:
 
 def test_questions_in_one_request_are_told_apart() -> None:
     """A MultiInference asks several times; its request id and its client's trace are everybody's."""
-    request = current.enter("grpc", "id-1", TRACEPARENT, "")
-    first, second = current.ask("grpc"), current.ask("grpc")
-    assert first is request and second is not request and current.get() is second
+    first = begin_trace("grpc", "id-1", TRACEPARENT, "")
+    first.ref, first.answered = ModelRef("lenet5", 3), 1.0
+    second = renew_trace(first)
     assert (second.request_id, second.trace_id) == ("id-1", TRACE)
+    assert second.ref is None and second.answered is None and second.began >= first.began
 
 
 @pytest.mark.parametrize(
@@ -195,5 +197,5 @@ def test_questions_in_one_request_are_told_apart() -> None:
     ["", "nonsense", TRACEPARENT.upper(), f"ff-{TRACE}-00f067aa0ba902b7-01", f"00-{'0' * 32}-00f067aa0ba902b7-01"],
 )
 def test_what_is_no_traceparent_is_left_out(given: str) -> None:
-    assert current.enter("http", "", given, "state=1").trace_id == ""
-    assert current.get().tracestate == ""
+    trace = begin_trace("http", "", given, "state=1")
+    assert trace.trace_id == "" and trace.tracestate == ""

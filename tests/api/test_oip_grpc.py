@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc.aio
-import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -272,16 +271,16 @@ def test_deadlines_and_large_requests(ask: Any, samples: dict[str, bytes]) -> No
 
 def test_a_cancelled_call_is_counted_as_such(service: Service, ask: Any, samples: dict[str, bytes]) -> None:
     def cancelled() -> float:
-        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"} '
-        return float((re.findall(re.escape(series) + r"(\S+)", httpx.get(f"{service.url}/metrics").text) or [0])[0])
+        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="grpc",version="1"}'
+        return service.metric(series)
 
     # Some 100 ms of decoding each: left alone, they would take longer than any machine takes to notice the cancelling.
     slow = images(*[encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
-    service.wait_until(lambda: "in_flight 0.0" in httpx.get(f"{service.url}/metrics").text, 20)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0, 20)
     before = cancelled()
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     call = ask.async_infer("lenet5", slow, lambda result, error: answers.put((result, error)))
-    service.wait_until(lambda: "in_flight 1.0" in httpx.get(f"{service.url}/metrics").text, 10)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 1, 10)
     call.cancel()
     service.wait_until(lambda: cancelled() == before + 1, 20)
     assert "CANCELLED" in str(answers.get(timeout=10)[1])

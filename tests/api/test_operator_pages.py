@@ -5,6 +5,7 @@ import re
 import httpx
 
 from tests.support.replies import error_of
+from tests.support.service_process import read_metric
 
 
 def test_operators_pages(client: httpx.Client, samples: dict[str, bytes]) -> None:
@@ -20,8 +21,7 @@ def test_operators_pages(client: httpx.Client, samples: dict[str, bytes]) -> Non
 
 def test_metrics_count_what_happened(client: httpx.Client, samples: dict[str, bytes]) -> None:
     def value(series: str) -> float:
-        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", client.get("/metrics").text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return read_metric(client.get("/metrics").text, series)
 
     ok = 'model_server_requests_total{code="OK",model="lenet5",protocol="http",version="1"}'
     bad = 'model_server_requests_total{code="INVALID_INPUT",model="lenet5",protocol="http",version="1"}'
@@ -63,8 +63,7 @@ def test_probes_may_use_head(client: httpx.Client) -> None:
 def test_refusals_of_every_kind_are_counted(client: httpx.Client) -> None:
     def counted(model: str, version: str, code: str) -> float:
         series = f'model_server_requests_total{{code="{code}",model="{model}",protocol="http",version="{version}"}}'
-        found = re.search(rf"^{re.escape(series)} ([\d.e+]+)$", client.get("/metrics").text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return read_metric(client.get("/metrics").text, series)
 
     before = counted("", "", "NOT_FOUND"), counted("lenet5", "1", "INVALID_INPUT")
     client.post("/predict/nobody", content=b"x")

@@ -4,7 +4,6 @@ import base64
 import gzip
 import http.client
 import json
-import re
 from typing import Any
 
 import httpx
@@ -168,12 +167,9 @@ def test_requests_share_batches(client: httpx.Client, service: Service) -> None:
     """One path for every protocol: what comes in here is counted, and batched, like the rest."""
 
     def counted() -> tuple[float, float]:
-        page = client.get("/metrics").text
         ok = 'model_server_requests_total{code="OK",model="lenet5",protocol="http",version="1"}'
         rows = 'model_server_batch_rows_sum{model="lenet5",version="1"}'
-        found = [re.search(rf"^{re.escape(series)} ([\d.e+]+)$", page, re.MULTILINE) for series in (ok, rows)]
-        requests, batched = (float(match[1]) if match else 0.0 for match in found)
-        return requests, batched
+        return service.metric(ok), service.metric(rows)
 
     before = counted()
     body = {"signature_name": "tensor", "instances": np.zeros((3, 28, 28, 1)).tolist()}
@@ -189,20 +185,17 @@ def test_a_deadline_holds_here_too(client: httpx.Client, samples: dict[str, byte
 
 
 def test_a_client_that_hangs_up_is_not_computed_for(service: Service, client: httpx.Client) -> None:
-    def page() -> str:
-        return client.get("/metrics").text
-
     def cancelled() -> float:
-        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="http",version="1"} '
-        return float((re.findall(re.escape(series) + r"(\S+)", page()) or [0])[0])
+        series = 'model_server_requests_total{code="CANCELLED",model="lenet5",protocol="http",version="1"}'
+        return service.metric(series)
 
     # Some 20 ms of decoding each: left alone, it would take longer than any machine takes to notice.
     large = {"b64": base64.b64encode(encode(np.zeros((2000, 2000, 3), np.uint8))).decode()}
-    service.wait_until(lambda: "in_flight 0.0" in page(), 20)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0, 20)
     before = cancelled()
     connection = http.client.HTTPConnection("127.0.0.1", service.http_port)
     connection.request("POST", "/v1/models/lenet5:predict", json.dumps({"instances": [large] * 60}))
-    service.wait_until(lambda: "in_flight 1.0" in page(), 10)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 1, 10)
     connection.close()
-    service.wait_until(lambda: cancelled() == before + 1 and "in_flight 0.0" in page(), 20)
+    service.wait_until(lambda: cancelled() == before + 1 and service.metric("model_server_requests_in_flight") == 0, 20)
     assert ask(client, {"signature_name": "echo_int32", "inputs": [1]}).json() == {"outputs": [1]}

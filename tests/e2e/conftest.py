@@ -48,7 +48,7 @@ def guarded(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")  # and no longer: other tests look for services that were left behind
 def limited(lenet5_repository: Path) -> Iterator[Service]:
     limits = ("--max-headers", 20, "--max-header-bytes", 4096, "--max-connections", 40, "--max-body-bytes", MAX_BODY)
-    seconds = ("--header-seconds", HEADER_SECONDS, "--body-seconds", BODY_SECONDS)
+    seconds = ("--header-timeout-seconds", HEADER_SECONDS, "--body-timeout-seconds", BODY_SECONDS)
     with running("--repository", lenet5_repository, *limits, *seconds) as service:
         service.wait_ready()
         yield service

@@ -63,7 +63,7 @@ def test_an_empty_repository_that_fills(tree: Path, models: Path, tmp_path: Path
     with confined.serving(tree, mounts={"/models": volume}) as service:
         expect(service, log="not ready: there are no models", reason="there are no models; export one with")
         volume.chmod(0o777)
-        ended = confined.run(tree, "-m", "service.sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
+        ended = confined.run(tree, "-m", "service", "sync", "/from", "/to", mounts={"/from": models, "/to+": volume})
         assert ended.returncode == 0, ended.stderr
         recovers(service)
 
@@ -96,8 +96,8 @@ def test_one_model_that_fails_leaves_the_others_ready(tree: Path, models: Path, 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "cannot read /keys/keys.yaml: No such file or directory"),
-        ("- name: cats\n  hash: secret\n", "hash is sha256:"),
+        (None, "/keys/keys.yaml cannot be read: No such file or directory"),
+        ("- name: cats\n  hash: secret\n", "invalid hash: expected sha256:"),
         ("no keys", "/keys/keys.yaml: "),
     ],
 )
@@ -177,7 +177,7 @@ def test_gateways_of_two_versions_one_behind_the_other(
     tree: Path, models: Path, later_models: Path, tmp_path: Path, in_front: str
 ) -> None:
     later = {"PYTHONPATH": str(later_version(tmp_path / "later")), "PYTHONSAFEPATH": "1"}
-    target = ("--backend", "tfserving", "--poll-seconds", 0.2, "--target")
+    target = ("--backend", "tfserving", "--poll-interval-seconds", 0.2, "--target")
     if in_front == "this one in front":
         with running("--repository", later_models, env=later) as upstream:
             upstream.wait_ready()
@@ -185,7 +185,7 @@ def test_gateways_of_two_versions_one_behind_the_other(
             mounts: Mapping[str, Path] = {"/models": later_models}
             with confined.serving(tree, *target, f"127.0.0.1:{upstream.grpc_port}", mounts=mounts) as service:
                 recovers(service)  # without the manifest that it cannot read, which it says
-                assert "what the upstream says of lenet5/1 is used" in service.log()
+                assert "the upstream's own description of lenet5/1 is used" in service.log()
     else:
         with confined.serving(tree, mounts={"/models": models}) as upstream:
             upstream.wait_ready()

@@ -1,7 +1,6 @@
 """`--coalesce` with real requests: one computation for many, counted, and no answer that is not the caller's own."""
 
 import asyncio
-import re
 from pathlib import Path
 
 import httpx
@@ -10,11 +9,6 @@ from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
 SLOW = encode(photo())  # a PNG: some 10 ms of decoding
-
-
-def value(service: Service, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", httpx.get(f"{service.url}/metrics").text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
 
 
 def test_identical_images_are_computed_once(lenet5_repository: Path) -> None:
@@ -37,8 +31,8 @@ def test_identical_images_are_computed_once(lenet5_repository: Path) -> None:
             assert len({reply.text for reply in of_one}) == 1
             if name != "photo":
                 assert of_one[0].json()["predictions"][0]["label"] == name
-        coalesced = value(service, 'model_server_coalesced_requests_total{model="lenet5",version="1"}')
-        computed = value(service, 'model_server_batch_rows_sum{model="lenet5",version="1"}')
+        coalesced = service.metric('model_server_coalesced_requests_total{model="lenet5",version="1"}')
+        computed = service.metric('model_server_batch_rows_sum{model="lenet5",version="1"}')
         assert coalesced > 0 and coalesced + computed == 12 * len(replies)
         assert service.stop() == 0
 
@@ -66,4 +60,4 @@ def test_a_client_that_leaves_does_not_take_the_others_along(lenet5_repository: 
         service.wait_ready()
         replies = asyncio.run(scenario(service))
         assert {reply.status_code for reply in replies} == {200} and len({reply.text for reply in replies}) == 1
-        assert value(service, "model_server_requests_in_flight") == 0
+        assert service.metric("model_server_requests_in_flight") == 0

@@ -43,4 +43,4 @@ def test_what_is_no_origin_is_refused_at_the_start(origin: str) -> None:
     from tests.e2e.test_arguments_and_ports import failing
 
     code, error = failing("--cors-origins", origin)
-    assert code == 2 and "--cors-origins" in error and "is no origin" in error
+    assert code == 2 and "--cors-origins" in error and "expected origins such as" in error

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,11 +14,6 @@ from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
 pytestmark = pytest.mark.alone
-
-
-def value(service: Service, series: str) -> float:
-    page = httpx.get(f"{service.url}/metrics").text
-    return sum(float(found) for found in re.findall(rf"^{series}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE))
 
 
 async def load(service: Service, rate: float, seconds: float, *headers: str) -> Counter[int]:
@@ -35,7 +29,7 @@ def test_what_cannot_be_in_time_is_refused_or_dropped_and_never_computed(demo_re
         service.wait_ready()
         statuses = asyncio.run(load(service, 1500, 3, "X-Request-Deadline-Ms: 15"))
         assert set(statuses) <= {200, 429, 504} and statuses[429] > 0, statuses
-        assert value(service, "model_server_dead_rows_total") == 0
+        assert service.metric("model_server_dead_rows_total") == 0
         calm = httpx.post(f"{service.url}/predict/mobilenet_v3_small", content=encode(photo(), "JPEG"), timeout=30)
         assert calm.status_code == 200, "who sets no deadline waits as long as it takes"
         assert service.stop() == 0
@@ -79,10 +73,10 @@ def test_clients_that_leave_cost_no_computing(demo_repository: Path) -> None:
 
     with running("--repository", demo_repository) as service:
         service.wait_ready()
-        before = value(service, "model_server_batch_rows_sum")
+        before = service.metric("model_server_batch_rows_sum")
         seen = asyncio.run(clients(service.http_port))
         assert set(seen) == {"left", "200"} and seen["left"] > 200
-        service.wait_until(lambda: value(service, "model_server_requests_in_flight") == 0)
-        assert value(service, "model_server_dead_rows_total") == 0
-        assert value(service, "model_server_batch_rows_sum") - before < 1000, "some had left before their turn"
+        service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0)
+        assert service.metric("model_server_dead_rows_total") == 0
+        assert service.metric("model_server_batch_rows_sum") - before < 1000, "some had left before their turn"
         assert service.stop() == 0

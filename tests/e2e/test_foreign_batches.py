@@ -42,7 +42,7 @@ WANTED: dict[tuple[str, str], Callable[[Rows], Any]] = {
     ("lite", "one_row"): times_weights,
 }
 SHARED = [("rows", "serving_default"), ("lite", "dense")]
-BY_PROBE = {"undeclared": "'y' has shape [1, 2] for 2 rows", "across": "other rows"}
+BY_PROBE = {"undeclared": "'y' has shape [1, 2], expected 2 rows", "across": "other rows"}
 DECLARED = {"constant": "'names'", "one_row": "'y'", "a_scalar": "'y'"}
 
 
@@ -109,7 +109,7 @@ def test_nobody_gets_anothers_rows_over_grpc(service: Service, signature: str) -
             async def ask(model: str, signature: str, x: Rows) -> Any:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name, request.model_spec.signature_name = model, signature
-                request.inputs["x"].CopyFrom(codec.to_request_proto(np.asarray(x, np.float32)))
+                codec.fill_request(request.inputs["x"], np.asarray(x, np.float32))
                 reply = await stub.Predict(request, timeout=60)
                 found = {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
                 plain = {
@@ -149,7 +149,7 @@ def test_operators_see_what_shares_and_why_not(service: Service) -> None:
     assert told["dense"]["shared"] and not told["one_row"]["shared"] and not told["across"]["shared"]
     lines = [line for line in service.log().splitlines() if "rows/1: requests do not share batches" in line]
     assert len(lines) == 1 and "'names'" in lines[0]
-    assert sum("'first_three' shares no more batches" in line for line in service.log().splitlines()) == 1
+    assert sum("'first_three' run alone from now on" in line for line in service.log().splitlines()) == 1
 
 
 def test_a_wrong_shape_for_a_tflite_is_its_senders_fault_and_leaves_no_trace(service: Service) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from service.repository import checksums as contents
 from service.settings import Settings
+from tests.support import procfs
 from tests.support import saved_model_zoo as zoo
 from tests.support.service_process import Service, running
 
@@ -31,14 +32,14 @@ def served(service: Service) -> set[str]:
 
 
 def test_without_foreign_models_nothing_runs_but_our_own_lite_models(repository: Path, digit: bytes) -> None:
-    with running("--repository", repository, "--foreign-models", "off") as service:
+    with running("--repository", repository, "--no-foreign-models") as service:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5"}
         assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["predictions"][0]["label"] == "7"
         for name, why in {"zoo": "was not exported", "lite": "was not exported", "graph_only": "needs Tensor"}.items():
             said = httpx.post(f"{service.url}/predict/{name}", content=digit).json()["error"]["message"]
             assert why in said and "--foreign-models is off" in said
-        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
+        maps = procfs.list_mapped(service.process.pid)
         assert "libtensorflow" not in maps
 
 
@@ -46,7 +47,7 @@ def test_with_them_all_run(repository: Path) -> None:
     with running("--repository", repository) as service:
         service.wait_until(lambda: "ready, serving" in service.log())
         assert served(service) == {"lenet5", "graph_only", "zoo", "lite"}
-        assert "libtensorflow" in Path(f"/proc/{service.process.pid}/maps").read_text()
+        assert "libtensorflow" in procfs.list_mapped(service.process.pid)
 
 
 def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_repository: Path, tmp_path: Path) -> None:
@@ -71,5 +72,5 @@ def test_a_shape_that_would_abort_tensorflow_is_refused_before_it_runs(lenet5_re
 
 
 def test_an_upstream_is_not_told_what_to_run() -> None:
-    with pytest.raises(ValueError, match="--foreign-models off goes with --backend embedded"):
+    with pytest.raises(ValueError, match="--no-foreign-models needs --backend embedded"):
         Settings.model_validate({"backend": "tfserving", "target": "localhost:8500", "foreign_models": "off"})

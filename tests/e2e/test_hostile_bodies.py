@@ -16,6 +16,7 @@ import grpc
 import httpx
 import pytest
 
+from service.host import processes
 from service.protobuf.stubs import (
     classification_pb2,
     inference_pb2,
@@ -26,6 +27,7 @@ from service.protobuf.stubs import (
     tensor_pb2,
     types_pb2,
 )
+from tests.support import procfs
 from tests.support.service_process import Service, running
 
 pytestmark = pytest.mark.alone
@@ -110,13 +112,13 @@ class Watched:
     """What a process does to its memory, in bytes, and to another client's slowest answer, in seconds, meanwhile."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._proc = service, Path(f"/proc/{service.process.pid}")
+        self._service, self._pid = service, service.process.pid
         self._over = threading.Event()
         self.memory, self.slowest = 0, 0.0
 
     def __enter__(self) -> "Watched":
-        (self._proc / "clear_refs").write_text("5")  # the peak begins anew
-        self._before = self._status("VmRSS")
+        procfs.restart_peak(self._pid)
+        self._before = processes.resident_mb(self._pid)
         self._other = threading.Thread(target=self._ask)
         self._other.start()
         return self
@@ -124,7 +126,7 @@ class Watched:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._other.join()
-        self.memory = self._status("VmHWM") - self._before
+        self.memory = int((processes.peak_mb(self._pid) - self._before) * 1e6)
 
     def _ask(self) -> None:
         with httpx.Client(base_url=self._service.url, timeout=60) as client:
@@ -132,10 +134,6 @@ class Watched:
                 began = time.monotonic()
                 assert client.get("/healthz").status_code == 200
                 self.slowest = max(self.slowest, time.monotonic() - began)
-
-    def _status(self, field: str) -> int:
-        lines = (self._proc / "status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 @pytest.mark.parametrize(

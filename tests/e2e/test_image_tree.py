@@ -56,8 +56,8 @@ def gateway(request: pytest.FixtureRequest) -> Service:
 def test_it_is_small_and_has_no_tensorflow(tree: Path) -> None:
     files = [path for path in tree.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
-    said = re.search(r"(\d+) MB, on a base", (ROOT / "README.md").read_text())
-    assert size < MEGABYTES and said and abs(float(said[1]) - size) < 5, f"{size:.0f} MB; the README says otherwise"
+    said = re.search(r"(\d+) MB, on a base", (ROOT / "docs" / "containers.md").read_text())
+    assert size < MEGABYTES and said and abs(float(said[1]) - size) < 5, f"{size:.0f} MB; docs/containers.md differs"
     tensorflow = [path for path in files if path.is_relative_to(tree / "app" / "tensorflow")]
     assert tensorflow and all(path.name.split(".")[0].endswith("_pb2") for path in tensorflow)
     assert not list(tree.rglob("keras")) and not list(tree.rglob("tests"))
@@ -103,7 +103,7 @@ def test_http(gateway: Service) -> None:
 def test_grpc(gateway: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(request.inputs["image"], photo()[np.newaxis, :28, :28])
     with gateway.channel() as channel:
         reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert len(reply.outputs["probabilities"].float_val) == 10
@@ -149,7 +149,7 @@ def test_models_are_synced_and_tensorflow_servings_files_written_by_it(
     node.mkdir()
     node.chmod(0o777)  # as a volume with the pod's fsGroup is
     mounts = {"/source": models, "/models+": node}
-    ended = confined.run(tree, "-m", "service.sync", "/source", "/models", "--keep", "2", mounts=mounts)
+    ended = confined.run(tree, "-m", "service", "sync", "/source", "/models", "--keep", "2", mounts=mounts)
     assert ended.returncode == 0 and "1 brought" in ended.stderr, ended.stderr
     ended = confined.run(tree, "-m", "export.tfserving", "--repository", "/models", mounts=mounts)
     assert ended.returncode == 0, ended.stderr
@@ -167,7 +167,7 @@ def test_the_image_is_what_the_script_made(tree: Path) -> None:
     ended = confined.run(tree, "-c", f"import os; os.environ |= {settings}\n"
                          "from service.settings import Settings; print(Settings().model_dump_json())")  # fmt: skip
     known = json.loads(ended.stdout)
-    assert known["repository"] == "/models" and known["cache"].startswith("/tmp/")
+    assert known["repository"] == "/models" and known["cache_dir"].startswith("/tmp/")
 
 
 @pytest.mark.skipif(shutil.which("hadolint", path=str(Path(sys.executable).parent)) is None, reason="no hadolint here")

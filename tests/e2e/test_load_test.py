@@ -201,13 +201,13 @@ def test_one_model_that_collapses_leaves_the_others_their_turn(lenet5_repository
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--scenario", "stpes"), "--scenario knows no stpes; there are all, single_stream"),
-        (("--protocol", "http"), "--protocol knows no http; there are all, predict"),
-        (("--seconds", "0"), "argument --seconds: '0' is no number above 0"),
-        (("--repository", "/nowhere"), "--repository /nowhere is no folder; export a model"),
-        (("--url", "http://127.0.0.1:9", "--", "--workers", "2"), "flags behind -- are for a service that is started"),
-        (("--url", "http://127.0.0.1:9"), "nothing of this service at http://127.0.0.1:9"),
-        (("--url", "https://127.0.0.1:9"), "--url looks like http://host:8000, not 'https://127.0.0.1:9'"),
+        (("--scenario", "stpes"), "invalid --scenario stpes: expected all, or some of single_stream"),
+        (("--protocol", "http"), "invalid --protocol http: expected all, or some of predict"),
+        (("--seconds", "0"), "argument --seconds: expected a number above 0, got '0'"),
+        (("--repository", "/nowhere"), "--repository /nowhere is not a folder; export a model"),
+        (("--url", "http://127.0.0.1:9", "--", "--workers", "2"), "flags after -- are for a service that is started"),
+        (("--url", "http://127.0.0.1:9"), "no service answers at http://127.0.0.1:9"),
+        (("--url", "https://127.0.0.1:9"), "invalid --url: expected http://host:8000, got 'https://127.0.0.1:9'"),
         (("--overhead", "--url", "http://127.0.0.1:9"), "leave --url out"),
     ],
 )

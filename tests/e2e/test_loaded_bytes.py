@@ -44,7 +44,7 @@ def test_a_lite_model_outlives_its_files(
     lenet5_repository: Path, tmp_path: Path, digit: bytes, damage: Callable[[Path], None], workers: int
 ) -> None:
     shutil.copytree(lenet5_repository, tmp_path / "models")
-    with running("--repository", tmp_path / "models", "--poll-seconds", 0.1, "--workers", workers) as service:
+    with running("--repository", tmp_path / "models", "--poll-interval-seconds", 0.1, "--workers", workers) as service:
         service.wait_ready()
         # Rows of every batch size: each makes an interpreter look at its model anew.
         images = np.zeros((8, 28, 28, 3), np.uint8)
@@ -73,7 +73,7 @@ def test_a_saved_model_outlives_its_files(tmp_path: Path, damage: Callable[[Path
     name = "saved_model_half_plus_two_tf2_cpu"
     shutil.copytree(TESTDATA / name, tmp_path / name)
     body = {"instances": [[1.0], [2.0]]}
-    with running("--repository", tmp_path, "--poll-seconds", 0.1) as service:
+    with running("--repository", tmp_path, "--poll-interval-seconds", 0.1) as service:
         service.wait_ready()
         for folder in (tmp_path / name).iterdir():
             harm(folder, damage)

@@ -33,7 +33,7 @@ def answers(service: Service, repository: Path) -> bool:
 
 
 def test_it_is_measured_once_in_under_two_seconds(from_elsewhere: Path, tmp_path: Path) -> None:
-    arguments = ("--repository", from_elsewhere, "--cache", tmp_path / "cache")
+    arguments = ("--repository", from_elsewhere, "--cache-dir", tmp_path / "cache")
     with running(*arguments) as service:
         service.wait_ready()
         assert answers(service, from_elsewhere)
@@ -47,7 +47,7 @@ def test_it_is_measured_once_in_under_two_seconds(from_elsewhere: Path, tmp_path
 
 
 def test_on_the_exporters_own_machine_nothing_is_measured(lenet5_repository: Path, tmp_path: Path) -> None:
-    with running("--repository", lenet5_repository, "--cache", tmp_path / "cache") as service:
+    with running("--repository", lenet5_repository, "--cache-dir", tmp_path / "cache") as service:
         service.wait_ready()
         assert answers(service, lenet5_repository)
         assert "measured on this machine" not in service.log()
@@ -56,7 +56,7 @@ def test_on_the_exporters_own_machine_nothing_is_measured(lenet5_repository: Pat
 
 def test_a_cache_that_cannot_be_written_stops_nobody(from_elsewhere: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with running("--repository", from_elsewhere, "--cache", tmp_path / "file") as service:
+    with running("--repository", from_elsewhere, "--cache-dir", tmp_path / "file") as service:
         service.wait_ready()
         assert answers(service, from_elsewhere)
-        assert "name a writable folder with --cache" in service.log()
+        assert "name a writable folder with --cache-dir" in service.log()

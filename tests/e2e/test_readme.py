@@ -1,9 +1,8 @@
-"""The README's examples, run as printed against a service on its default ports."""
+"""The examples for clients, of README.md and docs/clients.md, run as printed but for the ports of the service."""
 
-import os
 import re
+import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,42 +10,49 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service_process import running
+from service.settings import Settings
+from tests.support.documents import DOCS, README, Block, read_blocks
+from tests.support.service_process import Service, running
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = re.findall(r"<!-- run -->\n```(bash|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-
-def taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+EXAMPLES = [block for page in (README, DOCS / "clients.md") for block in read_blocks(page) if block.run]
+NAMES = [f"{block.page.stem} {block.kind} {number}" for number, block in enumerate(EXAMPLES, 1)]
 
 
 @pytest.fixture(scope="module")
-def folder(demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `model_repository/` in it, served the way `make serve` does."""
-    if taken(8000) or taken(8500):
-        pytest.skip("ports 8000 and 8500, which the README's examples name, are in use here")
+def service(serve_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
+    """A service, and a folder with the `model_repository/` that it serves, as `make serve` has them."""
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(demo_repository, folder / "model_repository")
-    ports = {"SERVICE_HTTP_PORT": "8000", "SERVICE_GRPC_PORT": "8500"}
-    with running("--repository", folder / "model_repository", env=ports) as service:
+    shutil.copytree(serve_repository, folder / "model_repository")
+    with running("--repository", folder / "model_repository") as service:
         service.wait_ready()
-        yield folder
+        yield service, folder
 
 
 def test_there_are_examples_of_every_kind() -> None:
-    assert {kind for kind, _ in EXAMPLES} == {"bash", "python"} and len(EXAMPLES) >= 6
+    assert {block.kind for block in EXAMPLES} == {"bash", "python"} and len(EXAMPLES) >= 7
+    assert {block.page for block in EXAMPLES} == {README, DOCS / "clients.md"}
 
 
-@pytest.mark.parametrize(("kind", "code"), EXAMPLES, ids=[f"{kind} {n}" for n, (kind, _) in enumerate(EXAMPLES, 1)])
-def test_examples_run_as_printed(kind: str, code: str, folder: Path) -> None:
+def test_the_ports_in_them_are_the_defaults() -> None:
+    fields = Settings.model_fields
+    assert (fields["http_port"].default, fields["grpc_port"].default) == (8000, 8500)
+    assert {port for block in EXAMPLES for port in re.findall(r"localhost:(\d+)", block.code)} == {"8000", "8500"}
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=NAMES)
+def test_examples_run_as_printed(block: Block, service: tuple[Service, Path]) -> None:
+    kind, (process, folder) = block.kind, service
+    ports = {"8000": process.http_port, "8500": process.grpc_port}
+    code = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), block.code)
+    code = code.replace(".venv/bin/python", shlex.quote(sys.executable))
     command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=os.environ)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for expected in re.findall(r"print\(.*\)  # (\d+)$", code, re.MULTILINE):
         assert expected in done.stdout.split(), done.stdout
-    if ":predict" in code:
+    if "coffee.jpg" in code:
+        assert '"label": "espresso"' in done.stdout, done.stdout
+    elif ":predict" in code:
         assert '"classes": [' in done.stdout, done.stdout
     elif kind == "bash":
         wanted = re.findall(r"(\d)-0\.png", code)
@@ -54,6 +60,6 @@ def test_examples_run_as_printed(kind: str, code: str, folder: Path) -> None:
 
 
 def test_the_layout_is_what_an_export_looks_like(demo_repository: Path) -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (DOCS / "models.md").read_text()
     for path in (demo_repository / "lenet5" / "1").iterdir():
         assert path.name in text

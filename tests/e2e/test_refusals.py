@@ -27,17 +27,12 @@ SLO = 0.1
 @contextmanager
 def occupied(service: Service, **headers: str) -> Iterator[None]:
     """One request is under way for as long as this lasts: its body does not end."""
-    service.wait_until(lambda: metric(service, "model_server_requests_in_flight") == 0)  # the last one has been noticed
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0)  # the last one has been noticed
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", service.http_port)) as wire:
         wire.sendall(f"POST /predict/lenet5 HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n{head}\r\nhalf".encode())
-        service.wait_until(lambda: metric(service, "model_server_requests_in_flight") == 1)
+        service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 1)
         yield
-
-
-def metric(service: Service, series: str) -> float:
-    page = httpx.get(f"{service.url}/metrics").text
-    return sum(float(found) for found in re.findall(rf"^{series}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE))
 
 
 def receive(wire: socket.socket, answers: int) -> bytes:
@@ -61,9 +56,9 @@ def narrow(lenet5_repository: Path) -> Iterator[Service]:
 def test_a_refusal_has_its_apis_shape_and_the_clients_id(narrow: Service, path: str) -> None:
     counted = 'model_server_requests_total{code="OVERLOADED",model="",protocol="http",version=""}'
     with occupied(narrow):
-        before = metric(narrow, re.escape(counted))
+        before = narrow.metric(counted)
         reply = httpx.post(f"{narrow.url}{path}", content=b"x" * 50_000, headers={"x-request-id": f"mine-{path[:3]}"})
-        assert metric(narrow, re.escape(counted)) == before + 1
+        assert narrow.metric(counted) == before + 1
     assert reply.status_code == 429 and reply.headers["retry-after"] == "1"
     assert reply.headers["x-request-id"] == f"mine-{path[:3]}"
     error = reply.json()["error"]

@@ -62,9 +62,9 @@ def test_no_new_connection_is_lost_at_sigterm(workers: int, tls: bool, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_no_new_connection_of_twenty_thousand_is_lost_over_ten_sigterms(workers: int) -> None:
-    total = sum((outcomes(workers, 2000) for _ in range(10)), Counter[str]())
-    assert total["answered"] >= 20_000 and total["lost"] == 0, total
+def test_no_new_connection_is_lost_over_ten_sigterms(workers: int) -> None:
+    total = sum((outcomes(workers, 300) for _ in range(10)), Counter[str]())
+    assert total["answered"] >= 3_000 and total["lost"] == 0, total
 
 
 def outcomes(workers: int, before: int, tls: Path | None = None) -> Counter[str]:

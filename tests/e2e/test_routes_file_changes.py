@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.procfs import children
 from tests.support.service_process import Service, running
 
 
@@ -150,7 +151,3 @@ def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_the_routes_
         assert reply.status_code == 200 and reply.headers["x-served-by"] == "lenet5/1"
         assert str(path) in httpx.get(f"{service.url}/routes").json()["error"]
         assert service.stop() == 0
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

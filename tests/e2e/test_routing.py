@@ -89,7 +89,7 @@ def predict(
         request.model_spec.version_label = label
     if version is not None:
         request.model_spec.version.value = version
-    request.inputs["image_bytes"].CopyFrom(codec.to_request_proto(strings(images)))
+    codec.fill_request(request.inputs["image_bytes"], strings(images))
     with service.channel() as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         reply, call = stub.Predict.with_call(request, timeout=30, metadata=[("x-routing-key", key)] if key else None)

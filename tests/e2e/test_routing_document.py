@@ -57,11 +57,6 @@ def test_every_key_of_a_file_is_explained() -> None:
         assert f"`{name}`" in TEXT
 
 
-def test_the_readmes_file_is_one_too() -> None:
-    (example,) = re.findall(r"```yaml\n(routes:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert set(parse(example).by_name) == {"digits", "lenet5"}
-
-
 def test_every_series_that_is_named_exists() -> None:
     from prometheus_client import CollectorRegistry
 

@@ -27,7 +27,7 @@ def service(lenet5_repository: Path) -> Iterator[Service]:
 
 
 def test_a_missing_repository_is_waited_for(tmp_path: Path, lenet5_repository: Path, digit: bytes) -> None:
-    with running("--repository", tmp_path / "later", "--poll-seconds", 0.1) as service:
+    with running("--repository", tmp_path / "later", "--poll-interval-seconds", 0.1) as service:
         service.wait_until(lambda: "cannot be read" in service.log())
         reply = httpx.get(f"{service.url}/readyz")
         assert reply.status_code == 503 and "cannot be read" in reply.json()["reason"]
@@ -145,7 +145,16 @@ def test_grpc_health_follows_readiness(lenet5_repository: Path, tmp_path: Path, 
     away, repository = tmp_path / "away", tmp_path / "models"
     repository.mkdir()
     shutil.copytree(lenet5_repository / "lenet5", away)
-    arguments = ("--repository", repository, "--poll-seconds", 0.1, "--drain-seconds", 1.5, "--workers", workers)
+    arguments = (
+        "--repository",
+        repository,
+        "--poll-interval-seconds",
+        0.1,
+        "--drain-seconds",
+        1.5,
+        "--workers",
+        workers,
+    )
     with running(*arguments) as service:
         service.wait_until(lambda: service.log().count("gRPC on port") == workers)
         with service.channel() as channel:
@@ -194,7 +203,7 @@ def test_sighup_has_files_looked_at_and_ends_nothing(lenet5_repository: Path, tm
         keys_file.write_text(first + second)
         service.process.send_signal(signal.SIGHUP)
         service.wait_until(lambda: service.log().count("new API keys in force") == workers, 20)
-        service.wait_until(lambda: service.log().count("routes taken over") == workers, 20)
+        service.wait_until(lambda: service.log().count("new routes in force") == workers, 20)
         assert service.log().count("SIGHUP: looking") >= workers
         key = {"authorization": f"Bearer {secret}"}
         assert "after" in httpx.get(f"{service.url}/routes", headers=key).json()["routes"]

@@ -46,7 +46,7 @@ def source(lenet5_repository: Path, tmp_path: Path) -> Path:
 
 
 def start(*arguments: object, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "service.sync", *map(str, arguments)]
+    command = [sys.executable, "-m", "service", "sync", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env={**os.environ, **(env or {})}, stderr=pipe, stdout=pipe, text=True)
 
@@ -222,7 +222,7 @@ def test_a_sidecar_follows_outlives_its_source_and_ends_well(source: Path, tmp_p
         port = probe.getsockname()[1]
     node, hidden = tmp_path / "node", tmp_path / "hidden"
     source.rename(hidden)
-    process = start(source, node, "--watch", 0.2, "--keep", 2, "--metrics-port", port)
+    process = start(source, node, "--watch-interval-seconds", 0.2, "--keep", 2, "--metrics-port", port)
     said: list[str] = []
     assert process.stderr is not None
     reader = threading.Thread(target=lambda stream: said.extend(stream), args=(process.stderr,))
@@ -296,7 +296,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(source: Path, tmp_path: P
     (tmp_path / "disk").mkdir()
     script = f"""
         mount -t tmpfs -o size={size} tmpfs {tmp_path}/disk
-        {sys.executable} -m service.sync {source} {tmp_path}/disk
+        {sys.executable} -m service sync {source} {tmp_path}/disk
         code=$?
         ls -A {tmp_path}/disk/lenet5
         exit $code
@@ -307,7 +307,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(source: Path, tmp_path: P
 
 
 def test_without_the_library_a_url_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['obstore'] = None; from service.sync.__main__ import main; sys.exit(main())"
+    code = "import sys; sys.modules['obstore'] = None; from service.sync.command import main; sys.exit(main())"
     ended = subprocess.run(
         [sys.executable, "-c", code, "gs://bucket/models", str(tmp_path)], capture_output=True, text=True, timeout=60
     )
@@ -318,10 +318,10 @@ def test_without_the_library_a_url_says_what_to_install(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("ftp://host/models", "node"), "neither a folder nor one of s3://, gs://, az://"),
-        (("a", "b", "--keep", "0"), "'0' is no number of versions"),
-        (("a", "b", "--watch", "soon"), "'soon' is no number of seconds"),
-        (("a", "b", "--metrics-port", "9000"), "--metrics-port goes with --watch"),
-        (("a", "b", "--watch", "3", "--as-next"), "--as-next publishes once"),
+        (("a", "b", "--keep", "0"), "expected a number of versions from 1, got '0'"),
+        (("a", "b", "--watch-interval-seconds", "soon"), "expected seconds above 0, got 'soon'"),
+        (("a", "b", "--metrics-port", "9000"), "--metrics-port goes with --watch-interval-seconds"),
+        (("a", "b", "--watch-interval-seconds", "3", "--as-next"), "--as-next publishes once"),
     ],
 )
 def test_wrong_arguments_end_with_2(arguments: tuple[str, ...], says: str) -> None:

@@ -177,11 +177,11 @@ def test_wrong_files_end_the_start_in_one_line(tmp_path: Path) -> None:
     ports = ("--http-port", "0", "--grpc-port", "0", "--host", "127.0.0.1")
     for arguments, says in (
         (("--tls-cert", certificate, "--tls-key", str(other)), "does not belong"),
-        (("--tls-cert", str(tmp_path / "nothing"), "--tls-key", key), "cannot read"),
+        (("--tls-cert", str(tmp_path / "nothing"), "--tls-key", key), "cannot be read"),
         (("--tls-cert", str(tmp_path / "text"), "--tls-key", key), "--tls-cert holds no certificate"),
         (("--tls-cert", certificate, "--tls-key", certificate), "--tls-key holds no private key"),
         (("--tls-cert", certificate, "--tls-key", key, "--tls-client-ca", key), "--tls-client-ca holds no"),
-        (("--api-keys", str(tmp_path / "nothing")), "cannot read"),
+        (("--api-keys", str(tmp_path / "nothing")), "cannot be read"),
         (("--api-keys", str(tmp_path / "text")), "YAML list"),
     ):
         code, error = failing(*ports, *arguments)
@@ -190,7 +190,7 @@ def test_wrong_files_end_the_start_in_one_line(tmp_path: Path) -> None:
 
 def test_a_handshake_that_never_comes_is_given_up(lenet5_repository: Path, tmp_path: Path) -> None:
     certificate, key = AUTHORITY.signs("first").write(tmp_path, "server")
-    arguments = ("--tls-cert", certificate, "--tls-key", key, "--header-seconds", 1)
+    arguments = ("--tls-cert", certificate, "--tls-key", key, "--header-timeout-seconds", 1)
     with running("--repository", lenet5_repository, *arguments) as service:
         started = time.monotonic()
         for port in (service.http_port, service.grpc_port):

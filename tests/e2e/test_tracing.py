@@ -77,7 +77,7 @@ def test_grpc_metadata_continues_a_trace(traced: tuple[Service, Collector]) -> N
     trace = trace_id(2)
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(request.inputs["image"], photo()[np.newaxis, :28, :28])
     with gateway.channel() as channel:
         metadata = (("traceparent", f"00-{trace}-{CLIENT}-01"),)
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30, metadata=metadata)

@@ -17,6 +17,7 @@ from PIL import Image
 from service.preprocessing import decode as images
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
+from tests.support import procfs
 from tests.support.fake_tfserving import Scripted, serving
 from tests.support.image_matrix import after_start, exif, segment, turned
 from tests.support.images import encode, photo
@@ -37,7 +38,7 @@ def upstream(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def gateway_arguments(upstream: Service, repository: Path) -> list[object]:
     target = f"127.0.0.1:{upstream.grpc_port}"
-    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-seconds", 0.2]
+    return ["--backend", "tfserving", "--target", target, "--repository", repository, "--poll-interval-seconds", 0.2]
 
 
 @pytest.fixture(scope="module", params=["with manifests", "without"])
@@ -63,7 +64,7 @@ def test_answers_are_the_upstreams(gateway: Service, upstream: Service) -> None:
 def test_grpc_passes_through(gateway: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"
-    request.inputs["image"].CopyFrom(codec.to_request_proto(photo()[np.newaxis, :28, :28]))
+    codec.fill_request(request.inputs["image"], photo()[np.newaxis, :28, :28])
     with gateway.channel() as channel:
         reply = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert len(reply.outputs["probabilities"].float_val) == 10 and reply.model_spec.version.value == 1
@@ -95,7 +96,7 @@ async def test_what_goes_upstream_stands_upright(lenet5_repository: Path) -> Non
     assert reply.status_code == 200, reply.text
     signature, pixels = asked[-1]
     assert signature == "image"
-    wanted = images.decode(encode(photo()), 28, 28, 10**6).astype(int)
+    wanted = images.decode(encode(photo()), 28, 28).astype(int)
     assert np.abs(pixels[0] - wanted).mean() < 2
 
 
@@ -143,7 +144,7 @@ def test_bad_requests_leave_their_batch_alone(gateway: Service) -> None:
 
 
 def test_the_gateway_never_loads_tensorflow(gateway: Service) -> None:
-    maps = Path(f"/proc/{gateway.process.pid}/maps").read_text()
+    maps = procfs.list_mapped(gateway.process.pid)
     assert "tensorflow" not in maps and "litert" not in maps.lower()
 
 
@@ -170,7 +171,16 @@ def test_a_killed_upstream_is_a_clear_503_and_its_return_is_noticed(lenet5_repos
 
 
 def test_no_upstream_at_the_start_is_not_ready_with_a_reason(tmp_path: Path) -> None:
-    arguments = ["--backend", "tfserving", "--target", "127.0.0.1:1", "--repository", tmp_path, "--poll-seconds", 0.2]
+    arguments = [
+        "--backend",
+        "tfserving",
+        "--target",
+        "127.0.0.1:1",
+        "--repository",
+        tmp_path,
+        "--poll-interval-seconds",
+        0.2,
+    ]
     with running(*arguments) as gateway:
         gateway.wait_until(lambda: "127.0.0.1:1" in gateway.log())
         reply = httpx.get(f"{gateway.url}/readyz")

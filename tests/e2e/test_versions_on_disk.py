@@ -27,7 +27,7 @@ def repository(lenet5_repository: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(repository: Path) -> Iterator[Service]:
-    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+    with running("--repository", repository, "--poll-interval-seconds", 0.1) as service:
         service.wait_ready()
         yield service
 
@@ -139,7 +139,7 @@ def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
 ) -> None:
     """A copy that rests after its first file is a model of its own, without labels and without our signatures."""
     (repository / "lenet5" / "2").mkdir()
-    arguments = ("--repository", repository, "--poll-seconds", 0.1)
+    arguments = ("--repository", repository, "--poll-interval-seconds", 0.1)
     first = repository / "lenet5" / "2" / "model.tflite"
     if restarted:
         shutil.copy(repository / "lenet5" / "1" / "model.tflite", first)
@@ -157,7 +157,7 @@ def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_series_end_with_their_version(repository: Path, digit: bytes, workers: int) -> None:
-    with running("--repository", repository, "--poll-seconds", 0.1, "--workers", workers) as service:
+    with running("--repository", repository, "--poll-interval-seconds", 0.1, "--workers", workers) as service:
         url = service.url
         service.wait_ready()
 
@@ -175,7 +175,7 @@ def test_series_end_with_their_version(repository: Path, digit: bytes, workers: 
 
 def test_layouts_that_are_not_served_are_named_where_people_look(repository: Path) -> None:
     (repository / "lenet5" / "1").rename(repository / "lenet5" / "v1")
-    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+    with running("--repository", repository, "--poll-interval-seconds", 0.1) as service:
         service.wait_until(lambda: "gRPC on port" in service.log())
         why = "lenet5/v1 is no version: rename it to a whole number, such as 1"
         assert service.log().count(f"not served: {why}") == 1
@@ -203,7 +203,7 @@ def test_pipes_in_the_place_of_files_hold_nobody_up(repository: Path) -> None:
             (repository / path).unlink()
         (repository / path).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(repository / path)
-    with running("--repository", repository, "--poll-seconds", 0.1) as service:
+    with running("--repository", repository, "--poll-interval-seconds", 0.1) as service:
         service.wait_ready(20)
         assert "is no file" in httpx.get(f"{service.url}/models").json()["passed_over"]["pipe/1"]
         told = httpx.get(f"{service.url}/models/labels").json()["error"]["message"]
@@ -263,16 +263,16 @@ import asyncio, sys
 from pathlib import Path
 from service.server import lifecycle
 from service.server.app import build
-from service.types import Call, ModelRef, PredictRequest, strings
+from service.observability.context import RequestContext, Trace
+from service.types import ModelRef, PredictRequest, strings
 from service.settings import Settings
 
 async def main():
     core = build(Settings(repository=Path({str(lenet5_repository)!r})))
     await core.catalog.sync()
     image = next(Path({str(lenet5_repository)!r}).glob("lenet5/1/assets.extra/samples/7-*")).read_bytes()
-    async def read(manifest):
-        return PredictRequest({{"": strings([image])}})
-    result = await core.predictor.predict(Call(ModelRef("lenet5"), "http"), read)
+    async with core.predictor.admit(RequestContext(Trace("http")), ModelRef("lenet5")) as admitted:
+        result = await admitted.predict(PredictRequest({{"": strings([image])}}))
     print(result.labels[result.outputs["probabilities"][0].argmax()], "tensorflow" in sys.modules)
     await core.catalog.close()
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,9 @@ import pytest
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from service.types import strings
+from tests.support import procfs
 from tests.support.images import encode, photo
-from tests.support.service_process import Service, running
+from tests.support.service_process import Service, read_metric, running
 
 PHOTO = encode(photo(), "JPEG")
 EACH_ITS_OWN = httpx.Limits(max_keepalive_connections=0)
@@ -29,13 +31,7 @@ OK = 'model_server_requests_total{code="OK",model="lenet5",protocol="http",versi
 
 def children(service: Service) -> list[int]:
     """Worker processes, oldest first."""
-    pid = service.process.pid
-    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
-def value(page: str, series: str) -> float:
-    found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    return procfs.children(service.process.pid)
 
 
 def scrape(service: Service) -> str:
@@ -59,44 +55,59 @@ async def predict(service: Service, requests: int) -> list[int]:
     return codes
 
 
-@pytest.fixture
-def service(lenet5_repository: Path) -> Iterator[Service]:
-    with running("--repository", lenet5_repository, "--workers", 2, "--log-format", "json", "--access-log") as service:
+@contextmanager
+def two_workers(repository: Path) -> Iterator[Service]:
+    with running("--repository", repository, "--workers", 2, "--log-format", "json", "--access-log") as service:
         service.wait_ready()
         yield service
 
 
-def test_any_workers_page_counts_everybodys_requests(service: Service) -> None:
+@pytest.fixture
+def service(lenet5_repository: Path) -> Iterator[Service]:
+    """For a test that ends one of its processes."""
+    with two_workers(lenet5_repository) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared(lenet5_repository: Path) -> Iterator[Service]:
+    """For tests that leave all of its processes alone."""
+    with two_workers(lenet5_repository) as service:
+        yield service
+
+
+def test_any_workers_page_counts_everybodys_requests(shared: Service) -> None:
     async def storm() -> list[int]:
         stop = asyncio.Event()
 
         async def watch() -> list[float]:
             seen = []
             while not stop.is_set():
-                seen.append(value(await asyncio.to_thread(scrape, service), OK))
+                seen.append(read_metric(await asyncio.to_thread(scrape, shared), OK))
             return seen
 
         watching = asyncio.create_task(watch())
-        codes = await predict(service, 400)
+        codes = await predict(shared, 400)
         stop.set()
         seen = await watching
         assert len(seen) > 3 and seen == sorted(seen), "a counter went backwards"
         return codes
 
     assert asyncio.run(storm()) == [200] * 400
-    pages = [scrape(service) for _ in range(8)]
-    assert {value(page, OK) for page in pages} == {400.0}
+    pages = [scrape(shared) for _ in range(8)]
+    assert {read_metric(page, OK) for page in pages} == {400.0}
     assert {
-        value(page, 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}') for page in pages
+        read_metric(page, 'model_server_stage_seconds_count{model="lenet5",stage="compute",version="1"}')
+        for page in pages
     } == {400.0}
     assert {
-        value(page, 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') for page in pages
+        read_metric(page, 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') for page in pages
     } == {2.0}
-    assert {value(page, "model_server_requests_in_flight") for page in pages} == {0.0}
-    assert {value(page, "model_server_worker_starts_total") for page in pages} == {2.0}
+    assert {read_metric(page, "model_server_requests_in_flight") for page in pages} == {0.0}
+    assert {read_metric(page, "model_server_worker_starts_total") for page in pages} == {2.0}
     assert all("pid=" not in page for page in pages)
     served = Counter(
-        event["worker"] for event in map(json.loads, _json_lines(service)) if "POST /predict" in event["message"]
+        event["worker"] for event in map(json.loads, _json_lines(shared)) if "POST /predict" in event["message"]
     )
     assert sum(served.values()) == 400 and min(served[0], served[1]) > 50, served
 
@@ -107,26 +118,26 @@ def _json_lines(service: Service) -> list[str]:
 
 def test_a_killed_worker_is_replaced_and_its_counts_stay(service: Service) -> None:
     assert asyncio.run(predict(service, 80)) == [200] * 80
-    cpu = value(scrape(service), "process_cpu_seconds_total")
+    cpu = service.metric("process_cpu_seconds_total")
     first, second = children(service)
     os.kill(first, signal.SIGKILL)
     counts: list[float] = []
     while len(counts) < 3 or len(children(service)) < 2 or "worker_starts_total 3" not in scrape(service):
         try:
-            counts.append(value(page := scrape(service), OK))
+            counts.append(read_metric(page := scrape(service), OK))
         except httpx.TransportError:  # a connection that the dead one had
             continue
-        assert value(page, "process_cpu_seconds_total") >= cpu, "processor time went backwards"
+        assert read_metric(page, "process_cpu_seconds_total") >= cpu, "processor time went backwards"
         assert len(counts) < 5000, service.log()
     assert set(counts) == {80.0}
     assert "by SIGKILL; next try in" in service.log() and second in children(service)
     service.wait_until(
-        lambda: value(scrape(service), 'model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') == 2
+        lambda: service.metric('model_server_version_state{model="lenet5",state="AVAILABLE",version="1"}') == 2
     )
     assert asyncio.run(predict(service, 80)) == [200] * 80
     pages = [scrape(service) for _ in range(6)]
-    assert {value(page, OK) for page in pages} == {160.0}
-    assert {value(page, "model_server_requests_in_flight") for page in pages} == {0.0}
+    assert {read_metric(page, OK) for page in pages} == {160.0}
+    assert {read_metric(page, "model_server_requests_in_flight") for page in pages} == {0.0}
     assert service.stop() == 0
 
 
@@ -158,15 +169,15 @@ def test_ready_means_all_of_them(lenet5_repository: Path) -> None:
         assert all(httpx.get(f"{service.url}/readyz").status_code == 200 for _ in range(10))
 
 
-def test_grpc_connections_are_spread_and_counted(service: Service) -> None:
+def test_grpc_connections_are_spread_and_counted(shared: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "lenet5"
     request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([PHOTO])))
     for _ in range(24):
-        with service.channel() as channel:
+        with shared.channel() as channel:
             prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
-    assert value(scrape(service), OK.replace("http", "grpc")) == 24
-    answered = {json.loads(line)["worker"] for line in _json_lines(service) if "PredictionService/Predict OK" in line}
+    assert shared.metric(OK.replace("http", "grpc")) == 24
+    answered = {json.loads(line)["worker"] for line in _json_lines(shared) if "PredictionService/Predict OK" in line}
     assert answered == {0, 1}
 
 
@@ -185,7 +196,7 @@ def test_sigterm_reaches_all_and_drops_nothing(lenet5_repository: Path) -> None:
         workers = children(service)
         assert service.process.wait(30) == 0
         assert service.log().count("drained") == 2 and "Traceback" not in service.log()
-        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        assert not any(map(procfs.is_alive, workers))
 
 
 def test_ctrl_c_in_a_terminal_is_one_signal(service: Service) -> None:
@@ -210,19 +221,12 @@ def test_workers_do_not_outlive_their_parent(service: Service) -> None:
     service.process.kill()
     service.process.wait()
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() and _state(pid) != "Z" for pid in workers):
+    while any(map(procfs.is_alive, workers)):
         assert time.monotonic() < deadline, service.log()
         time.sleep(0.05)
     with socket.create_server(("127.0.0.1", port)):
         pass
     assert "parent process is gone" in service.log()
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return "Z"
 
 
 def test_workers_that_cannot_start_end_it_with_a_reason(tmp_path: Path) -> None:
@@ -237,13 +241,13 @@ def test_workers_that_cannot_start_end_it_with_a_reason(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("which", ["http", "grpc"])
-def test_strangers_do_not_get_the_workers_ports(service: Service, which: str, workers: str, tmp_path: Path) -> None:
+def test_strangers_do_not_get_the_workers_ports(shared: Service, which: str, workers: str, tmp_path: Path) -> None:
     ports = {"--http-port": "0", "--grpc-port": "0"}
-    ports[f"--{which}-port"] = str(service.http_port if which == "http" else service.grpc_port)
+    ports[f"--{which}-port"] = str(shared.http_port if which == "http" else shared.grpc_port)
     arguments = ["--host", "127.0.0.1", "--repository", str(tmp_path), "--workers", workers, *sum(ports.items(), ())]
     done = subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "in use" in done.stderr and "Traceback" not in done.stderr
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert httpx.get(f"{shared.url}/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("flag", ["--http-port", "--grpc-port"])

@@ -35,16 +35,17 @@ def test_builds_with_the_published_number_of_parameters(row: Architecture) -> No
         assert model.output_shape == (None, row.classes)
 
 
-@pytest.mark.parametrize("row", CHEAP_AND_THE_REST, ids=lambda row: row.name)
-def test_builds_at_its_smallest_size_and_keras_at_no_smaller(row: Architecture) -> None:
-    with keras.StatelessScope(initialize_variables=False):
-        assert row.build(row.shape(row.smallest_size), 3).output_shape == (None, 3)
-        if row.name != "lenet5":
-            with pytest.raises(ValueError, match=f"at least {row.smallest_size}x{row.smallest_size}"):
-                row.build(row.shape(row.smallest_size - 1), 3)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name != "lenet5"], ids=lambda row: row.name)
+def test_keras_builds_it_no_smaller_than_its_smallest_size(row: Architecture) -> None:
+    """That it builds at that size is shown by `test_every_network_is_itself_when_read_back_and_has_a_head`."""
+    with (
+        keras.StatelessScope(initialize_variables=False),
+        pytest.raises(ValueError, match=f"at least {row.smallest_size}x{row.smallest_size}"),
+    ):
+        row.build(row.shape(row.smallest_size - 1), 3)
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", ["lenet5", "vgg16", "mobilenet_v3_small", "densenet121"])
 def test_answers_probabilities_at_its_smallest_size(name: str) -> None:
     row = ARCHITECTURES[name]
     model = row.build(row.shape(row.smallest_size), 3)

@@ -126,6 +126,7 @@ def test_every_network_is_itself_when_read_back_and_has_a_head(row: Architecture
     with keras.StatelessScope(initialize_variables=False):
         model = row.build(row.shape(row.smallest_size), 5)
         again = keras.Model.from_config(model.get_config())
+    assert model.output_shape == (None, 5), "it does not build at its smallest size"
     described = read_layers(model)
     assert differences(again, model) == []
     head = described[find_head(described) :]

@@ -13,7 +13,6 @@ from export.data import reading, sources
 from export.errors import ExportError, UsageError
 from export.progress import Stage
 from service.preprocessing import decode as images
-from service.settings import Settings
 from tests.support.image_matrix import turned
 from tests.support.images import encode, photo, png_claiming
 
@@ -121,10 +120,6 @@ def test_every_image_that_the_service_refuses_is_listed_before_training(tmp_path
     assert "this is no JPEG" in lines[2]
 
 
-def test_the_largest_image_to_train_on_is_the_largest_that_the_service_takes() -> None:
-    assert Settings.model_fields["max_pixels"].default == reading.MOST_PIXELS
-
-
 @pytest.mark.parametrize(
     ("suffix", "kind"),
     [
@@ -168,7 +163,7 @@ def test_an_image_that_the_graph_decodes_otherwise_is_trained_on_as_it_is_served
     (warning,) = loaded.warnings
     assert warning.startswith("20 of 20 images are decoded otherwise by a bare TensorFlow Serving than by the service")
     (file,) = (file for file in (tmp_path / "cat").iterdir() if str(file) == loaded.examples[0].origin)
-    served = images.decode(file.read_bytes(), 24, 24, reading.MOST_PIXELS)
+    served = images.decode(file.read_bytes(), 24, 24)
     np.testing.assert_array_equal(loaded.held_out.images[0], served)
 
 

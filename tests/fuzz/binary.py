@@ -5,6 +5,8 @@ import struct
 import zlib
 from collections.abc import Sequence
 
+from tests.support.images import png_chunk
+
 _MOST = 4  # mutations of one thing
 _BYTES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF)
 _NUMBERS = (0, 1, 2, 255, 256, 16383, 16384, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -88,7 +90,7 @@ def damage_png(data: bytes, others: Sequence[bytes], chance: random.Random) -> b
                 chunks[at] = name, damage(content, [content], chance)
         if not chunks:
             break
-    return data[:8] + b"".join(map(_chunk, chunks))
+    return data[:8] + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -98,11 +100,6 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         found.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + size]))
         at += 12 + size
     return found
-
-
-def _chunk(chunk: tuple[bytes, bytes]) -> bytes:
-    name, content = chunk
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def _inflated(content: bytes) -> bytes:

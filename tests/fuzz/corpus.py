@@ -116,7 +116,7 @@ def _messages(model: str, digit: bytes) -> list[tuple[str, Any]]:
     encoded = predict_pb2.PredictRequest(model_spec=spec, output_filter=["probabilities"])
     encoded.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([digit, digit])))
     pixels = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(name=model, signature_name="image"))
-    pixels.inputs["image"].CopyFrom(codec.to_request_proto(photo()[None, :28, :28]))
+    codec.fill_request(pixels.inputs["image"], photo()[None, :28, :28])
     floats = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(name=model, signature_name="tensor"))
     tensor = floats.inputs["tensor"]
     tensor.dtype = 1

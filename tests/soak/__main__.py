@@ -52,7 +52,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         files = Files(Path(folder), lenet5)
         settings = ("--repository", files.models, "--routes", files.routes, "--api-keys", files.keys, "--workers", 2)
-        with running(*settings, "--header-seconds", 2, "--body-seconds", 2, "--poll-seconds", 0.5) as service:
+        with running(
+            *settings, "--header-timeout-seconds", 2, "--body-timeout-seconds", 2, "--poll-interval-seconds", 0.5
+        ) as service:
             service.wait_ready()
             survivor = procfs.children(service.process.pid)[0]
             disturbances = Disturbances(service, files, image, survivor)

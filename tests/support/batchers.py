@@ -8,8 +8,8 @@ import numpy as np
 from service.backends.base import Runner
 from service.backends.batch_sharing import BatchSharing
 from service.backends.fake import double
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import Cost, Learned
 from service.batching.policy import Policy, SizeAndDelay
 from service.host.fair_queue import Places

@@ -1,15 +1,14 @@
 """Small files that claim or cost much: each is refused before it costs anything. By name, a function that makes it."""
 
 import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.image_matrix import PNG_START, png_chunk, segment, without
-from tests.support.images import encode, photo
+from tests.support.image_matrix import segment, without
+from tests.support.images import encode, photo, png_chunk, write_png
 
 
 def large(width: int, height: int) -> NDArray[np.uint8]:
@@ -19,10 +18,8 @@ def large(width: int, height: int) -> NDArray[np.uint8]:
 
 def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8, kind: int = 0) -> bytes:
     """A gray picture of zeros, one bit a pixel, with these chunks ahead of it."""
-    header = struct.pack(">IIBBBBB", width, height, 1, kind, 0, 0, 0)
-    rows = zlib.compress(bytes(height * (1 + -(-width // 8))), 9)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
-    return PNG_START + b"".join(png_chunk(*part) for part in parts)
+    rows = bytes(height * (1 + -(-width // 8)))
+    return write_png(width, height, 1, kind, rows, *(png_chunk(*chunk) for chunk in chunks), level=9)
 
 
 def empty_gif(width: int, height: int, blocks: bytes = b"") -> bytes:
@@ -52,9 +49,7 @@ def scans_of_one_number(width: int, height: int, count: int) -> bytes:
 
 def png_of_zeros(width: int, height: int, bits: int, colour: int) -> bytes:
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    pixels = zlib.compress(bytes(height * (1 + width * samples * bits // 8)), 1)
-    return PNG_START + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+    return write_png(width, height, bits, colour, bytes(height * (1 + width * samples * bits // 8)), level=1)
 
 
 def many_segments() -> bytes:

@@ -19,7 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.images import photo
+from tests.support.images import PNG_START, photo, png_chunk, write_png
 
 Samples = NDArray[np.uint8]
 
@@ -216,23 +216,13 @@ def _odd_jpegs(base: bytes, progressive: bytes) -> Iterator[ImageFile]:
 # PNG
 
 
-def png_chunk(name: bytes, content: bytes, crc: int | None = None) -> bytes:
-    checksum = zlib.crc32(name + content) if crc is None else crc
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
-
-
 def png(samples: NDArray[Any], colour: int, depth: int, *extra: bytes, interlaced: bool = False) -> bytes:
     """A PNG of `samples` [height, width, channels], values of `depth` bits; `extra` chunks stand before IDAT."""
     height, width = samples.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     parts = [samples[r::dr, c::dc] for r, c, dr, dc in passes] if interlaced else [samples]
     rows = b"".join(b"\0" + _packed(row, depth) for part in parts if part.size for row in part)
-    chunks = [png_chunk(b"IHDR", header), *extra, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")]
-    return PNG_START + b"".join(chunks)
-
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
+    return write_png(width, height, depth, colour, rows, *extra, interlaced=interlaced)
 
 
 def _packed(row: NDArray[Any], depth: int) -> bytes:

@@ -104,8 +104,8 @@ def serving(
         "SERVICE_HOST": "127.0.0.1",
         "SERVICE_DRAIN_SECONDS": "0",
         "SERVICE_REPOSITORY": "/models",
-        "SERVICE_CACHE": "/tmp/image-model-server",
-        "SERVICE_POLL_SECONDS": "0.2",
+        "SERVICE_CACHE_DIR": "/tmp/image-model-server",
+        "SERVICE_POLL_INTERVAL_SECONDS": "0.2",
     }
     with tempfile.TemporaryDirectory() as folder:
         log_file, root = Path(folder, "log"), Path(folder, "root")

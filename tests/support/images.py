@@ -24,11 +24,30 @@ def photo() -> NDArray[np.uint8]:
     return pixels
 
 
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def png_chunk(name: bytes, content: bytes, crc: int | None = None) -> bytes:
+    checksum = zlib.crc32(name + content) if crc is None else crc
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def write_png(
+    width: int,
+    height: int,
+    depth: int,
+    colour: int,
+    rows: bytes,
+    *extra: bytes,
+    interlaced: bool = False,
+    level: int = -1,
+) -> bytes:
+    """A PNG by hand: `colour` is PNG's colour type, `rows` have filter bytes, `extra` chunks precede the pixels."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced)))
+    pixels = png_chunk(b"IDAT", zlib.compress(rows, level))
+    return b"".join([PNG_START, header, *extra, pixels, png_chunk(b"IEND", b"")])
+
+
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG of under a hundred bytes whose header claims this size."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    return write_png(width, height, 8, 2, b"0")

@@ -1,15 +1,13 @@
 """A service with low limits, asked over sockets of our own, and what it says, counts and takes."""
 
 import json
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import httpx
-
+from service.host import processes
+from tests.support import procfs
 from tests.support.service_process import Service
 
 HEADER_SECONDS, BODY_SECONDS = 1.5, 2.0
@@ -59,20 +57,17 @@ def refusal(raw: bytes, status: int) -> dict[str, str]:
 
 
 def refused(limited: Service, reason: str) -> float:
-    page = httpx.get(f"{limited.url}/metrics").text
-    found = re.search(rf'^model_server_connections_refused_total{{reason="{reason}"}} ([\d.]+)$', page, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    return limited.metric(f'model_server_connections_refused_total{{reason="{reason}"}}')
 
 
 def highest_memory(limited: Service) -> int:
     """In bytes, since `forget`."""
-    status = Path(f"/proc/{limited.process.pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) * 1024
+    return int(processes.peak_mb(limited.process.pid) * 1e6)
 
 
 def growth(limited: Service, work: Callable[[], None]) -> int:
     """By how many bytes the server's memory rose at most while `work` was done."""
-    Path(f"/proc/{limited.process.pid}/clear_refs").write_text("5")  # VmHWM starts again from now
+    procfs.restart_peak(limited.process.pid)
     before = highest_memory(limited)
     work()
     return highest_memory(limited) - before

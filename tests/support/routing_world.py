@@ -1,23 +1,27 @@
 """Real catalogs and batchers over programmable models, asked through routes."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from service.backends.fake import Compute, FakeBackend, FakeRunner
-from service.models.executor import Answering, Question
+from service.models.executor import Answering
 from service.models.registry import Catalog
+from service.observability.context import RequestContext, Trace
 from service.observability.metrics.registry import Metrics
+from service.predictor import Predictor
 from service.preprocessing.preprocessor import Preparation
 from service.repository.manifest import Manifest, Signature, TensorSpec
 from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
-from service.types import DEFAULT_SIGNATURE, Call, ModelRef, PredictRequest, PredictResult, Tensors
+from service.security.authorizer import Gate
+from service.types import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors
+from tests.support.service_process import read_metric
 
 SIGNATURES = {
     DEFAULT_SIGNATURE: Signature(
@@ -61,6 +65,10 @@ class World:
         await self.catalog.sync()
         return Router(Answering(self.catalog, self.preparation), RoutesFile(path, self.metrics), self.metrics)
 
+    async def predictor(self, routes: str, **limits: Any) -> Predictor:
+        router, gate = await self.router(routes), Gate(self.metrics)
+        return Predictor(self.catalog, router, self.metrics, gate, **{"max_in_flight": 100} | limits)
+
     def add(
         self, name: str, compute: Compute, labels: tuple[str, ...] = ("cat", "dog"), version: int = 1
     ) -> FakeRunner:
@@ -68,20 +76,21 @@ class World:
         return self.backend.add(name, version, FakeRunner(compute, slots=4), manifest)
 
     def value(self, series: str) -> float:
-        found = re.search(rf"^{re.escape(series)} ([\d.e+-]+)$", self.metrics.page()[0].decode(), re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return read_metric(self.metrics.page()[0].decode(), series)
 
 
-def question(rows: int = 1, value: float = 0.0) -> Question:
-    async def read(manifest: Manifest) -> PredictRequest:
-        return PredictRequest({"x": np.full((rows, 2), value, np.float32)})
-
-    return Question(read)
+def body(rows: int = 1, value: float = 0.0, columns: int = 2) -> PredictRequest:
+    return PredictRequest({"x": np.full((rows, columns), value, np.float32)})
 
 
-async def ask(router: Router, name: str, rows: int = 1, deadline: float | None = None) -> PredictResult:
-    call = Call(ModelRef(name), "http", None if deadline is None else time.monotonic() + deadline)
-    return await router.answer(call, question(rows))
+def context(deadline: float | None = None) -> RequestContext:
+    """`deadline` in seconds from now."""
+    return RequestContext(Trace("http"), deadline=None if deadline is None else time.monotonic() + deadline)
+
+
+async def ask(router: Router, asked: str | ModelRef, rows: int = 1, deadline: float | None = None) -> PredictResult:
+    ref = asked if isinstance(asked, ModelRef) else ModelRef(asked)
+    return await (await router.admit(context(deadline), ref)).predict(body(rows))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -42,6 +42,10 @@ class Service:
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=[("grpc.max_receive_message_length", -1)])
 
+    def metric(self, series: str, timeout: float = 30.0) -> float:
+        """The value on /metrics of `series`, with its labels as written there, or the sum over all labels; else 0."""
+        return read_metric(httpx.get(f"{self.url}/metrics", timeout=timeout).text, series)
+
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         self.wait_until(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, seconds)
 
@@ -71,6 +75,12 @@ class Service:
         return match[1]
 
 
+def read_metric(page: str, series: str) -> float:
+    """What `Service.metric` reads, from a page that is there already."""
+    labels = "" if "{" in series else r"(?:\{[^}]*\})?"
+    return sum(map(float, re.findall(rf"^{re.escape(series)}{labels} (\S+)$", page, re.MULTILINE)))
+
+
 @contextmanager
 def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterator[Service]:
     """The service on free ports, killed at the end if it still runs. `wait_ready` is the caller's."""
@@ -81,7 +91,7 @@ def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterato
             "SERVICE_GRPC_PORT": "0",
             "SERVICE_HOST": "127.0.0.1",
             "SERVICE_DRAIN_SECONDS": "0",
-            "SERVICE_CACHE": str(CACHE),
+            "SERVICE_CACHE_DIR": str(CACHE),
         }
         with log_file.open("wb") as log:
             process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from tools.k8s_check.rendering import Manifest
@@ -27,14 +28,20 @@ class Container:
         return str(self.spec["name"])
 
     @property
-    def module(self) -> str:
-        """The `X` of its `python -m X`; empty for other programs."""
-        command = self.spec.get("command", [])
-        return str(command[2]) if command[:2] == ["python", "-m"] else ""
+    def program(self) -> str:
+        """`service sync` of `python -m service sync`; empty for programs of others."""
+        return " ".join(self._words)
 
     @property
     def arguments(self) -> list[str]:
-        return [*self.spec.get("command", [])[3 if self.module else 1 :], *self.spec.get("args", [])]
+        words = self._words
+        return [*self.spec.get("command", [])[2 + len(words) if words else 1 :], *self.spec.get("args", [])]
+
+    @property
+    def _words(self) -> list[str]:
+        command = self.spec.get("command", [])
+        ours = command[2:] if command[:2] == ["python", "-m"] else []
+        return list(takewhile(lambda word: not word.startswith("-"), ours))
 
     def ports(self) -> dict[str, int]:
         return {port["name"]: port["containerPort"] for port in self.spec.get("ports", [])}

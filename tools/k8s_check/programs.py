@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from unittest.mock import patch
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+from pydantic_settings import SettingsError
 
 from export.errors import UsageError
+from service import settings as service_settings
 from service.server import lifecycle
 from service.settings import Settings
 from tools.k8s_check.pods import Container, Pod, pods
@@ -22,9 +23,9 @@ from tools.k8s_check.rendering import Manifest
 _PARSERS = {
     "export": "export.__main__",
     "export.tfserving": "export.tfserving.__main__",
-    "service.sync": "service.sync.__main__",
+    "service sync": "service.sync.command",
 }
-"""Module -> where its `_parser()` is: the very one that the program uses."""
+"""What follows `python -m` -> where its `_parser()` is: the very one that the program uses."""
 
 _SPARE = 5  # seconds for a process to notice, and to go
 
@@ -46,10 +47,10 @@ def problems(manifests: Iterable[Manifest]) -> Iterator[str]:
     for pod in pods(manifests):
         for container in pod.containers():
             name = f"{pod.kind} {pod.name}, {container.name}"
-            if container.module == "service":
+            if container.program == "service":
                 yield from (f"{name}: {problem}" for problem in _gateway(pod, container))
-            elif container.module in _PARSERS:
-                found = argument_problems(container.module, container.arguments)
+            elif container.program in _PARSERS:
+                found = argument_problems(container.program, container.arguments)
                 yield from (f"{name}: {problem}" for problem in found)
             elif container.spec.get("command") == ["tensorflow_model_server"]:
                 yield from (f"{name}: {problem}" for problem in _tensorflow_serving(container))
@@ -61,7 +62,7 @@ def settings(container: Container) -> Settings:
     environment = {entry["name"]: entry["value"] for entry in container.spec.get("env", []) if "value" in entry}
     with patch.dict(os.environ, environment, clear=True):
         try:
-            return CliApp.run(Settings, cli_args=container.arguments)
+            return service_settings.parse(container.arguments)
         except (ValidationError, SettingsError, SystemExit) as error:
             raise ValueError(f"python -m service refuses {' '.join(container.arguments)}: {error}") from error
 
@@ -99,16 +100,16 @@ def _gateway(pod: Pod, container: Container) -> Iterator[str]:
         yield f"limits.cpu is {limit:g}: {math.ceil(limit)} threads are started, which would stand still by turns"
 
 
-def argument_problems(module: str, arguments: list[str]) -> Iterator[str]:
-    """What `python -m MODULE` says to them. Where they are $(NAME) of a ConfigMap, what it holds is another matter."""
-    parser: argparse.ArgumentParser = importlib.import_module(_PARSERS[module])._parser()
+def argument_problems(program: str, arguments: list[str]) -> Iterator[str]:
+    """What `python -m PROGRAM` says to them. Where they are $(NAME) of a ConfigMap, what it holds is another matter."""
+    parser: argparse.ArgumentParser = importlib.import_module(_PARSERS[program])._parser()
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             parser.parse_args(arguments)
     except (SystemExit, UsageError) as error:
         why = said.getvalue().strip().rpartition("\n")[2] or error
-        yield f"python -m {module} refuses {' '.join(arguments)}: {why}"
+        yield f"python -m {program} refuses {' '.join(arguments)}: {why}"
 
 
 def _tensorflow_serving(container: Container) -> Iterator[str]:

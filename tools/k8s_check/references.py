@@ -135,7 +135,7 @@ def _environment(container: Container, there: set[tuple[str, str]], everything: 
 def _target(container: Container, pod: Pod, everything: list[Manifest]) -> Iterator[str]:
     """Where a gateway's upstream is said to be, somebody listens."""
     for argument in container.arguments:
-        if not argument.startswith("--target=") or container.module != "service":
+        if not argument.startswith("--target=") or container.program != "service":
             continue
         target = argument.partition("=")[2]
         if target.startswith("unix:"):

@@ -1,0 +1,1 @@
+"""What every protocol over gRPC shares: errors, health, limits of messages, the interceptor."""

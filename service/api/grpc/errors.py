@@ -28,7 +28,7 @@ _CUT = "...TRUNCATED"
 _PUSHBACK = "grpc-retry-pushback-ms"
 
 
-def trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
+def build_trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
     """When to ask again: in seconds, as HTTP says it, and in the milliseconds that gRPC's own retries obey."""
     if error.retry_after is None:
         return ()
@@ -40,6 +40,6 @@ async def abort(context: Any, error: ServiceError) -> NoReturn:
     """Ends the call of a grpc.aio.ServicerContext and leaves its handler. The metadata join those that were set."""
     message = error.message.encode(errors="replace")
     cut = message[:_LONGEST].decode(errors="ignore")
-    metadata = (*context.trailing_metadata(), *trailers(error))
+    metadata = (*context.trailing_metadata(), *build_trailers(error))
     await context.abort(STATUS[error.code], cut + _CUT if len(message) > _LONGEST else cut, metadata)
     raise AssertionError("abort returned")

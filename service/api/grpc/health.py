@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.api.grpc.interceptor import Context
+from service.api.grpc.request import UnaryCall
+from service.errors import NotFound
 
 _INTERVAL = 0.1  # seconds between looks, for those who watch
 _Status = health_pb2.HealthCheckResponse
@@ -30,9 +30,9 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated
             self._look()
             await asyncio.sleep(_INTERVAL)
 
-    async def Check(self, request: Any, context: Context) -> Any:
+    async def Check(self, request: Any, call: UnaryCall) -> Any:
         if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no service {request.service:.100}")
+            raise NotFound(f"there is no service {request.service:.100}")
         self._look()
         return _Status(status=self._status(request.service))
 

@@ -10,15 +10,15 @@ import grpc
 import grpc.aio
 
 from service.api.grpc import errors, messages
+from service.api.grpc.request import Context, UnaryCall
 from service.errors import ServiceError, Unauthenticated
-from service.observability import context as current
 from service.observability.access_log import Access
-from service.observability.context import REQUEST_ID, TRACEPARENT, TRACESTATE, Current
+from service.observability.context import HEADERS, REQUEST_ID, Trace, begin_trace, set_trace
 from service.security.authorizer import Gate
+from service.types import Caller
 
 _log = logging.getLogger("service.api.grpc")
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers only
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
@@ -36,7 +36,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
 
     def __init__(self, access: Access, gate: Gate) -> None:
         self._access, self._gate = access, gate
-        self._wrapped: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = {}
         self.under_way = 0
         """Unary calls that are being answered."""
 
@@ -48,53 +48,53 @@ class CallSteps(grpc.aio.ServerInterceptor):
         """Runs in the call's own task, before any message is read."""
         method = handler_call_details.method
         texts = {name: text for name, text in handler_call_details.invocation_metadata or () if isinstance(text, str)}
-        request = current.enter("grpc", *(texts.get(name, "") for name in (REQUEST_ID, TRACEPARENT, TRACESTATE)))
-        if self._gate.needs_keys:
-            try:
-                self._gate.identify(texts, "grpc", needed=method not in _OPEN)
-            except Unauthenticated as error:
-                return self._refusal(method, request, error)
-        if method not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None:
+        trace = begin_trace("grpc", *(texts.get(name, "") for name in HEADERS))
+        set_trace(trace)
+        try:
+            caller = self._gate.identify(texts, "grpc", needed=method not in _OPEN)
+        except Unauthenticated as error:
+            return self._refuse(method, trace, error)
+        if method not in self._handlers:
+            found = await continuation(handler_call_details)
+            if found is None:
                 return None
-            self._wrapped[method] = (
-                self._accounted(method, handler)
-                if iscoroutinefunction(handler.unary_unary)
-                else messages.bounded(handler)
-            )
-        return self._wrapped[method]
+            self._handlers[method] = found if iscoroutinefunction(found.unary_unary) else messages.bound_handler(found)
+        handler = self._handlers[method]
+        return self._account(method, handler, trace, caller) if iscoroutinefunction(handler.unary_unary) else handler
 
-    def _refusal(self, method: str, request: Current, error: ServiceError) -> Handler:
+    def _refuse(self, method: str, trace: Trace, error: ServiceError) -> Handler:
         async def refuse(_: Any, context: Context) -> None:
-            context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
-            self._access.finished(request, method, errors.STATUS[error.code].name, 0)
+            context.set_trailing_metadata(((REQUEST_ID, trace.request_id),))
+            self._access.finished(trace, method, errors.STATUS[error.code].name, 0)
             await errors.abort(context, error)
 
         # As a stream, whatever the method is: gRPC then ends the call without receiving its message first.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    def _accounted(self, method: str, handler: Handler) -> Handler:
+    def _account(self, method: str, handler: Handler, trace: Trace, caller: Caller) -> Handler:
         """Takes and gives bytes: here their sizes are known."""
-        behaviour = cast(Callable[[Any, Context], Awaitable[Any]], handler.unary_unary)
+        behaviour = cast(Callable[[Any, UnaryCall], Awaitable[Any]], handler.unary_unary)
         parse = handler.request_deserializer or bytes
         serialize = handler.response_serializer or bytes
 
         async def account(data: bytes, context: Context) -> bytes:
-            request = current.get()
-            request.received = len(data)
-            context.set_trailing_metadata(((REQUEST_ID, request.request_id),))
+            call = UnaryCall(context, trace, caller)
+            trace.received = len(data)
+            context.set_trailing_metadata(((REQUEST_ID, trace.request_id),))
             self.under_way += 1
             status, reply = "OK", b""
             try:
-                reply = serialize(await behaviour(await _parsed(parse, data, context), context))
+                reply = serialize(await behaviour(await _parse(parse, data, context), call))
                 return reply
             except asyncio.CancelledError:
                 left = context.time_remaining()
                 status = "CANCELLED" if left is None or left > 0 else "DEADLINE_EXCEEDED"
                 raise
+            except ServiceError as error:
+                status = errors.STATUS[error.code].name
+                await errors.abort(context, error)
             except grpc.aio.AbortError:
-                status = _name(context.code())
+                status = _find_name(context.code())
                 raise
             except Exception as error:
                 status = "UNKNOWN"
@@ -102,7 +102,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
                 await _abort(context, grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}")
             finally:
                 self.under_way -= 1
-                self._access.finished(current.get(), method, status, len(reply))
+                self._access.finished(call.trace, method, status, len(reply))
 
         async def answer(data: bytes, context: Context) -> bytes:
             try:
@@ -116,11 +116,11 @@ class CallSteps(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
-async def _parsed(parse: Callable[[bytes], Any], data: bytes, context: Context) -> Any:
+async def _parse(parse: Callable[[bytes], Any], data: bytes, context: Context) -> Any:
     try:
         return await messages.read(parse, data)
-    except ServiceError as error:
-        await errors.abort(context, error)
+    except ServiceError:
+        raise
     except Exception:
         await _abort(context, grpc.StatusCode.INTERNAL, "the request is no message of its method")
 
@@ -130,5 +130,5 @@ async def _abort(context: Context, code: grpc.StatusCode, details: str) -> NoRet
     raise AssertionError("abort returned")
 
 
-def _name(code: Any) -> str:
+def _find_name(code: Any) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else str(code)

@@ -25,7 +25,7 @@ def _read_checked(parse: Any, data: bytes) -> Any:
     return parse(data)
 
 
-def bounded(handler: Any) -> Any:
+def bound_handler(handler: Any) -> Any:
     """The same handler of a stream: a message that is dense with fields ends its call."""
     parse = handler.request_deserializer
     return handler._replace(

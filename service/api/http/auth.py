@@ -1,12 +1,11 @@
-"""Who asks over HTTP: told to the gate before any route is looked at."""
+"""Who asks over HTTP: identified before any route is looked at."""
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.http import errors
-from service.api.tfserving import rest as tfserving
+from service.api.http.apis import Apis
+from service.api.http.request import CALLER
 from service.errors import Unauthenticated
 from service.security.authorizer import Gate
 
@@ -21,8 +20,8 @@ class KeyCheck:
     somebody opens it.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, open_metrics: bool) -> None:
-        self._app, self._gate = app, gate
+    def __init__(self, app: ASGIApp, gate: Gate, apis: Apis, open_metrics: bool) -> None:
+        self._app, self._gate, self._apis = app, gate, apis
         self._open = _OPEN | _METRICS if open_metrics else _OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,15 +29,9 @@ class KeyCheck:
             path = scope["path"]
             needed = path not in self._open and not path.startswith(_ASSETS)
             try:
-                self._gate.identify(Headers(scope=scope), "http", needed)
+                scope[CALLER] = self._gate.identify(Headers(scope=scope), "http", needed)
             except Unauthenticated as error:
-                await (await _refusal(scope, error))(scope, receive, send)
+                answer = await self._apis.answer_service_error(Request(scope), error)
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-async def _refusal(scope: Scope, error: Unauthenticated) -> Response:
-    """In the shape of the API that was asked."""
-    if tfserving.is_ours(scope):
-        return tfserving.refusal(error)
-    return await errors.service_error(Request(scope), error)

@@ -9,32 +9,26 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
 from starlette.types import Scope
 
-from service.api.http import errors, json_answer
-from service.api.http import request as calls
-from service.api.oip import rest as oip
-from service.api.predict import route as predict
-from service.api.tfserving import rest as tfserving
-from service.errors import InvalidInput, ServiceError
-from service.observability import context as current
+from service.api.http.apis import Apis
+from service.api.http.errors import build_error_headers
+from service.api.http.request import ARRIVED, DEADLINE, ROUTING_KEY, build_context
+from service.errors import InvalidInput
 from service.observability.access_log import Access
+from service.observability.context import HEADERS, REQUEST_ID, begin_trace, traced
 from service.predictor import Predictor
 from service.security.authorizer import API_KEY, AUTHORIZATION, Gate
-from service.types import ModelRef
 
 _SHARE = 0.04  # of the event loop's time, about, for requests that are refused
 _UNSEEN = 4.0  # times what deciding takes: the way through the kernel and the parser, and back
 _LONGEST = 1.0  # seconds that a refusal waits for its turn at most: no longer than its Retry-After says
 _NEWEST = 0.05  # weight of the newest refusal in what one takes
-_READ = frozenset(
-    name.encode() for name in (*current.HEADERS, calls.DEADLINE, calls.ROUTING_KEY, AUTHORIZATION, API_KEY, "origin")
-)
+_READ = frozenset(name.encode() for name in (*HEADERS, DEADLINE, ROUTING_KEY, AUTHORIZATION, API_KEY, "origin"))
 _LINES = {status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" for status in (401, 403, 429)}
 _DEAREST = 0.001  # seconds, at most, that are believed of one: others may have held Python's lock
 
@@ -89,8 +83,8 @@ class Door:
     to them need headers.
     """
 
-    def __init__(self, predictor: Predictor, gate: Gate, access: Access, cors: bool) -> None:
-        self._predictor, self._gate, self._access, self._cors = predictor, gate, access, cors
+    def __init__(self, predictor: Predictor, gate: Gate, access: Access, apis: Apis, cors: bool) -> None:
+        self._predictor, self._gate, self._access, self._apis, self._cors = predictor, gate, access, apis, cors
         self._pace, self.reads = Pace(), Reads()
 
     @property
@@ -100,52 +94,32 @@ class Door:
     def refuse(self, scope: Scope) -> Refusal | None:
         """The answer to a request that is refused, which is counted; None for one that its route should answer."""
         began = time.monotonic()
-        if scope["method"] != "POST" or (ref := _find_ref(scope)) is None:
+        if scope["method"] != "POST" or (ref := self._apis.find_ref(scope)) is None:
             return None
-        # In a context of its own: who asks concerns nothing else on this connection.
-        return copy_context().run(self._refuse, scope, ref, began)
-
-    def _refuse(self, scope: Scope, ref: ModelRef, began: float) -> Refusal | None:
         given = reversed(scope["headers"])  # of several of a name the first one counts
         headers = {name.decode(): value.decode("latin-1") for name, value in given if name in _READ}
         if self._cors and "origin" in headers:
             return None
-        if self._gate.needs_keys:
-            self._gate.identify(headers, "http", needed=False)
-            if not self._gate.shows(ref.name):
-                return None
-        request = current.enter("http", *(headers.get(name, "") for name in current.HEADERS))
+        caller = self._gate.identify(headers, "http", needed=False)
+        if not self._gate.shows(caller, ref.name):
+            return None
+        trace = begin_trace("http", *(headers.get(name, "") for name in HEADERS))
         try:
-            call = calls.make_call(ref, headers, request.request_id, scope.get(calls.ARRIVED))
+            context = build_context(headers, trace, caller, scope.get(ARRIVED))
         except InvalidInput:
             return None
-        failure = self._predictor.refuse(call)
+        with traced(trace):
+            failure = self._predictor.refuse(context, ref)
         if failure is None:
             return None
-        status, body = errors.STATUS[failure.code], _render(scope, failure, request.request_id)
-        told = "".join(f"{name.lower()}: {value}\r\n" for name, value in errors.headers(failure).items())
+        status, body = self._apis.render_error(scope, failure, trace.request_id)
+        told = "".join(f"{name.lower()}: {value}\r\n" for name, value in build_error_headers(failure).items())
         head = (
             f"{_LINES[status]}content-length: {len(body)}\r\n{told}"
-            f"content-type: application/json\r\n{current.REQUEST_ID}: {request.request_id}\r\n"
+            f"content-type: application/json\r\n{REQUEST_ID}: {trace.request_id}\r\n"
         )
         path: bytes = scope["raw_path"]
         what = f"POST {path.decode('ascii', 'backslashreplace')}"
-        sent = partial(self._access.finished, request, what, str(status), len(body))
+        sent = partial(self._access.finished, trace, what, str(status), len(body))
         now = time.monotonic()
         return Refusal(head.encode("latin-1"), body, self._pace.wait(now - began, now), sent)
-
-
-def _find_ref(scope: Scope) -> ModelRef | None:
-    """The model that a request asks for a prediction; None where it asks for something else, or badly."""
-    try:
-        return predict.find_ref(scope) or oip.find_ref(scope) or tfserving.find_ref(scope)
-    except InvalidInput:
-        return None
-
-
-def _render(scope: Scope, failure: ServiceError, request_id: str) -> bytes:
-    """As the API that was asked says it."""
-    if tfserving.is_ours(scope):
-        return tfserving.error_body(failure.message)
-    content = errors.content(scope["path"], request_id, failure.code, failure.message, failure.detail)
-    return json_answer.encode(content)

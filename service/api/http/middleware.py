@@ -6,11 +6,12 @@ from collections.abc import Callable
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.http.errors import SERVED_BY
-from service.errors import DeadlineExceeded, TooLarge
-from service.observability import context as current
+from service.api.http.request import TRACE
+from service.errors import Cancelled, DeadlineExceeded, TooLarge
 from service.observability.access_log import Access
-from service.observability.context import REQUEST_ID
+from service.observability.context import HEADERS, REQUEST_ID, begin_trace, set_trace
+
+_HEADERS = tuple(name.encode() for name in HEADERS)
 
 
 class RequestGuard:
@@ -27,11 +28,9 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request = current.enter(
-            "http",
-            *(headers.get(name.encode(), b"").decode("latin-1") for name in current.HEADERS),
-        )
-        scope[REQUEST_ID] = request.request_id
+        trace = begin_trace("http", *(headers.get(name, b"").decode("latin-1") for name in _HEADERS))
+        set_trace(trace)
+        scope[TRACE] = trace
         declared = headers.get(b"content-length", b"")
         status, sent = 500, 0
         deadline: float | None = None  # none before the route reads, and none once the body is there
@@ -50,9 +49,11 @@ class RequestGuard:
             except TimeoutError as error:
                 late = True
                 raise DeadlineExceeded(f"the body did not arrive within {self._seconds:g} s") from error
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the client went away while it sent its request")
             arrived = not message.get("more_body", False)
-            request.received += len(message.get("body", b""))
-            if request.received > self._limit:
+            trace.received += len(message.get("body", b""))
+            if trace.received > self._limit:
                 raise self._too_large()
             return message
 
@@ -61,9 +62,7 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
-                answer[REQUEST_ID] = scope[REQUEST_ID]
-                if served_by := scope.get(SERVED_BY):
-                    answer[SERVED_BY] = served_by
+                answer[REQUEST_ID] = trace.request_id
                 if late or self._draining():  # clients reconnect elsewhere instead of meeting a closed socket
                     answer["connection"] = "close"
             else:
@@ -74,7 +73,7 @@ class RequestGuard:
             await self._app(scope, bounded_receive, tagged_send)
         finally:
             path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-            self._access.finished(request, f"{scope['method']} {path}", str(status), sent)
+            self._access.finished(trace, f"{scope['method']} {path}", str(status), sent)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

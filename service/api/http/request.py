@@ -1,90 +1,65 @@
-"""What HTTP says of a call beside its message, its body's bytes, and whether anybody still waits for the answer."""
+"""What HTTP tells of a request beside its message: its context, and the headers of its answer."""
 
-import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from service.api.http import errors
-from service.errors import Cancelled, InvalidInput
-from service.models.executor import Read
-from service.predictor import Predictor
-from service.repository.manifest import Manifest
-from service.types import Call, ModelRef, PredictRequest, PredictResult
+from service.errors import InvalidInput
+from service.observability.context import RequestContext, Trace
+from service.predictor import Admitted, Predictor
+from service.types import NOBODY, Caller, ModelRef, PredictResult
 
 DEADLINE = "x-request-deadline-ms"
 ROUTING_KEY = "x-routing-key"
-ARRIVED = "arrived"
-"""Where a request's scope has the moment at which it arrived."""
+SERVED_BY = "x-served-by"
+TRACE, CALLER, ARRIVED, DISCONNECT = "trace", "caller", "arrived", "disconnect"
+"""Where a request's scope has its `Trace`, its `Caller`, when it arrived (`time.monotonic()`), its `Disconnect`."""
 
 
-def of(ref: ModelRef, request: Request) -> Call:
-    """Raises InvalidInput for a deadline that is no number of milliseconds."""
-    return make_call(ref, request.headers, request.scope.get(errors.REQUEST_ID, ""), request.scope.get(ARRIVED))
+@asynccontextmanager
+async def admit(predictor: Predictor, request: Request, ref: ModelRef) -> AsyncIterator[Admitted]:
+    """`predictor.admit`, given up as soon as the client disconnects: the answer is for nobody then.
+
+    Raises ServiceError.
+    """
+    scope = request.scope
+    context = build_context(request.headers, scope[TRACE], find_caller(request), scope.get(ARRIVED))
+    disconnect = scope.get(DISCONNECT)
+    with nullcontext() if disconnect is None else disconnect.cancels_task():
+        async with predictor.admit(context, ref) as admitted:
+            yield admitted
 
 
-def make_call(ref: ModelRef, headers: Mapping[str, str], request_id: str, arrived: float | None) -> Call:
+def build_context(headers: Mapping[str, str], trace: Trace, caller: Caller, arrived: float | None) -> RequestContext:
     """`arrived` is a `time.monotonic()`, None where nobody knows. Raises InvalidInput for a deadline that is none."""
     if arrived is None:
         arrived = time.monotonic()
-    return Call(ref, "http", _deadline(headers, arrived), headers.get(ROUTING_KEY, ""), request_id, arrived)
+    return RequestContext(trace, caller, _read_deadline(headers, arrived), headers.get(ROUTING_KEY, ""), arrived)
 
 
-def media_type(request: Request) -> str:
+def find_caller(request: Request) -> Caller:
+    """Nobody where keys are needed and no middleware has looked for one."""
+    caller: Caller = request.scope.get(CALLER, NOBODY)
+    return caller
+
+
+def find_media_type(request: Request) -> str:
     """What Content-Type says a body is, in lower case and without parameters; empty where it says nothing."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def body(request: Request) -> bytes:
-    """Raises Cancelled where the client goes away while it sends, and what the middleware says of its body."""
-    try:
-        return await request.body()
-    except ClientDisconnect as error:
-        raise Cancelled("the client went away while it sent its request") from error
+def build_headers(result: PredictResult) -> dict[str, str]:
+    """Of an answer: who gave it, and the milliseconds of each stage."""
+    stages = result.timings.stages().items()
+    return {
+        SERVED_BY: ", ".join(map(str, result.served_by)),
+        "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages),
+    }
 
 
-async def predict(predictor: Predictor, call: Call, request: Request, read: Read) -> PredictResult:
-    """`predictor`'s answer, given up as soon as the client disconnects, which can be told once `read` has its body.
-
-    Raises Cancelled for a client that has gone: the answer is for nobody.
-    """
-    arrived = asyncio.Event()
-
-    async def read_whole(manifest: Manifest) -> PredictRequest:
-        try:
-            return await read(manifest)
-        finally:
-            arrived.set()
-
-    waiting = asyncio.current_task()
-    assert waiting is not None
-    watch = asyncio.ensure_future(_disconnected(request, arrived))
-    watch.add_done_callback(lambda watch: None if watch.cancelled() else waiting.cancel())
-    try:
-        result = await predictor.predict(call, read_whole)
-    except asyncio.CancelledError:
-        if watch.done() and waiting.uncancel() == 0:  # by us, and by nobody else
-            raise Cancelled("the client went away") from None
-        raise
-    finally:
-        watch.cancel()
-    request.scope[errors.SERVED_BY] = ", ".join(map(str, result.served_by))  # a header, for every protocol
-    return result
-
-
-def server_timing(result: PredictResult) -> str:
-    """The header Server-Timing: milliseconds of each stage."""
-    return ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in result.timings.stages().items())
-
-
-async def _disconnected(request: Request, arrived: asyncio.Event) -> None:
-    await arrived.wait()
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _deadline(headers: Mapping[str, str], arrived: float) -> float | None:
+def _read_deadline(headers: Mapping[str, str], arrived: float) -> float | None:
     text = headers.get(DEADLINE)
     if text is None:
         return None
@@ -93,5 +68,5 @@ def _deadline(headers: Mapping[str, str], arrived: float) -> float | None:
     except ValueError:
         milliseconds = -1.0
     if not 0 < milliseconds < 1e9:
-        raise InvalidInput(f"{DEADLINE} is a number of milliseconds from now, got {text[:40]!r}")
+        raise InvalidInput(f"invalid {DEADLINE}: expected milliseconds above 0, got {text[:40]!r}")
     return arrived + milliseconds / 1000

@@ -7,24 +7,23 @@ from typing import Any
 
 from service import version as about
 from service.api.grpc import errors
-from service.api.grpc import request as calls
-from service.api.grpc.interceptor import Context
-from service.api.oip import model as oip
-from service.api.oip import tensors as oip_tensors
-from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported, listed
+from service.api.grpc.request import Context, UnaryCall, check_count
+from service.api.oip import protocol
+from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
+from service.errors import InvalidInput, NotFound, NotReady, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
 from service.repository.manifest import STRING, Manifest
-from service.types import PredictRequest
+from service.types import ModelRef, PredictRequest
 
 _LARGE = 2**20  # bytes past which reading leaves the event loop to the others
 _FIRST_OF_STREAM = 2.0  # seconds
 SERVICE = "inference.GRPCInferenceService"
 
 
-def _absent(why: str) -> "Callable[[InferenceService, Any, Context], Awaitable[Any]]":
-    async def refuse(self: "InferenceService", request: Any, context: Context) -> Any:
-        await errors.abort(context, Unsupported(why))
+def _make_absent(why: str) -> "Callable[[InferenceService, Any, UnaryCall], Awaitable[Any]]":
+    async def refuse(self: "InferenceService", request: Any, call: UnaryCall) -> Any:
+        raise Unsupported(why)
 
     return refuse
 
@@ -35,65 +34,51 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    async def ServerLive(self, request: Any, context: Context) -> Any:
+    async def ServerLive(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: Any, context: Context) -> Any:
+    async def ServerReady(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.ServerReadyResponse(ready=not self._predictor.trouble)
 
-    async def ModelReady(self, request: Any, context: Context) -> Any:
+    async def ModelReady(self, request: Any, call: UnaryCall) -> Any:
         """False also for models that are not there."""
         try:
-            await self._predictor.describe(_ref(request.name, request.version))
+            await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
         except (NotFound, NotReady):
             return oip_pb2.ModelReadyResponse(ready=False)
-        except ServiceError as error:
-            await errors.abort(context, error)
         return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
 
-    async def ServerMetadata(self, request: Any, context: Context) -> Any:
-        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=oip.EXTENSIONS)
+    async def ServerMetadata(self, request: Any, call: UnaryCall) -> Any:
+        return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=protocol.EXTENSIONS)
 
-    async def ModelMetadata(self, request: Any, context: Context) -> Any:
-        try:
-            manifest = await self._predictor.describe(_ref(request.name, request.version))
-            statuses = await self._predictor.statuses(manifest.name)
-            _, signature = oip.shown(manifest)
-        except ServiceError as error:
-            await errors.abort(context, error)
+    async def ModelMetadata(self, request: Any, call: UnaryCall) -> Any:
+        manifest = await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
+        statuses = await self._predictor.list_statuses(call.caller, manifest.name)
+        _, signature = protocol.find_shown_signature(manifest)
         return oip_pb2.ModelMetadataResponse(
             name=manifest.name,
-            versions=oip.versions(statuses),
-            platform=oip.PLATFORM,
-            inputs=oip.metadata(signature.inputs),
-            outputs=oip.metadata(signature.outputs),
+            versions=protocol.list_ready_versions(statuses),
+            platform=protocol.PLATFORM,
+            inputs=protocol.describe_tensors(signature.inputs),
+            outputs=protocol.describe_tensors(signature.outputs),
         )
 
-    async def ModelInfer(self, request: Any, context: Context) -> Any:
-        outputs: tuple[oip.Output, ...] = ()
-
-        async def read(manifest: Manifest) -> PredictRequest:
-            nonlocal outputs
-            calls.check_count("inputs", request.inputs)
-            calls.check_count("raw inputs", request.raw_input_contents)
-            calls.check_count("outputs", request.outputs)
-            outputs = tuple(oip.output(tensor.name, _parameters(tensor)) for tensor in request.outputs)
+    async def ModelInfer(self, request: Any, call: UnaryCall) -> Any:
+        async with call.admit(self._predictor, _read_ref(request.model_name, request.model_version)) as admitted:
+            outputs = _read_outputs(request)
             if sum(map(len, request.raw_input_contents)) > _LARGE:
-                return await asyncio.to_thread(_read, request, outputs, manifest)
-            return _read(request, outputs, manifest)
-
-        try:
-            ref = _ref(request.model_name, request.model_version)
-            result = await calls.predict(self._predictor, ref, context, read)
-            reply = oip_pb2.ModelInferResponse(
-                model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
-            )
-            for output, array in oip.answers(result, outputs):
-                datatype = oip_tensors.datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
-                reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
-                reply.raw_output_contents.append(oip_tensors.to_raw(array))
-        except ServiceError as error:
-            await errors.abort(context, error)
+                question = await asyncio.to_thread(_parse_request, request, outputs, admitted.manifest)
+            else:
+                question = _parse_request(request, outputs, admitted.manifest)
+            result = await admitted.predict(question)
+        call.set_served_by(result)
+        reply = oip_pb2.ModelInferResponse(
+            model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
+        )
+        for output, array in protocol.pick_outputs(result, outputs):
+            datatype = name_datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
+            reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
+            reply.raw_output_contents.append(encode_raw(array))
         return reply
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
@@ -103,46 +88,57 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
                 await anext(aiter(requests))
         await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
 
-    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
-        return oip_pb2.RepositoryIndexResponse(models=oip.index(self._predictor.index(), request.ready))
+    async def RepositoryIndex(self, request: Any, call: UnaryCall) -> Any:
+        return oip_pb2.RepositoryIndexResponse(
+            models=protocol.list_versions(self._predictor.list_versions(call.caller), request.ready)
+        )
 
-    RepositoryModelLoad = RepositoryModelUnload = _absent(oip.NO_LOADING)
-    ModelConfig = _absent(oip.NO_CONFIGURATION)
-    ModelStatistics = _absent(oip.NO_STATISTICS)
-    TraceSetting = LogSettings = _absent(oip.NO_SETTINGS)
-    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _absent(oip.NO_SHARED_MEMORY)
+    RepositoryModelLoad = RepositoryModelUnload = _make_absent(protocol.NO_LOADING)
+    ModelConfig = _make_absent(protocol.NO_CONFIGURATION)
+    ModelStatistics = _make_absent(protocol.NO_STATISTICS)
+    TraceSetting = LogSettings = _make_absent(protocol.NO_SETTINGS)
+    SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _make_absent(
+        protocol.NO_SHARED_MEMORY
+    )
     CudaSharedMemoryStatus = CudaSharedMemoryRegister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
 
 
-def _ref(name: str, version: str) -> Any:
+def _read_ref(name: str, version: str) -> ModelRef:
     if not name:
         raise InvalidInput("the request names no model")
-    return oip.model(name, version)
+    return protocol.parse_ref(name, version)
 
 
-def _read(request: Any, outputs: tuple[oip.Output, ...], manifest: Manifest) -> PredictRequest:
+def _read_outputs(request: Any) -> tuple[protocol.Output, ...]:
+    check_count("inputs", request.inputs)
+    check_count("raw inputs", request.raw_input_contents)
+    check_count("outputs", request.outputs)
+    return tuple(protocol.build_output(tensor.name, _read_parameters(tensor)) for tensor in request.outputs)
+
+
+def _parse_request(request: Any, outputs: tuple[protocol.Output, ...], manifest: Manifest) -> PredictRequest:
     inputs = {tensor.name: tensor for tensor in request.inputs}
     if len(inputs) < len(request.inputs):
         raise InvalidInput(f"an input is there twice: {listed([tensor.name for tensor in request.inputs])}")
-    signature = oip.signature(manifest, _parameters(request), inputs)
+    signature = protocol.find_signature(manifest, _read_parameters(request), inputs)
     for tensor in request.inputs:
-        oip.refuse_shared_memory(tensor.name, tensor.parameters)
+        protocol.refuse_shared_memory(tensor.name, tensor.parameters)
     raw = request.raw_input_contents
     if raw and len(raw) != len(inputs):
         raise InvalidInput(f"raw_input_contents has {len(raw)} tensors for {len(inputs)} inputs; send every one raw")
     arrays = {}
     for position, (name, tensor) in enumerate(inputs.items()):
         if not raw:
-            arrays[name] = oip_tensors.from_contents(name, tensor.datatype, tensor.shape, tensor.contents)
+            arrays[name] = parse_contents(name, tensor.datatype, tensor.shape, tensor.contents)
         elif tensor.HasField("contents"):
             raise InvalidInput(f"input {name!r} has contents beside raw_input_contents; send one of them")
         else:
-            arrays[name] = oip_tensors.from_raw(name, tensor.datatype, tensor.shape, raw[position])
-    return oip.question(manifest, signature, arrays, outputs)
+            arrays[name] = parse_raw(name, tensor.datatype, tensor.shape, raw[position])
+    return protocol.build_request(manifest, signature, arrays, outputs)
 
 
-def _parameters(message: Any) -> dict[str, Any]:
+def _read_parameters(message: Any) -> dict[str, Any]:
     """Name -> value of what a request or a tensor carries beside its fields; those without a value are left out."""
-    calls.check_count("parameters", message.parameters)
+    check_count("parameters", message.parameters)
     kinds = {name: value.WhichOneof("parameter_choice") for name, value in message.parameters.items()}
     return {name: getattr(message.parameters[name], kind) for name, kind in kinds.items() if kind}

@@ -3,22 +3,22 @@
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from service import version as about
-from service.api.http import errors, large_json
-from service.api.http import request as calls
-from service.api.http.json_answer import Json
+from service.api.http import large_json
+from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
-from service.api.oip import model as oip
-from service.api.oip import rest_bodies as oip_messages
-from service.api.oip.rest_bodies import Asked
+from service.api.http.request import admit, build_headers, find_caller
+from service.api.oip import protocol
+from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.predictor import Predictor
 from service.repository.manifest import Manifest
@@ -32,32 +32,45 @@ _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 _INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _ABSENT = {
-    "/v2/systemsharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
-    "/v2/cudasharedmemory/{rest:path}": oip.NO_SHARED_MEMORY,
-    "/v2/repository/models/{rest:path}": oip.NO_LOADING,
-    _MODEL + "/config": oip.NO_CONFIGURATION,
-    _VERSION + "/config": oip.NO_CONFIGURATION,
-    _MODEL + "/stats": oip.NO_STATISTICS,
-    _VERSION + "/stats": oip.NO_STATISTICS,
-    "/v2/trace/setting": oip.NO_SETTINGS,
-    _MODEL + "/trace/setting": oip.NO_SETTINGS,
-    "/v2/logging": oip.NO_SETTINGS,
+    "/v2/systemsharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
+    "/v2/cudasharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
+    "/v2/repository/models/{rest:path}": protocol.NO_LOADING,
+    _MODEL + "/config": protocol.NO_CONFIGURATION,
+    _VERSION + "/config": protocol.NO_CONFIGURATION,
+    _MODEL + "/stats": protocol.NO_STATISTICS,
+    _VERSION + "/stats": protocol.NO_STATISTICS,
+    "/v2/trace/setting": protocol.NO_SETTINGS,
+    _MODEL + "/trace/setting": protocol.NO_SETTINGS,
+    "/v2/logging": protocol.NO_SETTINGS,
 }
+
+
+class ErrorReply(BaseModel):
+    """Every error of the Open Inference Protocol."""
+
+    error: str
+
+
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorReply, "description": "What went wrong"}}
+
+
+def render_error(code: str, message: str, request_id: str, detail: Mapping[str, Any]) -> bytes:
+    return encode({"error": message})
 
 
 def find_ref(scope: Scope) -> ModelRef | None:
     """The model that is asked to infer; None where the target is another route's. Raises InvalidInput."""
     found = _INFER.fullmatch(scope["path"])
-    return None if found is None else oip.model(found[1], found[2] or "")
+    return None if found is None else protocol.parse_ref(found[1], found[2] or "")
 
 
-def router(predictor: Predictor) -> APIRouter:
-    routes = APIRouter(responses=errors.DOCUMENTED_OIP)
+def make_router(predictor: Predictor) -> APIRouter:
+    routes = APIRouter(responses=_DOCUMENTED)
 
     @routes.get("/v2", response_model=None)
     async def server() -> dict[str, Any]:
         """Who this is, and which extensions of the protocol it speaks."""
-        return {"name": about.NAME, "version": about.version(), "extensions": list(oip.EXTENSIONS)}
+        return {"name": about.NAME, "version": about.version(), "extensions": list(protocol.EXTENSIONS)}
 
     @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
     async def live() -> dict[str, bool]:
@@ -65,31 +78,33 @@ def router(predictor: Predictor) -> APIRouter:
         return {"live": True}
 
     @routes.api_route("/v2/health/ready", methods=["GET", "HEAD"], response_model=None)
-    async def ready() -> dict[str, bool]:
+    async def ready(request: Request) -> dict[str, bool]:
         """200 when a model can answer, else 503 with the reason."""
-        _check_ready()
+        _check_ready(request)
         return {"ready": True}
 
     @routes.api_route(_MODEL + "/ready", methods=["GET", "HEAD"], response_model=None)
     @routes.api_route(_VERSION + "/ready", methods=["GET", "HEAD"], response_model=None)
-    async def model_ready(model: str, version: str = "") -> dict[str, Any]:
+    async def model_ready(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
-        _check_ready()
-        manifest = await predictor.describe(oip.model(model, version))
+        _check_ready(request)
+        manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
 
     @routes.get(_MODEL, response_model=None)
     @routes.get(_VERSION, response_model=None)
-    async def metadata(model: str, version: str = "") -> dict[str, Any]:
+    async def metadata(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
-        manifest = await predictor.describe(oip.model(model, version))
-        _, signature = oip.shown(manifest)
+        caller = find_caller(request)
+        manifest = await predictor.describe(caller, protocol.parse_ref(model, version))
+        statuses = await predictor.list_statuses(caller, manifest.name)
+        _, signature = protocol.find_shown_signature(manifest)
         return {
             "name": manifest.name,
-            "versions": oip.versions(await predictor.statuses(manifest.name)),
-            "platform": oip.PLATFORM,
-            "inputs": oip.metadata(signature.inputs),
-            "outputs": oip.metadata(signature.outputs),
+            "versions": protocol.list_ready_versions(statuses),
+            "platform": protocol.PLATFORM,
+            "inputs": protocol.describe_tensors(signature.inputs),
+            "outputs": protocol.describe_tensors(signature.outputs),
         }
 
     @routes.post(_MODEL + "/infer", response_model=None)
@@ -99,21 +114,11 @@ def router(predictor: Predictor) -> APIRouter:
 
         The request's parameter `signature_name` picks a signature; without it, the inputs' names do.
         """
-        asked = Asked()
-
-        async def read(manifest: Manifest) -> PredictRequest:
-            nonlocal asked
-            body, length = await calls.body(request), _json_length(request)
-            json_bytes = len(body) if length is None else length
-            if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
-                question, asked = await asyncio.to_thread(oip_messages.read, body, length, manifest)
-            else:
-                question, asked = await large_json.read(json_bytes, lambda: oip_messages.read(body, length, manifest))
-            return question
-
-        result = await calls.predict(predictor, calls.of(oip.model(model, version), request), request, read)
-        body, length = oip_messages.write(result, asked)
-        headers = {"Server-Timing": calls.server_timing(result), "Vary": "Accept-Encoding"}
+        async with admit(predictor, request, protocol.parse_ref(model, version)) as admitted:
+            question, asked = await _parse_body(request, admitted.manifest)
+            result = await admitted.predict(question)
+        body, length = render_reply(result, asked)
+        headers = build_headers(result) | {"Vary": "Accept-Encoding"}
         if length is not None:
             headers[JSON_LENGTH] = str(length)
         if coding := _wanted_coding(request):
@@ -125,24 +130,32 @@ def router(predictor: Predictor) -> APIRouter:
     @routes.post("/v2/repository/index", response_model=None)
     async def index(request: Request) -> Response:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
-        body = await calls.body(request)
-        only_ready = await large_json.read(len(body), lambda: oip_messages.only_ready(body))
-        return Json(oip.index(predictor.index(), only_ready))
+        body = await request.body()
+        only_ready = await large_json.read(len(body), lambda: parse_only_ready(body))
+        return Json(protocol.list_versions(predictor.list_versions(find_caller(request)), only_ready))
 
     for path, why in _ABSENT.items():
         routes.add_api_route(path, _refusal(why), methods=["GET", "POST"], include_in_schema=False)
 
-    def _check_ready() -> None:
-        if trouble := predictor.trouble:
+    def _check_ready(request: Request) -> None:
+        if trouble := predictor.find_trouble(find_caller(request)):
             raise NotReady(trouble)
 
     return routes
 
 
+async def _parse_body(request: Request, manifest: Manifest) -> tuple[PredictRequest, Asked]:
+    body, length = await request.body(), _json_length(request)
+    json_bytes = len(body) if length is None else length
+    if json_bytes <= LARGE < _LARGE < len(body):  # bytes behind a short JSON
+        return await asyncio.to_thread(parse_body, body, length, manifest)
+    return await large_json.read(json_bytes, lambda: parse_body(body, length, manifest))
+
+
 def _json_length(request: Request) -> int | None:
     text = request.headers.get(JSON_LENGTH)
     if text is not None and not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise InvalidInput(f"{JSON_LENGTH} is a number of bytes, got {text[:40]!r}")
+        raise InvalidInput(f"invalid {JSON_LENGTH}: expected a number of bytes, got {text[:40]!r}")
     return None if text is None else int(text)
 
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from service.api.http import json_values
 from service.api.http.json_values import name_type
-from service.api.oip import model as oip
-from service.api.oip import tensors as oip_tensors
+from service.api.oip import protocol
+from service.api.oip.tensors import encode_raw, find_dtype, find_item_bytes, name_datatype, parse_raw, shape_values
 from service.errors import BackendFailed, InvalidInput, listed
 from service.repository.manifest import STRING, Manifest
 from service.types import Array, PredictRequest, PredictResult, strings
@@ -36,11 +36,11 @@ class Asked:
     """What an inference request says beside its inputs. No `outputs` means all, as bytes where `binary`."""
 
     id: str = ""
-    outputs: tuple[oip.Output, ...] = ()
+    outputs: tuple[protocol.Output, ...] = ()
     binary: bool = False
 
 
-def read(body: bytes, json_length: int | None, manifest: Manifest) -> tuple[PredictRequest, Asked]:
+def parse_body(body: bytes, json_length: int | None, manifest: Manifest) -> tuple[PredictRequest, Asked]:
     """`json_length` is the header's: None where there is none and the body is JSON, 0 where it is one tensor's bytes.
 
     Raises InvalidInput, UnknownSignature or Unsupported.
@@ -58,7 +58,7 @@ def read(body: bytes, json_length: int | None, manifest: Manifest) -> tuple[Pred
         raise InvalidInput(f"the request has no inputs; it looks like {_LOOKS_LIKE}")
     if len(inputs) < len(tensors):
         raise InvalidInput(f"an input is there twice: {listed([tensor['name'] for tensor in tensors])}")
-    signature = oip.signature(manifest, parameters, inputs)
+    signature = protocol.find_signature(manifest, parameters, inputs)
     tail = memoryview(body)[end:]
     arrays: dict[str, Array] = {}
     for name, tensor in inputs.items():
@@ -67,24 +67,24 @@ def read(body: bytes, json_length: int | None, manifest: Manifest) -> tuple[Pred
         raise InvalidInput(f"{len(tail):,} bytes follow the last tensor; is every {_BINARY_SIZE} right?")
     binary = _flag(parameters, "binary_data_output", False)
     outputs = tuple(_output(tensor, binary) for tensor in _objects(document, "outputs"))
-    return oip.question(manifest, signature, arrays, outputs), Asked(_id(document), outputs, binary)
+    return protocol.build_request(manifest, signature, arrays, outputs), Asked(_id(document), outputs, binary)
 
 
-def write(result: PredictResult, asked: Asked) -> tuple[bytes, int | None]:
+def render_reply(result: PredictResult, asked: Asked) -> tuple[bytes, int | None]:
     """The body, and the length of its JSON where bytes follow it.
 
     Raises InvalidInput for text that JSON cannot spell, BackendFailed for dtypes that the protocol cannot carry.
     """
     described: list[dict[str, Any]] = []
     tails: list[bytes] = []
-    for output, array in oip.answers(result, asked.outputs, asked.binary):
+    for output, array in protocol.pick_outputs(result, asked.outputs, asked.binary):
         entry: dict[str, Any] = {
             "name": output.name,
-            "datatype": oip_tensors.datatype(_dtype(array)),
+            "datatype": name_datatype(_dtype(array)),
             "shape": list(array.shape),
         }
         if output.binary:
-            tails.append(oip_tensors.to_raw(array))
+            tails.append(encode_raw(array))
             entry["parameters"] = {_BINARY_SIZE: len(tails[-1])}
         else:
             entry["data"] = _values(output.name, array)
@@ -96,7 +96,7 @@ def write(result: PredictResult, asked: Asked) -> tuple[bytes, int | None]:
     return b"".join([header, *tails]), len(header) if tails else None
 
 
-def only_ready(body: bytes) -> bool:
+def parse_only_ready(body: bytes) -> bool:
     """Whether a repository index is asked for what answers alone: {"ready": true}; an empty body asks for all."""
     if not body:
         return False
@@ -106,18 +106,18 @@ def only_ready(body: bytes) -> bool:
 
 def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
     """A body without JSON: one BYTES element, or all of one tensor whose shape has one unknown size at most."""
-    name, signature = oip.shown(manifest)
+    name, signature = protocol.find_shown_signature(manifest)
     if (alias := signature.only_input) is None:
         raise InvalidInput(f"bytes alone are for models of one input; this one takes {sorted(signature.inputs)}")
     spec = signature.inputs[alias]
     if spec.dtype == STRING:
         return PredictRequest({alias: strings([body])}, name)
-    datatype, shape = oip_tensors.datatype(spec.dtype), spec.shape
-    row = math.prod(size for size in shape or () if size is not None) * oip_tensors.item_bytes(alias, datatype)
+    datatype, shape = name_datatype(spec.dtype), spec.shape
+    row = math.prod(size for size in shape or () if size is not None) * find_item_bytes(alias, datatype)
     if shape is None or shape.count(None) > 1 or not row:
         raise InvalidInput(f"bytes alone do not tell the shape of input {alias!r}; send JSON before them")
     sizes = [len(body) // row if size is None else size for size in shape]
-    return PredictRequest({alias: oip_tensors.from_raw(alias, datatype, sizes, body)}, name)
+    return PredictRequest({alias: parse_raw(alias, datatype, sizes, body)}, name)
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
@@ -167,31 +167,31 @@ def _flag(parameters: Mapping[str, Any], key: str, default: bool) -> bool:
 def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Array, memoryview]:
     """The tensor's array, and what its bytes leave of `tail`."""
     parameters = _parameters(f"input {name!r}", tensor)
-    oip.refuse_shared_memory(name, parameters)
+    protocol.refuse_shared_memory(name, parameters)
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(type(size) is int for size in shape):
         raise InvalidInput(f"input {name!r} needs a shape such as [1, 28, 28, 3]: a list of whole numbers", input=name)
     if not isinstance(datatype, str):
         raise InvalidInput(f"input {name!r} needs a datatype such as 'UINT8', got {name_type(datatype)}", input=name)
     if _BINARY_SIZE in parameters:
-        size = oip.whole_number(name, parameters, _BINARY_SIZE)
+        size = protocol.read_whole_number(name, parameters, _BINARY_SIZE)
         if size > len(tail):
             raise InvalidInput(
                 f"input {name!r}: {_BINARY_SIZE} says {size:,} bytes, {len(tail):,} are left behind the JSON; "
                 "is Inference-Header-Content-Length right?",
                 input=name,
             )
-        return oip_tensors.from_raw(name, datatype, shape, tail[:size]), tail[size:]
+        return parse_raw(name, datatype, shape, tail[:size]), tail[size:]
     if not isinstance(data := tensor.get("data"), list):
         raise InvalidInput(f"input {name!r} needs data, a list, or a {_BINARY_SIZE} in its parameters", input=name)
-    dtype = oip_tensors.dtype(name, datatype)
+    dtype = find_dtype(name, datatype)
     array = json_values.read_array(name, data, dtype)
     if dtype == STRING and parameters.get("content_type") == "base64" and not _is_decoded(data):
         encoded = [
             json_values.decode_base64(f"input {name!r}", text.decode(errors="replace")) for text in array.ravel()
         ]
         array = strings(encoded)
-    return oip_tensors.shaped(name, array, shape), tail
+    return shape_values(name, array, shape), tail
 
 
 def _is_decoded(data: Any) -> bool:
@@ -201,10 +201,10 @@ def _is_decoded(data: Any) -> bool:
     return isinstance(data, dict)
 
 
-def _output(tensor: Mapping[str, Any], binary: bool) -> oip.Output:
+def _output(tensor: Mapping[str, Any], binary: bool) -> protocol.Output:
     name = _name(tensor)
     parameters = _parameters(f"output {name!r}", tensor)
-    return oip.output(name, parameters, _flag(parameters, "binary_data", binary))
+    return protocol.build_output(name, parameters, _flag(parameters, "binary_data", binary))
 
 
 def _dtype(array: Array) -> str:

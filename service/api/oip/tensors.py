@@ -36,12 +36,12 @@ _LENGTH = struct.Struct("<I")
 _MOST_DIMENSIONS, _MOST_VALUES = 64, 2**62  # NumPy's own bounds
 
 
-def datatype(dtype: str) -> str:
+def name_datatype(dtype: str) -> str:
     """The protocol's word for a NumPy name; the name itself where the protocol has none."""
     return _NAMES.get(dtype, dtype.removeprefix("DT_").upper())
 
 
-def dtype(name: str, datatype: str) -> str:
+def find_dtype(name: str, datatype: str) -> str:
     """The NumPy name of a datatype. Raises InvalidInput, naming the tensor, for those that are not read here."""
     if datatype not in _TYPES:
         instead = "; send FP32" if datatype == "BF16" else ""
@@ -52,12 +52,12 @@ def dtype(name: str, datatype: str) -> str:
     return _TYPES[datatype][0]
 
 
-def item_bytes(name: str, datatype: str) -> int:
-    """Of a number, raw. Raises InvalidInput as `dtype` does."""
-    return np.dtype(dtype(name, datatype)).itemsize
+def find_item_bytes(name: str, datatype: str) -> int:
+    """Of a number, raw. Raises InvalidInput as `find_dtype` does."""
+    return np.dtype(find_dtype(name, datatype)).itemsize
 
 
-def shaped(name: str, array: Array, shape: Sequence[int]) -> Array:
+def shape_values(name: str, array: Array, shape: Sequence[int]) -> Array:
     """Raises InvalidInput, naming the tensor, where the values are too many or too few for the shape."""
     if array.size != (count := _count(name, shape)):
         raise InvalidInput(f"input {name!r}: shape {list(shape)} has {count:,} values, got {array.size:,}", input=name)
@@ -67,45 +67,45 @@ def shaped(name: str, array: Array, shape: Sequence[int]) -> Array:
         raise InvalidInput(f"input {name!r}: shape {list(shape)} is not possible ({error})", input=name) from error
 
 
-def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Array:
+def parse_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memoryview) -> Array:
     """No copy where the bytes lie as NumPy needs them. Raises InvalidInput, naming the tensor."""
-    numpy_name = dtype(name, datatype)
+    numpy_name = find_dtype(name, datatype)
     if numpy_name == STRING:
-        return shaped(name, strings(_split(name, bytes(data))), shape)
-    if len(data) != (size := _count(name, shape) * item_bytes(name, datatype)):
+        return shape_values(name, strings(_split(name, bytes(data))), shape)
+    if len(data) != (size := _count(name, shape) * find_item_bytes(name, datatype)):
         raise InvalidInput(
             f"input {name!r}: {datatype} of shape {list(shape)} is {size:,} bytes, got {len(data):,}", input=name
         )
     if numpy_name == "bool":  # any other byte than 0 is true
-        return shaped(name, np.frombuffer(data, np.uint8) != 0, shape)
+        return shape_values(name, np.frombuffer(data, np.uint8) != 0, shape)
     array = np.frombuffer(data, numpy_name)
-    return shaped(name, array if array.flags.aligned else array.copy(), shape)
+    return shape_values(name, array if array.flags.aligned else array.copy(), shape)
 
 
-def from_contents(name: str, datatype: str, shape: Sequence[int], contents: Any) -> Array:
+def parse_contents(name: str, datatype: str, shape: Sequence[int], contents: Any) -> Array:
     """`contents` is an InferTensorContents. Raises InvalidInput, naming the tensor."""
-    numpy_name, field = dtype(name, datatype), _TYPES[datatype][1]
+    numpy_name, field = find_dtype(name, datatype), _TYPES[datatype][1]
     if not field:
         raise InvalidInput(f"input {name!r}: {datatype} has no typed contents; send raw_input_contents", input=name)
     values = getattr(contents, field)
     if numpy_name == STRING:
-        return shaped(name, strings(list(values)), shape)
+        return shape_values(name, strings(list(values)), shape)
     array = np.array(values, _WIDE.get(numpy_name, numpy_name))
     if numpy_name in _WIDE and array.size:
         low, high = np.iinfo(numpy_name).min, np.iinfo(numpy_name).max
         if array.min() < low or array.max() > high:
             raise InvalidInput(f"input {name!r} takes {numpy_name}, {low} to {high}", input=name)
-    return shaped(name, array.astype(numpy_name, copy=False), shape)
+    return shape_values(name, array.astype(numpy_name, copy=False), shape)
 
 
-def to_raw(array: Array) -> bytes:
+def encode_raw(array: Array) -> bytes:
     """Raises BackendFailed for dtypes the protocol cannot carry."""
     if array.dtype.kind in "OSU":
         if array.ndim > 1 and array.strides[0] == 0:  # every row the same, such as a model's labels
-            return to_raw(array[0]) * len(array) if len(array) else b""
+            return encode_raw(array[0]) * len(array) if len(array) else b""
         values = [_bytes(value) for value in array.ravel()]
         return b"".join(part for value in values for part in (_LENGTH.pack(len(value)), value))
-    if array.dtype.name not in _NAMES or datatype(array.dtype.name) not in _TYPES:
+    if array.dtype.name not in _NAMES or name_datatype(array.dtype.name) not in _TYPES:
         raise BackendFailed(f"the model answered in {array.dtype.name}, which this protocol cannot carry")
     return np.ascontiguousarray(array).tobytes()
 

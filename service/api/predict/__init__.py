@@ -1,0 +1,1 @@
+"""`POST /predict/MODEL`: images in, labels and probabilities out."""

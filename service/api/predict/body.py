@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.api.http import json_values, large_json
-from service.api.http import request as calls
+from service.api.http.request import find_media_type
 from service.errors import InvalidInput, listed
 from service.repository.manifest import Manifest
 from service.types import DEFAULT_SIGNATURE, Array, PredictRequest, strings
@@ -18,15 +18,15 @@ _BYTES = ("application/octet-stream", "binary/octet-stream", "application/x-imag
 _ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
 
 
-async def read(request: Request, manifest: Manifest) -> PredictRequest:
-    """The request's body as a question to `manifest`'s model.
+async def parse_body(request: Request, manifest: Manifest) -> PredictRequest:
+    """The request's body as inputs of `manifest`'s model.
 
-    Raises InvalidInput, saying what may be sent, and Cancelled where the client goes away meanwhile.
+    Raises InvalidInput, saying what may be sent, and what the middleware says of its body.
     """
-    body = await calls.body(request)
+    body = await request.body()
     if not body:
         raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
-    kind = calls.media_type(request)
+    kind = find_media_type(request)
     if kind == "multipart/form-data":
         return PredictRequest({"": strings(await _files(request))})
     # What `curl --data-binary @file` says of any file: look at the bytes instead.

@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from service.api.http import errors
-from service.api.http import request as calls
-from service.api.predict import body as payload
+from service.api.http.errors import DOCUMENTED
+from service.api.http.request import admit, build_headers
+from service.api.predict.body import parse_body
 from service.errors import InvalidInput
 from service.predictor import Predictor
 from service.repository.manifest import CLASSES, PROBABILITIES
@@ -26,58 +25,33 @@ _TARGET = re.compile("/predict/([^/]+)")
 _TOP_K = "5"
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/jpeg": _IMAGE,
-            "image/png": _IMAGE,
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["instances"],
-                    "properties": {
-                        "instances": {"type": "array", "items": {}},
-                        "signature_name": {"type": "string"},
-                    },
-                },
-                "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
-            },
-        },
-    }
+_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
+_INSTANCES = {"instances": {"type": "array", "items": {}}, "signature_name": {"type": "string"}}
+_JSON = {
+    "schema": {"type": "object", "required": ["instances"], "properties": _INSTANCES},
+    "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
 }
+_BODIES = {"image/jpeg": _IMAGE, "image/png": _IMAGE, "multipart/form-data": _FORM, "application/json": _JSON}
+_OPENAPI: dict[str, Any] = {"requestBody": {"required": True, "content": _BODIES}}
+_TOP = {"label": "7", "probability": 0.98}
+_EXAMPLE = {"model": "lenet5", "version": 1, "predictions": [{**_TOP, "top_k": [_TOP]}]}
 _ANSWER: dict[str, Any] = {
     "description": "One prediction an image, in their order",
-    "content": {
-        "application/json": {
-            "example": {
-                "model": "lenet5",
-                "version": 1,
-                "predictions": [
-                    {"label": "7", "probability": 0.98, "top_k": [{"label": "7", "probability": 0.98}]},
-                ],
-            }
-        }
-    },
+    "content": {"application/json": {"example": _EXAMPLE}},
 }
 
 
-def route(predictor: Predictor) -> Route:
+def make_route(predictor: Predictor) -> Route:
     """What answers. Starlette's own: FastAPI's search for four strings was a quarter of all that ran on the event loop
     for a small image (cProfile).
     """
 
     async def answer(request: Request) -> Response:
         ref, top = _read_target(request.path_params["model"], request.query_params)
-        result = await calls.predict(predictor, calls.of(ref, request), request, partial(payload.read, request))
-        return Response(
-            json.dumps(_render(result, top), allow_nan=False),
-            media_type="application/json",
-            headers={"Server-Timing": calls.server_timing(result)},
-        )
+        async with admit(predictor, request, ref) as admitted:
+            result = await admitted.predict(await parse_body(request, admitted.manifest))
+        body = json.dumps(_render(result, top), allow_nan=False)
+        return Response(body, media_type="application/json", headers=build_headers(result))
 
     return Route(_PATH, answer, methods=["POST"], include_in_schema=False)
 
@@ -91,9 +65,9 @@ def find_ref(scope: Scope) -> ModelRef | None:
     return _read_target(found[1], QueryParams(query))[0] if query else ModelRef(found[1])
 
 
-def described() -> APIRouter:
-    """The same for /docs and /openapi.json; `route` stands before it and takes every request."""
-    routes = APIRouter(responses=errors.DOCUMENTED)
+def make_documented_router() -> APIRouter:
+    """The same for /docs and /openapi.json; `make_route`'s stands before it and takes every request."""
+    routes = APIRouter(responses=DOCUMENTED)
 
     @routes.post(_PATH, openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
     async def predict(model: str, version: str | None = None, label: str | None = None, top_k: str = _TOP_K) -> None:
@@ -113,7 +87,7 @@ def _read_target(model: str, query: QueryParams) -> tuple[ModelRef, int]:
 
 def _top_k(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
-        raise InvalidInput(f"top_k must be a whole number from 1, got {text[:40]!r}")
+        raise InvalidInput(f"invalid top_k: expected a whole number from 1, got {text[:40]!r}")
     return int(text)
 
 

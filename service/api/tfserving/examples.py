@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.api.http import json_values
-from service.api.tfserving import json_request as json_to_tensors
+from service.api.tfserving.json_request import Document
 from service.errors import InvalidInput, UnknownSignature
 from service.protobuf.stubs import classification_pb2, example_pb2, regression_pb2
 from service.repository.manifest import Manifest
@@ -23,7 +23,7 @@ _MOST_REPEATED = 2**25  # bytes: what stands once on the wire stands before ever
 _INT64 = range(-(2**63), 2**63)
 
 
-def from_input(message: Any) -> list[bytes]:
+def read_input(message: Any) -> list[bytes]:
     """The serialized Examples of a tensorflow.serving.Input. Raises InvalidInput where there are none."""
     context = b""
     listed = message.example_list
@@ -37,7 +37,7 @@ def from_input(message: Any) -> list[bytes]:
     return [context + example.SerializeToString() for example in listed.examples]
 
 
-def from_json(document: json_to_tensors.Document) -> list[bytes]:
+def read_json(document: Document) -> list[bytes]:
     """The same from {"context": {...}, "examples": [{"feature": value or list, ...}, ...]}."""
     listed = document.get("examples")
     if not isinstance(listed, list) or not listed:
@@ -47,12 +47,12 @@ def from_json(document: json_to_tensors.Document) -> list[bytes]:
     return [context + _example(f"item {item} of 'examples'", example) for item, example in enumerate(listed)]
 
 
-def question(manifest: Manifest, name: str, method: str, examples: list[bytes]) -> PredictRequest:
-    """Raises what `outputs` raises."""
-    return PredictRequest({_INPUT: strings(examples)}, name, outputs(manifest, name, method))
+def build_request(manifest: Manifest, name: str, method: str, examples: list[bytes]) -> PredictRequest:
+    """Raises what `find_outputs` raises."""
+    return PredictRequest({_INPUT: strings(examples)}, name, find_outputs(manifest, name, method))
 
 
-def outputs(manifest: Manifest, name: str, method: str) -> tuple[str, ...]:
+def find_outputs(manifest: Manifest, name: str, method: str) -> tuple[str, ...]:
     """What the method asks of a signature. Raises InvalidInput where that is not there, or not one for this method."""
     try:
         signature = manifest.signature(name)
@@ -75,7 +75,7 @@ class Classes:
     scores: Array
 
     @classmethod
-    def of(cls, outputs: Tensors) -> "Classes":
+    def from_outputs(cls, outputs: Tensors) -> "Classes":
         """Raises InvalidInput where the outputs have other shapes."""
         found = {alias: outputs[alias] for alias in (_CLASSES, _SCORES) if alias in outputs}
         said = {alias: f"{array.dtype.name} {list(array.shape)}" for alias, array in found.items()}
@@ -98,7 +98,7 @@ class Classes:
         return result
 
 
-def regressions(outputs: Tensors) -> Array:
+def read_regressions(outputs: Tensors) -> Array:
     """One float a row, shape [N]. Raises InvalidInput where the model gave another shape."""
     values = outputs[_OUTPUTS]
     if values.ndim == 2 and values.shape[1] == 1:
@@ -109,7 +109,7 @@ def regressions(outputs: Tensors) -> Array:
     return values
 
 
-def regressions_proto(values: Array) -> Any:
+def build_regressions(values: Array) -> Any:
     result = regression_pb2.RegressionResult()
     for value in values.tolist():
         result.regressions.add(value=value)

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from service.api.grpc import errors
-from service.api.grpc import request as calls
-from service.api.grpc.interceptor import Context
-from service.api.tfserving import examples, model_info
-from service.errors import InvalidInput, ServiceError, Unsupported, listed
+from service.api.grpc.request import UnaryCall, check_count
+from service.api.tfserving import examples
+from service.api.tfserving.model_info import SIGNATURE_DEF, build_metadata, build_status
+from service.errors import InvalidInput, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf import signatures
 from service.protobuf import tensors as codec
@@ -29,68 +28,55 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    async def Predict(self, request: Any, context: Context) -> Any:
-        async def read(manifest: Manifest) -> PredictRequest:
-            return _read(request, manifest)
-
-        try:
-            result = await calls.predict(self._predictor, _ref(request), context, read)
-        except ServiceError as error:
-            await errors.abort(context, error)
-        reply = predict_pb2.PredictResponse(model_spec=_answered(request.model_spec, result))
+    async def Predict(self, request: Any, call: UnaryCall) -> Any:
+        async with call.admit(self._predictor, _read_ref(request)) as admitted:
+            result = await admitted.predict(_parse_request(request, admitted.manifest))
+        call.set_served_by(result)
+        reply = predict_pb2.PredictResponse(model_spec=_build_spec(request.model_spec, result))
         for alias, array in result.outputs.items():
             reply.outputs[alias].CopyFrom(codec.to_proto(array))
         return reply
 
-    async def GetModelMetadata(self, request: Any, context: Context) -> Any:
-        try:
-            ref = _ref(request)
-            calls.check_count("metadata fields", request.metadata_field)
-            asked = list(request.metadata_field)
-            if not asked or set(asked) != {model_info.SIGNATURE_DEF}:
-                raise InvalidInput(f"metadata_field takes {model_info.SIGNATURE_DEF!r} and nothing else, got {asked}")
-            return model_info.metadata(await self._predictor.describe(ref))
-        except ServiceError as error:
-            await errors.abort(context, error)
+    async def GetModelMetadata(self, request: Any, call: UnaryCall) -> Any:
+        ref = _read_ref(request)
+        check_count("metadata fields", request.metadata_field)
+        asked = list(request.metadata_field)
+        if not asked or set(asked) != {SIGNATURE_DEF}:
+            raise InvalidInput(f"metadata_field takes {SIGNATURE_DEF!r} and nothing else, got {asked}")
+        return build_metadata(await self._predictor.describe(call.caller, ref))
 
-    async def Classify(self, request: Any, context: Context) -> Any:
-        try:
-            answer = await self._infer(request, request.input, examples.CLASSIFY, context)
-        except ServiceError as error:
-            await errors.abort(context, error)
+    async def Classify(self, request: Any, call: UnaryCall) -> Any:
+        answer = await self._infer(request, request.input, examples.CLASSIFY, call)
         return classification_pb2.ClassificationResponse(
             model_spec=answer.model_spec, result=answer.classification_result
         )
 
-    async def Regress(self, request: Any, context: Context) -> Any:
-        try:
-            answer = await self._infer(request, request.input, examples.REGRESS, context)
-        except ServiceError as error:
-            await errors.abort(context, error)
+    async def Regress(self, request: Any, call: UnaryCall) -> Any:
+        answer = await self._infer(request, request.input, examples.REGRESS, call)
         return regression_pb2.RegressionResponse(model_spec=answer.model_spec, result=answer.regression_result)
 
-    async def MultiInference(self, request: Any, context: Context) -> Any:
+    async def MultiInference(self, request: Any, call: UnaryCall) -> Any:
         """One task after the other; each answer names its version."""
-        try:
-            answers = [await self._infer(task, request.input, task.method_name, context) for task in _tasks(request)]
-        except ServiceError as error:
-            await errors.abort(context, error)
+        answers: list[Any] = []
+        for task in _read_tasks(request):
+            if answers:
+                call.begin_question()
+            answers.append(await self._infer(task, request.input, task.method_name, call))
         return inference_pb2.MultiInferenceResponse(results=answers)
 
-    async def _infer(self, task: Any, sent: Any, method: str, context: Context) -> Any:
+    async def _infer(self, task: Any, sent: Any, method: str, call: UnaryCall) -> Any:
         """An InferenceResult. Raises ServiceError."""
-
-        async def read(manifest: Manifest) -> PredictRequest:
-            name = task.model_spec.signature_name
-            examples.outputs(manifest, name, method)  # before any Example is looked at
-            return examples.question(manifest, name, method, examples.from_input(sent))
-
-        result = await calls.predict(self._predictor, _ref(task), context, read)
-        answer = inference_pb2.InferenceResult(model_spec=_answered(task.model_spec, result))
+        async with call.admit(self._predictor, _read_ref(task)) as admitted:
+            manifest, name = admitted.manifest, task.model_spec.signature_name
+            examples.find_outputs(manifest, name, method)  # before any Example is looked at
+            question = examples.build_request(manifest, name, method, examples.read_input(sent))
+            result = await admitted.predict(question)
+        call.set_served_by(result)
+        answer = inference_pb2.InferenceResult(model_spec=_build_spec(task.model_spec, result))
         if method == examples.CLASSIFY:
-            answer.classification_result.CopyFrom(examples.Classes.of(result.outputs).to_proto())
+            answer.classification_result.CopyFrom(examples.Classes.from_outputs(result.outputs).to_proto())
         else:
-            answer.regression_result.CopyFrom(examples.regressions_proto(examples.regressions(result.outputs)))
+            answer.regression_result.CopyFrom(examples.build_regressions(examples.read_regressions(result.outputs)))
         return answer
 
 
@@ -100,23 +86,17 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    async def GetModelStatus(self, request: Any, context: Context) -> Any:
-        try:
-            ref = _ref(request)  # its label, if any, is not looked at
-            return model_info.status(await self._predictor.statuses(ref.name, ref.version))
-        except ServiceError as error:
-            await errors.abort(context, error)
+    async def GetModelStatus(self, request: Any, call: UnaryCall) -> Any:
+        ref = _read_ref(request)  # its label, if any, is not looked at
+        return build_status(await self._predictor.list_statuses(call.caller, ref.name, ref.version))
 
-    async def HandleReloadConfigRequest(self, request: Any, context: Context) -> Any:
-        await errors.abort(context, _NO_CONFIG)
+    async def HandleReloadConfigRequest(self, request: Any, call: UnaryCall) -> Any:
+        raise Unsupported("models come from the folder of --repository: add or remove versions there")
 
 
-_NO_CONFIG = Unsupported("models come from the folder of --repository: add or remove versions there")
-
-
-def _read(request: Any, manifest: Manifest) -> PredictRequest:
-    calls.check_count("inputs", request.inputs)
-    calls.check_count("outputs", request.output_filter)
+def _parse_request(request: Any, manifest: Manifest) -> PredictRequest:
+    check_count("inputs", request.inputs)
+    check_count("outputs", request.output_filter)
     name = request.model_spec.signature_name
     _check_names(request, manifest, name)  # before anything of it is unpacked
     inputs = {alias: codec.to_array(alias, tensor) for alias, tensor in request.inputs.items()}
@@ -142,7 +122,7 @@ def _check_names(request: Any, manifest: Manifest, name: str) -> None:
         raise InvalidInput(f"the request {what}: {listed(sent)} were sent, the signature takes {sorted(known)}")
 
 
-def _ref(request: Any) -> ModelRef:
+def _read_ref(request: Any) -> ModelRef:
     if not request.HasField("model_spec"):
         raise InvalidInput("the request has no model_spec; name a model in it")
     spec = request.model_spec
@@ -153,16 +133,16 @@ def _ref(request: Any) -> ModelRef:
     return ModelRef(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
-def _answered(asked: Any, result: PredictResult) -> Any:
+def _build_spec(asked: Any, result: PredictResult) -> Any:
     """The ModelSpec of a reply: the name asked for, the version that answered, the signature an empty name meant."""
     spec = model_pb2.ModelSpec(name=asked.name, signature_name=result.signature)
     spec.version.value = result.ref.version
     return spec
 
 
-def _tasks(request: Any) -> list[Any]:
+def _read_tasks(request: Any) -> list[Any]:
     """Those of a MultiInference. Raises InvalidInput, or Unsupported for a method that takes no Examples."""
-    calls.check_count("tasks", request.tasks)
+    check_count("tasks", request.tasks)
     tasks = list(request.tasks)
     if not tasks:
         raise InvalidInput("the request has no tasks; send at least one")

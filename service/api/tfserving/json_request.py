@@ -20,7 +20,7 @@ _NOT_CARRIED = ("float16", "uint16")  # by this API; others do
 Document = Mapping[str, Any]
 
 
-def parse(body: bytes) -> Document:
+def parse_document(body: bytes) -> Document:
     """The first JSON value of a body, which is an object; what follows it is ignored.
 
     Raises InvalidInput where it is none, or its signature_name is no string.
@@ -38,12 +38,12 @@ def parse(body: bytes) -> Document:
     return document
 
 
-def signature_name(document: Document) -> str:
+def read_signature_name(document: Document) -> str:
     """Empty where it means the default one."""
     return str(document.get(_SIGNATURE, ""))
 
 
-def tensors(document: Document, signature: Signature, checked: bool = False) -> Tensors:
+def read_tensors(document: Document, signature: Signature, checked: bool = False) -> Tensors:
     """`checked` says that shapes may be held against the signature's.
 
     Raises InvalidInput; Unsupported for `inputs` of a dtype that JSON does not carry.

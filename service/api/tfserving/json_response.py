@@ -1,6 +1,6 @@
 """Outputs as the JSON text that TensorFlow Serving's REST API answers with.
 
-`predictions` has a value a row, `outputs` a value an output; one output stands bare, several are an object.
+`render_predictions` has a value a row, `outputs` a value an output; one output stands bare, several are an object.
 Lists within a row stand on one line.
 """
 
@@ -20,7 +20,7 @@ _ALL_DIGITS = {"float32": 9, "float64": 17}  # significant ones, that always rea
 _FEW_DIGITS = 6
 
 
-def predictions(outputs: Tensors) -> bytes:
+def render_predictions(outputs: Tensors) -> bytes:
     """Raises InvalidInput where the outputs do not have one number of rows, or a dtype that JSON is not given."""
     count = _rows(outputs)
     columns = {alias: _nested(_texts(alias, array), array.shape[1:], count) for alias, array in outputs.items()}
@@ -37,7 +37,7 @@ def predictions(outputs: Tensors) -> bytes:
     return _encode(f'{{\n{_INDENT}"predictions": {body}\n}}')
 
 
-def columns(outputs: Tensors) -> bytes:
+def render_columns(outputs: Tensors) -> bytes:
     """Raises InvalidInput for a dtype that JSON is not given."""
     several = len(outputs) > 1
     texts = {alias: _column(alias, array, 2 if several else 1) for alias, array in outputs.items()}
@@ -50,17 +50,17 @@ def columns(outputs: Tensors) -> bytes:
     return _encode(f'{{\n{_INDENT}"outputs": {body}\n}}')
 
 
-def classifications(labels: Array, scores: Array) -> bytes:
+def render_classifications(labels: Array, scores: Array) -> bytes:
     """A list of [label, score] a row. Both are [N, C], bytes and floats."""
     names = _texts("", labels)
-    pairs = [f"[{name}, {score}]" for name, score in zip(names, numbers(np.ravel(scores)), strict=True)]
+    pairs = [f"[{name}, {score}]" for name, score in zip(names, render_numbers(np.ravel(scores)), strict=True)]
     rows = _nested(pairs, labels.shape[1:], len(labels))
     return _encode(f'{{\n{_INDENT}"results": [{", ".join(rows)}\n{_INDENT}]\n}}')
 
 
-def regressions(values: Array) -> bytes:
+def render_regressions(values: Array) -> bytes:
     """A number a row. `values` is [N]."""
-    return _encode(f'{{\n{_INDENT}"results": [{", ".join(numbers(values))}]\n}}')
+    return _encode(f'{{\n{_INDENT}"results": [{", ".join(render_numbers(values))}]\n}}')
 
 
 def _rows(outputs: Tensors) -> int:
@@ -103,7 +103,7 @@ def _texts(alias: str, array: Array) -> list[str]:
     flat = np.ravel(array)
     name = flat.dtype.name
     if name in _ALL_DIGITS:
-        return numbers(flat)
+        return render_numbers(flat)
     if name in _INTEGERS:
         return [str(value) for value in flat.tolist()]
     if name == "bool":
@@ -115,7 +115,7 @@ def _texts(alias: str, array: Array) -> list[str]:
     return [json.dumps(_raw(value).decode("utf-8", "surrogateescape"), ensure_ascii=False) for value in flat]
 
 
-def numbers(flat: Array) -> list[str]:
+def render_numbers(flat: Array) -> list[str]:
     """Floats as TensorFlow Serving writes them: six significant digits where those read back the same, else all;
     `.0` behind whole numbers that have no exponent. `flat` is float32 or float64, shape [N].
     """

@@ -5,10 +5,11 @@ The messages of gRPC's GetModelStatus and GetModelMetadata, and the JSON that RE
 
 import json
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf import json_format
 
+from service.models.version import Status
 from service.protobuf import signatures
 from service.protobuf.stubs import get_model_metadata_pb2, get_model_status_pb2
 from service.repository.manifest import Manifest
@@ -18,18 +19,7 @@ SIGNATURE_DEF = "signature_def"
 _UNKNOWN = 2  # google.rpc.Code: a version failed, and no code says how
 
 
-class VersionStatus(Protocol):
-    """`state` is one of TensorFlow Serving's names; `error` says why a version ended, empty where it just ended."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def error(self) -> str: ...
-
-
-def status(versions: Iterable[VersionStatus]) -> Any:
+def build_status(versions: Iterable[Status]) -> Any:
     """A GetModelStatusResponse, in the order given."""
     reply = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
@@ -42,11 +32,11 @@ def status(versions: Iterable[VersionStatus]) -> Any:
     return reply
 
 
-def status_json(versions: Iterable[VersionStatus]) -> str:
-    return json.dumps(_plain(status(versions)), indent=1)
+def render_status(versions: Iterable[Status]) -> str:
+    return json.dumps(_plain(build_status(versions)), indent=1)
 
 
-def metadata(manifest: Manifest) -> Any:
+def build_metadata(manifest: Manifest) -> Any:
     """A GetModelMetadataResponse with every SignatureDef."""
     reply = get_model_metadata_pb2.GetModelMetadataResponse()
     reply.model_spec.name = manifest.name
@@ -55,10 +45,10 @@ def metadata(manifest: Manifest) -> Any:
     return reply
 
 
-def metadata_json(manifest: Manifest) -> str:
+def render_metadata(manifest: Manifest) -> str:
     """REST unpacks what gRPC has in an Any."""
     document = {
-        "model_spec": _plain(metadata(manifest).model_spec),
+        "model_spec": _plain(build_metadata(manifest).model_spec),
         "metadata": {SIGNATURE_DEF: _plain(_definitions(manifest))},
     }
     return json.dumps(document, indent=1)

@@ -6,8 +6,9 @@ errors are {"error": "..."}, a path that does not match is a 400, and a query st
 """
 
 import json
-import logging
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
@@ -16,16 +17,15 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from service.api.http import errors
-from service.api.http import request as calls
-from service.api.tfserving import model_info
+from service.api.http.request import SERVED_BY, admit, build_headers, find_caller
+from service.api.tfserving.model_info import render_metadata, render_status
 from service.api.tfserving.rest_bodies import VERBS, Body, Verb
-from service.errors import Code, InvalidInput, NotFound, ServiceError
+from service.errors import Code, InvalidInput, NotFound
 from service.predictor import Predictor
 from service.types import ModelRef
 
 STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
 
-_log = logging.getLogger(__name__)
 _ROOT = "/v1/"
 _JSON = "application/json"
 _LARGEST_VERSION = 2**63 - 1
@@ -42,18 +42,12 @@ class TensorFlowServing(BaseRoute):
         self._predictor = predictor
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        ours = scope["type"] == "http" and is_ours(scope)
+        ours = scope["type"] == "http" and _target(scope)[: len(_ROOT)].lower() == _ROOT
         return (Match.FULL if ours else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        try:
-            answer = await self._answer(request)
-        except ServiceError as error:
-            answer = refusal(error)
-        except Exception:
-            _log.exception("%s %s failed", request.method, scope["path"])
-            answer = _error("the server failed; its log says why", 500)
+        answer = await self._answer(request)
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -71,57 +65,42 @@ class TensorFlowServing(BaseRoute):
         if (ref := _read_ref(match)) is None:
             raise InvalidInput(f"invalid version: expected a number up to {_LARGEST_VERSION}")
         if method == "GET":
-            return await (self._metadata(ref) if what == "metadata" else self._status(ref))
+            return await (self._metadata if what == "metadata" else self._status)(request, ref)
         if what not in VERBS:
             raise InvalidInput(f"Malformed request: {method} {target}; :{what.lower()} is written in lower case")
         return await self._ask(request, ref, VERBS[what])
 
-    async def _status(self, ref: ModelRef) -> Response:
-        return _json(model_info.status_json(await self._predictor.statuses(ref.name, ref.version)))
+    async def _status(self, request: Request, ref: ModelRef) -> Response:
+        statuses = await self._predictor.list_statuses(find_caller(request), ref.name, ref.version)
+        return Response(render_status(statuses), media_type=_JSON)
 
-    async def _metadata(self, ref: ModelRef) -> Response:
-        return _json(model_info.metadata_json(await self._predictor.describe(ref)))
+    async def _metadata(self, request: Request, ref: ModelRef) -> Response:
+        manifest = await self._predictor.describe(find_caller(request), ref)
+        return Response(render_metadata(manifest), media_type=_JSON)
 
     async def _ask(self, request: Request, ref: ModelRef, verb: Verb) -> Response:
         body = Body(request, verb)
         try:
-            result = await calls.predict(self._predictor, calls.of(ref, request), request, body.read)
+            async with admit(self._predictor, request, ref) as admitted:
+                result = await admitted.predict(await body.read(admitted.manifest))
         except NotFound:
             await body.check()  # TensorFlow Serving reads bodies before it looks for their models
             raise
-        return _json(await body.answer(result.outputs))
-
-
-def is_ours(scope: Scope) -> bool:
-    """Whether a request is answered here, and so refused in this API's shape too."""
-    return _target(scope)[: len(_ROOT)].lower() == _ROOT
+        headers = {SERVED_BY: build_headers(result)[SERVED_BY]}
+        return Response(await body.answer(result.outputs), headers=headers, media_type=_JSON)
 
 
 def find_ref(scope: Scope) -> ModelRef | None:
     """The model that is asked; None where the target is another route's, or not as it should be."""
-    if not is_ours(scope) or (match := _ASKED.fullmatch(_target(scope))) is None or match[4] not in VERBS:
+    match = _ASKED.fullmatch(_target(scope))
+    if match is None or match[4] not in VERBS:
         return None
     return _read_ref(match)
 
 
-def refusal(error: ServiceError) -> Response:
-    """An error as TensorFlow Serving's clients know it."""
-    answer = _error(error.message, STATUS[error.code])
-    answer.headers.update(errors.headers(error))
-    return answer
-
-
-def _error(message: str, status: int) -> Response:
-    return _json(error_body(message), status)
-
-
-def error_body(message: str) -> bytes:
+def render_error(code: str, message: str, request_id: str, detail: Mapping[str, Any]) -> bytes:
     """An error as TensorFlow Serving writes it."""
     return json.dumps({"error": message}, indent=4, ensure_ascii=False).encode(errors="replace")
-
-
-def _json(content: str | bytes, status: int = 200) -> Response:
-    return Response(content, status, media_type=_JSON)
 
 
 def _target(scope: Scope) -> str:

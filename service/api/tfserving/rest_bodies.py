@@ -8,11 +8,14 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from service.api.http import large_json
-from service.api.http import request as calls
 from service.api.tfserving import examples
-from service.api.tfserving import json_request as json_to_tensors
-from service.api.tfserving import json_response as tensors_to_json
-from service.api.tfserving.json_request import Document
+from service.api.tfserving.json_request import INSTANCES, Document, parse_document, read_signature_name, read_tensors
+from service.api.tfserving.json_response import (
+    render_classifications,
+    render_columns,
+    render_predictions,
+    render_regressions,
+)
 from service.repository.manifest import Manifest
 from service.types import PredictRequest, Tensors
 
@@ -33,35 +36,35 @@ class Verb:
 
 
 def _ask_tensors(document: Document, manifest: Manifest) -> PredictRequest:
-    name = json_to_tensors.signature_name(document)
-    return PredictRequest(json_to_tensors.tensors(document, manifest.signature(name), manifest.checked), name)
+    name = read_signature_name(document)
+    return PredictRequest(read_tensors(document, manifest.signature(name), manifest.checked), name)
 
 
 def _write_tensors(by_rows: bool, outputs: Tensors) -> bytes:
-    return tensors_to_json.predictions(outputs) if by_rows else tensors_to_json.columns(outputs)
+    return render_predictions(outputs) if by_rows else render_columns(outputs)
 
 
 def _ask_examples(method: str) -> Callable[[Document, Manifest], PredictRequest]:
     def ask(document: Document, manifest: Manifest) -> PredictRequest:
-        name = json_to_tensors.signature_name(document)
-        return examples.question(manifest, name, method, examples.from_json(document))
+        name = read_signature_name(document)
+        return examples.build_request(manifest, name, method, examples.read_json(document))
 
     return ask
 
 
 def _write_classes(_: bool, outputs: Tensors) -> bytes:
-    classes = examples.Classes.of(outputs)
-    return tensors_to_json.classifications(classes.labels, classes.scores)
+    classes = examples.Classes.from_outputs(outputs)
+    return render_classifications(classes.labels, classes.scores)
 
 
 def _write_regressions(_: bool, outputs: Tensors) -> bytes:
-    return tensors_to_json.regressions(examples.regressions(outputs))
+    return render_regressions(examples.read_regressions(outputs))
 
 
 VERBS = {
     "predict": Verb(lambda document: None, _ask_tensors, _write_tensors),
-    "classify": Verb(examples.from_json, _ask_examples(examples.CLASSIFY), _write_classes),
-    "regress": Verb(examples.from_json, _ask_examples(examples.REGRESS), _write_regressions),
+    "classify": Verb(examples.read_json, _ask_examples(examples.CLASSIFY), _write_classes),
+    "regress": Verb(examples.read_json, _ask_examples(examples.REGRESS), _write_regressions),
 }
 
 
@@ -88,11 +91,11 @@ class Body:
         return self._verb.write(self._by_rows, outputs)
 
     async def _read(self, work: Callable[[Document], _T]) -> _T:
-        body = await calls.body(self._request)
+        body = await self._request.body()
 
         def parse_and_work() -> _T:
-            document = json_to_tensors.parse(body)
-            self._by_rows = json_to_tensors.INSTANCES in document
+            document = parse_document(body)
+            self._by_rows = INSTANCES in document
             return work(document)
 
         return await large_json.read(len(body), parse_and_work)

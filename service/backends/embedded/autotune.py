@@ -1,45 +1,57 @@
-"""How a model file is best run on this machine: measured once, then known from its profile."""
+"""Chooses how this machine best runs a model file, and measures what the model then costs."""
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from statistics import quantiles
 
-from service.backends.embedded import measuring
+import numpy as np
+
 from service.backends.embedded.litert import Lane, Layout, LiteRTRunner, ModelFile
 from service.errors import ServiceError
-from service.host.cpu import cores, machine, resident_mb
-from service.repository.manifest import Profile
+from service.host.cpu import cores, machine
+from service.host.processes import resident_mb
+from service.repository.manifest import STRING, Profile, Signature
 from service.types import Tensors
 
-_SURVEY_SECONDS = 0.1  # for each of two arrangements, alone and back to back
+BUCKETS = (1, 2, 4, 8, 16, 32)
 
-_MUCH_SOONER = 0.75
-_AS_MUCH = 1.3
+_LAYOUT_SECONDS = 0.1  # for each of two layouts, alone and back to back
+_MUCH_SOONER = 0.75  # times the single-threaded latency
+_AS_MUCH = 1.3  # times the single-threaded time of one batch, over all cores
+_PAUSE = 0.005  # seconds between lone calls: threads that have gone to sleep take their time to wake
+_LEAST_CALLS = 3
+_ENOUGH = 0.05  # seconds of calls that settle one bucket
+_SLOW = 0.15  # seconds past which one call settles it
+
+Call = Callable[[str, Tensors], object]
 
 
-def known(path: Path, profile: Profile) -> LiteRTRunner:
+def load_tuned(path: Path, profile: Profile) -> LiteRTRunner:
     """The runner that `profile` was measured with. Raises ValueError where `path` is no TFLite model."""
     return LiteRTRunner(ModelFile.read(path), Layout(profile.lanes, profile.threads))
 
 
-def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
-    """A runner as this machine runs the model best, and what it costs.
+def tune(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
+    """A runner in the layout that is best on this machine, and what the model costs in it.
 
-    Takes about half a second and then `seconds`, in which large batches of large models are left out; a model that
-    needs a second for one image takes some seconds.
+    One interpreter gets all cores where that answers a lone request much sooner and loses little throughput, as with
+    large models; it also holds the weights once only. Otherwise each core gets a single-threaded interpreter.
 
-    One interpreter gets all cores where that answers a lone request much sooner and loses little throughput,
-    as with large models; it also holds the weights once only. Else one single-threaded interpreter a core.
+    The choice takes about half a second and the measurement `seconds`, in which large batches of large models are left
+    out; a model that needs a second for one image takes some seconds.
 
     Raises ValueError where `path` is no TFLite model.
     """
     before = resident_mb()
     model = ModelFile.read(path)
     made = {1: Lane(model, 1)}
-    layout, load_seconds = _survey(model, made)
+    layout, load_seconds = _choose_layout(model, made)
     runner = LiteRTRunner(model, layout, made)
     made.clear()
-    milliseconds = measuring.buckets(runner.call, runner.signatures, seconds)
+    milliseconds = measure_buckets(runner.call, runner.signatures, seconds)
     return runner, Profile(
         machine=machine(),
         lanes=layout.lanes,
@@ -52,7 +64,7 @@ def measured(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     )
 
 
-def told(profile: Profile) -> str:
+def describe_profile(profile: Profile) -> str:
     """One line for a log."""
     costs = [
         f"{name} {by_rows[1]:.3g} ms alone, {by_rows[most] / most:.3g} ms an image in {most}s"
@@ -62,35 +74,76 @@ def told(profile: Profile) -> str:
     return "; ".join([f"interpreters: {profile.lanes} of {profile.threads} threads", *costs])
 
 
-def _survey(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
-    """The better layout, and the seconds from opening the file so to the first answer."""
+def make_inputs(signature: Signature, rows: int) -> Tensors | None:
+    """Zeros for `rows` rows; None where the signature leaves their shape open. The values do not change the cost."""
+    inputs = {}
+    for alias, spec in signature.inputs.items():
+        if spec.dtype == STRING or not spec.batched or spec.shape is None or None in spec.shape[1:]:
+            return None
+        inputs[alias] = np.zeros((rows, *(size or 0 for size in spec.shape[1:])), np.dtype(spec.dtype))
+    return inputs
+
+
+def measure_buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> dict[str, dict[int, float]]:
+    """Signature -> rows -> milliseconds of a batch, for as many of BUCKETS as fit in about `seconds`.
+
+    Every signature gets its first bucket, then small buckets come before large ones. A signature's buckets end at the
+    first one that the model refuses.
+    """
+    until = time.perf_counter() + seconds
+    measured: dict[str, dict[int, float]] = {name: {} for name in signatures}
+    for rows in BUCKETS:
+        for name, signature in signatures.items():
+            inputs = make_inputs(signature, rows)
+            expected = 2 * measured[name].get(rows // 2, 0.0) / 1000
+            too_late = rows > 1 and (not expected or time.perf_counter() + 2 * expected > until)
+            if inputs is None or too_late:
+                continue
+            run = partial(call, name, inputs)
+            with suppress(ServiceError):
+                if expected < _SLOW:
+                    run()  # a new batch size makes the engine lay out its memory anew
+                measured[name][rows] = measure_milliseconds(run, _ENOUGH)
+    return {name: by_rows for name, by_rows in measured.items() if by_rows}
+
+
+def measure_milliseconds(call: Callable[[], object], seconds: float, pause: float = 0.0) -> float:
+    """Milliseconds of one call, tried for about `seconds`, with `pause` seconds between calls."""
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or not taken or (len(taken) < _LEAST_CALLS and sum(taken) < _SLOW):
+        time.sleep(pause)
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    # Not the median: other work on the machine makes calls slower, and nothing makes one faster.
+    return 1000 * (quantiles(taken, n=4, method="inclusive")[0] if len(taken) > 1 else taken[0])
+
+
+def _choose_layout(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
+    """The better layout, and the seconds from opening the file in it to the first answer."""
     narrow, wide = Layout(cores(), 1), Layout(1, cores())
-    calls = {
-        name: inputs
-        for name, signature in made[1].signatures.items()
-        if (inputs := measuring.inputs_of(signature, 1)) is not None and _runs(made[1], name, inputs)
-    }
-    if not calls:
+    probe = next(_runnable_inputs(made[1]), None)
+    if probe is None:
         return narrow, 0.0
-    name, inputs = next(iter(calls.items()))
     loading, alone, back_to_back = {}, {}, {}
     for threads in sorted({1, cores()}):
         began = time.perf_counter()
         lane = made.get(threads) or made.setdefault(threads, Lane(model, threads))
-        call = partial(lane.call, name, inputs)
+        call = partial(lane.call, *probe)
         call()
         loading[threads] = time.perf_counter() - began
-        alone[threads] = measuring.lone(call, _SURVEY_SECONDS)
-        back_to_back[threads] = measuring.busy(call, _SURVEY_SECONDS)
+        alone[threads] = measure_milliseconds(call, _LAYOUT_SECONDS, _PAUSE)
+        back_to_back[threads] = measure_milliseconds(call, _LAYOUT_SECONDS)
     sooner = alone[cores()] < _MUCH_SOONER * alone[1]
     as_much = back_to_back[cores()] * cores() < _AS_MUCH * back_to_back[1]
     layout = wide if sooner and as_much else narrow
     return layout, loading[layout.threads] * layout.lanes
 
 
-def _runs(lane: Lane, name: str, inputs: Tensors) -> bool:
-    try:
-        lane.call(name, inputs)
-    except ServiceError:
-        return False
-    return True
+def _runnable_inputs(lane: Lane) -> Iterator[tuple[str, Tensors]]:
+    for name, signature in lane.signatures.items():
+        if (inputs := make_inputs(signature, 1)) is not None:
+            with suppress(ServiceError):
+                lane.call(name, inputs)
+                yield name, inputs

@@ -1,4 +1,4 @@
-"""The embedded engine: versions of a repository folder, run inside this process."""
+"""The embedded backend: versions of a repository folder, run inside this process."""
 
 import asyncio
 import logging
@@ -14,10 +14,11 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
-from service.backends.embedded.threads import aside
+from service.backends.embedded.profile_store import ProfileStore
+from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
-from service.host.cpu import ProfileStore, machine
-from service.protobuf.warmup import read as read_warmup
+from service.host.cpu import machine
+from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
 from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
@@ -33,7 +34,7 @@ _MOST_NOTES = 20  # lines in the log for one look
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRunner:
-    """Sends each signature to the runner that has it."""
+    """Runs each signature on the runner that has it."""
 
     by_signature: Mapping[str, Runner]
     runners: tuple[Runner, ...]
@@ -51,21 +52,21 @@ class EmbeddedRunner:
 
 
 class EmbeddedBackend:
-    """LiteRT where `model.tflite` has the signature, TensorFlow for whatever is left."""
+    """LiteRT runs the signatures of `model.tflite`, TensorFlow the others."""
 
     def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
-        """Without `foreign` neither models that have no manifest are run, nor anything by TensorFlow."""
+        """Without `foreign`, models without a manifest are refused, and so is everything that needs TensorFlow."""
         self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
-        self._told: dict[tuple[str, int], str] = {}
+        self._found: dict[tuple[str, int], str] = {}
         self._last_notes: Mapping[str, str] = {}
         self.passed_over: Mapping[str, str] = {}
         """Path below the repository -> why nothing is served from there."""
 
     async def find(self) -> Found:
-        """What is on disk. What is there at the first look is taken as whole; later, a folder that changed
-        since the last look is still being copied: it is told of as it was before, or not yet.
+        """What is on disk. A folder that has changed since the last look is still being copied: it is found as it was
+        before, or not yet. Folders of the first look count as whole.
         """
         try:
             now = await asyncio.to_thread(self._repository.scan)
@@ -73,22 +74,22 @@ class EmbeddedBackend:
             self._last = self._last or {}
             raise
         self._note(await asyncio.to_thread(layouts.passed_over, self._repository.root), first=self._last is None)
-        told = {}
+        found = {}
         for name, versions in now.items():
             for version, fingerprint in versions.items():
                 key = (name, version)
                 if self._last is None or self._last.get(name, {}).get(version) == fingerprint:
-                    told[key] = fingerprint
-                elif key in self._told:
-                    told[key] = self._told[key]
-        self._last, self._told = now, told
+                    found[key] = fingerprint
+                elif key in self._found:
+                    found[key] = self._found[key]
+        self._last, self._found = now, found
         return {
-            name: {version: told[name, version] for version in versions if (name, version) in told}
+            name: {version: found[name, version] for version in versions if (name, version) in found}
             for name, versions in now.items()
         }
 
     def _note(self, notes: Mapping[str, str], *, first: bool) -> None:
-        """Logs what is passed over, each once for as long as it lies there; what is being copied is not told of yet."""
+        """Logs each path that is passed over, once. A path counts when two looks agree, or at the `first` look."""
         still = {path: why for path, why in notes.items() if first or self._last_notes.get(path) == why}
         fresh = [f"{path} {why}" for path, why in still.items() if self.passed_over.get(path) != why]
         for line in fresh[:_MOST_NOTES]:
@@ -97,19 +98,19 @@ class EmbeddedBackend:
             _log.warning("not served: %d more; /models lists them", len(fresh) - _MOST_NOTES)
         self._last_notes, self.passed_over = notes, still
 
-    async def ask(self, name: str) -> bool:
-        return False  # the scan sees every folder already
+    async def look_up(self, name: str) -> bool:
+        return False  # `find` sees every folder already
 
     async def load(self, name: str, version: int) -> Loaded:
         try:
-            loaded, lite = await aside(self._load, name, version)
-        except Exception as error:  # everybody who may ask for the model reads it
-            raise CannotLoad(_without(self._repository.root, str(error)), str(error)) from error
+            loaded, lite = await run_in_thread(self._load, name, version)
+        except Exception as error:
+            raise CannotLoad(_strip_root(self._repository.root, str(error)), str(error)) from error
         signatures = loaded.manifest.signatures
-        if loaded.manifest.checked:  # our networks answer row for row
-            return replace(loaded, unshared=row_probe.declared(signatures))
+        if loaded.manifest.checked:  # exported networks answer row for row
+            return replace(loaded, unshared=row_probe.find_declared(signatures))
         try:
-            unshared = await row_probe.probe(loaded.runner, signatures, loaded.warmup)
+            unshared = await row_probe.probe_rows(loaded.runner, signatures, loaded.warmup)
         except BaseException:
             await loaded.runner.close()
             raise
@@ -118,7 +119,7 @@ class EmbeddedBackend:
         return replace(loaded, unshared=unshared)
 
     def _load(self, name: str, version: int) -> "tuple[Loaded, LiteRTRunner | None]":
-        """A version, and what runs it where that is a foreign `model.tflite`."""
+        """A version, and its runner where that is a foreign `model.tflite`."""
         folder = self._repository.folder(name, version)
         check_regular(folder)
         contents.check(folder)
@@ -126,7 +127,7 @@ class EmbeddedBackend:
             path, older = next(iter(missing.items()))
             raise ValueError(
                 f"{folder} has no {path}, which version {older} has: it is still being copied, or something else made "
-                f"it; copy the rest, bring it with `python -m service.sync`, or remove "
+                f"it; copy the rest, bring it with `python -m service sync`, or remove "
                 f"version {older} to serve it as it is"
             )
         manifest = Manifest.read(folder, name, version)
@@ -138,15 +139,15 @@ class EmbeddedBackend:
                 from service.backends.embedded.saved_model import SavedModelRunner
 
                 whole = SavedModelRunner(folder)
-                found = Manifest(name, version, whole.signatures, definitions=whole.definitions)
-                return Loaded(found, whole, warmup), None
-            lite, measured = self._litert(folder / TFLITE, None)
-            return Loaded(Manifest(name, version, lite.signatures, profile=measured), lite, warmup), lite
-        golden = _golden(folder, manifest)  # before anything that would have to be closed again
-        runner, profile = self._own(folder, manifest)
-        return Loaded(replace(manifest, profile=profile), runner, warmup, golden), None
+                manifest = Manifest(name, version, whole.signatures, definitions=whole.definitions)
+                return Loaded(manifest, whole, warmup), None
+            lite, profile = self._litert(folder / TFLITE, None)
+            return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
+        golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
+        runner, own_profile = self._load_own(folder, manifest)
+        return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
 
-    def _own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
+    def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
         by_signature: dict[str, Runner] = {}
         runners: list[Runner] = []
         profile = None
@@ -172,31 +173,31 @@ class EmbeddedBackend:
         return EmbeddedRunner(by_signature, tuple(runners)), profile
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
-        """A runner of `path` and its profile here: `shipped` where this is its machine, else as kept, else measured."""
-        from service.backends.embedded import autotune as arranging
+        """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""
+        from service.backends.embedded import autotune
 
         profile = shipped if shipped is not None and shipped.machine == machine() else self._profiles.read(path)
         if profile is not None:
-            return arranging.known(path, profile), profile
-        with self._measuring, self._profiles.one_at_a_time():  # two would slow each other down
+            return autotune.load_tuned(path, profile), profile
+        with self._measuring, self._profiles.one_at_a_time():  # two measurements would slow each other down
             if (profile := self._profiles.read(path)) is not None:  # another worker's
-                return arranging.known(path, profile), profile
+                return autotune.load_tuned(path, profile), profile
             began = time.monotonic()
-            runner, profile = arranging.measured(path)
+            runner, profile = autotune.tune(path)
             self._profiles.write(path, profile)
         took = time.monotonic() - began
-        _log.info("%s: measured on this machine in %.1f s: %s", path, took, arranging.told(profile))
+        _log.info("%s: measured on this machine in %.1f s: %s", path, took, autotune.describe_profile(profile))
         return runner, profile
 
 
-def _without(root: Path, text: str) -> str:
-    """`text` with what lies below `root` named from there on."""
+def _strip_root(root: Path, text: str) -> str:
+    """`text` with paths below `root` named from there on: clients read it."""
     for place in sorted({str(root), str(root.absolute()), str(root.resolve())}, key=len, reverse=True):
         text = re.sub(rf"(?<![\w./-]){re.escape(place)}/", "", text)
     return text
 
 
-def _golden(folder: Path, manifest: Manifest) -> Golden | None:
+def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
     if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
         return None
     with np.load(folder / GOLDEN) as arrays:

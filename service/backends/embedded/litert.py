@@ -1,4 +1,4 @@
-"""LiteRT (XNNPACK) runs `model.tflite`: the fast way on CPUs, and no TensorFlow in the process."""
+"""LiteRT (XNNPACK) runs `model.tflite`: fast on CPUs, without TensorFlow in the process."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from service.backends.base import run_timed
-from service.backends.batch_sharing import mismatch
+from service.backends.batch_sharing import find_mismatch
 from service.backends.embedded.threads import Threads
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.observability import logs
@@ -20,12 +20,12 @@ from service.repository.manifest import STRING, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Tensors
 
 _introduced = threading.Event()
-"""LiteRT has named its delegate on stderr, which it does once a process."""
+"""Set once LiteRT has named its delegate on stderr, which it does once a process."""
 
-LARGEST_RUN = 8  # more gain no speed on a CPU (measured), and every one needs its activations in memory
-_MOST_SAID = 4096  # characters of errors after which an interpreter, which keeps them all, is made anew
-_MOST_TOLD = 200  # characters of one error
-_INVOKED = "failed to invoke"  # TFLite's words for a failure in an operation, not in arranging its inputs
+LARGEST_RUN = 8  # rows; more gain no speed on a CPU (measured), and need memory for their activations
+_MOST_KEPT = 4096  # characters of errors, all of which an interpreter keeps, after which it is made anew
+_MOST_TEXT = 200  # characters of one error
+_INVOKED = "failed to invoke"  # TFLite's words for a failure in an operation, not in preparing its inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model's bytes as they were when it was read, once for all of its lanes.
+    """A model file, read once for all of its lanes.
 
-    Given a path, LiteRT maps the file: one that is overwritten or cut short under a running service then changes its
-    answers, or ends the process with a SIGBUS.
+    LiteRT would map a file that it is given by path. A mapped file that is overwritten or cut short changes answers, or
+    ends the process with SIGBUS.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Lane:
         for start in range(0, count := rows.pop(), LARGEST_RUN):
             part = {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()}
             parts.append(self._invoke(signature, part))
-            if mismatch(parts[-1], min(LARGEST_RUN, count - start)):
+            if find_mismatch(parts[-1], min(LARGEST_RUN, count - start)):
                 return self._invoke(signature, inputs)
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]}
 
@@ -92,14 +92,14 @@ class Lane:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self._model.path} is not a TFLite model, or only half of one: {error}") from error
         if not _introduced.is_set():
-            with logs.native_lines(), suppress(RuntimeError):  # one that needs a request's shapes fails here, and runs
+            with logs.native_lines(), suppress(RuntimeError):  # some models fail without a request's shapes
                 self._interpreter.allocate_tensors()
             _introduced.set()
-        # Making one takes as long as a small network does.
+        # A signature runner takes as long to make as a small network takes to run.
         self._by_signature = {
             name: self._interpreter.get_signature_runner(name) for name in self._interpreter.get_signature_list()
         }
-        self._said = ""  # all errors of this interpreter, which adds each to those before
+        self._kept_errors = ""  # each error text of an interpreter begins with those before it
 
     def _read_signatures(self) -> dict[str, Signature]:
         if not self._by_signature:
@@ -132,21 +132,21 @@ class Lane:
                 return result
             return self._invoke_by_name(inputs)
         except ValueError as error:
-            raise InvalidInput(f"the model refused its input: {str(error)[:_MOST_TOLD]}") from error
+            raise InvalidInput(f"the model refused its input: {str(error)[:_MOST_TEXT]}") from error
         except RuntimeError as error:
             raise self._failure(str(error)) from None  # the log would have the whole of it
 
     def _failure(self, text: str) -> ServiceError:
-        """What a RuntimeError with `text` means. The interpreter is made anew where it failed in the middle of a run,
-        or holds too many errors.
+        """The error that a RuntimeError with `text` means. Makes the interpreter anew if it failed in the middle of a
+        run, or keeps too much text.
         """
-        said, self._said = text.removeprefix(self._said), text
-        failed = _INVOKED in said
-        if failed or len(text) > _MOST_SAID:
+        error, self._kept_errors = text.removeprefix(self._kept_errors), text
+        failed = _INVOKED in error
+        if failed or len(text) > _MOST_KEPT:
             self._make()
         if failed:
-            return BackendFailed(f"LiteRT failed: {said[:_MOST_TOLD]}")
-        return InvalidInput(f"the model refused the shape of its input: {said[:_MOST_TOLD]}")
+            return BackendFailed(f"LiteRT failed: {error[:_MOST_TEXT]}")
+        return InvalidInput(f"the model refused the shape of its input: {error[:_MOST_TEXT]}")
 
     def _invoke_by_name(self, inputs: Tensors) -> Tensors:
         """For a file without signatures: tensors go by name, resized to the request as TensorFlow Serving does."""
@@ -169,12 +169,12 @@ class LiteRTRunner:
     """
 
     def __init__(self, model: ModelFile, layout: Layout, made: Mapping[int, Lane] | None = None) -> None:
-        """`made` are lanes there already, by their threads.
+        """`made` are lanes that exist already, by their threads.
 
         Raises ValueError, naming the file, where it is no TFLite model.
         """
-        there: dict[int, Lane | None] = dict(made or {})
-        lanes = [there.pop(layout.threads, None) or Lane(model, layout.threads) for _ in range(layout.lanes)]
+        ready: dict[int, Lane | None] = dict(made or {})
+        lanes = [ready.pop(layout.threads, None) or Lane(model, layout.threads) for _ in range(layout.lanes)]
         self.slots = layout.lanes
         self.signatures = lanes[0].signatures
         self._whole = {name for name, signature in self.signatures.items() if signature.fixed}
@@ -184,14 +184,14 @@ class LiteRTRunner:
         self._threads = Threads(layout.lanes)
 
     def keep_whole(self, signatures: Iterable[str]) -> None:
-        """Batches of these are never run in parts: their rows depend on each other."""
+        """Never splits batches of these signatures: their rows depend on each other."""
         self._whole |= set(signatures)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         return await self._threads.run(run_timed, self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
-        """`run`, for a thread that may block."""
+        """`run` for a thread that may block."""
         lane = self._free.get()
         try:
             return lane.call(signature, inputs, signature not in self._whole)

@@ -1,7 +1,7 @@
-"""`python -m service profile MODEL.tflite`: what a model file costs on this machine, as JSON.
+"""`python -m service profile MODEL.tflite`: what a model file costs on this machine, as JSON. The exporter runs it.
 
-The arrangement is found out in another process; this one then loads the model as a server would, so that the
-seconds and the memory it counts are those of serving. The exporter runs it.
+Another process tunes the model. This one then loads it as a server would, so that seconds and memory are those of
+serving.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL.tflite")
     given = parser.parse_args(arguments)
     try:
-        profile = _loaded(given.model)
+        profile = measure_profile(given.model)
     except ValueError as error:
         print(f"python -m service profile: {error}", file=sys.stderr)
         return 1
@@ -32,33 +32,32 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _loaded(path: Path) -> Profile:
+def measure_profile(path: Path) -> Profile:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
-        profile = other.submit(_measured, path).result()
-    from service.backends.embedded import autotune as arranging
-    from service.backends.embedded import measuring
+        profile = other.submit(_tune, path).result()
+    from service.backends.embedded import autotune
     from service.backends.embedded.litert import LARGEST_RUN
-    from service.host.cpu import resident_mb
+    from service.host.processes import peak_mb, resident_mb
 
     before, began = resident_mb(), time.perf_counter()
-    runner = arranging.known(path, profile)
+    runner = autotune.load_tuned(path, profile)
 
-    def all_lanes(rows: int) -> None:
+    def run_all_lanes(rows: int) -> None:
         for name, signature in runner.signatures.items():
-            if (inputs := measuring.inputs_of(signature, rows)) is not None:
-                for _ in range(runner.slots):  # they take turns
+            if (inputs := autotune.make_inputs(signature, rows)) is not None:
+                for _ in range(runner.slots):  # lanes take turns
                     runner.call(name, inputs)
 
-    all_lanes(1)
+    run_all_lanes(1)
     load_seconds = time.perf_counter() - began
-    all_lanes(LARGEST_RUN)
-    return replace(profile, load_seconds=round(load_seconds, 4), peak_mb=round(resident_mb("VmHWM") - before, 1))
+    run_all_lanes(LARGEST_RUN)
+    return replace(profile, load_seconds=round(load_seconds, 4), peak_mb=round(peak_mb() - before, 1))
 
 
-def _measured(path: Path) -> Profile:
-    from service.backends.embedded import autotune as arranging
+def _tune(path: Path) -> Profile:
+    from service.backends.embedded import autotune
 
-    return arranging.measured(path, _SECONDS)[1]
+    return autotune.tune(path, _SECONDS)[1]
 
 
 if __name__ == "__main__":

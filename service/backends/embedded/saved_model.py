@@ -1,8 +1,8 @@
-"""TensorFlow runs SavedModels: anybody's, and the signatures of ours that LiteRT does not have.
+"""TensorFlow runs foreign SavedModels, and the signatures of exports that LiteRT does not have.
 
-The only module of the service that imports TensorFlow, and it does so when the first such version loads.
-A TF1-style session over the meta graph is what TensorFlow Serving uses too: feeds go by tensor name,
-and a declared shape is not enforced here: `TensorSpec.check_foreign` has held the rank, at which kernels abort.
+TensorFlow is imported here only, when the first such version loads. A TF1-style session over the meta graph is what
+TensorFlow Serving uses too. Feeds go by tensor name, and declared shapes are not enforced: kernels abort on a wrong
+rank, which `TensorSpec.check_foreign` has refused before.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from service.types import Array, Tensors
 
 
 class SavedModelRunner:
-    """One session; TensorFlow's own thread pools spread each run over the cores."""
+    """One session. TensorFlow's own thread pools spread each run over the cores."""
 
     slots = 2  # one batch computes while the next is handed over
 
     def __init__(self, folder: Path) -> None:
-        """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not here."""
+        """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not installed."""
         try:
             tf = _tensorflow()
             from tensorflow.core.protobuf import config_pb2
@@ -55,7 +55,7 @@ class SavedModelRunner:
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._threads = Threads(self.slots)
         self.signatures = signatures.from_protos(self._definitions)
-        self.definitions = signatures.serialized(self._definitions)
+        self.definitions = signatures.serialize(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         return await self._threads.run(run_timed, self._run, signature, inputs, outputs)
@@ -76,8 +76,8 @@ class SavedModelRunner:
         key = (signature, inputs, outputs)
         if key not in self._callables:
             definition = self._definitions[signature]
-            # Unlike `make_callable`, the options' way leaves shapes to the graph, as TensorFlow Serving
-            # does (upstream's own tests send [1] where [-1, 1] is declared), and costs less a call.
+            # Unlike `make_callable`, this leaves shapes to the graph, as TensorFlow Serving does (its own tests send
+            # [1] where [-1, 1] is declared), and costs less a call.
             options = self._options()
             options.feed.extend(definition.inputs[alias].name for alias in inputs)
             options.fetch.extend(definition.outputs[alias].name for alias in outputs)
@@ -91,20 +91,20 @@ class SavedModelRunner:
 
 @cache
 def _tensorflow() -> Any:
-    """Raises ImportError or AttributeError where there is none, or not the whole of it."""
+    """The module. Raises ImportError or AttributeError where it is missing or incomplete."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with logs.native_lines():
         import tensorflow as tf
 
         _ = tf.compat.v1.Session
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it narrates every restore
-    # Else every full collection goes through its objects, hundreds of thousands, while nobody is answered.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it logs every restore
+    # Else every full collection visits its hundreds of thousands of objects, and the event loop waits.
     gc.freeze()
     return tf
 
 
 def _array(value: Any) -> Array:
-    # TensorFlow hands scalars of string type back as plain bytes.
+    # TensorFlow returns scalars of string type as plain bytes.
     return np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
 
 

@@ -1,4 +1,4 @@
-"""Threads that models run on: one pool for all versions of a process, each taking no more than it has slots."""
+"""The threads that models run on: one pool for all versions of a process. Each version uses at most its slots."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from service.host.priority import give_way
 
-_MOST = 256  # they are started as they are needed; versions take turns at cores, so that seldom more are than cores
+_MOST = 256  # started as needed: versions take turns at cores, so there are seldom more threads than cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Threads:
     """One version's part of the pool.
 
-    A call that its caller gave up runs to its end and keeps its slot until then: a model that hangs hangs alone.
+    A call whose caller has left runs to its end and keeps its slot until then: a model that hangs hangs alone.
     """
 
     def __init__(self, slots: int) -> None:
@@ -44,8 +44,8 @@ class Threads:
             loop.call_soon_threadsafe(self._free.release)
 
 
-async def aside(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """`call`'s result, or whatever it raises, from a thread of its own: one that hangs takes nobody else's."""
+async def run_in_thread(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """`call`'s result, or whatever it raises, from a thread of its own: a call that hangs takes no other's thread."""
     future = Future[T]()
 
     def work() -> None:
@@ -54,7 +54,7 @@ async def aside(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
         except BaseException as error:
             future.set_exception(error)
 
-    future.set_running_or_notify_cancel()  # who gives up does not end it
+    future.set_running_or_notify_cancel()  # a caller that leaves does not end the call
     Thread(target=work, name="load", daemon=True).start()
     return await asyncio.wrap_future(future)
 

@@ -1,0 +1,1 @@
+"""Models run in TensorFlow Serving, or in whatever speaks PredictionService: replicas, found and balanced."""

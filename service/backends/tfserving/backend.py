@@ -1,4 +1,4 @@
-"""Models hosted by servers that speak PredictionService: replicas of TensorFlow Serving, or of this very service."""
+"""Models on servers that speak PredictionService: replicas of TensorFlow Serving, or of this service."""
 
 import asyncio
 import logging
@@ -17,15 +17,14 @@ from service.backends import row_probe
 from service.backends.base import Found, Loaded
 from service.backends.tfserving import targets
 from service.backends.tfserving.channel import CallFailed
-from service.backends.tfserving.client import Caller, Expected, Question
+from service.backends.tfserving.client import Caller, Expected, UpstreamCall
 from service.backends.tfserving.discovery import Survey
 from service.backends.tfserving.load_balancer import State
 from service.backends.tfserving.replicas import Replicas
 from service.backends.tfserving.targets import Resolve
-from service.observability import context as current
+from service.observability.context import call_upstream
 from service.observability.metrics.upstreams import ReplicaReport
-from service.protobuf import signatures
-from service.protobuf import tensors as codec
+from service.protobuf import signatures, tensors
 from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
 from service.repository.manifest import Manifest
 from service.repository.repository import Repository, check_regular
@@ -35,8 +34,8 @@ _log = logging.getLogger(__name__)
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-_METADATA_TIMEOUT = 5.0  # seconds: metadata cost an upstream nothing
-_SLOTS = 4  # batches under way at each replica: one computes, others are on their way or wait there
+_METADATA_TIMEOUT = 5.0  # seconds; metadata cost an upstream nothing
+_SLOTS = 4  # batches at each replica: one computes, the others travel or wait there
 
 _ERRORS: dict[StatusCode, type[errors.ServiceError]] = {
     StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
@@ -44,21 +43,22 @@ _ERRORS: dict[StatusCode, type[errors.ServiceError]] = {
     StatusCode.OUT_OF_RANGE: errors.InvalidInput,
     StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
     StatusCode.UNAVAILABLE: errors.NotReady,
-    StatusCode.NOT_FOUND: errors.Unloaded,  # the catalog had it
+    StatusCode.NOT_FOUND: errors.Unloaded,  # the registry had it
     StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
 }
-_TOLD: dict[StatusCode, str] = {
+_MESSAGES: dict[StatusCode, str] = {
     StatusCode.RESOURCE_EXHAUSTED: "the upstream is busy; ask again later",
     StatusCode.UNAVAILABLE: "no upstream could answer; ask again later",
-    StatusCode.NOT_FOUND: "the upstream does not have this version any more",
+    StatusCode.NOT_FOUND: "the upstream no longer has this version",
     StatusCode.DEADLINE_EXCEEDED: "the upstream did not answer in time",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Who they are and how to treat them. `targets` as `targets.parse` gives them, `patience` and `hedge_after`
-    (None: never) in seconds as `Caller` takes them; `tls_ca` holds the certificates to trust, None speaks plain HTTP/2.
+    """The upstreams and how to call them. `patience` and `hedge_after` (None: never) are in seconds, as in `Caller`.
+
+    `tls_ca` is a file of certificates to trust; without one, calls are plain HTTP/2.
     """
 
     targets: Sequence[targets.Target]
@@ -67,7 +67,7 @@ class Upstreams:
     hedge_after: float | None = None
     tls_ca: Path | None = None
 
-    def authorities(self) -> bytes | None:
+    def read_authorities(self) -> bytes | None:
         """PEM. Raises ValueError where `tls_ca` cannot be read, or holds no certificate."""
         if self.tls_ca is None:
             return None
@@ -81,16 +81,16 @@ class Upstreams:
 
 
 class UpstreamRunner:
-    """One version, on whichever replicas have it at the moment."""
+    """One version, on the replicas that have it at the moment."""
 
     def __init__(self, caller: Caller, name: str, version: int) -> None:
         self._caller, self._name, self._version = caller, name, version
         self._expected: dict[tuple[str, int], Expected] = defaultdict(Expected)
-        """By signature and rows (to a power of two): what takes equally long."""
+        """By signature and rows (to a power of two): such calls take equally long."""
 
     @property
     def slots(self) -> int:
-        return _SLOTS * max(1, len(self._caller.replicas.having(self._name, self._version)))
+        return _SLOTS * max(1, len(self._caller.replicas.find_having(self._name, self._version)))
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
         request = predict_pb2.PredictRequest(output_filter=outputs)
@@ -99,29 +99,30 @@ class UpstreamRunner:
         request.model_spec.signature_name = signature
         rows = 0
         for alias, array in inputs.items():
-            codec.fill_request_proto(request.inputs[alias], array)
+            tensors.fill_request(request.inputs[alias], array)
             rows = len(array) if array.ndim else 1
         message, expected = request.SerializeToString(), self._expected[signature, rows.bit_length()]
-        with current.upstream(self._caller.replicas.name) as metadata:
-            question = Question(self._name, self._version, _PREDICT, message, metadata)
+        with call_upstream(self._caller.replicas.name) as metadata:
+            call = UpstreamCall(self._name, self._version, _PREDICT, message, metadata)
             try:
-                data = await self._caller.call(question, timeout, expected)
+                data = await self._caller.call(call, timeout, expected)
             except CallFailed as failure:
-                raise _error(failure) from failure
+                raise _convert_failure(failure) from failure
         try:
             reply = predict_pb2.PredictResponse.FromString(data)
-            return {alias: codec.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
-        except (errors.InvalidInput, DecodeError) as error:  # its output, not our client's input
+            return {alias: tensors.to_array(alias, tensor) for alias, tensor in reply.outputs.items()}
+        except (errors.InvalidInput, DecodeError) as error:  # the upstream's output, not the client's input
             raise errors.BackendFailed(f"an upstream answered with a tensor that cannot be read: {error}") from error
 
     async def close(self) -> None:
-        """Connections are the backend's; a version owns nothing on this side."""
+        """Does nothing: connections belong to the backend."""
 
 
 class TFServingBackend:
-    """Versions are those that a healthy replica has AVAILABLE. Upstreams cannot list their models: a name is looked for
-    once a client asks, or from the start where `repository` has a folder of that name, whose manifests (labels,
-    preprocessing) then also let the service decode images itself.
+    """Its versions are those that a healthy replica has AVAILABLE.
+
+    Upstreams cannot list their models. A name is looked up once a client requests it, or from the start where
+    `repository` has a folder of that name; its manifests (labels, preprocessing) then let the service decode images.
     """
 
     def __init__(
@@ -129,26 +130,26 @@ class TFServingBackend:
     ) -> None:
         """Raises ValueError where `tls_ca` cannot be read."""
         self._repository = repository
-        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.authorities(), resolve)
+        self._replicas = Replicas(upstreams.targets, upstreams.connections, upstreams.read_authorities(), resolve)
         self._survey = Survey(self._replicas)
         self._caller = Caller(self._replicas, upstreams.patience, upstreams.hedge_after)
 
     async def find(self) -> Found:
         await self._survey.start()
         self._survey.names |= await self._local_names()
-        # With nothing known yet: only learn whether somebody answers.
-        await self._ask(sorted(self._survey.names) or [""])
-        found = {name: dict.fromkeys(found, "") for name, found in self._survey.found().items() if found and name}
-        # What the upstreams no longer have is asked for anew by the next client, not for ever.
+        # Without any name, the query shows whether a replica answers.
+        await self._query(sorted(self._survey.names) or [""])
+        found = {name: dict.fromkeys(versions, "") for name, versions in self._survey.list_versions().items() if name}
+        # A name that no upstream has is looked up again when a client requests it.
         self._survey.names &= found.keys()
         return found
 
-    async def ask(self, name: str) -> bool:
+    async def look_up(self, name: str) -> bool:
         if not is_model_name(name):
             return False
         await self._survey.start()
-        await self._ask([name])
-        if not self._survey.found().get(name):
+        await self._query([name])
+        if name not in self._survey.list_versions():
             return False
         self._survey.names.add(name)
         return True
@@ -158,37 +159,39 @@ class TFServingBackend:
             return set()
         try:
             return set(await asyncio.to_thread(self._repository.scan))
-        except errors.NotReady:  # a hint gone missing is no reason to stop following the upstream
+        except errors.NotReady:  # the folder is a hint: without it the upstreams are still followed
             return set()
 
-    async def _ask(self, names: Sequence[str]) -> None:
+    async def _query(self, names: Sequence[str]) -> None:
         """Raises NotReady where no replica answers."""
         try:
-            await self._survey.ask(names)
+            await self._survey.query(names)
         except CallFailed as failure:
             raise self._unreachable(failure) from failure
 
     def _unreachable(self, failure: CallFailed) -> errors.NotReady:
         if failure.lost or not failure.peer:
-            told, said = "no upstream answers", f"nobody answers at {failure.peer or self._replicas.name}"
+            message, for_log = "no upstream answers", f"nobody answers at {failure.peer or self._replicas.name}"
         else:
-            told = f"the upstream answered {failure.status.name}"
-            said = f"the upstream {failure.peer} answered {failure.status.name}"
-        for_log = f"{said} ({failure.details}); is it up, and is --target right?"
-        return errors.NotReady(f"{told}; the server's log says more", for_log=for_log)
+            message = f"the upstream answered {failure.status.name}"
+            for_log = f"the upstream {failure.peer} answered {failure.status.name}"
+        return errors.NotReady(
+            f"{message}; the server's log says more",
+            for_log=f"{for_log} ({failure.details}); is it up, and is --target right?",
+        )
 
     async def load(self, name: str, version: int) -> Loaded:
         runner = UpstreamRunner(self._caller, name, version)
-        if not self._replicas.having(name, version):
-            await self.ask(name)
+        if not self._replicas.find_having(name, version):
+            await self.look_up(name)
         manifest = await asyncio.to_thread(self._own_manifest, name, version)
         if manifest is not None:
-            return Loaded(manifest, runner, unshared=row_probe.declared(manifest.signatures))
+            return Loaded(manifest, runner, unshared=row_probe.find_declared(manifest.signatures))
         definitions = await self._definitions(name, version)
         manifest = Manifest(
-            name, version, signatures.from_protos(definitions), definitions=signatures.serialized(definitions)
+            name, version, signatures.from_protos(definitions), definitions=signatures.serialize(definitions)
         )
-        return Loaded(manifest, runner, unshared=await row_probe.probe(runner, manifest.signatures))
+        return Loaded(manifest, runner, unshared=await row_probe.probe_rows(runner, manifest.signatures))
 
     def _own_manifest(self, name: str, version: int) -> Manifest | None:
         if self._repository is None:
@@ -198,26 +201,26 @@ class TFServingBackend:
             return Manifest.read(folder, name, version)
         except FileNotFoundError:
             return None
-        except ValueError as error:  # the upstream serves it all the same, and tells of it
-            _log.warning("%s; what the upstream says of %s/%d is used", error, name, version)
+        except ValueError as error:  # the upstream serves it all the same
+            _log.warning("%s; the upstream's own description of %s/%d is used instead", error, name, version)
             return None
 
     async def _definitions(self, name: str, version: int) -> dict[str, Any]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = name
         request.model_spec.version.value = version
-        question = Question(name, version, _METADATA, request.SerializeToString())
+        call = UpstreamCall(name, version, _METADATA, request.SerializeToString())
         try:
-            data = await self._caller.call(question, _METADATA_TIMEOUT, Expected())
-        except CallFailed as failure:  # a passing fault: the next look tries again
+            data = await self._caller.call(call, _METADATA_TIMEOUT, Expected())
+        except CallFailed as failure:  # a passing fault: the next `find` tries again
             raise self._unreachable(failure) from failure
         reply = get_model_metadata_pb2.GetModelMetadataResponse.FromString(data)
         definitions = get_model_metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(definitions)
         return dict(definitions.signature_def)
 
-    def reports(self) -> list[ReplicaReport]:
-        """How each replica does, for the metrics."""
+    def report_replicas(self) -> list[ReplicaReport]:
+        """The state of each replica, for the metrics."""
         return [
             ReplicaReport(
                 replica.name,
@@ -233,10 +236,10 @@ class TFServingBackend:
         await self._survey.close()
 
 
-def _error(failure: CallFailed) -> errors.ServiceError:
-    """What clients are told names no address: only a replica's own words about the request or the model go on."""
+def _convert_failure(failure: CallFailed) -> errors.ServiceError:
+    """The error for clients names no address; a replica's message about the request or the model is passed on."""
     kind = _ERRORS.get(failure.status, errors.BackendFailed)
     for_log = f"{failure.peer or 'upstream'} answered {failure.status.name}: {failure.details}"
     if not failure.peer or issubclass(kind, errors.NotReady | errors.DeadlineExceeded):
-        return kind(_TOLD.get(failure.status, "the upstream failed"), for_log=for_log)
+        return kind(_MESSAGES.get(failure.status, "the upstream failed"), for_log=for_log)
     return kind(f"the upstream answered {failure.status.name}: {failure.details}", for_log=for_log)

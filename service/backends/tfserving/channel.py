@@ -1,4 +1,4 @@
-"""gRPC's client towards one replica: whole messages as bytes, and one kind of failure."""
+"""The gRPC client of one replica: messages as bytes, and one kind of failure."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from grpc import ChannelConnectivity, StatusCode
 from service.backends.tfserving.targets import Address
 from service.observability.context import Metadata
 
-_CONNECT_MS = 2_000  # for one attempt to connect; gRPC's own default is 20 s
-_FIRST_BACKOFF_MS, _LONGEST_BACKOFF_MS = 100, 1_000  # between attempts: a replica that is back gets its work soon
-_SILENCE_MS = 20_000  # with calls under way, after which the peer is pinged, and again until it counts as gone
+_CONNECT_MS = 2_000  # for one attempt to connect; gRPC's default is 20 s
+_FIRST_BACKOFF_MS, _LONGEST_BACKOFF_MS = 100, 1_000  # between attempts: a replica that is back gets work soon
+_SILENCE_MS = 20_000  # of calls under way until a ping, and from the ping until the peer counts as gone
 
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),  # else all channels to one address share one connection
@@ -27,18 +27,18 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class CallFailed(Exception):
-    """Why a call has no answer. `lost`: there is no connection, or it broke."""
+    """A call has no answer. `lost`: there is no connection, or it broke."""
 
     def __init__(self, status: StatusCode, details: str, *, lost: bool = False) -> None:
         super().__init__(f"{status.name}: {details}")
         self.status, self.details, self.lost = status, details, lost
-        self.peer = ""  # whoever has several says which
+        self.peer = ""  # set by a caller that has several
 
 
 class Channel:
-    """One connection to `address`, opened with its first call and again whenever it was lost.
+    """One connection to `address`, opened by its first call and again after a loss.
 
-    `authorities` are the certificates to trust, PEM; None speaks plain HTTP/2.
+    `authorities` are the certificates to trust, PEM; without any, calls are plain HTTP/2.
     """
 
     def __init__(self, address: Address, authorities: bytes | None) -> None:
@@ -66,7 +66,7 @@ class Channel:
             lost = error.code() is StatusCode.UNAVAILABLE and not ready
             raise CallFailed(error.code(), error.details() or "no reason", lost=lost) from error
         except grpc.aio.UsageError as error:  # closed meanwhile
-            raise CallFailed(StatusCode.UNAVAILABLE, "it is not a replica any more", lost=True) from error
+            raise CallFailed(StatusCode.UNAVAILABLE, "the replica is gone from DNS", lost=True) from error
         finally:
             self.load -= 1
 

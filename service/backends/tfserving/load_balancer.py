@@ -1,4 +1,4 @@
-"""Which replica gets a request, and which gets none for a while. No I/O: a clock comes in, verdicts go out.
+"""Which replica gets a request, and which is ejected for a while. No I/O: a clock comes in, verdicts go out.
 
       no connection; 3 failures in a row; half of 20 failed;
       silence; five times slower than the others
@@ -18,9 +18,9 @@ from typing import Protocol, TypeVar
 
 Clock = Callable[[], float]
 
-_MEMORY = 5.0  # seconds after which what was seen counts a third
-_UNKNOWN = 0.5  # of the usual: what a replica is taken to need that nobody has tried of late
-_NEWEST = 0.05  # share of the newest answer in an average, at least
+_MEMORY = 5.0  # seconds after which an observation counts a third
+_UNKNOWN = 0.5  # of the usual time: the assumption for a replica without recent answers
+_NEWEST = 0.05  # least weight of the newest answer in an average
 _IN_A_ROW = 3  # failures that eject
 _SAMPLES, _FAILED_SHARE = 20.0, 0.5  # recent answers, and the share of failures among them that ejects
 _SLOWER, _SLOW, _ANSWERS = 5.0, 0.05, 5.0  # times the others' median, seconds at least, answers that prove it
@@ -37,7 +37,7 @@ class State(StrEnum):
 class Attempt:
     """One request at one replica, from `Standing.begin` to one of `answered`, `failed`, `released`, `abandoned`.
 
-    `usual` is how many seconds such a request takes anywhere; None where nobody knows yet.
+    `usual` is the average seconds of such a request on any replica; None before the first.
     """
 
     __slots__ = ("began", "usual")
@@ -47,10 +47,10 @@ class Attempt:
 
 
 class Standing:
-    """What is known of one replica: its work, its speed, whether it may have more.
+    """One replica's work, speed and state.
 
-    `latency` is an average in seconds, `slowness` one in multiples of what each request usually takes: several
-    models and batch sizes on one replica compare only that way.
+    `latency` is an average in seconds. `slowness` is an average in multiples of each request's usual time: only so do
+    several models and batch sizes compare.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -81,14 +81,14 @@ class Standing:
 
     @property
     def proven_slow(self) -> bool:
-        """Whether `slowness` rests on enough, and matters to anybody."""
+        """Whether `slowness` rests on enough answers, and is large enough to matter."""
         return self._answers >= _ANSWERS and self.latency is not None and self.latency >= _SLOW
 
     def cost(self) -> float:
-        """What one more request must expect, in multiples of the usual.
+        """The expected time of one more request, in multiples of the usual.
 
-        What was seen long ago counts less and less, so that everybody is tried now and then. A request that has been
-        waiting for long counts at once: a replica that hangs is avoided before anybody knows that it hangs.
+        Old observations fade, so that every replica is tried now and then. A request that has been waiting for long
+        counts at once, so that a replica that hangs is avoided before it is ejected.
         """
         now = self._clock()
         slowness = self.slowness * max(math.exp((self._measured - now) / _MEMORY), _UNKNOWN)
@@ -104,7 +104,7 @@ class Standing:
         return attempt
 
     def answered(self, attempt: Attempt) -> float:
-        """By the model, be it with a refusal: the replica works. Returns the seconds it took."""
+        """The replica works: its model answered, if only with a refusal. Returns the seconds it took."""
         now = self._end(attempt)
         self._heard = now
         self._failures_in_a_row = 0
@@ -115,8 +115,8 @@ class Standing:
         return now - attempt.began
 
     def failed(self, attempt: Attempt, *, certain: bool = False, spare: bool = True) -> None:
-        """`certain`: there is no connection, nothing can work here. `spare`: the others could take its work; without
-        that only certainty ejects.
+        """`certain`: there is no connection. `spare`: the other replicas could take its work; without them only a
+        certain failure ejects.
         """
         now = self._end(attempt)
         self._failures_in_a_row += 1
@@ -127,12 +127,12 @@ class Standing:
             self.eject(lasting=not certain)
 
     def released(self, attempt: Attempt) -> None:
-        """It ended in a way that says nothing about the replica."""
+        """The attempt ended in a way that shows nothing about the replica."""
         self._end(attempt)
 
     def abandoned(self, attempt: Attempt, *, patience: float, spare: bool = True) -> None:
-        """We stopped waiting. Where that took `patience` seconds the replica is to blame, and where it answered nobody
-        else meanwhile either, it hangs.
+        """The caller stopped waiting. After `patience` seconds the replica is to blame; if it has answered no other
+        attempt meanwhile, it hangs.
         """
         now = self._end(attempt)
         if now - attempt.began < patience:
@@ -144,7 +144,7 @@ class Standing:
             self.eject()
 
     def eject(self, *, lasting: bool = True) -> None:
-        """For twice as long as the last time; or, not `lasting`, for as short as it goes."""
+        """Ejects for twice as long as the last time; if not `lasting`, for the shortest time."""
         if self.state is State.EJECTED:
             return
         if self.state is State.HEALTHY and self._clock() - self._since > _FORGIVEN:
@@ -153,7 +153,7 @@ class Standing:
         self._stay_out(lasting)
 
     def probed(self, *, answered: bool, lasting: bool = True) -> None:
-        """How a question that costs nothing went, asked because `probe_due`. `lasting` as in `eject`."""
+        """The result of a status call that was made because `probe_due`. `lasting` as in `eject`."""
         if self.state is not State.EJECTED:
             return
         if answered:
@@ -162,7 +162,7 @@ class Standing:
             self._stay_out(lasting)
 
     def _stay_out(self, lasting: bool) -> None:
-        if not lasting:  # where there is nobody to connect to, asking costs nothing either
+        if not lasting:  # a failed connection costs nothing, so the next try comes soon
             self._until = self._clock() + _FIRST_EJECTION
             return
         self._until = self._clock() + min(_FIRST_EJECTION * 2**self._ejections, _LONGEST_EJECTION)
@@ -201,8 +201,9 @@ Some = TypeVar("Some", bound=Ranked)
 
 
 def pick(replicas: Sequence[Some], rng: random.Random) -> Some | None:
-    """The better of two at random, of those that may have more. One on trial goes first, or it would never be tried.
-    Where none may have more, any is better than none: the one with the least work.
+    """The better of two random replicas that may have more (Mitzenmacher, "The Power of Two Choices", 2001).
+
+    One on trial goes first, or it would never be tried. Where none may have more, it is the one with the least work.
     """
     if len(replicas) == 1:
         return replicas[0]
@@ -218,17 +219,17 @@ def pick(replicas: Sequence[Some], rng: random.Random) -> Some | None:
     return one if one.standing.cost() <= other.standing.cost() else other
 
 
-def spare(replicas: Iterable[Ranked]) -> bool:
-    """Whether one more may be ejected on suspicion: half of them, and at least one, stay."""
+def has_spare(replicas: Iterable[Ranked]) -> bool:
+    """Whether one more may be ejected on suspicion: half of the replicas, and at least one, must stay."""
     states = [replica.standing.state for replica in replicas]
     left = states.count(State.HEALTHY) - 1
     return left >= 1 and 2 * left >= len(states)
 
 
 def eject_slow(replicas: Sequence[Some]) -> Some | None:
-    """Ejects, and returns, the slowest where it is far slower than the others."""
+    """Ejects and returns the slowest replica if it is far slower than the others."""
     healthy = [replica for replica in replicas if replica.standing.state is State.HEALTHY]
-    if len(healthy) < 2 or not spare(replicas):
+    if len(healthy) < 2 or not has_spare(replicas):
         return None
     slowest = max(healthy, key=lambda each: each.standing.slowness)
     others = median(each.standing.slowness for each in healthy if each is not slowest)

@@ -1,4 +1,4 @@
-"""Who there is: one Replica an address, its connections and standing, and the set of them that follows DNS."""
+"""The replicas: one for each address, with its connections and standing; the set of them follows DNS."""
 
 import asyncio
 import itertools
@@ -8,20 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from service.backends.tfserving import load_balancer as balancing
-from service.backends.tfserving import targets
+from service.backends.tfserving import load_balancer, targets
 from service.backends.tfserving.channel import Channel
 from service.backends.tfserving.load_balancer import Standing
 from service.backends.tfserving.targets import Address, Resolve, Target
 from service.observability.context import Metadata
 
 _log = logging.getLogger("service.upstreams")
-_GRACE = 60.0  # seconds for the calls that a replica gone from DNS is still working on
+_GRACE = 60.0  # seconds for calls under way at a replica that is gone from DNS
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a replica was sent since it is known: `retries` and `hedges` are among the `attempts`."""
+    """Counts of one replica; `attempts` include `retries` and `hedges`."""
 
     attempts: int = 0
     failures: int = 0
@@ -30,23 +29,23 @@ class Tally:
 
 
 class Replica:
-    """One server: up to `connections` to it, opened as they are needed."""
+    """One server, with up to `connections` connections, opened as needed."""
 
     def __init__(self, address: Address, connections: int, authorities: bytes | None) -> None:
-        """`authorities` as a Channel takes them."""
+        """`authorities` as in `Channel`."""
         self.address, self.name = address, str(address)
         self.standing = Standing(time.monotonic)
         self.versions: dict[str, frozenset[int]] = {}
-        """Model name -> its AVAILABLE versions, as last told. Whoever asks for its status writes it."""
+        """Model name -> its AVAILABLE versions, as of the last status call. `Survey` writes it."""
         self.tally = Tally()
         self._channels = [Channel(address, authorities) for _ in range(connections)]
 
-    def lose(self, name: str, version: int) -> None:
-        """It has just said that it does not have this version (any more)."""
+    def forget(self, name: str, version: int) -> None:
+        """Drops a version that the replica has just said it does not have."""
         self.versions[name] = self.versions.get(name, frozenset()) - {version}
 
     def start(self, path: str, message: bytes, timeout: float | None, metadata: Metadata = ()) -> "asyncio.Task[bytes]":
-        """A call on the connection with the fewest; the task raises CallFailed, and cancelling it cancels the call."""
+        """Calls on the connection with the fewest calls. The task raises CallFailed; cancelling it cancels the call."""
         channel = min(self._channels, key=lambda channel: channel.load)
         return asyncio.get_running_loop().create_task(channel.call(path, message, timeout, metadata))
 
@@ -56,7 +55,7 @@ class Replica:
 
 
 class Replicas:
-    """The set of them, in step with DNS for as long as somebody calls `refresh`."""
+    """The set of replicas; `refresh` brings it in step with DNS."""
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class Replicas:
         self._make = partial(Replica, connections=connections, authorities=authorities)
         self._by_address: dict[Address, Replica] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._told: dict[Target, list[Address]] = {}
+        self._resolved: dict[Target, list[Address]] = {}
         self._trouble: dict[Target, str] = {}
 
     def __iter__(self) -> Iterator[Replica]:
@@ -81,33 +80,33 @@ class Replicas:
 
     @property
     def trouble(self) -> str:
-        """What DNS says where it is no help; empty where it is."""
+        """Why names do not resolve; empty where all do."""
         return "; ".join(self._trouble.values())
 
     @property
     def spare(self) -> bool:
-        return balancing.spare(self)
+        return load_balancer.has_spare(self)
 
-    def having(self, name: str, version: int) -> list[Replica]:
-        """The replicas that have it, ejected ones too."""
+    def find_having(self, name: str, version: int) -> list[Replica]:
+        """The replicas that have the version, ejected ones too."""
         return [replica for replica in self if version in replica.versions.get(name, ())]
 
     async def refresh(self) -> list[Replica]:
-        """Asks DNS. Returns who is new."""
-        await asyncio.gather(*(self._ask_dns(target) for target in self._targets))
-        return self._follow(dict.fromkeys(itertools.chain.from_iterable(self._told.values())))
+        """Resolves the targets. Returns the new replicas."""
+        await asyncio.gather(*(self._resolve_target(target) for target in self._targets))
+        return self._follow(dict.fromkeys(itertools.chain.from_iterable(self._resolved.values())))
 
-    async def _ask_dns(self, target: Target) -> None:
+    async def _resolve_target(self, target: Target) -> None:
         try:
-            found = await target.addresses(self._resolve)
+            found = await target.find_addresses(self._resolve)
         except (OSError, UnicodeError) as error:
-            trouble = f"{target.host} does not resolve ({_reason(error)})"
+            trouble = f"{target.host} does not resolve ({_describe(error)})"
             if self._trouble.get(target) != trouble:
-                _log.warning("%s; who was there before stays", trouble)
+                _log.warning("%s; its known replicas stay", trouble)
             self._trouble[target] = trouble
             return
         self._trouble.pop(target, None)
-        self._told[target] = found
+        self._resolved[target] = found
 
     def _follow(self, addresses: Iterable[Address]) -> list[Replica]:
         for address in self._by_address.keys() - set(addresses):
@@ -118,8 +117,8 @@ class Replicas:
         return new
 
     def eject_slow(self) -> Replica | None:
-        """Ejects, and returns, a replica that is far slower than the others."""
-        return balancing.eject_slow(list(self))
+        """Ejects and returns a replica that is far slower than the others."""
+        return load_balancer.eject_slow(list(self))
 
     def _close(self, replica: Replica) -> None:
         closing = asyncio.get_running_loop().create_task(replica.close(_GRACE))
@@ -127,11 +126,11 @@ class Replicas:
         closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Ends what is under way."""
+        """Ends the calls under way."""
         for closing in self._closing:
             closing.cancel()
         await asyncio.gather(*(replica.close(0.0) for replica in self))
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""`--target` and what it means at the moment: addresses, which DNS may change at any time."""
+"""`--target` and the addresses that it stands for, which DNS may change at any time."""
 
 import asyncio
 import ipaddress
@@ -16,7 +16,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One place to connect to: `where` is (IP, port) or a socket's path; `host` is the name it was found under."""
+    """A place to connect to: `where` is (IP, port) or a socket's path; `host` is the name that resolved to it."""
 
     where: tuple[str, int] | str
     host: str
@@ -24,7 +24,7 @@ class Address:
 
     @property
     def uri(self) -> str:
-        """As gRPC names it: an address, nothing to look up."""
+        """gRPC's name for the address, with nothing to look up."""
         if isinstance(self.where, str):
             return str(self)
         return f"{'ipv6' if ':' in self.where[0] else 'ipv4'}:{self}"
@@ -38,7 +38,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One entry of `--target`: a name or IP with a port, or (port 0) the path of a UNIX socket."""
+    """One entry of `--target`: a name or IP with a port, or the path of a UNIX socket with port 0."""
 
     host: str
     port: int
@@ -48,8 +48,8 @@ class Target:
             return f"{_UNIX}{self.host}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    async def addresses(self, resolve: Resolve) -> list[Address]:
-        """Raises OSError where the name does not resolve."""
+    async def find_addresses(self, resolve: Resolve) -> list[Address]:
+        """The addresses now. Raises OSError where the name does not resolve."""
         if not self.port:
             return [Address(self.host, "localhost", "localhost")]
         hosts = [self.host] if _is_ip(self.host) else await resolve(self.host, self.port)
@@ -57,24 +57,24 @@ class Target:
 
 
 def parse(text: str) -> tuple[Target, ...]:
-    """`a:8500,[::1]:8500,unix:/run/tf.sock`. Raises ValueError, saying what is wrong with which entry."""
+    """Parses `a:8500,[::1]:8500,unix:/run/tf.sock`. Raises ValueError, naming the entry that is wrong."""
     found: dict[Target, None] = {}
     for entry in (each.strip() for each in text.split(",")):
         if entry.startswith(_UNIX):
             path = entry.removeprefix(_UNIX).removeprefix("//")
             if not path.startswith("/"):
-                raise ValueError(f"{entry!r} needs a whole path, such as unix:/run/tf.sock")
+                raise ValueError(f"{entry!r}: expected an absolute path, such as unix:/run/tf.sock")
             found[Target(path, 0)] = None
             continue
         match = _HOST_PORT.fullmatch(entry)
         if match is None or not 0 < int(match["port"]) < 2**16:
-            raise ValueError(f"{entry!r} is not host:port, [IPv6]:port or unix:/path")
+            raise ValueError(f"{entry!r}: expected host:port, [IPv6]:port or unix:/path")
         found[Target(match["v6"] or match["host"], int(match["port"]))] = None
     return tuple(found)
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """By the system's resolver. IPv4 where there is any: a server on both would otherwise count as two."""
+    """IP addresses by the system's resolver: IPv4 if there is any, or a server on both would count as two."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     by_family: dict[int, list[str]] = {}
     for family, _, _, _, address in found:

@@ -1,0 +1,1 @@
+"""The series of `/metrics`, by what they measure."""

@@ -1,20 +1,21 @@
-"""What Prometheus is told of the processes themselves, whenever it asks: what they are made of, what they take."""
+"""The Prometheus series of the processes: their versions, memory, processor time and files."""
 
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
+import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service import version as about
-from service.host import procfs as footprint
+from service.host import processes
 
 _ENGINES = ("ai-edge-litert", "tensorflow", "grpcio", "fastapi")
 
 
 class ProcessMetrics(Collector):
-    """Of this process, or of the whole family where it has a `parent` with several workers."""
+    """Of this process, or of all workers of `parent`."""
 
     def __init__(self, parent: int | None) -> None:
         self._parent = parent
@@ -24,8 +25,8 @@ class ProcessMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         yield InfoMetricFamily("model_server_build", "What is running here.", self._build)
         try:
-            now = footprint.of(self._parent)
-        except OSError:  # no /proc
+            now = processes.measure(self._parent)
+        except psutil.Error:  # the parent is gone
             return
         yield CounterMetricFamily("process_cpu_seconds", "Processor time, of all workers.", now.cpu_seconds)
         yield GaugeMetricFamily("process_resident_memory_bytes", "Memory in RAM, of all workers.", now.resident_bytes)

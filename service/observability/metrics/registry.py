@@ -1,36 +1,33 @@
-"""Every Prometheus series of the service, in one registry of its own.
+"""Every Prometheus series of the service, in one registry of its own; `worker_files` adds up several workers'."""
 
-With several workers each keeps its numbers in files that outlive it, named after the worker's number: whichever is
-scraped adds up all of them, and one that is started again counts on where its predecessor ended.
-"""
-
-import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.context import OK, Current
+from service.observability.context import OK, Trace
 from service.observability.metrics.process import ProcessMetrics
 from service.observability.metrics.routes import RouteMetrics
 from service.observability.metrics.security import GuardMetrics
 from service.observability.metrics.upstreams import ReplicaMetrics
-from service.observability.metrics.versions import OfLivingVersions, VersionMetrics
+from service.observability.metrics.versions import VersionMetrics, version_labels
+from service.observability.metrics.worker_files import WorkerFiles, WorkersCollector
 from service.types import ModelRef, PredictResult
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BYTES = tuple(4**power for power in range(4, 14))  # 256 bytes to 64 MiB
-_MOST_ENDED = 1000  # versions whose late answers are still looked for
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_MOST_ENDED = 1000  # ended versions whose late answers are removed
+_LINGER = 60.0  # seconds that a worker keeps an ended version's numbers: others may still count for it
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """How one of several workers counts: its number, the folder they all keep their files in, their parent process."""
+    """One of several workers: its number, the folder of all workers' files, and their parent process."""
 
     worker: int
     folder: Path
@@ -40,22 +37,22 @@ class Shared:
 class Metrics:
     """Names, labels and units are the public interface of dashboards: add, do not rename."""
 
-    def __init__(self, shared: Shared | None = None) -> None:
+    def __init__(self, shared: Shared | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
         self._registry = self._page = CollectorRegistry()
-        self._shared = shared
+        self._clock = clock
+        self._files: WorkerFiles | None = None
+        self._orphans_at = clock() + _LINGER
         values.ValueClass = values.MutexValue  # whatever the environment says
         if shared is not None:
-            os.environ[_FOLDER] = str(shared.folder)
-            values.ValueClass = values.MultiProcessValue(lambda: shared.worker)  # type: ignore[no-untyped-call]  # as all of its multiprocess part
+            values.ValueClass = self._files = WorkerFiles(shared.worker, shared.folder)
             self._page = CollectorRegistry()
-            everything = MultiProcessCollector(None, str(shared.folder))  # type: ignore[no-untyped-call]  # as above
-            self._page.register(OfLivingVersions(everything))
+            self._page.register(WorkersCollector(shared.folder))
         self._page.register(ProcessMetrics(shared.parent if shared else None))
         self.guards = GuardMetrics(self._registry)
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
-        self.versions = VersionMetrics(self._gauge, series_stay=shared is not None)
+        self.versions = VersionMetrics(self._gauge)
         self._requests = Counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
@@ -116,13 +113,14 @@ class Metrics:
             "model_server_ready", "1 while /readyz says yes; with several workers, how many of them say so."
         )
         self._in_flight = self._gauge("model_server_requests_in_flight", "Predict calls under way.")
-        self._of_versions = (
+        self._by_version = (
             *(self._requests, self._stages, self._request_bytes, self._response_bytes),
             *(self._batch_rows, self._dead_rows, self._dropped_rows, self._coalesced),
         )
         self._answers: dict[tuple[ModelRef, str], _Answers] = {}
         self._ended: dict[ModelRef, None] = {}
-        self._ending: set[ModelRef] = set()
+        self._ending: dict[ModelRef, float] = {}
+        """Ended versions that are still on the page, and since when."""
         self._failures: dict[tuple[ModelRef | None, str, str], Counter] = {}
         self._says_ready: Callable[[], bool] = bool
         self._worker_starts.inc()
@@ -141,16 +139,16 @@ class Metrics:
             answers.stages[stage].observe(seconds, exemplar)
 
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
-        """`ref` None where the model is not served: a client's invention must not become a label."""
+        """`ref` is None where the model is not served: a client's invention must not become a label."""
         self._in_flight.dec()
         failures = self._failures.get((ref, protocol, code))
         if failures is None:
-            model, version = ("", "") if ref is None else _labels(ref)
+            model, version = ("", "") if ref is None else version_labels(ref)
             failures = self._failures[ref, protocol, code] = self._requests.labels(model, version, protocol, code)
         failures.inc()
 
-    def finished(self, request: Current, render: float | None, sent: int) -> None:
-        """The end of a call that a version was found for: `render` in seconds where answered, `sent` in bytes."""
+    def finished(self, request: Trace, render: float | None, sent: int) -> None:
+        """The end of a call that found a version: `render` in seconds (None without an answer), `sent` in bytes."""
         assert request.ref is not None
         answers = self._answers_of(request.ref, request.protocol)
         answers.request_bytes.observe(request.received)
@@ -159,10 +157,10 @@ class Metrics:
             answers.stages["render"].observe(render)
 
     def batches(self, ref: ModelRef) -> "Batches":
-        """What one version's batcher tells of its rows."""
+        """The events of one version's batcher."""
         self._ended.pop(ref, None)
-        self._ending.discard(ref)
-        model, number = ref.name, str(ref.version)
+        self._ending.pop(ref, None)
+        model, number = version_labels(ref)
         return Batches(
             self._batch_rows.labels(model, number),
             self._dead_rows.labels(model, number),
@@ -170,56 +168,72 @@ class Metrics:
         )
 
     def coalesced(self, ref: ModelRef) -> None:
-        self._coalesced.labels(ref.name, str(ref.version)).inc()
+        self._coalesced.labels(*version_labels(ref)).inc()
 
     def ended(self, ref: ModelRef, state: str) -> None:
-        """A version leaves `state` and is told of no more: the next page is the last that counts for it."""
+        """A version leaves `state` and is served no more. The next page is the last that counts for it."""
         self.versions.ended(ref, state)
-        if self._shared is None:  # what workers keep in files cannot be removed: a page leaves it out
-            self._ended[ref] = None
-            self._ending.add(ref)
-            while len(self._ended) > _MOST_ENDED:
-                del self._ended[next(iter(self._ended))]
+        if self._files is None:
+            self.versions.remove(ref)
+        self._ended[ref] = None
+        self._ending[ref] = self._clock()
+        while len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
 
     def follow_readiness(self, ready: Callable[[], bool]) -> None:
         self._says_ready = ready
 
     def refresh(self) -> None:
-        """Looks at readiness, queues and replicas. A page does so itself; with several workers the others' want to
-        know too.
+        """Reads readiness, queues and replicas. A page does so itself; one of several workers has to do so now and then
+        for the pages of the others.
         """
-        self._ready.set(self._says_ready())
+        ready = self._says_ready()
+        self._ready.set(ready)
         self.versions.refresh()
         self.replicas.refresh()
+        if self._files is not None:
+            self._remove_ended(_LINGER)
+            if ready and self._clock() >= self._orphans_at:
+                self._files.remove_orphans()
+                self._orphans_at = inf
 
     def page(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: text, or OpenMetrics (with exemplars) where `accept` asks for it."""
         self.refresh()
         encode, content_type = choose_encoder(accept)
         page = encode(self._page)
-        self._remove_ended()
+        if self._files is None:
+            self._remove_ended()
         return page, content_type
 
-    def _remove_ended(self) -> None:
-        """Answers that slow clients were still taking come after the end, and are removed with the page after them."""
-        late = {ref for ref, *_ in (*self._answers, *self._failures) if ref is not None and ref in self._ended}
-        self._answers = {key: kept for key, kept in self._answers.items() if key[0] not in late}
-        self._failures = {key: kept for key, kept in self._failures.items() if key[0] not in late}
-        for ref in self._ending | late:
-            model, version = _labels(ref)
-            for metric in self._of_versions:
+    def _remove_ended(self, linger: float = 0.0) -> None:
+        """Removes versions that ended `linger` seconds ago. An answer that a slow client takes after that brings series
+        back; they are removed the next time.
+        """
+        until = self._clock() - linger
+        kept = {ref for ref, since in self._ending.items() if since > until}
+        removed = {ref for ref, *_ in (*self._answers, *self._failures) if ref in self._ended} | self._ending.keys()
+        removed -= kept
+        self._answers = {key: series for key, series in self._answers.items() if key[0] not in removed}
+        self._failures = {key: series for key, series in self._failures.items() if key[0] not in removed}
+        for ref in removed:
+            self._ending.pop(ref, None)
+            self.versions.remove(ref)
+            model, version = version_labels(ref)
+            for metric in self._by_version:
                 metric.remove_by_labels({"model": model, "version": version})
-        self._ending.clear()
+            if self._files is not None:
+                self._files.remove(model, version)
 
-    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
-        """A gauge of which the workers' sum is worth knowing; what a dead worker said is forgotten."""
-        return Gauge(name, says, labels, multiprocess_mode="livesum", registry=self._registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """A gauge that is summed over living workers."""
+        return Gauge(name, text, labels, multiprocess_mode="livesum", registry=self._registry)
 
     def _answers_of(self, ref: ModelRef, protocol: str) -> "_Answers":
-        """Looking up a series by its labels costs as much as counting: once a version and protocol."""
+        """The series of one version and protocol, kept because a look-up by labels costs as much as counting."""
         found = self._answers.get((ref, protocol))
         if found is None:
-            model, number = _labels(ref)
+            model, number = version_labels(ref)
             stages = ("read", "decode", "queue", "batch", "compute", "total", "render")
             found = self._answers[ref, protocol] = _Answers(
                 self._requests.labels(model, number, protocol, OK),
@@ -251,12 +265,3 @@ class _Answers:
     stages: dict[str, Histogram]
     request_bytes: Histogram
     response_bytes: Histogram
-
-
-def forget(worker: int, folder: Path) -> None:
-    """What a worker that died said of its present is no longer true; what it counted stays."""
-    mark_process_dead(worker, str(folder))  # type: ignore[no-untyped-call]  # as above
-
-
-def _labels(ref: ModelRef) -> tuple[str, str]:
-    return ref.name, "" if ref.version is None else str(ref.version)

@@ -1,4 +1,4 @@
-"""The Prometheus series of routes. Their labels are configured names only: nothing a client invents."""
+"""The Prometheus series of routes. Their labels are configured names only, never a client's invention."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -95,6 +95,6 @@ class RouteMetrics:
         self._differences.labels(route, target, "mean").observe(average)
         self._ratios.labels(route, target).observe(ratio)
 
-    def file(self, *, ok: bool) -> None:
-        self._valid.set(ok)
-        self._reloads.labels("taken" if ok else "refused").inc()
+    def reloaded(self, in_force: bool) -> None:
+        self._valid.set(in_force)
+        self._reloads.labels("taken" if in_force else "refused").inc()

@@ -1,4 +1,4 @@
-"""The Prometheus series of the guards: keys, connections, and the files they are rotated in."""
+"""The Prometheus series of security: API keys, connections, and watched files."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 

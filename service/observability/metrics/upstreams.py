@@ -1,16 +1,16 @@
-"""The Prometheus series of upstream replicas, read from the replicas' own figures whenever somebody scrapes."""
+"""The Prometheus series of upstream replicas, read from the replicas' counts at each scrape."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-Labels = ("replica",)
+_LABELS = ("replica",)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """One replica now; the last four count since it is known. `latency` in seconds, None before any answer."""
+    """One replica now. `latency` is in seconds, None before any answer. The last four count since its discovery."""
 
     replica: str
     healthy: bool
@@ -36,14 +36,14 @@ class ReplicaMetrics:
         )
         self._latency = Gauge(
             "model_server_upstream_latency_seconds",
-            "What this replica's answers take of late, on average; with several workers, what the slowest one sees.",
-            Labels,
+            "Average latency of recent answers of this replica; with several workers, the largest.",
+            _LABELS,
             multiprocess_mode="livemax",
             registry=registry,
         )
         self._counters = {
-            name: Counter(f"model_server_upstream_{name}", says, Labels, registry=registry)
-            for name, says in (
+            name: Counter(f"model_server_upstream_{name}", text, _LABELS, registry=registry)
+            for name, text in (
                 ("attempts", "Requests sent to this replica, retries and hedges too."),
                 ("failures", "Attempts that this replica failed."),
                 ("retries", "Attempts at this replica because another had failed, or not answered in time."),
@@ -65,8 +65,8 @@ class ReplicaMetrics:
             last = self._last.get(name)
             for counted, counter in self._counters.items():
                 more = getattr(report, counted) - (getattr(last, counted) if last else 0)
-                counter.labels(name).inc(max(more, 0))  # one that went and came back counts from zero again
-        for name in self._last.keys() - now.keys():  # with several workers a series in a file stays
+                counter.labels(name).inc(max(more, 0))  # a replica that went and came back counts from zero again
+        for name in self._last.keys() - now.keys():  # with several workers a series stays in its file
             for gauge in (self._outstanding, self._ejected, self._latency):
                 gauge.labels(name).set(0)
         self._last = now

@@ -208,11 +208,11 @@ def test_budgets_are_read(text: str, budget: Budget) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("p99", "is no budget: write METRIC=CHANGE%, such as p99=+10%"),
-        ("p99=10", "is no budget"),
-        ("p99=+ten%", "is no budget"),
-        ("p98=+10%", "there is no 'p98' to hold to a budget; there are p50, p90, p95, p99, p99.9, errors, memory"),
-        ("p99=-10%", "a budget says how much worse; write p99=+10%"),
+        ("p99", "expected METRIC=CHANGE%, such as p99=+10% or throughput=-5%, got 'p99'"),
+        ("p99=10", "expected METRIC=CHANGE%"),
+        ("p99=+ten%", "expected METRIC=CHANGE%"),
+        ("p98=+10%", "invalid metric 'p98' in 'p98=+10%': expected one of p50, p90, p95, p99, p99.9, errors, memory"),
+        ("p99=-10%", "says how much worse a number may be: write p99=+10%"),
         ("throughput=+5%", "write throughput=-5%"),
         ("capacity=5%", "write capacity=-5%"),
     ],

@@ -81,10 +81,13 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         (["nowhere.json", "--rate", "1", "--slo-ms", "1"], "cannot be read"),
-        (["{run}", "--rate", "0", "--slo-ms", "1"], "--rate 0 makes no sense"),
-        (["{run}", "--rate", "1", "--slo-ms", "1", "--utilization", "2"], "--utilization 2 makes no sense"),
+        (["{run}", "--rate", "0", "--slo-ms", "1"], "invalid --rate: expected a number above 0, got 0"),
+        (
+            ["{run}", "--rate", "1", "--slo-ms", "1", "--utilization", "2"],
+            "invalid --utilization: expected a share above 0, at most 1, got 2",
+        ),
         (["{run}", "--rate", "1", "--slo-ms", "1", "--models", "other"], "has no other; it has lenet5"),
-        (["{junk}", "--rate", "1", "--slo-ms", "1"], "is no result of"),
+        (["{junk}", "--rate", "1", "--slo-ms", "1"], "is not a result of"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:

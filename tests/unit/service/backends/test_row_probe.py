@@ -29,7 +29,7 @@ def answering(y: Callable[[Array], Array]) -> FakeRunner:
 
 async def reason(runner: FakeRunner, asked: Signature | None = None, *examples: Tensors, seconds: float = 5.0) -> str:
     given = [("s", inputs) for inputs in examples]
-    found = await row_probe.probe(runner, {"s": asked or signature()}, given, seconds)
+    found = await row_probe.probe_rows(runner, {"s": asked or signature()}, given, seconds)
     return found.get("s", "")
 
 
@@ -172,7 +172,7 @@ async def test_a_probe_ends_in_time_whatever_the_model_does() -> None:
         raise AssertionError
 
     runner = FakeRunner(hangs, slots=1)
-    found = await asyncio.wait_for(row_probe.probe(runner, {"a": signature(), "b": signature()}, seconds=0.05), 5)
+    found = await asyncio.wait_for(row_probe.probe_rows(runner, {"a": signature(), "b": signature()}, seconds=0.05), 5)
     assert set(found) == {"a", "b"} and "0.05 s" in found["a"] and runner.running == 0
 
 
@@ -195,7 +195,9 @@ async def test_cancelling_ends_a_probe() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    task: asyncio.Task[dict[str, str]] = asyncio.create_task(row_probe.probe(FakeRunner(hangs), {"s": signature()}))
+    task: asyncio.Task[dict[str, str]] = asyncio.create_task(
+        row_probe.probe_rows(FakeRunner(hangs), {"s": signature()})
+    )
     await began.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,8 +12,8 @@ import pytest
 
 from service.backends.base import run_timed
 from service.backends.fake import FakeRunner, double
+from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
-from service.batching.bounds import Bounds
 from service.batching.cost_model import Learned, Profiled
 from service.batching.policy import ByDeadline, SizeAndDelay
 from service.errors import Overloaded

@@ -4,7 +4,15 @@ from math import inf
 
 import pytest
 
-from service.batching.admission import Lag, Margin, Overrun, best_batch, largest_batch, sacrificed, until_done
+from service.batching.admission import (
+    Lag,
+    Margin,
+    Overrun,
+    choose_batch,
+    count_sacrificed,
+    find_largest_batch,
+    forecast_seconds,
+)
 from service.batching.cost_model import Learned, Profiled
 
 GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
@@ -13,15 +21,15 @@ GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # m
 def test_the_margin_is_what_the_latest_would_have_needed() -> None:
     margin = Margin()
     assert margin.seconds(0.0) == 0.0
-    margin.late(promised=0.085, took=0.105, allowed=0.100, now=10.0)
+    margin.observe_late(promised=0.085, took=0.105, allowed=0.100, now=10.0)
     assert margin.seconds(10.0) == pytest.approx(0.020)
-    margin.late(promised=0.090, took=0.101, allowed=0.100, now=10.0)
+    margin.observe_late(promised=0.090, took=0.101, allowed=0.100, now=10.0)
     assert margin.seconds(10.0) == pytest.approx(0.020), "a smaller error changes nothing"
 
 
 def test_the_margin_is_forgotten_and_never_shuts_the_door() -> None:
     margin = Margin()
-    margin.late(promised=0.010, took=9.0, allowed=0.100, now=0.0)
+    margin.observe_late(promised=0.010, took=9.0, allowed=0.100, now=0.0)
     assert margin.seconds(0.0) == pytest.approx(0.025)
     assert margin.seconds(20.0) < 0.001
 
@@ -36,56 +44,56 @@ def test_lag_is_an_average_that_is_forgotten() -> None:
 
 def test_an_overrun_is_how_many_times_longer_than_forecast_and_never_shorter() -> None:
     overrun = Overrun()
-    assert overrun.times == 1.0
+    assert overrun.ratio == 1.0
     for _ in range(100):
         overrun.observe(0.001, 0.010)
-    assert overrun.times == pytest.approx(10.0)
+    assert overrun.ratio == pytest.approx(10.0)
     overrun.observe(0.0, 5.0)
-    assert overrun.times == pytest.approx(10.0), "nothing was forecast"
+    assert overrun.ratio == pytest.approx(10.0), "nothing was forecast"
     for _ in range(500):
         overrun.observe(0.010, 0.001)
-    assert overrun.times == pytest.approx(1.0)
+    assert overrun.ratio == pytest.approx(1.0)
 
 
 def test_few_arrivals_call_for_small_batches_and_many_for_large_ones() -> None:
-    assert best_batch(GPU, 64, 0.05, rate=100, slots=1) <= 4
-    assert best_batch(GPU, 64, 0.05, rate=10_000, slots=1) == 64
+    assert choose_batch(GPU, 64, 0.05, rate=100, slots=1) <= 4
+    assert choose_batch(GPU, 64, 0.05, rate=10_000, slots=1) == 64
 
 
 def test_a_tight_deadline_calls_for_batches_that_leave_time_to_wait() -> None:
-    assert largest_batch(GPU, 64, 0.05, slots=1) == 64
-    size = largest_batch(GPU, 64, 0.03, slots=1)
+    assert find_largest_batch(GPU, 64, 0.05, slots=1) == 64
+    size = find_largest_batch(GPU, 64, 0.03, slots=1)
     assert size < 64 and 2 * GPU.seconds(size) <= 0.03
-    assert largest_batch(GPU, 64, 0.001, slots=1) == 1
+    assert find_largest_batch(GPU, 64, 0.001, slots=1) == 1
 
 
 def test_an_old_head_is_given_up_where_it_would_make_the_others_late() -> None:
     """Two requests are in time only for a batch of three (5.6 ms); the sixty behind them for one of 60 (17 ms)."""
     slack = [(1, 0.0057)] * 2 + [(1, 0.018)] * 60
-    assert sacrificed(slack, GPU, 64) == 2
-    assert sacrificed([(1, 0.0057)] * 2, GPU, 64) == 0, "there is nobody behind them"
-    assert sacrificed([(1, 0.0057)] * 2 + [(1, 1.0)] * 60, GPU, 64) in (0, 2), "all are in time either way"
-    assert sacrificed([(1, 0.05)] * 62, GPU, 64) == 0
+    assert count_sacrificed(slack, GPU, 64) == 2
+    assert count_sacrificed([(1, 0.0057)] * 2, GPU, 64) == 0, "there is nobody behind them"
+    assert count_sacrificed([(1, 0.0057)] * 2 + [(1, 1.0)] * 60, GPU, 64) in (0, 2), "all are in time either way"
+    assert count_sacrificed([(1, 0.05)] * 62, GPU, 64) == 0
 
 
 def test_only_who_has_a_deadline_is_ever_given_up() -> None:
     slack = [(1, inf), *[(1, 0.0057)] * 2, *[(1, 0.018)] * 60]
-    assert sacrificed(slack, GPU, 64) == 0
-    assert sacrificed([(100, inf), *[(1, inf)] * 60], GPU, 64) == 0, "larger than any batch, and yet it runs"
+    assert count_sacrificed(slack, GPU, 64) == 0
+    assert count_sacrificed([(100, inf), *[(1, inf)] * 60], GPU, 64) == 0, "larger than any batch, and yet it runs"
 
 
 def test_what_is_ahead_is_waited_for_in_batches() -> None:
     slow = Profiled({1: 10.0, 2: 20.0, 4: 40.0})
-    assert until_done(slow, 1, before=0, free=0.0, most=1, allowed=inf, rate=1, slots=1) == pytest.approx(0.010)
-    assert until_done(slow, 1, before=6, free=0.005, most=1, allowed=inf, rate=1, slots=2) == pytest.approx(0.045)
-    assert until_done(slow, 2, before=5, free=0.0, most=4, allowed=inf, rate=1, slots=1) == pytest.approx(0.070)
+    assert forecast_seconds(slow, 1, before=0, free=0.0, most=1, allowed=inf, rate=1, slots=1) == pytest.approx(0.010)
+    assert forecast_seconds(slow, 1, before=6, free=0.005, most=1, allowed=inf, rate=1, slots=2) == pytest.approx(0.045)
+    assert forecast_seconds(slow, 2, before=5, free=0.0, most=4, allowed=inf, rate=1, slots=1) == pytest.approx(0.070)
 
 
 def test_a_flood_is_let_in_only_where_it_fills_its_batch() -> None:
-    calm = until_done(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=100, slots=1)
-    flood = until_done(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=20_000, slots=1)
+    calm = forecast_seconds(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=100, slots=1)
+    flood = forecast_seconds(GPU, 1, before=0, free=0.0, most=64, allowed=0.03, rate=20_000, slots=1)
     assert calm == pytest.approx(GPU.seconds(1)) and flood == pytest.approx(GPU.seconds(64))
 
 
 def test_an_unknown_cost_promises_everything() -> None:
-    assert until_done(Learned(), 1, before=100, free=0.0, most=8, allowed=0.01, rate=1000, slots=1) == 0.0
+    assert forecast_seconds(Learned(), 1, before=100, free=0.0, most=8, allowed=0.01, rate=1000, slots=1) == 0.0

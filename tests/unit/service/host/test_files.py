@@ -9,7 +9,7 @@ import pytest
 
 from export.errors import ExportError
 from export.tfserving import __main__ as tfserving_config
-from service.host.cpu import ProfileStore
+from service.backends.embedded.profile_store import ProfileStore
 from service.host.files import write_whole
 from service.repository import staging
 from service.repository.manifest import Profile

@@ -11,10 +11,9 @@ from PIL import Image, ImageOps
 from service.errors import TooLarge
 from service.preprocessing import decode as images
 from service.preprocessing.orientation import read_orientation, turn_upright
-from tests.support.image_matrix import ImageFile, after_start, all_files, exif, png_chunk, segment, turned
-from tests.support.images import encode, photo, png_claiming
+from tests.support.image_matrix import ImageFile, after_start, all_files, exif, segment, turned
+from tests.support.images import encode, photo, png_chunk, png_claiming
 
-LIMIT = 50_000_000
 ORIENTED = [file for file in all_files() if "exif orientation" in file.name and file.name[-1] in "12345678"]
 
 
@@ -27,8 +26,8 @@ def test_pixels_are_those_of_the_file_that_pillow_turns(file: ImageFile) -> None
     upright = io.BytesIO()
     ImageOps.exif_transpose(Image.open(io.BytesIO(file.data))).convert("RGB").save(upright, "PNG")
     for height, width in ((40, 24), (96, 64), (47, 61)):  # nothing is reduced while it is decoded
-        wanted = images.decode(upright.getvalue(), height, width, LIMIT).astype(int)
-        difference = np.abs(wanted - images.decode(file.data, height, width, LIMIT))
+        wanted = images.decode(upright.getvalue(), height, width).astype(int)
+        difference = np.abs(wanted - images.decode(file.data, height, width))
         # Pillow decodes JPEGs with the accurate DCT instead of the fast one.
         most, average = (20, 2.5) if file.name.startswith("jpeg") else (1, 0.5)
         assert difference.max() <= most and difference.mean() < average
@@ -50,8 +49,8 @@ def test_all_eight_turn_pixels_as_pillow_does(orientation: int) -> None:
 def test_large_photographs_are_reduced_by_their_stored_sides(orientation: int, size: tuple[int, int]) -> None:
     seen = Image.fromarray(photo()).resize(size)
     stored = np.asarray(turned(seen, orientation))
-    wanted = images.decode(encode(np.asarray(seen), "JPEG", quality=95), 64, 224, LIMIT).astype(int)
-    shown = images.decode(with_exif(encode(stored, "JPEG", quality=95), orientation), 64, 224, LIMIT)
+    wanted = images.decode(encode(np.asarray(seen), "JPEG", quality=95), 64, 224).astype(int)
+    shown = images.decode(with_exif(encode(stored, "JPEG", quality=95), orientation), 64, 224)
     difference = np.abs(wanted - shown)
     assert difference.mean() < 1.5 and difference.max() <= 20
 
@@ -64,13 +63,13 @@ def growth_of(data: bytes) -> int:
 
     Path("/proc/self/clear_refs").write_text("5")
     before = highest()
-    images.decode(data, 224, 224, LIMIT)
+    images.decode(data, 224, 224)
     return highest() - before
 
 
 def test_turning_takes_no_memory_of_the_pictures_size() -> None:
     jpeg = encode(np.asarray(Image.fromarray(photo()).resize((8064, 6048))), "JPEG")
-    images.decode(jpeg, 224, 224, LIMIT)  # what a thread keeps
+    images.decode(jpeg, 224, 224)  # what a thread keeps
     assert growth_of(with_exif(jpeg, 6)) < growth_of(jpeg) + 5 * 2**20
 
 
@@ -80,7 +79,7 @@ def test_limits_hold_for_both_sides(orientation: int) -> None:
     for width, height in ((60_000, 8), (8, 60_000), (9_000, 9_000)):
         claiming = png_claiming(width, height)
         with pytest.raises(TooLarge, match=f"{width}x{height}"):
-            images.decode(claiming[:33] + chunk + claiming[33:], 224, 224, LIMIT)
+            images.decode(claiming[:33] + chunk + claiming[33:], 224, 224)
 
 
 def test_a_block_that_leads_anywhere_is_upright() -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from service.errors import InvalidInput, Overloaded, TooLarge
 from service.preprocessing import decode as images
+from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.memory import DecodingMemory
 from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.manifest import Manifest, Preprocessing, Signature, TensorSpec
+from service.settings import Settings
 from service.types import PredictRequest, strings
 from tests.support.images import encode, photo
 
@@ -39,7 +41,7 @@ def request(*encoded: bytes) -> PredictRequest:
 
 @pytest.fixture
 def preparation() -> Iterator[Preparation]:
-    preparation = Preparation(Limits(1000, 10_000_000, 10 * len(IMAGE)), threads=1)
+    preparation = Preparation(Limits(1000, 10 * len(IMAGE)), threads=1)
     yield preparation
     preparation.close()
 
@@ -127,7 +129,7 @@ async def test_with_one_core_a_small_jpeg_needs_no_thread(
         return real(data, *limits)
 
     monkeypatch.setattr(images, "decode", seen)
-    preparation = Preparation(Limits(1000, 10_000_000, 10_000_000), threads)
+    preparation = Preparation(Limits(1000, 10_000_000), threads)
     await preparation.prepare(MANIFEST, request(*encoded))
     preparation.close()
     assert where == [here] * len(encoded)
@@ -176,7 +178,7 @@ async def test_images_wait_for_memory_that_others_hold(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(images, "_decode_by_pillow", counting)
     needed = 5 * 2 * 427 * 2 * 640 + len(png)
-    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_memory=needed), threads=2)
+    preparation = Preparation(Limits(1000, 100_000_000, max_memory=needed), threads=2)
     try:
         run = await asyncio.wait_for(preparation.prepare(MANIFEST, request(png, png, png)), 30)
     finally:
@@ -185,7 +187,7 @@ async def test_images_wait_for_memory_that_others_hold(monkeypatch: pytest.Monke
 
 
 async def test_an_image_that_never_fits_is_too_large() -> None:
-    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_memory=1_000_000), threads=2)
+    preparation = Preparation(Limits(1000, 100_000_000, max_memory=1_000_000), threads=2)
     try:
         with pytest.raises(TooLarge, match="MB to decode"):
             await preparation.prepare(MANIFEST, request(encode(photo())))
@@ -206,14 +208,19 @@ async def test_many_small_files_of_large_pictures_are_bounded_together(monkeypat
         return real(*given)
 
     monkeypatch.setattr(images, "decode", counting)
-    preparation = Preparation(Limits(1000, 10_000_000, 100_000_000, max_milliseconds=20), threads=2)
+    preparation = Preparation(Limits(1000, 100_000_000, image=ImageLimits(max_milliseconds=20)), threads=2)
     try:
-        with pytest.raises(TooLarge, match="send fewer in one"):
+        with pytest.raises(TooLarge, match="send fewer images per request"):
             await preparation.prepare(MANIFEST, request(*[flat] * 1000))
         assert len(decoded) < 500
         await preparation.prepare(MANIFEST, request(flat, flat))
     finally:
         preparation.close()
+
+
+def test_images_have_the_same_limits_without_flags_as_with_their_defaults() -> None:
+    names = ("max_pixels", "max_image_side", "max_decode_ms")
+    assert ImageLimits(*(Settings.model_fields[name].default for name in names)) == DEFAULT_LIMITS
 
 
 def test_a_large_share_is_not_overtaken_by_small_ones() -> None:

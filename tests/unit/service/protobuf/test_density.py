@@ -56,8 +56,8 @@ HOSTILE = {
     "unknown groups": (_PREDICT, b"\x7b\x7c" * _TWICE),
     "tags of two bytes": (_PREDICT, b"\x82\x10\x00" * _TWICE),
     "lengths of two bytes": (_TASKS, b"\x0a\x80\x00" * _TWICE),
-    "whole numbers one by one": (_PREDICT, _tensor(int64_val=[1] * (2**23 + 1))),
-    "whole numbers, in pieces": (_PREDICT, _tensor(int64_val=[1] * 2**22) * 3),
+    "integers one by one": (_PREDICT, _tensor(int64_val=[1] * (2**23 + 1))),
+    "integers, in pieces": (_PREDICT, _tensor(int64_val=[1] * 2**22) * 3),
 }
 
 
@@ -65,7 +65,7 @@ HOSTILE = {
 def test_messages_dense_with_fields_are_refused(message: str) -> None:
     kind, data = HOSTILE[message]
     kind.FromString(data)
-    with pytest.raises(InvalidInput, match=r"the message has more than [\d,]+ (fields|whole numbers)"):
+    with pytest.raises(InvalidInput, match=r"the message has more than [\d,]+ (fields|integers)"):
         check_density(data, kind.DESCRIPTOR)
 
 

@@ -31,8 +31,9 @@ NAMES = [
     st.sampled_from(NAMES).flatmap(lambda name: hnp.arrays(name, hnp.array_shapes(min_dims=0, min_side=0, max_side=4)))
 )
 def test_arrays_survive_both_encodings(array: np.ndarray) -> None:
-    for encode in (codec.to_proto, codec.to_request_proto):
-        back = codec.to_array("x", tensor_pb2.TensorProto.FromString(encode(array).SerializeToString()))
+    codec.fill_request(request := tensor_pb2.TensorProto(), array)
+    for proto in (codec.to_proto(array), request):
+        back = codec.to_array("x", tensor_pb2.TensorProto.FromString(proto.SerializeToString()))
         assert back.dtype == array.dtype and back.shape == array.shape
         np.testing.assert_array_equal(back, array)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.host.cpu import ProfileStore
+from service.backends.embedded.profile_store import ProfileStore
+from service.host.file_watcher import ReloadError
 from service.repository import checksums as contents
 from service.repository.manifest import LABELS, MANIFEST, Manifest, Profile
 from service.routing import routes_file
-from service.routing.yaml_lines import RoutesError
 from service.security import api_keys as keys
 from service.security.api_keys import KeysError
 
@@ -53,7 +53,7 @@ def a_manifest(path: Path) -> object:
 
 READERS: dict[str, tuple[type[Exception], Callable[[Path], object]]] = {
     "keys": (KeysError, lambda path: keys.parse((path / "text").read_bytes())),
-    "routes": (RoutesError, lambda path: routes_file.load(path / "text")),
+    "routes": (ReloadError, lambda path: routes_file.parse(path / "text", (path / "text").read_bytes())),
     "manifest": (ValueError, a_manifest),
     "contents": (ValueError, lambda path: contents.load((path / "text").read_bytes())),
 }

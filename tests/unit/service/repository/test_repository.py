@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service.backends.embedded.backend import EmbeddedBackend
+from service.backends.embedded.profile_store import ProfileStore
 from service.errors import NotReady
-from service.host.cpu import ProfileStore
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
 from service.repository.layouts import passed_over

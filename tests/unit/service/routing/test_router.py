@@ -9,12 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from service.batching.cost_model import Profiled
+from service.batching.queue import Arrivals
 from service.errors import BackendFailed, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, TooLarge
-from service.models.executor import Answering, Question
-from service.repository.manifest import Manifest
+from service.models.executor import Answering
+from service.models.registry import Catalog
 from service.routing.router import Router
-from service.types import Call, ModelRef, PredictRequest, Tensors
-from tests.support.routing_world import World, ask, cats, fails, hangs, question, says, until
+from service.types import ModelRef, PredictRequest, Tensors
+from tests.support.batchers import batcher
+from tests.support.routing_world import World, ask, body, cats, context, fails, hangs, says, until
 
 
 async def test_the_name_asked_for_comes_back_with_the_version_that_answered(world: World) -> None:
@@ -53,11 +56,9 @@ async def test_the_clients_own_mistakes_are_not_asked_again(world: World) -> Non
     with pytest.raises(InvalidInput, match="bad pixels"):
         await ask(router, "a")
 
-    async def read(manifest: Manifest) -> PredictRequest:
-        return PredictRequest({"x": np.zeros((1, 2), np.float32)}, "no_such_signature")
-
+    admission = await router.admit(context(), ModelRef("a"))
     with pytest.raises(NotFound, match="no_such_signature"):
-        await router.answer(Call(ModelRef("a"), "http"), Question(read))
+        await admission.predict(replace(body(), signature="no_such_signature"))
     assert spare.calls == []
 
 
@@ -84,20 +85,43 @@ async def test_nothing_more_is_asked_once_the_deadline_is_past(world: World) -> 
     assert spare.calls == []
 
 
-async def test_a_body_is_read_once_for_all_who_answer(world: World) -> None:
+async def test_a_body_is_parsed_once_for_all_who_answer(world: World) -> None:
     world.add("m", fails(RuntimeError("broken")))
     for name in ("x", "y"):
         world.add(name, says(0.5))
     router = await world.router("routes: {a: {target: m, fallback: [both]}, both: {ensemble: {members: [x, y]}}}")
-    reads = []
+    admission = await router.admit(context(), ModelRef("a"))
+    assert admission.manifest.name == "m"
+    result = await admission.predict(body())
+    assert result.served_by == (ModelRef("x", 1), ModelRef("y", 1))
 
-    async def read(manifest: Manifest) -> PredictRequest:
-        reads.append(manifest.name)
-        await asyncio.sleep(0.01)
-        return PredictRequest({"x": np.zeros((1, 2), np.float32)})
 
-    await router.answer(Call(ModelRef("a"), "http"), Question(read))
-    assert reads == ["m"]
+async def test_a_body_is_parsed_against_the_first_target_that_lets_it_in(world: World) -> None:
+    for name in ("m", "x", "y"):
+        world.add(name, says(0.5))
+    router = await world.router(
+        "routes: {a: {target: gone, fallback: [full, m]}, full: {target: x, max_in_flight: 1},"
+        " both: {ensemble: {members: [gone, y], quorum: 1}}}"
+    )
+    place = await router.admit(context(), ModelRef("full"))
+    admission = await router.admit(context(), ModelRef("a"))
+    assert admission.manifest.name == "m"
+    place.release(InvalidInput("no image"))
+    assert (await router.admit(context(), ModelRef("a"))).manifest.name == "x", "the place was given back"
+    assert (await router.admit(context(), ModelRef("both"))).manifest.name == "y"
+    assert world.value('model_server_route_calls_total{code="INVALID_INPUT",route="full",target="x"}') == 1
+
+
+@pytest.mark.parametrize("asked", ["m", "a", "both"])
+async def test_who_is_released_holds_nothing(world: World, asked: str) -> None:
+    """A body that cannot be parsed, or a client that leaves while it sends: versions unload, places are free."""
+    for name in ("m", "x"):
+        world.add(name, says(0.5))
+    router = await world.router("routes: {a: {target: m, max_in_flight: 1}, both: {ensemble: {members: [m, x]}}}")
+    for error in (InvalidInput("no image"), asyncio.CancelledError()):
+        (await router.admit(context(), ModelRef(asked))).release(error)
+    assert (await ask(router, asked)).served_by[0] == ModelRef("m", 1)
+    await asyncio.wait_for(world.catalog.close(), 5)
 
 
 async def test_a_routes_own_limits(world: World) -> None:
@@ -195,7 +219,7 @@ async def test_an_unknown_name_is_told_the_routes_that_the_asker_may_know(world:
         with pytest.raises(NotFound, match=rf"Latest\(x\).*{more}.*routes here: \['cats', 'dogs'\]"):
             await ask(router, "x")
         answering = Answering(world.catalog, world.preparation)
-        shy = Router(answering, router.file, world.metrics, shows=lambda name: name == "cats")
+        shy = Router(answering, router.file, world.metrics, shows=lambda caller, name: name == "cats")
         with pytest.raises(NotFound, match="cats") as refused:
             await ask(shy, "x")
         assert "dogs" not in str(refused.value) and "dogs" not in str(refused.value.detail)
@@ -209,10 +233,10 @@ async def test_a_target_whose_label_is_missing_is_not_there_and_no_mistake_of_th
     assert world.value('model_server_route_fallbacks_total{code="NOT_FOUND",route="a",target="m@gone"}') == 1
     for ref in (ModelRef("b"), ModelRef("d")):
         with pytest.raises(NotFound, match="'m' has no version label 'gone'"):
-            await router.answer(Call(ref, "http"), question())
+            await ask(router, ref)
     for name in ("m", "c"):
         with pytest.raises(InvalidInput, match="no version label 'gone'"):
-            await router.answer(Call(ModelRef(name, label="gone"), "http"), question())
+            await ask(router, ModelRef(name, label="gone"))
 
 
 async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(world: World) -> None:
@@ -224,10 +248,10 @@ async def test_an_unknown_label_lists_the_routes_labels_and_the_versions_own(wor
     with pytest.raises(
         InvalidInput, match=r"'a' has no version label 'beta'; labels here: \['canary', 'int8', 'stable'\]"
     ):
-        await router.answer(Call(ModelRef("a", label="beta"), "http"), question())
-    assert (await router.answer(Call(ModelRef("a", label="stable"), "http"), question())).ref == ModelRef("a", 1)
+        await ask(router, ModelRef("a", label="beta"))
+    assert (await ask(router, ModelRef("a", label="stable"))).ref == ModelRef("a", 1)
     with pytest.raises(NotFound, match=r"Servable.*Specific\(m, 9\)"):
-        await router.answer(Call(ModelRef("a", label="canary"), "http"), question())
+        await ask(router, ModelRef("a", label="canary"))
     page = world.metrics.page()[0].decode()
     assert 'target="as asked"' in page and "beta" not in page and "m/9" not in page
 
@@ -272,28 +296,64 @@ async def test_a_route_and_a_models_own_keep_calls_from_sharing_batches(
     assert (max(runner.calls) > 1) == shares, runner.calls
 
 
+async def test_a_request_comes_once_to_a_target_that_the_door_would_refuse_it_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its fallback takes the request, or nobody does."""
+    slow = Profiled({1: 1000.0, 8: 8000.0})
+    catalog = Catalog(
+        world.backend,
+        lambda loaded: batcher(loaded.runner, cost=slow if loaded.manifest.name == "busy" else None),
+        world.metrics,
+        keep=1,
+        needs_models=True,
+    )
+    world = replace(world, catalog=catalog)
+    for name in ("busy", "spare"):
+        world.add(name, says(0.5))
+    router = await world.router("routes: {a: {target: busy, fallback: [spare]}, b: busy}")
+    at_work = await router.admit(context(), ModelRef("busy"))
+    came: list[Arrivals] = []
+    count = Arrivals.observe
+
+    def spy(arrivals: Arrivals, rows: int, now: float) -> None:
+        came.append(arrivals)
+        count(arrivals, rows, now)
+
+    monkeypatch.setattr(Arrivals, "observe", spy)
+    assert router.find_overload(context(0.5), ModelRef("a")) is None
+    (await router.admit(context(0.5), ModelRef("a"))).release(InvalidInput("no image"))
+    busy = catalog.find(ModelRef("busy")).batcher._arrivals
+    assert came.count(busy) == 1 and len(came) == 2
+    refused = router.find_overload(context(0.5), ModelRef("b"))
+    assert refused is not None and refused.ref == ModelRef("busy", 1)
+    assert came.count(busy) == 2
+    at_work.release(InvalidInput("no image"))
+
+
 @pytest.mark.parametrize(("routes", "target"), [("{}", "m"), ("{a: {target: gone, fallback: [m]}}", "a")])
-@pytest.mark.parametrize("while_reading", [True, False])
+@pytest.mark.parametrize("while_parsing", [True, False])
 async def test_what_was_refused_needs_no_collection(
-    world: World, routes: str, target: str, while_reading: bool
+    world: World, routes: str, target: str, while_parsing: bool
 ) -> None:
     world.add("m", says(0.9))
-    router = await world.router(f"routes: {routes}")
-    body = np.zeros((1, 3 if while_reading else 5), np.float32)
-    left = weakref.ref(body)
+    predictor = await world.predictor(f"routes: {routes}")
+    request = body(columns=3 if while_parsing else 5)
+    left = weakref.ref(request.inputs["x"])
 
-    async def read(manifest: Manifest, body: np.ndarray = body) -> PredictRequest:
-        if while_reading:
-            raise InvalidInput(f"{body.shape[1]} columns")
-        return PredictRequest({"x": body})
+    async def refuse(request: PredictRequest) -> None:
+        async with predictor.admit(context(), ModelRef(target)) as admitted:
+            if while_parsing:
+                raise InvalidInput(f"{request.inputs['x'].shape[1]} columns")
+            await admitted.predict(request)
 
-    question = Question(read)
-    del read, body
     gc.disable()
     try:
+        refusing = refuse(request)
+        del request
         with pytest.raises(InvalidInput):
-            await router.answer(Call(ModelRef(target), "http"), question)
-        del question
+            await refusing
+        del refusing
         assert left() is None
     finally:
         gc.enable()

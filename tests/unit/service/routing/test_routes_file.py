@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from service.host.file_watcher import ReloadError
 from service.observability.metrics.registry import Metrics
 from service.routing.routes_file import RoutesFile
-from service.routing.yaml_lines import RoutesError
 from service.types import ModelRef
 
 GOOD = "routes: {a: m/1}"
@@ -18,8 +18,9 @@ def valid(metrics: Metrics) -> bool:
 
 
 async def looks(file: RoutesFile, times: int = 2) -> None:
+    assert file.watcher is not None
     for _ in range(times):
-        await file.look()
+        await file.watcher.look()
 
 
 def target(file: RoutesFile, name: str = "a") -> ModelRef:
@@ -33,7 +34,7 @@ def test_a_bad_file_at_the_start_is_one_line(tmp_path: Path, content: bytes | No
     path = tmp_path / "routes.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RoutesError) as raised:
+    with pytest.raises(ReloadError) as raised:
         RoutesFile(path, Metrics())
     assert str(raised.value).startswith(str(path)) and says in str(raised.value) and "\n" not in str(raised.value)
 
@@ -89,7 +90,7 @@ async def test_a_worker_started_again_goes_on_with_what_was_in_force(tmp_path: P
     assert RoutesFile(path, Metrics(), kept).routes == again.routes
 
 
-async def test_no_file_means_no_routes() -> None:
+def test_no_file_means_no_routes() -> None:
     file = RoutesFile(None, Metrics())
-    await file.look()
+    assert file.watcher is None and not file.error
     assert not file.routes.by_name and not file.routes.only_routes

@@ -5,8 +5,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.routing.schema import parse
-from service.routing.yaml_lines import RoutesError
+from service.routing.schema import RoutesError, parse
 
 MISTAKES = {
     "nothing": ("", "routes: {}"),

@@ -1,6 +1,5 @@
 """Who may ask what, and how often."""
 
-import asyncio
 import subprocess
 import sys
 import time
@@ -9,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from service.errors import Forbidden, RateLimited, Unauthenticated
+from service.observability.context import RequestContext, Trace
 from service.observability.metrics.registry import Metrics
 from service.security import api_keys as keys
 from service.security.authorizer import Gate
+from service.types import NOBODY, Caller
 
 
 def gate_with(*entries: str) -> Gate:
@@ -20,17 +21,21 @@ def gate_with(*entries: str) -> Gate:
     return gate
 
 
+def identify(gate: Gate, **headers: str) -> Caller:
+    return gate.identify({name.replace("_", "-"): value for name, value in headers.items()}, "http")
+
+
 def ask(gate: Gate, model: str = "m", **headers: str) -> None:
-    gate.identify({name.replace("_", "-"): value for name, value in headers.items()}, "http")
-    gate.authorise(model)
-    gate.charge()
+    caller = identify(gate, **headers)
+    gate.authorise(caller, model)
+    gate.charge(caller)
 
 
 def test_without_keys_everybody_may() -> None:
     gate = Gate(Metrics())
     for _ in range(1000):
         ask(gate)
-    assert gate.shows("m") and not gate.needs_keys
+    assert gate.shows(NOBODY, "m") and not gate.needs_keys
 
 
 def test_no_keys_at_all_let_nobody_in() -> None:
@@ -38,19 +43,14 @@ def test_no_keys_at_all_let_nobody_in() -> None:
         ask(gate_with("[]"), x_api_key="")
 
 
-async def test_an_edge_that_forgets_to_say_who_asks_gets_nothing() -> None:
-    """In a fresh context, as a request's is."""
+def test_an_edge_that_forgets_to_say_who_asks_gets_nothing() -> None:
     _, entry = keys.make("a")
     gate = gate_with(entry)
-
-    async def forgetful() -> None:
-        assert not gate.shows("m")
+    caller = RequestContext(Trace("http")).caller
+    assert not gate.shows(caller, "m")
+    for ask_gate in (gate.charge, gate.authorise_all, lambda caller: gate.authorise(caller, "m")):
         with pytest.raises(Unauthenticated):
-            gate.charge()
-        gate.authorise("m")
-
-    with pytest.raises(Unauthenticated):
-        await asyncio.create_task(forgetful())
+            ask_gate(caller)
 
 
 def test_a_key_comes_in_either_header() -> None:
@@ -67,22 +67,22 @@ def test_a_key_comes_in_either_header() -> None:
         ask(gate, authorization="Bearer wrong", x_api_key=secret)  # what came first counts, or a typo goes unseen
 
 
-def test_a_request_without_a_key_does_not_go_on_as_the_one_before() -> None:
+def test_an_open_page_is_nobodys_where_no_key_comes() -> None:
     secret, entry = keys.make("a")
     gate = gate_with(entry)
-    ask(gate, x_api_key=secret)
-    gate.identify({}, "http", needed=False)  # an open page in the same context
-    with pytest.raises(Unauthenticated):
-        gate.authorise("m")
+    for headers in ({}, {"x-api-key": secret + "0"}):
+        assert gate.identify(headers, "http", needed=False) == NOBODY
+    assert gate.identify({"x-api-key": secret}, "http", needed=False) != NOBODY
 
 
 def test_a_key_opens_its_models_and_shows_no_others() -> None:
     secret, entry = keys.make("cats", ["cats*"])
     gate = gate_with(entry)
     ask(gate, "cats-v2", x_api_key=secret)
-    assert gate.shows("cats-v2") and not gate.shows("dogs")
+    caller = identify(gate, x_api_key=secret)
+    assert gate.shows(caller, "cats-v2") and not gate.shows(caller, "dogs")
     with pytest.raises(Forbidden, match="'cats' does not open model 'dogs'"):
-        gate.authorise("dogs")
+        gate.authorise(caller, "dogs")
 
 
 def test_an_expired_key_says_so() -> None:
@@ -90,16 +90,16 @@ def test_an_expired_key_says_so() -> None:
     gate = gate_with(entry)
     with pytest.raises(Unauthenticated, match="'old' expired at 2020-01-01"):
         ask(gate, x_api_key=secret)
-    assert not gate.shows("m")
+    assert not gate.shows(NOBODY, "m")
 
 
 def test_a_key_that_goes_ends_what_is_under_way() -> None:
     secret, entry = keys.make("a")
     gate = gate_with(entry)
-    gate.identify({"x-api-key": secret}, "grpc")
+    caller = identify(gate, x_api_key=secret)
     gate.replace(keys.parse(keys.make("b")[1].encode()))
     with pytest.raises(Unauthenticated):
-        gate.authorise("m")
+        gate.authorise(caller, "m")
 
 
 def test_the_rate_is_kept_and_the_wait_is_honest() -> None:

@@ -16,7 +16,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.api.http.connection import ConnectionLimits
+from service.api.http.connection import ConnectionLimits, ConnectionSetup
 from service.api.http.door import Reads
 from service.api.http.server import HttpServer
 
@@ -115,7 +115,8 @@ async def echo() -> AsyncIterator[Echo]:
     listener = socket.create_server(("127.0.0.1", 0))
     echo = Echo(port=listener.getsockname()[1])
     door: Any = OpenDoor()
-    server = HttpServer(echo, door, listener, 2, LIMITS, echo.refusals.append, 4242)  # type: ignore[arg-type]
+    setup = ConnectionSetup(LIMITS, door, echo.refusals.append, 4242)
+    server = HttpServer(echo, setup, listener, 2)  # type: ignore[arg-type]
     echo.stop = server.stop
     await server.start()
     yield echo

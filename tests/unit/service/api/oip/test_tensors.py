@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor
 
-from service.api.oip import model as oip
-from service.api.oip import tensors as oip_tensors
+from service.api.oip import protocol
+from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
 from service.errors import BackendFailed, InvalidInput
 from service.protobuf.stubs import oip_pb2
 from service.repository.manifest import Manifest, Signature, TensorSpec
@@ -39,10 +39,10 @@ def arrays(*names: str) -> st.SearchStrategy[Array]:
 
 @given(arrays(*NUMBERS))
 def test_numbers_survive_raw_and_are_called_what_triton_calls_them(array: Array) -> None:
-    datatype = oip_tensors.datatype(array.dtype.name)
+    datatype = name_datatype(array.dtype.name)
     assert datatype == np_to_triton_dtype(array.dtype)
-    assert oip_tensors.to_raw(array) == array.tobytes()
-    back = oip_tensors.from_raw("x", datatype, array.shape, array.tobytes())
+    assert encode_raw(array) == array.tobytes()
+    back = parse_raw("x", datatype, array.shape, array.tobytes())
     assert back.dtype == array.dtype and back.shape == array.shape
     np.testing.assert_array_equal(back, array)
 
@@ -50,7 +50,7 @@ def test_numbers_survive_raw_and_are_called_what_triton_calls_them(array: Array)
 @given(arrays(*FIELDS))
 def test_numbers_survive_typed_contents(array: Array) -> None:
     contents = oip_pb2.InferTensorContents(**{FIELDS[array.dtype.name]: array.ravel().tolist()})
-    back = oip_tensors.from_contents("x", oip_tensors.datatype(array.dtype.name), array.shape, contents)
+    back = parse_contents("x", name_datatype(array.dtype.name), array.shape, contents)
     assert back.dtype == array.dtype and back.shape == array.shape
     np.testing.assert_array_equal(back, array)
 
@@ -59,28 +59,28 @@ def test_numbers_survive_typed_contents(array: Array) -> None:
 def test_text_is_written_and_read_as_triton_does(values: list[bytes]) -> None:
     theirs = serialize_byte_tensor(strings(values))
     raw = theirs.item() if theirs.size else b""
-    assert oip_tensors.to_raw(strings(values)) == raw
-    assert list(oip_tensors.from_raw("x", "BYTES", [len(values)], raw)) == values
+    assert encode_raw(strings(values)) == raw
+    assert list(parse_raw("x", "BYTES", [len(values)], raw)) == values
     contents = oip_pb2.InferTensorContents(bytes_contents=values)
-    assert list(oip_tensors.from_contents("x", "BYTES", [len(values)], contents)) == values
+    assert list(parse_contents("x", "BYTES", [len(values)], contents)) == values
 
 
 def test_rows_that_are_all_the_same_are_written_like_others() -> None:
     labels = strings([b"cat", b"", b"dog"])
-    raw = oip_tensors.to_raw(np.broadcast_to(labels, (4, 3)))
-    assert raw == oip_tensors.to_raw(np.stack([labels] * 4))
+    raw = encode_raw(np.broadcast_to(labels, (4, 3)))
+    assert raw == encode_raw(np.stack([labels] * 4))
     assert list(deserialize_bytes_tensor(raw)) == list(labels) * 4
-    assert oip_tensors.to_raw(np.broadcast_to(labels, (0, 3))) == b""
+    assert encode_raw(np.broadcast_to(labels, (0, 3))) == b""
 
 
 def test_numbers_that_lie_odd_in_a_body_are_aligned() -> None:
     body = b"{}x" + np.arange(3, dtype=np.float32).tobytes()
-    array = oip_tensors.from_raw("x", "FP32", [3], memoryview(body)[3:])
+    array = parse_raw("x", "FP32", [3], memoryview(body)[3:])
     assert array.flags.aligned and array.tolist() == [0, 1, 2]
 
 
 def test_every_byte_but_zero_is_true() -> None:
-    array = oip_tensors.from_raw("x", "BOOL", [3], b"\x00\x01\x07")
+    array = parse_raw("x", "BOOL", [3], b"\x00\x01\x07")
     assert array.view(np.uint8).tolist() == [0, 1, 1]
 
 
@@ -105,7 +105,7 @@ def test_every_byte_but_zero_is_true() -> None:
 )
 def test_raw_bytes_that_do_not_fit_say_why(datatype: str, shape: list[int], data: bytes, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
-        oip_tensors.from_raw("x", datatype, shape, data)
+        parse_raw("x", datatype, shape, data)
 
 
 @pytest.mark.parametrize(
@@ -121,27 +121,27 @@ def test_raw_bytes_that_do_not_fit_say_why(datatype: str, shape: list[int], data
 )
 def test_contents_that_do_not_fit_say_why(datatype: str, shape: list[int], contents: Any, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
-        oip_tensors.from_contents("x", datatype, shape, oip_pb2.InferTensorContents(**contents))
+        parse_contents("x", datatype, shape, oip_pb2.InferTensorContents(**contents))
 
 
 def test_what_the_protocol_cannot_carry_is_the_models_fault() -> None:
     with pytest.raises(BackendFailed, match="complex64"):
-        oip_tensors.to_raw(np.zeros(1, np.complex64))
+        encode_raw(np.zeros(1, np.complex64))
 
 
 def test_classes_are_ranked_and_named() -> None:
     scores = np.asarray([[0.25, 0.5, 0.25], [1, 0, np.nan]], np.float32)
-    best = oip.classified(scores, ["cat", "dog", "owl"], 2)
+    best = protocol.rank_classes(scores, ["cat", "dog", "owl"], 2)
     assert best.tolist() == [[b"0.500000:1:dog", b"0.250000:0:cat"], [b"1.000000:0:cat", b"0.000000:1:dog"]]
-    assert oip.classified(scores[0], ["too", "few"], 9).tolist() == [b"0.500000:1", b"0.250000:0", b"0.250000:2"]
-    assert oip.classified(np.asarray([[3, 200]], np.uint8), [], 1).tolist() == [[b"200.000000:1"]]
+    assert protocol.rank_classes(scores[0], ["too", "few"], 9).tolist() == [b"0.500000:1", b"0.250000:0", b"0.250000:2"]
+    assert protocol.rank_classes(np.asarray([[3, 200]], np.uint8), [], 1).tolist() == [[b"200.000000:1"]]
 
 
 def test_a_model_without_a_default_signature_shows_its_first() -> None:
     takes = Signature({"x": TensorSpec("float32", None)}, {})
     manifest = Manifest("m", 1, {"b": takes, "a": takes})
-    assert oip.shown(manifest)[0] == "a"
-    assert oip.metadata(takes.inputs) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
-    assert oip.signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
+    assert protocol.find_shown_signature(manifest)[0] == "a"
+    assert protocol.describe_tensors(takes.inputs) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
+    assert protocol.find_signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
     with pytest.raises(InvalidInput, match="several signatures"):
-        oip.signature(manifest, {}, ["x"])
+        protocol.find_signature(manifest, {}, ["x"])

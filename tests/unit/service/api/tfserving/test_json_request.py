@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.api.tfserving import examples
-from service.api.tfserving import json_request as json_to_tensors
+from service.api.tfserving.examples import read_json
+from service.api.tfserving.json_request import parse_document, read_tensors
 from service.errors import InvalidInput, Unsupported
 from service.repository.manifest import Signature, TensorSpec
 from service.types import Array, Tensors
@@ -24,8 +24,8 @@ def takes(**dtypes: str) -> Signature:
 
 
 def read(body: str | bytes, signature: Signature) -> Tensors:
-    document = json_to_tensors.parse(body.encode() if isinstance(body, str) else body)
-    return json_to_tensors.tensors(document, signature)
+    document = parse_document(body.encode() if isinstance(body, str) else body)
+    return read_tensors(document, signature)
 
 
 @given(
@@ -170,12 +170,12 @@ _ANY_JSON = st.recursive(
     st.sampled_from([*NAMES, "string", "float16"]),
 )
 def test_no_json_is_more_than_a_bad_request(key: str, value: object, dtype: str) -> None:
-    document = json_to_tensors.parse(json.dumps({"examples": [{}], key: value}).encode())
+    document = parse_document(json.dumps({"examples": [{}], key: value}).encode())
     for signature in (takes(x=dtype), takes(x=dtype, y="int32")):
         try:
-            arrays = json_to_tensors.tensors(document, signature)
+            arrays = read_tensors(document, signature)
         except (InvalidInput, Unsupported):
             continue
         assert set(arrays) == set(signature.inputs)
     with contextlib.suppress(InvalidInput):
-        assert all(isinstance(example, bytes) for example in examples.from_json(document))
+        assert all(isinstance(example, bytes) for example in read_json(document))

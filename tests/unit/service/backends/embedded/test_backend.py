@@ -10,7 +10,7 @@ import pytest
 
 from service.backends.base import CannotLoad
 from service.backends.embedded.backend import EmbeddedBackend
-from service.host.cpu import ProfileStore
+from service.backends.embedded.profile_store import ProfileStore
 from service.repository import checksums
 from service.repository.repository import Repository
 from tests.support import tflite_zoo as lite_zoo

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.backends.embedded import autotune as arranging
-from service.host.cpu import ProfileStore, cores, cpu_limit, machine
+from service.backends.embedded import autotune
+from service.backends.embedded.profile_store import ProfileStore
+from service.host.cpu import cores, cpu_limit, machine
 from service.repository.manifest import TFLITE, Profile
 
 
@@ -18,7 +19,7 @@ def model(lenet5_repository: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def profile(model: Path) -> Profile:
-    return arranging.measured(model)[1]
+    return autotune.tune(model)[1]
 
 
 def test_measuring_finds_an_arrangement_of_the_cores_and_what_every_batch_costs(profile: Profile) -> None:
@@ -31,7 +32,7 @@ def test_measuring_finds_an_arrangement_of_the_cores_and_what_every_batch_costs(
 
 
 def test_a_known_profile_makes_the_runner_it_was_measured_with(model: Path, profile: Profile) -> None:
-    assert arranging.known(model, profile).slots == profile.lanes
+    assert autotune.load_tuned(model, profile).slots == profile.lanes
 
 
 def test_what_was_measured_is_found_again_by_the_files_content(model: Path, profile: Profile, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_where_nothing_can_be_written_it_says_so_and_goes_on(
 ) -> None:
     (tmp_path / "file").touch()
     ProfileStore(tmp_path / "file").write(model, profile)
-    assert "--cache" in caplog.text
+    assert "--cache-dir" in caplog.text
     ProfileStore(Path("/proc/nowhere")).write(model, profile)
 
 

@@ -26,26 +26,26 @@ Pair = tuple[Scripted, TFServingBackend]
 async def test_models_are_found_once_asked_for(upstream: Pair) -> None:
     _, backend = upstream
     assert await backend.find() == {}
-    assert await backend.ask("m1") and not await backend.ask("m2") and not await backend.ask("no/such name")
+    assert await backend.look_up("m1") and not await backend.look_up("m2") and not await backend.look_up("no/such name")
     assert await backend.find() == {"m1": {1: ""}}
 
 
 async def test_trouble_with_one_name_stops_no_other(upstream: Pair) -> None:
     servicer, backend = upstream
     servicer.codes["evil"] = grpc.StatusCode.UNKNOWN
-    assert await backend.ask("m1") and not await backend.ask("evil")
+    assert await backend.look_up("m1") and not await backend.look_up("evil")
     servicer.models["m2"] = {1}
-    assert await backend.ask("m2")
+    assert await backend.look_up("m2")
     assert set(await backend.find()) == {"m1", "m2"}
 
 
 async def test_what_is_gone_may_come_back(upstream: Pair) -> None:
     servicer, backend = upstream
-    await backend.ask("m1")
+    await backend.look_up("m1")
     servicer.models.clear()
     assert await backend.find() == {}
     servicer.models["m1"] = {1}
-    assert await backend.ask("m1") and set(await backend.find()) == {"m1"}
+    assert await backend.look_up("m1") and set(await backend.find()) == {"m1"}
 
 
 async def test_a_passing_fault_while_loading_is_not_for_ever(upstream: Pair) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from service.observability.context import RequestContext, Trace
 from service.server.app import build
 from service.settings import BackendName, Settings
-from service.types import Call, ModelRef, PredictRequest
+from service.types import ModelRef, PredictRequest
 from tests.support.fake_tfserving import Scripted, slow
 
 
@@ -28,11 +29,9 @@ async def test_a_replica_that_comes_later_adds_its_share(tmp_path: Path) -> None
     await core.catalog.sync()
     row = PredictRequest({"x": np.ones((1, 1), np.float32)}, "serving_default")
 
-    async def read(_: object) -> PredictRequest:
-        return row
-
     async def ask() -> None:
-        await core.predictor.predict(Call(ModelRef("m1"), "grpc"), read)
+        async with core.predictor.admit(RequestContext(Trace("grpc")), ModelRef("m1")) as admitted:
+            await admitted.predict(row)
 
     async def most(count: int) -> int:
         asking = asyncio.gather(*(ask() for _ in range(count)))

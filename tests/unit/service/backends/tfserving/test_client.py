@@ -20,7 +20,7 @@ Y = [[2.5], [3.0]]
 
 
 async def runner_of(backend: TFServingBackend) -> Any:
-    assert await backend.ask("m1")
+    assert await backend.look_up("m1")
     return (await backend.load("m1", 1)).runner
 
 
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def report(backend: TFServingBackend, server: Scripted) -> Any:
-    (found,) = [each for each in backend.reports() if each.replica == f"127.0.0.1:{server.port}"]
+    (found,) = [each for each in backend.report_replicas() if each.replica == f"127.0.0.1:{server.port}"]
     return found
 
 
@@ -70,7 +70,7 @@ async def test_the_requests_own_fault_is_not_tried_twice() -> None:
             with pytest.raises(InvalidInput, match="as told"):
                 await predict(runner, X)
         assert sum(server.started for server in servers) == 20
-        assert all(each.healthy for each in backend.reports())
+        assert all(each.healthy for each in backend.report_replicas())
 
 
 async def test_when_all_fail_retries_stay_within_the_budget() -> None:
@@ -220,7 +220,7 @@ async def test_requests_go_only_where_their_version_is() -> None:
     old, new = Scripted(), Scripted()
     old.models, new.models = {"m1": {1}}, {"m1": {2}}
     async with serving(old, new), backend_of(old, new) as backend:
-        assert await backend.ask("m1")
+        assert await backend.look_up("m1")
         assert set((await backend.find())["m1"]) == {1, 2}
         one, two = [(await backend.load("m1", version)).runner for version in (1, 2)]
         for _ in range(20):
@@ -273,7 +273,7 @@ async def test_dns_may_change() -> None:
             names["models.svc"] = ["127.0.0.2", "127.0.0.3"]
             await until(lambda: second.answered > 20)
             names["models.svc"] = ["127.0.0.3"]
-            await until(lambda: len(backend.reports()) == 1)
+            await until(lambda: len(backend.report_replicas()) == 1)
             before = first.started
             await asyncio.sleep(0.2)
             assert first.started == before
@@ -295,7 +295,7 @@ async def test_a_unix_socket(tmp_path: Any) -> None:
     try:
         async with backend_of(target=f"unix:{tmp_path}/tf.sock") as backend:
             assert (await predict(await runner_of(backend), X)).tolist() == Y
-            assert backend.reports()[0].replica == f"unix:{tmp_path}/tf.sock"
+            assert backend.report_replicas()[0].replica == f"unix:{tmp_path}/tf.sock"
     finally:
         await server.stop()
 

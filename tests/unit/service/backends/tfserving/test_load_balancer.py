@@ -2,7 +2,7 @@
 
 import random
 
-from service.backends.tfserving import load_balancer as balancing
+from service.backends.tfserving import load_balancer
 from service.backends.tfserving.load_balancer import Standing, State
 
 
@@ -40,7 +40,7 @@ def test_the_one_with_less_work_gets_more() -> None:
     clock, rng = Clock(), random.Random(1)
     servers = [Server(clock) for _ in range(3)]
     for _ in range(300):
-        chosen = balancing.pick(servers, rng)
+        chosen = load_balancer.pick(servers, rng)
         assert chosen is not None
         chosen.standing.begin(0.01)
     assert all(80 < server.standing.outstanding < 120 for server in servers)
@@ -52,7 +52,7 @@ def test_the_faster_one_gets_more() -> None:
     answer(clock, fast.standing, 0.01, times=100)
     answer(clock, slow.standing, 0.03, times=100)
     for _ in range(40):
-        chosen = balancing.pick(servers, rng)
+        chosen = load_balancer.pick(servers, rng)
         assert chosen is not None
         chosen.standing.begin(0.01)
     assert fast.standing.outstanding > 2 * slow.standing.outstanding > 0
@@ -63,7 +63,7 @@ def test_several_models_on_one_replica_do_not_make_it_slow() -> None:
     light, heavy = servers = [Server(clock), Server(clock)]
     answer(clock, light.standing, 0.01, usual=0.01, times=50)
     answer(clock, heavy.standing, 1.0, usual=1.0, times=50)
-    assert balancing.eject_slow(servers) is None
+    assert load_balancer.eject_slow(servers) is None
     assert abs(heavy.standing.slowness - 1) < 0.01 and heavy.standing.latency is not None
 
 
@@ -75,7 +75,7 @@ def test_one_that_keeps_a_request_waiting_gets_no_more() -> None:
     hung.standing.begin(0.01)
     clock.now += 0.2
     for _ in range(20):
-        assert balancing.pick(servers, rng) is well
+        assert load_balancer.pick(servers, rng) is well
         answer(clock, well.standing, 0.01)
 
 
@@ -105,12 +105,12 @@ def test_half_of_the_answers_being_failures_ejects() -> None:
 def test_suspicion_alone_does_not_eject_the_last_ones() -> None:
     clock = Clock()
     servers = [Server(clock) for _ in range(3)]
-    assert balancing.spare(servers)
+    assert load_balancer.has_spare(servers)
     servers[0].standing.eject()
-    assert not balancing.spare(servers)
-    fail(servers[1].standing, 10, spare=balancing.spare(servers))
+    assert not load_balancer.has_spare(servers)
+    fail(servers[1].standing, 10, spare=load_balancer.has_spare(servers))
     assert state(servers[1].standing) is State.HEALTHY
-    fail(servers[1].standing, certain=True, spare=balancing.spare(servers))
+    fail(servers[1].standing, certain=True, spare=load_balancer.has_spare(servers))
     assert state(servers[1].standing) is State.EJECTED
 
 
@@ -153,12 +153,12 @@ def test_on_trial_it_gets_one_request_at_a_time_and_gets_it_first() -> None:
     clock, rng = Clock(), random.Random(1)
     back, other = servers = [Server(clock), Server(clock)]
     back.standing.eject()
-    assert balancing.pick(servers, rng) is other
+    assert load_balancer.pick(servers, rng) is other
     clock.now += 1
     back.standing.probed(answered=True)
-    assert balancing.pick(servers, rng) is back
+    assert load_balancer.pick(servers, rng) is back
     attempt = back.standing.begin()
-    assert balancing.pick(servers, rng) is other
+    assert load_balancer.pick(servers, rng) is other
     back.standing.answered(attempt)
     assert state(back.standing) is State.HEALTHY
 
@@ -169,8 +169,8 @@ def test_all_out_is_no_reason_to_ask_nobody() -> None:
     for server in servers:
         server.standing.eject()
     servers[0].standing.begin()
-    assert balancing.pick(servers, rng) is servers[1]
-    assert balancing.pick([], rng) is None
+    assert load_balancer.pick(servers, rng) is servers[1]
+    assert load_balancer.pick([], rng) is None
 
 
 def test_silence_for_the_whole_patience_ejects_at_once() -> None:
@@ -208,7 +208,7 @@ def test_the_far_slowest_is_ejected_once_that_is_sure() -> None:
     for server in servers[1:]:
         answer(clock, server.standing, 0.01, times=40)
     answer(clock, servers[0].standing, 0.2, times=3)
-    assert balancing.eject_slow(servers) is None, "three answers prove nothing"
+    assert load_balancer.eject_slow(servers) is None, "three answers prove nothing"
     answer(clock, servers[0].standing, 0.2, times=35)
-    assert balancing.eject_slow(servers) is servers[0]
-    assert balancing.eject_slow(servers) is None
+    assert load_balancer.eject_slow(servers) is servers[0]
+    assert load_balancer.eject_slow(servers) is None

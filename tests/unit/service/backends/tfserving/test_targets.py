@@ -21,7 +21,7 @@ def test_what_may_be_written() -> None:
     "wrong", ["tf-1", "tf-1:", "a:0", "a:70000", "http://a:8500", "a:8500,", "unix:tf.sock", "::1:8500"]
 )
 def test_what_may_not(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"host:port|whole path"):
+    with pytest.raises(ValueError, match=r"host:port|absolute path"):
         targets.parse(wrong)
 
 
@@ -29,12 +29,12 @@ async def test_addresses() -> None:
     async def resolve(host: str, port: int) -> list[str]:
         return {"tf": ["10.0.0.1", "10.0.0.2"]}[host]
 
-    several = await Target("tf", 8500).addresses(resolve)
+    several = await Target("tf", 8500).find_addresses(resolve)
     assert [str(address) for address in several] == ["10.0.0.1:8500", "10.0.0.2:8500"]
     assert {address.authority for address in several} == {"tf:8500"}
-    (ip,) = await Target("::1", 8500).addresses(resolve)
+    (ip,) = await Target("::1", 8500).find_addresses(resolve)
     assert str(ip) == "[::1]:8500" and ip.where == ("::1", 8500)
-    (path,) = await Target("/run/tf.sock", 0).addresses(resolve)
+    (path,) = await Target("/run/tf.sock", 0).find_addresses(resolve)
     assert path.where == "/run/tf.sock"
 
 

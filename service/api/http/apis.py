@@ -1,0 +1,88 @@
+"""Which API a path belongs to, and so which model a request asks and how its errors look: one table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from service.api.http.errors import build_error_headers
+from service.api.http.request import TRACE
+from service.errors import Code, InvalidInput, ServiceError
+from service.observability.context import REQUEST_ID
+from service.types import ModelRef
+
+RenderError = Callable[[str, str, str, Mapping[str, Any]], bytes]
+"""An error's body, of its code, message, request id and detail. It is JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What lies below `prefix`. `find_ref` finds the model that a request wants a prediction of, None where it wants
+    something else; it raises InvalidInput.
+    """
+
+    prefix: str
+    find_ref: Callable[[Scope], ModelRef | None]
+    render_error: RenderError
+    status: Mapping[Code, int]
+
+
+class Apis:
+    """The first one whose prefix a path has. The last one has none, and everything that is nobody's."""
+
+    def __init__(self, apis: Sequence[Api]) -> None:
+        self._apis = tuple(apis)
+
+    def find(self, scope: Scope) -> Api:
+        path = scope["path"].lower()
+        return next(api for api in self._apis if not api.prefix or f"{path}/".startswith(f"{api.prefix}/"))
+
+    def find_ref(self, scope: Scope) -> ModelRef | None:
+        """The model that a request wants a prediction of; None where it wants something else, or asks badly."""
+        try:
+            return self.find(scope).find_ref(scope)
+        except InvalidInput:
+            return None
+
+    def render_error(self, scope: Scope, error: ServiceError, request_id: str) -> tuple[int, bytes]:
+        """Its status and body, as the API that was asked has them."""
+        api = self.find(scope)
+        return api.status[error.code], api.render_error(error.code, error.message, request_id, error.detail)
+
+    async def answer_service_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)
+        status, body = self.render_error(request.scope, error, _find_id(request))
+        return _answer(body, status, build_error_headers(error))
+
+    async def answer_http_error(self, request: Request, error: Exception) -> Response:
+        """What the router itself refuses: unknown paths and wrong methods."""
+        assert isinstance(error, HTTPException)
+        path, method = request.url.path, request.method
+        allowed = (error.headers or {}).get("Allow", "")
+        messages = {
+            404: f"nothing lives at {path}; POST an image to /predict/MODEL, or read /docs",
+            405: f"{path} does not take {method}; it takes {allowed or 'another method'}",
+        }
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_INPUT")
+        message = messages.get(error.status_code, str(error.detail))
+        body = self.find(request.scope).render_error(code, message, _find_id(request), {})
+        return _answer(body, error.status_code, error.headers)
+
+    async def answer_unexpected(self, request: Request, error: Exception) -> Response:
+        """A fault of ours: the client learns that, the log (by uvicorn) holds the traceback."""
+        request_id = _find_id(request)
+        message = "the server failed; its log says why"
+        body = self.find(request.scope).render_error(Code.BACKEND, message, request_id, {})
+        return _answer(body, 500, {REQUEST_ID: request_id})  # this answer is made outside of the middleware
+
+
+def _find_id(request: Request) -> str:
+    return str(request.scope[TRACE].request_id) if TRACE in request.scope else ""
+
+
+def _answer(body: bytes, status: int, headers: Mapping[str, str] | None) -> Response:
+    return Response(body, status, headers, media_type="application/json")

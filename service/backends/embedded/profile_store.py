@@ -1,0 +1,73 @@
+"""Profiles kept on disk by model file and machine, so that each model is measured once."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from service.host.cpu import machine
+from service.host.files import write_whole
+from service.repository.manifest import Profile
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStore:
+    """A folder of profiles by model file and machine. Losing it costs a measurement, never an error."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """`folder` may start with ~. A user without a home, as in some clusters, gets a temporary folder."""
+        try:
+            return cls(folder.expanduser())
+        except RuntimeError:
+            return cls(Path(tempfile.gettempdir(), folder.name))
+
+    def read(self, model: Path) -> Profile | None:
+        """The profile of this file's content on this machine; None where there is none, or it cannot be read."""
+        path = self._path(model)
+        try:
+            return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            _log.warning("%s cannot be used (%s: %s); measuring again", path, type(error).__name__, error)
+            return None
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Waits until no other process measures: measurements at a time would slow each other down."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        except OSError:  # nothing can be kept here, as `write` logs
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # and the lock with it
+
+    def write(self, model: Path, profile: Profile) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._path(model), json.dumps(asdict(profile)).encode())  # other processes read and write it
+        except OSError as error:
+            _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
+
+    def _path(self, model: Path) -> Path:
+        with model.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(machine().encode())
+        return self.folder / f"{digest.hexdigest()}.json"

@@ -1,0 +1,90 @@
+"""What pages tell people to type exists: programs, their flags, targets of make, folders of manifests."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import find_pages, name_page, read_commands, read_prose
+from tests.support.exporter import ROOT
+from tools.architecture.packages import PROGRAMS
+
+_SUBCOMMANDS = {"service": ("keys", "sync", "profile", "healthcheck"), "export": ("advise", "augment")}
+_NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
+_NAMELESS |= {"loadtest.sizing", "tools.architecture"}
+"""Programs whose flags a page may name without the program; those of a subcommand too, where the page runs it."""
+_FOREIGN = {
+    "--prefer_tflite_model",  # TensorFlow Serving's
+    "--xla_gpu_compilation_enabled",
+    "--target exporter",  # docker build's
+    "--target loadtest",
+    "--cert",  # curl's
+}
+_TOOLS = {"curl", "docker", "kubectl", "echo", "cd", "image=model_repository/lenet5/1/assets.extra/samples/7-0.png"}
+
+
+@cache
+def _read_help(program: str) -> frozenset[str]:
+    """The flags of `python -m PROGRAM`, as its --help has them."""
+    done = subprocess.run(
+        [sys.executable, "-m", *program.split(), "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert done.returncode == 0, f"python -m {program} --help: {done.stderr}"
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
+
+
+def _find_runs(words: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Program and flags of every `python -m PROGRAM ...` among the words of one line."""
+    for start in (index for index, word in enumerate(words[:-1]) if word == "-m"):
+        program, *arguments = words[start + 1 :]
+        if arguments and arguments[0] in _SUBCOMMANDS.get(program, ()):
+            program, arguments = f"{program} {arguments[0]}", arguments[1:]
+        yield program, [word.partition("=")[0] for word in arguments if word.startswith("--")]
+
+
+def _check_run(program: str, flags: list[str]) -> None:
+    if re.split(r"[ .]", program)[0] not in (*PROGRAMS, "tests"):
+        return
+    module = importlib.util.find_spec(program.partition(" ")[0])
+    assert module is not None, program
+    if named := set(flags) - {"--help"}:  # a program without flags may have no --help, and run
+        assert named <= _read_help(program), (program, flags)
+
+
+@pytest.mark.parametrize("page", find_pages(), ids=name_page)
+def test_commands_are_ones_that_there_are(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for words in read_commands(page):
+        first = words[0]
+        if first in ("make", "git"):
+            assert first == "git" or re.search(rf"^{words[1]}:", makefile, re.MULTILINE), words
+        elif Path(first).name.startswith("python"):
+            for program, flags in _find_runs(words):
+                _check_run(program, flags)
+        else:
+            assert first in _TOOLS or Path(first).name in ("locust", "pytest"), words
+        for folder in re.findall(r"-k (k8s/\S+)", " ".join(words)):
+            assert (ROOT / folder / "kustomization.yaml").is_file(), folder
+
+
+@pytest.mark.parametrize("page", find_pages(), ids=name_page)
+def test_flags_and_targets_that_the_text_names_are_there(page: Path) -> None:
+    text = read_prose(page)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+    subcommands = {f"{program} {name}" for program, names in _SUBCOMMANDS.items() for name in names}
+    here = {each for each in subcommands if f"python -m {each}" in page.read_text()}
+    known = frozenset[str]().union(*map(_read_help, sorted(_NAMELESS | here)))
+    named = [span for span in spans if span.startswith("--") and span not in _FOREIGN]
+    unknown = [span for span in named if span.split()[0].partition("=")[0] not in known | _FOREIGN]
+    assert unknown == []
+    makefile = (ROOT / "Makefile").read_text()
+    for span in spans:
+        if target := re.match(r"make ([\w-]+)$", span):
+            assert re.search(rf"^{target[1]}:", makefile, re.MULTILINE), span
+        for program, flags in _find_runs(span.split()):
+            _check_run(program, flags)

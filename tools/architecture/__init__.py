@@ -1,0 +1,1 @@
+"""The page on the architecture, drawn from the code: packages and imports, files, the way of one request."""
