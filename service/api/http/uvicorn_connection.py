@@ -208,8 +208,8 @@ class UvicornConnection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _is_body_ahead(self) -> bool:
-        """Whether the application has much to read, and goes on reading itself. Once a body is whole, nobody would, and a
-        client that leaves would go unseen.
+        """Whether the application has much to read, and goes on reading itself. Behind a whole body nobody else would,
+        and a client that leaves would go unseen.
         """
         last = self.cycle
         return last is not None and not last.response_complete and last.more_body and len(last.body) > HIGH_WATER_LIMIT
