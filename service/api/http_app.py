@@ -27,7 +27,7 @@ from service.security.authorizer import Gate
 
 APIS = Apis(
     (
-        Api("/v1", tfserving.find_ref, tfserving.render_error, tfserving.STATUS),
+        Api("/v1/", tfserving.find_ref, tfserving.render_error, tfserving.STATUS),
         Api("/v2", oip.find_ref, oip.render_error, errors.STATUS),
         Api("", predict.find_ref, errors.render_error, errors.STATUS),
     )

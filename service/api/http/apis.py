@@ -38,8 +38,8 @@ class Apis:
         self._apis = tuple(apis)
 
     def find(self, scope: Scope) -> Api:
-        path = scope["path"].lower()
-        return next(api for api in self._apis if not api.prefix or f"{path}/".startswith(f"{api.prefix}/"))
+        path = scope["raw_path"].decode("latin-1").lower()
+        return next(api for api in self._apis if not api.prefix or _is_below(path, api.prefix))
 
     def find_ref(self, scope: Scope) -> ModelRef | None:
         """The model that a request wants a prediction of; None where it wants something else, or asks badly."""
@@ -78,6 +78,11 @@ class Apis:
         message = "the server failed; its log says why"
         body = self.find(request.scope).render_error(Code.BACKEND, message, request_id, {})
         return _answer(body, 500, {REQUEST_ID: request_id})  # this answer is made outside of the middleware
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    """A prefix that ends in a slash is without its own path."""
+    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
 
 
 def _find_id(request: Request) -> str:

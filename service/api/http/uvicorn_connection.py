@@ -186,7 +186,6 @@ class UvicornConnection(HttpToolsProtocol):
     def _parse_on(self) -> None:
         """Parses what has come, until the requests in line are many or others on this event loop have waited enough."""
         until = time.monotonic() + _LONGEST_PARSING
-        waited = self.flow.read_paused and bool(self._unparsed)
         while self._unparsed and self._may_parse():
             if self.is_ending():
                 self._unparsed = memoryview(b"")
@@ -205,8 +204,15 @@ class UvicornConnection(HttpToolsProtocol):
                 self.check_unread(self._unread)
         if self._unparsed:
             self.flow.pause_reading()
-        elif waited and (self.cycle.response_complete or len(self.cycle.body) <= HIGH_WATER_LIMIT):
-            self.flow.resume_reading()  # where the application has much to read, it goes on itself
+        elif self.flow.read_paused and not self._is_body_ahead():
+            self.flow.resume_reading()
+
+    def _is_body_ahead(self) -> bool:
+        """Whether the application has much to read, and goes on reading itself. Behind a whole body nobody else would,
+        and a client that leaves would go unseen.
+        """
+        last = self.cycle
+        return last is not None and not last.response_complete and last.more_body and len(last.body) > HIGH_WATER_LIMIT
 
     def _parse(self, data: memoryview) -> None:
         """An upgrade is never taken. The parser takes it for granted and reads no body, and where the connection is to

@@ -12,8 +12,10 @@ from service.types import ModelRef
 @pytest.mark.parametrize(
     ("path", "prefix"),
     [
-        ("/v1/models/m:predict", "/v1"),
-        ("/V1/models/m", "/v1"),
+        ("/v1/models/m:predict", "/v1/"),
+        ("/V1/models/m", "/v1/"),
+        ("/v1", ""),
+        ("/v1%2Fmodels/m", ""),
         ("/v2", "/v2"),
         ("/v2/models/m/infer", "/v2"),
         ("/v22/models", ""),
@@ -23,7 +25,7 @@ from service.types import ModelRef
     ],
 )
 def test_a_path_belongs_to_one_api(path: str, prefix: str) -> None:
-    api = APIS.find({"path": path})
+    api = APIS.find({"raw_path": path.encode()})
     assert api.prefix == prefix and set(api.status) == set(Code)
 
 

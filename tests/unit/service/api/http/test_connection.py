@@ -18,7 +18,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.api.http.connection import ConnectionLimits, ConnectionSetup
 from service.api.http.door import Reads
+from service.api.http.request import DISCONNECT
 from service.api.http.server import HttpServer
+from service.errors import Cancelled
 
 LIMITS = ConnectionLimits(connections=100, header_bytes=4096, headers=20, header_seconds=2, body_seconds=2)
 BODY = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"  # what a body must never be taken for
@@ -39,8 +41,8 @@ UPGRADES = {
 
 @dataclass
 class Echo:
-    """Answers with what it was asked, /early without reading its body. /held waits for `released`, and `gone` is set
-    where its client left first.
+    """Answers with what it was asked, /early without reading its body. /held and /working wait for `released`, and
+    `gone` is set where the client left first, which /working does not look for.
     """
 
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,6 +60,14 @@ class Echo:
                 self.gone.set()
                 return
             body, more = body + message.get("body", b""), message.get("more_body", False)
+        if scope["path"] == "/working":
+            self.held.set()
+            try:
+                with scope[DISCONNECT].cancels_task():
+                    await self.released.wait()
+            except Cancelled:
+                self.gone.set()
+                return
         if scope["path"] == "/held":
             self.held.set()
             left, released = asyncio.ensure_future(receive()), asyncio.ensure_future(self.released.wait())
@@ -294,6 +304,19 @@ async def test_a_client_that_leaves_is_noticed_while_its_request_runs(echo: Echo
         writer.write_eof()
         await asyncio.sleep(0.05)
         assert not echo.gone.is_set()
+    writer.close()
+    await asyncio.wait_for(echo.gone.wait(), 5)
+
+
+@pytest.mark.parametrize("size", [0, 10, 400_000])
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_a_client_that_leaves_ends_work_that_does_not_look_for_it(echo: Echo, size: int, pipelined: bool) -> None:
+    """Whatever there was to read before, and also where another request has come behind it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", echo.port)
+    writer.write(b"POST /working HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + size * b"x")
+    if pipelined:
+        writer.write(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+    await echo.held.wait()
     writer.close()
     await asyncio.wait_for(echo.gone.wait(), 5)
 
