@@ -103,23 +103,22 @@ def _servers() -> dict[str, ServerProcess]:
     }
 
 
-def measure(servers: Mapping[str, ServerProcess], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Server -> for each number of connections p50 in ms and requests a second, medians over rounds in turns."""
+def measure(servers: Mapping[str, ServerProcess], picture: Path, seconds: float, rounds: int) -> dict[str, list[float]]:
+    """Server -> medians over the rounds of p50 in ms and requests a second, of each number of connections. The servers
+    take turns.
+    """
     found: dict[str, list[list[float]]] = {name: [] for name in servers}
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder, "8x8.jpg")
-        Image.new("RGB", (8, 8)).save(picture)
-        for _ in range(rounds):
-            for name, server in servers.items():
-                row = []
-                for connections in _CONNECTIONS:
-                    load = wrk.measure(server.url, picture, connections, seconds)
-                    row += [load.p50_ms, load.requests / load.seconds]
-                found[name].append(row)
-    return {name: [statistics.median(each) for each in zip(*rows, strict=True)] for name, rows in found.items()}
+    for _ in range(rounds):
+        for name, server in servers.items():
+            row = []
+            for connections in _CONNECTIONS:
+                load = wrk.measure(server.url, picture, connections, seconds)
+                row += [load.p50_ms, load.requests / load.seconds]
+            found[name].append(row)
+    return {name: list(map(statistics.median, zip(*rows, strict=True))) for name, rows in found.items()}
 
 
-def probe(port: int) -> dict[str, str]:
+def probe(port: int, picture: bytes) -> dict[str, str]:
     """What the server does with clients that do not behave."""
     get = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
     post = b"POST /predict/fake HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\n"
@@ -133,7 +132,7 @@ def probe(port: int) -> dict[str, str]:
         "no HTTP": _converse(port, b"\x16\x03\x01hello\r\n\r\n"),
         "sends all, then half-closes": _converse(port, get + b"\r\n", half_close=True),
         "upgrade with a body": _converse(
-            port, post + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n\r\nabc"
+            port, post + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: %d\r\n\r\n" % len(picture) + picture
         ),
     }
 
@@ -178,15 +177,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="loads of each server, taken in turns")
     given = parser.parse_args()
     with ExitStack() as stack:
+        picture = Path(stack.enter_context(tempfile.TemporaryDirectory()), "8x8.jpg")
+        Image.new("RGB", (8, 8)).save(picture)
         servers = {name: stack.enter_context(server) for name, server in _servers().items()}
         print("| application, server | p50 at 1, ms | requests/s at 1 | p50 at 32, ms | requests/s at 32 |")
         print("| :--- | ---: | ---: | ---: | ---: |")
-        for name, row in measure(servers, given.seconds, given.rounds).items():
+        for name, row in measure(servers, picture, given.seconds, given.rounds).items():
             print(f"| {name} | " + " | ".join(f"{value:,.{2 * (at % 2 == 0)}f}" for at, value in enumerate(row)) + " |")
         ports = {name: int(re.findall(r":(\d+)", server.base)[0]) for name, server in servers.items()}
         print("\n| client | " + " | ".join(name for name in ports if name.startswith("service")) + " |")
         print("| :--- | :--- | :--- | :--- |")
-        answers = {name: probe(port) for name, port in ports.items() if name.startswith("service")}
+        answers = {
+            name: probe(port, picture.read_bytes()) for name, port in ports.items() if name.startswith("service")
+        }
         for what in next(iter(answers.values())):
             print(f"| {what} | " + " | ".join(said[what] for said in answers.values()) + " |")
         for name in ("nothing, uvicorn", "nothing, granian"):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,5 +146,5 @@ class ServerProcess:
         try:
             with urllib.request.urlopen(f"{self._base}{self._ready_path}", timeout=5) as reply:
                 return bool(reply.status == 200)
-        except urllib.error.URLError:
+        except OSError:  # refused, an error status, or slow to answer
             return False
