@@ -14,7 +14,7 @@ from export.errors import ExportError
 from export.progress import Stage
 from export.training.loop import Batches
 
-_EVALUATION_BATCH = 128
+_EVALUATION_BATCH = 32
 _VALIDATION_BATCH = 32
 
 

@@ -14,7 +14,7 @@ from export.data import pixels
 from export.data.dataset import Dataset, Example
 from export.data.reading import PIXEL_TOLERANCE, measure_levels
 from export.errors import ExportError
-from export.verify.readback import Readback
+from export.verify.readback import Readback, run_in_batches
 from service.errors import ServiceError
 from service.preprocessing import decode as gateway
 from service.types import strings
@@ -61,7 +61,8 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
     files = [file for example in dataset.examples for file in encodings(example)]
     rows = np.stack([pixels.decode(file, size).numpy() for file in files])
     tensor = pixels.to_tensor(rows, architecture).numpy()
-    wanted = model(tensor, training=False).numpy()
+    answers = run_in_batches(lambda some: {PROBABILITIES: model(some, training=False).numpy()}, tensor)
+    wanted = answers[PROBABILITIES]
 
     answer = staged.saved_model(BYTES, strings(files))
     named = [[label.decode() for label in row] for row in answer[CLASSES]]
