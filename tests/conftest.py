@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exporter import TRAINED, demo, export
+from tests.support.exporter import DEMO, export
 
 # A shell's background job ignores it, and so would every process that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,7 +36,7 @@ def demo_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def serve_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository as `make serve` makes it: `efficientnet_lite0/1`, which knows photographs, and `lenet5/1`."""
+    """A repository as `make serve` makes it, but nothing quantized: `efficientnet_lite0/1` and `lenet5/1`."""
     repository = tmp_path_factory.mktemp("serve_repository")
     shutil.copytree(lenet5_repository / "lenet5", repository / "lenet5")
     shutil.copytree(_exported("efficientnet_lite0", tmp_path_factory), repository / "efficientnet_lite0")
@@ -53,5 +53,5 @@ def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "exported" / name / "1").exists():
-            export(*(demo() | TRAINED)[name], "--repository", shared / "exported")
+            export(*DEMO[name], "--repository", shared / "exported")
     return shared / "exported" / name

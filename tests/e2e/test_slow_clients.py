@@ -39,8 +39,8 @@ def test_a_slow_head_after_a_good_request_is_given_up_too(limited: Service) -> N
 @pytest.mark.parametrize("path", ["/predict/lenet5", "/v1/models/lenet5:predict", "/v2/models/lenet5/infer"])
 def test_bodies_that_trickle_are_given_up_on_every_route(limited: Service, path: str) -> None:
     with connect(limited) as wire:
-        wire.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode())
         started = time.monotonic()
+        wire.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode())
         with trickling(wire):
             raw = everything(wire)
     assert raw.startswith(b"HTTP/1.1 504") and b"did not arrive within 2 s" in raw

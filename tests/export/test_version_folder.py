@@ -18,16 +18,17 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.data import dataset as data
 from export.data import sources
 from export.progress import Stage
+from export.publish.network import NETWORK
 from export.report.options import NUMBERS, PAGE
 from service.preprocessing import decode as gateway
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
 from service.repository.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
-from tests.support.exporter import TRAINED
+from tests.support.exporter import DEMO
 from tests.support.images import encode, photo
 
-SIZES = {"lenet5": 28, "mobilenet_v3_small": int(TRAINED["mobilenet_v3_small"][-1])}
-ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.95}
+SIZES = {"lenet5": 28, "mobilenet_v3_small": int(DEMO["mobilenet_v3_small"][-1])}
+ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.93}
 
 
 @pytest.fixture(scope="module", params=list(SIZES))
@@ -59,7 +60,7 @@ def test_layout(version: Path) -> None:
     samples = {f"{SAMPLES}/{label}-0.png" for label in range(10)}
     manifest = "assets.extra/manifest.json"
     made = {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
-    made |= {str(PAGE), str(NUMBERS)}
+    made |= {str(PAGE), str(NUMBERS), str(NETWORK)}
     assert files == made | {FILES}
     assert contents.load((version / FILES).read_bytes()).keys() == made
     assert (version / "variables").is_dir()
@@ -190,7 +191,7 @@ def test_golden_answers_reproduce(version: Path, signatures: Any, lite: Any) -> 
     assert images.shape == (16, SIZES[name(version)], SIZES[name(version)], 3)
     assert (images.dtype, wanted.dtype, wanted.shape) == (np.uint8, np.float32, (16, 10))
     np.testing.assert_array_equal(images, held_out(version).images[:16])
-    np.testing.assert_allclose(signatures["image"](image=tf.constant(images))["probabilities"], wanted, atol=1e-6)
+    np.testing.assert_allclose(signatures["image"](image=tf.constant(images))["probabilities"], wanted, atol=1e-5)
     np.testing.assert_allclose(lite.get_signature_runner("image")(image=images)["probabilities"], wanted, atol=1e-4)
 
 

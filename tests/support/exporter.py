@@ -1,7 +1,6 @@
 """The exporter as its users run it: a process of its own."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,17 +30,12 @@ def export(*arguments: object) -> str:
     return ended.stdout
 
 
-TRAINED = {
+DEMO = {
     "lenet5": ["--model", "lenet5"],
     "mobilenet_v3_small": ["--model", "mobilenet_v3_small", "--image-size", "48"],
+    "efficientnet_lite0": ["--model", "efficientnet_lite0", "--weights", "imagenet"],
 }
-"""Two networks that learn digits: name -> the arguments they are exported with."""
-
-
-def demo() -> dict[str, list[str]]:
-    """Model name -> the arguments `make serve` exports it with."""
-    commands = re.findall(r"-m export (--model (\w+)[^&;}\n]*)", (ROOT / "Makefile").read_text())
-    return {name: arguments.split() for arguments, name in commands}
+"""Two networks that learn digits, and one that knows photographs in float32: name -> the arguments of its export."""
 
 
 def demo_model(name: str, folder: Path) -> Path:
@@ -49,5 +43,5 @@ def demo_model(name: str, folder: Path) -> Path:
     if made := os.environ.get("TEST_MODELS"):
         return Path(made)
     if not (folder / name / "1").is_dir():
-        export(*TRAINED[name], "--repository", folder)
+        export(*DEMO[name], "--repository", folder)
     return folder
