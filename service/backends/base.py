@@ -3,8 +3,7 @@
 `fake.FakeBackend` ships beside the real ones and obeys the same rules.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,14 +17,6 @@ class Timed(dict[str, Array]):
     """
 
     seconds = 0.0
-
-
-def run_timed(run: Callable[..., Tensors], *arguments: object) -> Timed:
-    """Calls `run(*arguments)` and times it; for a runner's thread."""
-    began = time.monotonic()
-    outputs = Timed(run(*arguments))
-    outputs.seconds = time.monotonic() - began
-    return outputs
 
 
 class Runner(Protocol):

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from service.backends.base import run_timed
+from service.backends.embedded.threads import run_timed
 from service.backends.fake import FakeRunner, double
 from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
