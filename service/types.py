@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput
 
 Array = NDArray[Any]
+Pixels = NDArray[np.uint8]
 Tensors = Mapping[str, Array]
 
 DEFAULT_SIGNATURE = "serving_default"
