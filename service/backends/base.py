@@ -32,11 +32,9 @@ class Runner(Protocol):
         after `close`. Raises InvalidInput where the inputs are to blame, else BackendFailed, NotReady or
         DeadlineExceeded.
         """
-        ...
 
     async def close(self) -> None:
         """Frees memory and threads. No `run` is under way when it is called."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +77,9 @@ class Backend(Protocol):
 
     async def find(self) -> Found:
         """Every version that could be loaded now. Raises NotReady where that cannot be found out."""
-        ...
 
     async def load(self, name: str, version: int) -> Loaded:
         """The version, ready to run. Raises an exception whose message tells an operator what is wrong."""
-        ...
 
     async def look_up(self, name: str) -> bool:
         """Makes `find` look for a model that it does not know yet. True where another `find` may find it."""
-        ...

@@ -31,7 +31,6 @@ class Policy(Protocol):
 
     def dispatch_at(self, waiting: Waiting) -> float:
         """When a free slot should take the head of this queue; a time in the past means now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
