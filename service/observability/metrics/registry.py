@@ -35,8 +35,6 @@ class Shared:
 
 
 class Metrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, shared: Shared | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
         self._registry = self._page = CollectorRegistry()

@@ -8,8 +8,6 @@ _RATIOS = (0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 10.0)
 
 
 class RouteMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter(
             "model_server_route_calls",

@@ -4,8 +4,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class GuardMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self._keys = Counter(
             "model_server_key_predictions",
