@@ -188,13 +188,8 @@ class Predictor:
         self._gate.authorise_all(caller)
         return await report(self._router.file, lambda ref: self._find_manifest(caller, ref))
 
-    @property
-    def trouble(self) -> str:
-        """Why no new traffic should come here; empty where it should."""
-        return self.find_trouble(NOBODY)
-
-    def find_trouble(self, caller: Caller) -> str:
-        """`trouble` with the names that the caller may know."""
+    def find_trouble(self, caller: Caller = NOBODY) -> str:
+        """Why no new traffic should come here, with the names that the caller may know; empty where it should."""
         return "shutting down" if self.draining else self._catalog.find_trouble(caller) or self._awaited()
 
     def drain(self) -> None:

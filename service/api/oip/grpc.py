@@ -38,7 +38,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         return oip_pb2.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any, call: UnaryCall) -> Any:
-        return oip_pb2.ServerReadyResponse(ready=not self._predictor.trouble)
+        return oip_pb2.ServerReadyResponse(ready=not self._predictor.find_trouble())
 
     async def ModelReady(self, request: Any, call: UnaryCall) -> Any:
         """False also for models that are not there."""
@@ -46,7 +46,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
         except (NotFound, NotReady):
             return oip_pb2.ModelReadyResponse(ready=False)
-        return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
+        return oip_pb2.ModelReadyResponse(ready=not self._predictor.find_trouble())
 
     async def ServerMetadata(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=protocol.EXTENSIONS)
