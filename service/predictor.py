@@ -63,8 +63,8 @@ class Predictor:
         self._max_in_flight, self._latency_slo = max_in_flight, latency_slo
         self._tracing, self._awaited = tracing, awaited
         self._failures = FailureLog()
-        self._in_flight = 0
-        self._draining = False
+        self.in_flight = 0
+        self.draining = False
 
     @asynccontextmanager
     async def admit(self, context: RequestContext, ref: ModelRef) -> AsyncIterator[Admitted]:
@@ -79,7 +79,7 @@ class Predictor:
         admitted = None
         try:
             self._gate.authorise(context.caller, ref.name)
-            if self._in_flight > self._max_in_flight:
+            if self.in_flight > self._max_in_flight:
                 raise self._make_overload()
             self._gate.charge(context.caller)
             async with asyncio.timeout(None if context.deadline is None else context.deadline - started):
@@ -106,14 +106,14 @@ class Predictor:
             finally:
                 del failure  # its traceback leads back here, and the body would stay until a collection
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
 
     def refuse(self, context: RequestContext, ref: ModelRef) -> ServiceError | None:
         """Why `admit` would refuse a request for want of time or of room; None where it would not. What is refused here
         is counted and logged as `admit` does it, and costs next to nothing.
         """
         context = self._set_deadline(context, ref, time.monotonic())
-        full = self._in_flight >= self._max_in_flight
+        full = self.in_flight >= self._max_in_flight
         turned = Turned(self._make_overload()) if full else self._router.find_overload(context, ref)
         if turned is None:
             return None
@@ -126,7 +126,7 @@ class Predictor:
             context.trace.ref = turned.ref
         except ServiceError as error:
             failure = error
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._fail(context, ref, failure)
         return self._make_discretion(context.caller, ref.name).error(failure)
 
@@ -188,27 +188,14 @@ class Predictor:
         self._gate.authorise_all(caller)
         return await report(self._router.file, lambda ref: self._find_manifest(caller, ref))
 
-    @property
-    def trouble(self) -> str:
-        """Why no new traffic should come here; empty where it should."""
-        return self.find_trouble(NOBODY)
-
-    def find_trouble(self, caller: Caller) -> str:
-        """`trouble` with the names that the caller may know."""
-        return "shutting down" if self._draining else self._catalog.find_trouble(caller) or self._awaited()
+    def find_trouble(self, caller: Caller = NOBODY) -> str:
+        """Why no new traffic should come here, with the names that the caller may know; empty where it should."""
+        return "shutting down" if self.draining else self._catalog.find_trouble(caller) or self._awaited()
 
     def drain(self) -> None:
         """Readiness goes; requests are still answered until the edges close."""
-        self._draining = True
+        self.draining = True
         self._router.end_shadows()
-
-    @property
-    def draining(self) -> bool:
-        return self._draining
-
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
 
     async def _find_manifest(self, caller: Caller, ref: ModelRef, asked: str | None = None) -> Manifest:
         await self._catalog.look_for(ref.name)
@@ -245,7 +232,7 @@ class Predictor:
         if self._tracing is not None:
             self._tracing.begin(trace)
         self._metrics.started()
-        self._in_flight += 1
+        self.in_flight += 1
 
     def _finish(
         self, context: RequestContext, ref: ModelRef, started: float, result: PredictResult, read: float

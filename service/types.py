@@ -1,9 +1,9 @@
 """The values that travel through the service: one request, one result, frozen."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput
 
 Array = NDArray[Any]
+Pixels = NDArray[np.uint8]
 Tensors = Mapping[str, Array]
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -135,8 +136,5 @@ def dtype_of(dtype: "np.dtype[Any]") -> str:
     return "string" if dtype.kind in "OSU" else dtype.name
 
 
-def strings(values: list[bytes]) -> Array:
-    """An array of `bytes` objects, shape [N], dtype object: how string tensors travel here."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+strings: Callable[[list[bytes]], Array] = partial(np.array, dtype=object)
+"""`bytes` objects -> an array of them, shape [N], dtype object: how string tensors travel here."""

@@ -9,7 +9,8 @@ import numpy as np
 from benchmarks.batching import servers
 from benchmarks.batching.arrivals import PATTERNS
 from benchmarks.batching.machines import Case
-from service.batching.policy import ByDeadline, SizeAndDelay
+from benchmarks.batching.size_and_delay import SizeAndDelay
+from service.batching.policy import ByDeadline
 
 LOADS = (0.3, 0.5, 0.7, 0.9, 1.0, 1.1, 1.3, 1.6, 2.0, 3.0)
 """Offered, as shares of what the machine can do in time."""

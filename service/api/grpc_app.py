@@ -74,7 +74,7 @@ class GrpcServer:
         self._steps = CallSteps(access, gate)
         options = [*limits.options(), ("grpc.so_reuseport", 1)]  # beside the reservation, and other workers' sockets
         self._server = grpc.aio.server(interceptors=[self._steps], options=options)
-        self._health = Health(("", *SERVICES), lambda: not predictor.trouble)
+        self._health = Health(("", *SERVICES), lambda: not predictor.find_trouble())
         self._following: asyncio.Task[None] | None = None
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)

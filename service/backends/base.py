@@ -3,8 +3,7 @@
 `fake.FakeBackend` ships beside the real ones and obeys the same rules.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,14 +19,6 @@ class Timed(dict[str, Array]):
     seconds = 0.0
 
 
-def run_timed(run: Callable[..., Tensors], *arguments: object) -> Timed:
-    """Calls `run(*arguments)` and times it; for a runner's thread."""
-    began = time.monotonic()
-    outputs = Timed(run(*arguments))
-    outputs.seconds = time.monotonic() - began
-    return outputs
-
-
 class Runner(Protocol):
     """One loaded version. `slots` is the number of `run` calls that it can work on at a time."""
 
@@ -41,11 +32,9 @@ class Runner(Protocol):
         after `close`. Raises InvalidInput where the inputs are to blame, else BackendFailed, NotReady or
         DeadlineExceeded.
         """
-        ...
 
     async def close(self) -> None:
         """Frees memory and threads. No `run` is under way when it is called."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +77,9 @@ class Backend(Protocol):
 
     async def find(self) -> Found:
         """Every version that could be loaded now. Raises NotReady where that cannot be found out."""
-        ...
 
     async def load(self, name: str, version: int) -> Loaded:
         """The version, ready to run. Raises an exception whose message tells an operator what is wrong."""
-        ...
 
     async def look_up(self, name: str) -> bool:
         """Makes `find` look for a model that it does not know yet. True where another `find` may find it."""
-        ...

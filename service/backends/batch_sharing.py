@@ -13,19 +13,15 @@ class BatchSharing:
 
     def __init__(self, version: ModelRef, unshared: Mapping[str, str]) -> None:
         """`unshared` maps each signature whose requests must run alone to the reason."""
-        self._version, self._unshared = version, dict(unshared)
-
-    @property
-    def unshared(self) -> Mapping[str, str]:
-        return self._unshared
+        self._version, self.unshared = version, dict(unshared)
 
     def allows(self, signature: str) -> bool:
-        return signature not in self._unshared
+        return signature not in self.unshared
 
     def stop(self, signature: str, reason: str) -> None:
         """Makes every later request to `signature` run alone. Logs the reason once."""
         if self.allows(signature):
-            self._unshared[signature] = reason
+            self.unshared[signature] = reason
             _log.warning(
                 "%s: requests to signature %r run alone from now on: %s",
                 self._version,

@@ -22,7 +22,6 @@ class Cost(Protocol):
     @property
     def enough(self) -> int:
         """Rows past which a larger batch gains next to nothing."""
-        ...
 
     def seconds(self, rows: int) -> float: ...
 

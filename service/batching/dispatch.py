@@ -21,7 +21,6 @@ class Events(Protocol):
 
     def batch(self, rows: int, dead: int) -> None:
         """`dead` of the rows had no caller or no time left when the batch started."""
-        ...
 
     def dropped(self, reason: str, rows: int) -> None: ...
 

@@ -31,22 +31,6 @@ class Policy(Protocol):
 
     def dispatch_at(self, waiting: Waiting) -> float:
         """When a free slot should take the head of this queue; a time in the past means now."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SizeAndDelay:
-    """A batch goes when it is full or its oldest request has waited `max_delay` seconds, whatever its deadlines.
-
-    Without a delay, requests batch only while every slot is busy. The service uses `ByDeadline`, which is the same for
-    requests without a deadline; the simulation compares the two.
-    """
-
-    max_rows: int
-    max_delay: float = 0.0
-
-    def dispatch_at(self, waiting: Waiting) -> float:
-        return waiting.oldest if waiting.rows >= self.max_rows else waiting.oldest + self.max_delay
 
 
 _WORTH = 4.0  # times the wait must be saved: the wait is certain, the next request is not

@@ -13,4 +13,5 @@ _NICE = 5
 def give_way() -> None:
     """Lowers the calling thread's priority; for threads that compute for milliseconds at a time."""
     with suppress(OSError, AttributeError):  # a system without priorities of threads
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))

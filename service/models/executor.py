@@ -27,15 +27,12 @@ class Admission(Protocol):
     @property
     def manifest(self) -> Manifest:
         """What the body is parsed against."""
-        ...
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """Raises ServiceError, and TimeoutError where a route's own deadline ends it."""
-        ...
 
     def release(self, error: BaseException) -> None:
         """Gives up its places because of `error`; does nothing after a prediction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

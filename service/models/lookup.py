@@ -59,7 +59,7 @@ def find(models: Mapping[str, Model], ref: ModelRef, trouble: str, shows: Shows)
 
 def build_unknown_error(models: Mapping[str, Model], ref: ModelRef, shows: Shows) -> NotFound:
     """The error for a name that no model has."""
-    names = _names(models, shows)
+    names = [name for name in sorted(models) if models[name].servables and shows(name)]
     return NotFound(f"Servable not found for request: {ref.as_servable()}; models here: {names}", models=names)
 
 
@@ -104,7 +104,3 @@ def _labelled(model: Model, ref: ModelRef) -> Servable:
         known = sorted(label for label in by_label if label)
         raise InvalidInput(f"model {ref.name!r} has no version label {ref.label!r}; labels here: {known}", labels=known)
     return model.servables[by_label[ref.label]]
-
-
-def _names(models: Mapping[str, Model], shows: Shows) -> list[str]:
-    return [name for name in sorted(models) if models[name].servables and shows(name)]

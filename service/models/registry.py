@@ -59,13 +59,8 @@ class Catalog:
         self._followed = False  # whether everything found at the start has had its turn
         self._trouble = "the models are still loading"
 
-    @property
-    def trouble(self) -> str:
-        """Why nothing can be answered yet; empty where something can."""
-        return self.find_trouble(NOBODY)
-
-    def find_trouble(self, caller: Caller) -> str:
-        """`trouble` with the names that the caller may know."""
+    def find_trouble(self, caller: Caller = NOBODY) -> str:
+        """Why nothing can be answered yet, with the names that the caller may know; empty where something can."""
         if not self._needs_models:
             return self._trouble
         answers = self._followed and any(model.servables for model in self._models.values())

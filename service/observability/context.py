@@ -35,25 +35,20 @@ class Span(Protocol):
     @property
     def traceparent(self) -> str:
         """Names it to the next server, in W3C's form."""
-        ...
 
     def upstream(self, target: str) -> "Span":
         """A child that starts now."""
-        ...
 
     def end(self, code: str, stages: Mapping[str, float]) -> None:
         """`stages` (seconds) become children, back to back until now. `code` is an error's, or OK."""
-        ...
 
 
 class Tracing(Protocol):
     def begin(self, request: "Trace") -> None:
         """Gives the request a span."""
-        ...
 
     def close(self) -> None:
         """Sends what is left, within a bounded time."""
-        ...
 
 
 @dataclass(eq=False, slots=True)

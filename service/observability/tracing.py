@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -19,9 +18,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.observability.context import OK, TRACEPARENT, TRACESTATE, Trace
+from service.version import NAME, version
 
 _FLUSH = 3.0  # seconds at the end for unsent spans
-_NAME = "image-model-server"
 
 
 class OtlpTracing:
@@ -32,11 +31,11 @@ class OtlpTracing:
 
     def __init__(self, endpoint: str = "") -> None:
         named = "OTEL_SERVICE_NAME" in os.environ or "service.name" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-        resource = Resource.create({"service.version": version(_NAME)} | ({} if named else {"service.name": _NAME}))
+        resource = Resource.create({"service.version": version()} | ({} if named else {"service.name": NAME}))
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         url = f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))
-        self._tracer = self._provider.get_tracer(_NAME)
+        self._tracer = self._provider.get_tracer(NAME)
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, request: Trace) -> None:

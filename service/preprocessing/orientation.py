@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from service.preprocessing.resize import Pixels
+from service.types import Pixels
 
 UPRIGHT = 1
 _ORIENTATION, _SHORT = 0x0112, 3

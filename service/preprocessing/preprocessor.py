@@ -21,9 +21,8 @@ from service.host.priority import give_way
 from service.preprocessing import decode as images
 from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.memory import DecodingMemory
-from service.preprocessing.resize import Pixels
 from service.repository.manifest import CLASSES, Manifest, Preprocessing, Signature
-from service.types import DEFAULT_SIGNATURE, Array, PredictRequest, Tensors, strings
+from service.types import DEFAULT_SIGNATURE, Array, Pixels, PredictRequest, Tensors, strings
 
 _BASE64 = re.compile(rb"\s*(data:[^,]{0,200},|[A-Za-z0-9+/_-]{32})")
 _BASE64_HINT = (

@@ -123,7 +123,7 @@ def to_proto(array: Array) -> TensorProto:
     flat = array.ravel()
     if name == "float16":
         flat = flat.view(np.uint16)
-    values = [_bytes(value) for value in flat] if name == "string" else flat.tolist()
+    values = [encode_text(value) for value in flat] if name == "string" else flat.tolist()
     getattr(proto, _FIELDS[number][1]).extend(values)
     return proto
 
@@ -138,5 +138,6 @@ def fill_request(proto: TensorProto, array: Array) -> None:
         proto.tensor_shape.dim.add(size=size)
 
 
-def _bytes(value: Any) -> bytes:
+def encode_text(value: Any) -> bytes:
+    """Of a string tensor's element: UTF-8 where it is text."""
     return value.encode() if isinstance(value, str) else bytes(value)

@@ -34,7 +34,8 @@ class Repository:
             versions = dict(_versions(model))
             missing = _missing(versions)
             found[model.name] = {
-                version: "\n".join([_fingerprint(folder), *missing[version]]) for version, folder in versions.items()
+                version: "\n".join([*sorted(_file_facts(os.fspath(folder))), *missing[version]])
+                for version, folder in versions.items()
             }
         return {name: versions for name, versions in found.items() if versions}
 
@@ -103,10 +104,6 @@ def _readable(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:  # no folder, gone meanwhile, or not ours to read: the other models are still served
         return []
-
-
-def _fingerprint(folder: Path) -> str:
-    return "\n".join(sorted(_file_facts(os.fspath(folder))))
 
 
 def _file_facts(folder: str) -> Iterator[str]:

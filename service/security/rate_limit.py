@@ -13,7 +13,6 @@ _STATE = struct.Struct("dd")  # tokens, and when there were so many (`time.monot
 class Bucket(Protocol):
     def take(self) -> float:
         """0.0 and one token less, or the seconds until there will be one."""
-        ...
 
 
 class OwnBucket:

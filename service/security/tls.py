@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from service.host.file_watcher import ReloadError
+
 _MISFITS = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-
-
-class TlsError(Exception):
-    """Why these files cannot be used together, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Certificates:
     context: ssl.SSLContext
 
     def renew(self, certificate: bytes, key: bytes, client_ca: bytes | None = None) -> None:
-        """Raises TlsError, and then nothing has changed."""
+        """Raises ReloadError, and then nothing has changed."""
         self.context = _context(certificate, key, client_ca)
         self.identity = Identity(certificate, key, client_ca)
 
@@ -62,12 +60,12 @@ def _context(certificate: bytes, key: bytes, client_ca: bytes | None) -> ssl.SSL
         with _file(certificate) as certificate_path, _file(key) as key_path:
             context.load_cert_chain(certificate_path, key_path, password=_no_password)
     except ssl.SSLError as error:
-        raise TlsError(_why(certificate, key, error)) from error
+        raise ReloadError(_why(certificate, key, error)) from error
     if client_ca is not None:
         try:
             context.load_verify_locations(cadata=client_ca.decode("ascii"))
         except (ssl.SSLError, UnicodeDecodeError) as error:
-            raise TlsError("--tls-client-ca holds no certificate in PEM form") from error
+            raise ReloadError("--tls-client-ca holds no certificate in PEM form") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -83,7 +81,7 @@ def _why(certificate: bytes, key: bytes, error: ssl.SSLError) -> str:
 
 
 def _no_password() -> str:
-    raise TlsError("--tls-key is encrypted; give it without a passphrase (`openssl pkey -in KEY -out PLAIN`)")
+    raise ReloadError("--tls-key is encrypted; give it without a passphrase (`openssl pkey -in KEY -out PLAIN`)")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
 from service.security import api_keys
 from service.security.authorizer import Gate
-from service.security.tls import Certificates, TlsError
+from service.security.tls import Certificates
 from service.server.worker import Worker
 from service.settings import BackendName, Settings
 from service.types import DEFAULT_SIGNATURE, ModelRef
@@ -116,7 +116,7 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     awaited = worker.describe_awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None
     predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
-    metrics.follow_readiness(lambda: not predictor.trouble)
+    metrics.follow_readiness(lambda: not predictor.find_trouble())
     access = Access(metrics, settings.access_log)
     return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, tuple(watchers))
 
@@ -137,15 +137,9 @@ def _watch_certificates(
     certificate: Path, key: Path, client_ca: Path | None, certificates: Certificates, metrics: Metrics
 ) -> FileWatcher:
     """Raises ReloadError."""
-
-    def apply(contents: Contents) -> None:
-        try:
-            certificates.renew(*contents)
-        except TlsError as error:
-            raise ReloadError(str(error)) from error
-
     paths = (certificate, key) if client_ca is None else (certificate, key, client_ca)
-    return FileWatcher("certificates", paths, apply, partial(metrics.guards.reloaded, "certificates"))
+    report = partial(metrics.guards.reloaded, "certificates")
+    return FileWatcher("certificates", paths, lambda contents: certificates.renew(*contents), report)
 
 
 def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[], Mapping[str, str]]]:

@@ -120,7 +120,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
     if watching.done():  # it only ends by failing
         watching.result()
-    known = not core.predictor.trouble  # to load balancers
+    known = not core.predictor.find_trouble()  # to load balancers
     core.predictor.drain()
     watching.cancel()  # no new versions from here on, and no gRPC port where it is not open yet
     await asyncio.wait((watching,))
@@ -155,7 +155,7 @@ async def _follow_models(catalog: Catalog, http: HttpServer | None, rpc: GrpcSer
     if http is not None:
         await http.start()
     port = await rpc.start()
-    if trouble := catalog.trouble:
+    if trouble := catalog.find_trouble():
         _log.warning("gRPC on port %d; not ready: %s", port, trouble)
     else:
         _log.info("gRPC on port %d; ready, serving %s; /docs on the HTTP port has more", port, _listing(catalog))
@@ -175,7 +175,7 @@ async def _report(worker: Worker, core: Core) -> None:
     ready = False
     while True:
         core.metrics.refresh()
-        if not ready and not core.catalog.trouble:
+        if not ready and not core.catalog.find_trouble():
             ready = True
             worker.report_ready()
         await asyncio.sleep(_REPORT)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from service.sync.locations import SyncError, open_location
+
 if TYPE_CHECKING:  # `--help` answers at once
     from service.sync.copy import Copier
     from service.sync.metrics import SyncMetrics
@@ -77,7 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--as-next publishes once; leave --watch-interval-seconds out")
     from service.observability import logs
     from service.sync.copy import Copier, Wanted
-    from service.sync.locations import SyncError, open_location
 
     logs.configure("INFO", given.log_format)
     signal.signal(signal.SIGTERM, _stop)
@@ -101,7 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
     if port is None:
         return None
-    from service.sync.locations import SyncError
     from service.sync.metrics import SyncMetrics
 
     metrics = SyncMetrics(source)
@@ -114,8 +114,6 @@ def _metrics(source: str, port: int | None) -> "SyncMetrics | None":
 
 def _watch(copier: "Copier", seconds: float, metrics: "SyncMetrics | None") -> NoReturn:
     """Passes until a signal. A failure is logged once and tried again; what was copied is served meanwhile."""
-    from service.sync.locations import SyncError
-
     log, last = logging.getLogger("service.sync"), ""
     while True:
         try:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+_SCHEMES = ("s3", "gs", "az")
+
 Found = Mapping[str, Mapping[int, Mapping[str, int]]]
 """Model name -> version -> path of each of its files -> bytes."""
 
@@ -53,9 +55,11 @@ def open_location(text: str, *, create: bool = False) -> Destination:
         if create:
             folder.create()
         return folder
-    from service.sync import object_store as store
-
-    if scheme not in store.SCHEMES:
-        known = ", ".join(f"{name}://" for name in store.SCHEMES)
+    if scheme not in _SCHEMES:
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
         raise ValueError(f"{text!r} is neither a folder nor one of {known}")
-    return store.open_store(text)
+    try:
+        from service.sync.object_store import open_store
+    except ModuleNotFoundError as error:
+        raise SyncError(f"{text} needs obstore: pip install 'image-model-server[remote]'") from error
+    return open_store(text)

@@ -7,7 +7,11 @@ is not a version yet.
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import obstore
+from obstore import exceptions
+from obstore.store import ObjectStore, from_url
 
 from service.repository.checksums import FILES
 from service.repository.manifest import SAVED_MODEL, TFLITE
@@ -15,10 +19,6 @@ from service.repository.repository import version_number
 from service.sync.locations import Found, Streams, SyncError
 from service.types import is_model_name
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-SCHEMES = ("s3", "gs", "az")
 _CLAIM = ".claimed"
 _PATIENCE = datetime.timedelta(seconds=30)  # of retries, where a store is away or says no
 _CHUNK = 4 * 2**20
@@ -27,10 +27,6 @@ _MACHINES = ("169.254.169.254", "metadata.google.internal")  # asked for credent
 
 def open_store(url: str) -> "Store":
     """Sends no request yet. Credentials come from the environment. Raises SyncError."""
-    try:
-        from obstore.store import from_url
-    except ModuleNotFoundError as error:
-        raise SyncError(f"{url} needs obstore: pip install 'image-model-server[remote]'") from error
     with _explain_failures(url):
         store: ObjectStore = from_url(
             url,
@@ -44,15 +40,13 @@ def open_store(url: str) -> "Store":
 class Store:
     vouched = False
 
-    def __init__(self, url: str, store: "ObjectStore") -> None:
+    def __init__(self, url: str, store: ObjectStore) -> None:
         self._url, self._store = url, store
 
     def __str__(self) -> str:
         return self._url
 
     def found(self) -> Found:
-        import obstore
-
         versions: dict[str, dict[int, dict[str, int]]] = {}
         with _explain_failures(self._url):
             for chunk in obstore.list(self._store):
@@ -67,15 +61,11 @@ class Store:
         }
 
     def read(self, name: str, version: int, path: str) -> Iterator[bytes]:
-        import obstore
-
         with _explain_failures(f"{self._url}: {name}/{version}/{path}"):
             for chunk in obstore.get(self._store, f"{name}/{version}/{path}").stream(_CHUNK):
                 yield bytes(chunk)
 
     def publish(self, name: str, version: int | None, files: Streams) -> int:
-        import obstore
-
         claimed = self._claim(name) if version is None else version
         for path, chunks in files:
             with _explain_failures(f"{self._url}: {name}/{claimed}/{path}"):
@@ -83,8 +73,6 @@ class Store:
         return claimed
 
     def remove(self, name: str, version: int) -> None:
-        import obstore
-
         prefix = f"{name}/{version}"
         with _explain_failures(f"{self._url}: {prefix}"):
             paths = [entry["path"] for chunk in obstore.list(self._store, prefix) for entry in chunk]
@@ -94,9 +82,6 @@ class Store:
 
     def _claim(self, name: str) -> int:
         """Reserves the next free number: another publisher gets the one after it."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         with _explain_failures(f"{self._url}: {name}"):
             listed = obstore.list_with_delimiter(self._store, name)
             names = [prefix.rpartition("/")[2] for prefix in listed["common_prefixes"]]
@@ -105,15 +90,13 @@ class Store:
                 try:
                     obstore.put(self._store, f"{name}/{number}/{_CLAIM}", b"", mode="create")
                     return number
-                except AlreadyExistsError:
+                except exceptions.AlreadyExistsError:
                     number += 1
 
 
 @contextmanager
 def _explain_failures(what: str) -> Iterator[None]:
     """Turns the store's errors into SyncError, one line each."""
-    from obstore import exceptions
-
     try:
         yield
     except FileNotFoundError as error:
@@ -124,10 +107,8 @@ def _explain_failures(what: str) -> Iterator[None]:
 
 def _why(error: Exception) -> str:
     """A refused listing is a general error of obstore; the server's answer is in its text."""
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
     text = str(error)
-    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
     if any(server in text for server in _MACHINES):
         return "no credentials in the environment, and none of this machine's own; "
     if denied or "403 Forbidden" in text or "401 Unauthorized" in text:

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import numpy as np
 
+from benchmarks.batching.size_and_delay import SizeAndDelay
 from service.backends.base import Runner
 from service.backends.batch_sharing import BatchSharing
 from service.backends.fake import double
 from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
 from service.batching.cost_model import Cost, Learned
-from service.batching.policy import Policy, SizeAndDelay
+from service.batching.policy import Policy
 from service.host.fair_queue import Places
 from service.types import ModelRef, Tensors
 

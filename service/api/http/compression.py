@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,16 +34,6 @@ def _encodings(scope: Scope) -> list[str]:
     return [name for name in names if name not in ("", "identity")]
 
 
-class _Decompress(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
-
-
 class _Inflating:
     """A `receive` over another. What is wrong with the body is raised here, where a route reads it, so that it is
     counted and told like everything else that is wrong with a request.
@@ -51,7 +41,7 @@ class _Inflating:
 
     def __init__(self, receive: Receive, encodings: list[str], limit: int) -> None:
         self._receive, self._encodings, self._limit = receive, encodings, limit
-        self._stream: _Decompress | None = None
+        self._stream: zlib._Decompress | None = None
         self._input = b""
         self._last = self._full = False  # the input is all there; the output was cut at a piece
         self._members = self._inflated = 0
@@ -103,7 +93,7 @@ class _Inflating:
             )
         return piece
 
-    def _next(self) -> _Decompress:
+    def _next(self) -> "zlib._Decompress":
         self._members += 1
         gzip = self._encodings[0] in _GZIP
         if self._members > (_MEMBERS if gzip else 1):

@@ -13,8 +13,8 @@ from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, p
 from service.errors import InvalidInput, NotFound, NotReady, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
-from service.repository.manifest import STRING, Manifest
-from service.types import ModelRef, PredictRequest
+from service.repository.manifest import Manifest
+from service.types import ModelRef, PredictRequest, dtype_of
 
 _LARGE = 2**20  # bytes past which reading leaves the event loop to the others
 _FIRST_OF_STREAM = 2.0  # seconds
@@ -38,7 +38,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         return oip_pb2.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any, call: UnaryCall) -> Any:
-        return oip_pb2.ServerReadyResponse(ready=not self._predictor.trouble)
+        return oip_pb2.ServerReadyResponse(ready=not self._predictor.find_trouble())
 
     async def ModelReady(self, request: Any, call: UnaryCall) -> Any:
         """False also for models that are not there."""
@@ -46,7 +46,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
         except (NotFound, NotReady):
             return oip_pb2.ModelReadyResponse(ready=False)
-        return oip_pb2.ModelReadyResponse(ready=not self._predictor.trouble)
+        return oip_pb2.ModelReadyResponse(ready=not self._predictor.find_trouble())
 
     async def ServerMetadata(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.ServerMetadataResponse(name=about.NAME, version=about.version(), extensions=protocol.EXTENSIONS)
@@ -76,7 +76,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
         )
         for output, array in protocol.pick_outputs(result, outputs):
-            datatype = name_datatype(STRING if array.dtype.kind in "OSU" else array.dtype.name)
+            datatype = name_datatype(dtype_of(array.dtype))
             reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
             reply.raw_output_contents.append(encode_raw(array))
         return reply

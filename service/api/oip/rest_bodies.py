@@ -22,7 +22,7 @@ from service.api.oip import protocol
 from service.api.oip.tensors import encode_raw, find_dtype, find_item_bytes, name_datatype, parse_raw, shape_values
 from service.errors import BackendFailed, InvalidInput, listed
 from service.repository.manifest import STRING, Manifest
-from service.types import Array, PredictRequest, PredictResult, strings
+from service.types import Array, PredictRequest, PredictResult, dtype_of, strings
 
 _BINARY_SIZE = "binary_data_size"
 _LOOKS_LIKE = (
@@ -80,7 +80,7 @@ def render_reply(result: PredictResult, asked: Asked) -> tuple[bytes, int | None
     for output, array in protocol.pick_outputs(result, asked.outputs, asked.binary):
         entry: dict[str, Any] = {
             "name": output.name,
-            "datatype": name_datatype(_dtype(array)),
+            "datatype": name_datatype(dtype_of(array.dtype)),
             "shape": list(array.shape),
         }
         if output.binary:
@@ -207,14 +207,10 @@ def _output(tensor: Mapping[str, Any], binary: bool) -> protocol.Output:
     return protocol.build_output(name, parameters, _flag(parameters, "binary_data", binary))
 
 
-def _dtype(array: Array) -> str:
-    return STRING if array.dtype.kind in "OSU" else array.dtype.name
-
-
 def _values(name: str, array: Array) -> list[Any]:
     """Row-major and flat. JSON has no NaN and no infinities: null."""
     flat = array.ravel()
-    if _dtype(array) == STRING:
+    if dtype_of(array.dtype) == STRING:
         try:
             return [value.decode() if isinstance(value, bytes) else str(value) for value in flat]
         except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import BackendFailed, InvalidInput
+from service.protobuf.tensors import encode_text
 from service.repository.manifest import STRING
 from service.types import Array, strings
 
@@ -103,7 +104,7 @@ def encode_raw(array: Array) -> bytes:
     if array.dtype.kind in "OSU":
         if array.ndim > 1 and array.strides[0] == 0:  # every row the same, such as a model's labels
             return encode_raw(array[0]) * len(array) if len(array) else b""
-        values = [_bytes(value) for value in array.ravel()]
+        values = [encode_text(value) for value in array.ravel()]
         return b"".join(part for value in values for part in (_LENGTH.pack(len(value)), value))
     if array.dtype.name not in _NAMES or name_datatype(array.dtype.name) not in _TYPES:
         raise BackendFailed(f"the model answered in {array.dtype.name}, which this protocol cannot carry")
@@ -132,7 +133,3 @@ def _split(name: str, data: bytes) -> list[bytes]:
             input=name,
         )
     return values
-
-
-def _bytes(value: Any) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)

@@ -34,7 +34,7 @@ _MOST_NOTES = 20  # lines in the log for one look
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRunner:
-    """Runs each signature on the runner that has it."""
+    """Several runners of one version: each signature runs on the one that has it."""
 
     by_signature: Mapping[str, Runner]
     runners: tuple[Runner, ...]
@@ -170,6 +170,8 @@ class EmbeddedBackend:
             whole = SavedModelRunner(folder)
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
+        if len(runners) == 1:
+            return runners[0], profile
         return EmbeddedRunner(by_signature, tuple(runners)), profile
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":

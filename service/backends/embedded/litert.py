@@ -11,9 +11,8 @@ from typing import Any, Self
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from service.backends.base import run_timed
 from service.backends.batch_sharing import find_mismatch
-from service.backends.embedded.threads import Threads
+from service.backends.embedded.threads import Threads, run_timed
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.observability import logs
 from service.repository.manifest import STRING, Signature, TensorSpec

@@ -58,7 +58,3 @@ def _tune(path: Path) -> Profile:
     from service.backends.embedded import autotune
 
     return autotune.tune(path, _SECONDS)[1]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from service.backends.base import run_timed
-from service.backends.embedded.threads import Threads
+from service.backends.embedded.threads import Threads, run_timed
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.host.cpu import cores
 from service.observability import logs

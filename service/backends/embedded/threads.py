@@ -1,6 +1,7 @@
 """The threads that models run on: one pool for all versions of a process. Each version uses at most its slots."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -8,7 +9,9 @@ from functools import cache
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
+from service.backends.base import Timed
 from service.host.priority import give_way
+from service.types import Tensors
 
 _MOST = 256  # started as needed: versions take turns at cores, so there are seldom more threads than cores
 
@@ -42,6 +45,14 @@ class Threads:
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop is closed, and nobody waits
             loop.call_soon_threadsafe(self._free.release)
+
+
+def run_timed(run: Callable[..., Tensors], *arguments: object) -> Timed:
+    """Calls `run(*arguments)` and times it; for a runner's thread."""
+    began = time.monotonic()
+    outputs = Timed(run(*arguments))
+    outputs.seconds = time.monotonic() - began
+    return outputs
 
 
 async def run_in_thread(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

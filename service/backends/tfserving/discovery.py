@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from grpc import StatusCode
 
 from service.backends.tfserving.channel import CallFailed
-from service.backends.tfserving.load_balancer import State
+from service.backends.tfserving.load_balancer import State, eject_slow
 from service.backends.tfserving.replicas import Replica, Replicas
 from service.protobuf.stubs import get_model_status_pb2
 
@@ -126,7 +126,7 @@ class Survey:
     async def _watch_standing(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            if slow := self._replicas.eject_slow():
+            if slow := eject_slow(list(self._replicas)):
                 self._log_once(slow, "is much slower than the others: ejected for now")
             for replica in self._replicas:
                 if replica.standing.probe_due and replica not in self._probing:

@@ -75,9 +75,6 @@ class Replicas:
     def __iter__(self) -> Iterator[Replica]:
         return iter(self._by_address.values())
 
-    def __len__(self) -> int:
-        return len(self._by_address)
-
     @property
     def trouble(self) -> str:
         """Why names do not resolve; empty where all do."""
@@ -115,10 +112,6 @@ class Replicas:
         new = [self._make(address) for address in addresses if address not in self._by_address]
         self._by_address |= {replica.address: replica for replica in new}
         return new
-
-    def eject_slow(self) -> Replica | None:
-        """Ejects and returns a replica that is far slower than the others."""
-        return load_balancer.eject_slow(list(self))
 
     def _close(self, replica: Replica) -> None:
         closing = asyncio.get_running_loop().create_task(replica.close(_GRACE))

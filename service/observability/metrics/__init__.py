@@ -1,1 +1,1 @@
-"""The series of `/metrics`, by what they measure."""
+"""The series of `/metrics`, by what they measure. Dashboards read their names, labels and units: add, do not rename."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -35,8 +36,6 @@ class Shared:
 
 
 class Metrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, shared: Shared | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp series beside every one of ours, which nobody plots
         self._registry = self._page = CollectorRegistry()
@@ -53,58 +52,52 @@ class Metrics:
         self.routes = RouteMetrics(self._registry)
         self.replicas = ReplicaMetrics(self._registry, self._gauge)
         self.versions = VersionMetrics(self._gauge)
-        self._requests = Counter(
+        counter = partial(Counter, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry)
+        self._requests = counter(
             "model_server_requests",
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
             ("model", "version", "protocol", "code"),
-            registry=self._registry,
         )
-        self._stages = Histogram(
+        self._stages = histogram(
             "model_server_stage_seconds",
             "Seconds of successful calls by stage: read (the body), decode, queue (for its turn), batch (for company), "
             "compute; total, which is these; and render, the answer's writing and sending.",
             ("model", "version", "stage"),
             buckets=_SECONDS,
-            registry=self._registry,
         )
-        self._request_bytes = Histogram(
+        self._request_bytes = histogram(
             "model_server_request_bytes",
             "Bytes of the bodies of predict calls.",
             ("model", "version", "protocol"),
             buckets=_BYTES,
-            registry=self._registry,
         )
-        self._response_bytes = Histogram(
+        self._response_bytes = histogram(
             "model_server_response_bytes",
             "Bytes of the answers to predict calls.",
             ("model", "version", "protocol"),
             buckets=_BYTES,
-            registry=self._registry,
         )
-        self._batch_rows = Histogram(
+        self._batch_rows = histogram(
             "model_server_batch_rows",
             "Rows of each batch that went to the model.",
             ("model", "version"),
             buckets=_ROWS,
-            registry=self._registry,
         )
-        self._dead_rows = Counter(
+        self._dead_rows = counter(
             "model_server_dead_rows",
             "Rows that went to the model although their caller was gone or their deadline past.",
             ("model", "version"),
-            registry=self._registry,
         )
-        self._dropped_rows = Counter(
+        self._dropped_rows = counter(
             "model_server_dropped_rows",
             "Rows that left the queue without going to the model: expired (or about to), or cancelled by their caller.",
             ("model", "version", "reason"),
-            registry=self._registry,
         )
-        self._coalesced = Counter(
+        self._coalesced = counter(
             "model_server_coalesced_requests",
             "Predict calls that were answered by the run of an identical one under way.",
             ("model", "version"),
-            registry=self._registry,
         )
         self._worker_starts = Counter(
             "model_server_worker_starts", "Starts of worker processes, restarts among them.", registry=self._registry

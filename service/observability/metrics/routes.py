@@ -1,5 +1,7 @@
 """The Prometheus series of routes. Their labels are configured names only, never a client's invention."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192)
@@ -8,56 +10,49 @@ _RATIOS = (0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 10.0)
 
 
 class RouteMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._calls = counter(
             "model_server_route_calls",
             "What each target of a route was asked, by error code (OK where none). An empty target is the route's own "
             "limit, which refused.",
             ("route", "target", "code"),
-            registry=registry,
         )
-        self._fallbacks = Counter(
+        self._fallbacks = counter(
             "model_server_route_fallbacks",
             "Calls that a target could not answer, so that the next was asked, by the code of its failure.",
             ("route", "target", "code"),
-            registry=registry,
         )
-        self._seconds = Histogram(
+        self._seconds = histogram(
             "model_server_route_seconds",
             "Seconds of answered calls, from the route's choice to the answer.",
             ("route",),
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._shadows = Counter(
+        self._shadows = counter(
             "model_server_shadow_calls",
             "Calls asked of a shadow too: compared; failed; dropped, as too many were under way; same, where the very "
             "version that answered was asked; incomparable, where the labels differ or there are no probabilities.",
             ("route", "target", "outcome"),
-            registry=registry,
         )
-        self._agreement = Counter(
+        self._agreement = counter(
             "model_server_shadow_rows",
             "Rows of compared calls, by whether answer and shadow have the same most probable label.",
             ("route", "target", "agreement"),
-            registry=registry,
         )
-        self._differences = Histogram(
+        self._differences = histogram(
             "model_server_shadow_difference",
             "How far the probabilities of answer and shadow are apart in a compared call: max "
             "and mean of all rows and labels.",
             ("route", "target", "statistic"),
             buckets=_DIFFERENCES,
-            registry=registry,
         )
-        self._ratios = Histogram(
+        self._ratios = histogram(
             "model_server_shadow_latency_ratio",
             "Seconds of the shadow divided by those of the answer: below 1 the shadow is faster.",
             ("route", "target"),
             buckets=_RATIOS,
-            registry=registry,
         )
         self._valid = Gauge(
             "model_server_routes_valid",
@@ -66,11 +61,10 @@ class RouteMetrics:
             multiprocess_mode="livemin",
         )
         self._valid.set(1)
-        self._reloads = Counter(
+        self._reloads = counter(
             "model_server_routes_reloads",
             "Files of routes read: taken, or refused.",
             ("outcome",),
-            registry=registry,
         )
 
     def asked(self, route: str, target: str, code: str) -> None:

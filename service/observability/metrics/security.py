@@ -1,35 +1,32 @@
 """The Prometheus series of security: API keys, connections, and watched files."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class GuardMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._keys = Counter(
+        counter = partial(Counter, registry=registry)
+        self._keys = counter(
             "model_server_key_predictions",
             "Predictions asked with each API key: admitted, or past the key's rate.",
             ("key", "outcome"),
-            registry=registry,
         )
-        self._unauthenticated = Counter(
+        self._unauthenticated = counter(
             "model_server_unauthenticated",
             "Requests refused for want of a valid API key.",
             ("protocol",),
-            registry=registry,
         )
-        self._refused = Counter(
+        self._refused = counter(
             "model_server_connections_refused",
             "Connections of either edge ended for what their client did, by reason.",
             ("reason",),
-            registry=registry,
         )
-        self._reloads = Counter(
+        self._reloads = counter(
             "model_server_reloads",
             "Contents of watched files, put in force or refused.",
             ("what", "outcome"),
-            registry=registry,
         )
         self._files_refused = Gauge(
             "model_server_files_refused",

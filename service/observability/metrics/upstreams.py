@@ -23,8 +23,6 @@ class ReplicaReport:
 
 
 class ReplicaMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, registry: CollectorRegistry, gauge: Callable[..., Gauge]) -> None:
         self._outstanding = gauge(
             "model_server_upstream_outstanding", "Requests under way at this replica, status calls too.", "replica"

@@ -9,8 +9,6 @@ from service.types import ModelRef
 
 
 class VersionMetrics:
-    """Names, labels and units are the public interface of dashboards: add, do not rename."""
-
     def __init__(self, gauge: Callable[..., Gauge]) -> None:
         self._queue_rows = gauge("model_server_queue_rows", "Rows waiting for a free slot.", "model", "version")
         self._states = gauge(

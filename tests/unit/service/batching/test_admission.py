@@ -10,12 +10,13 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from service.backends.base import run_timed
+from benchmarks.batching.size_and_delay import SizeAndDelay
+from service.backends.embedded.threads import run_timed
 from service.backends.fake import FakeRunner, double
 from service.batching.admission import Bounds
 from service.batching.batcher import Batcher
 from service.batching.cost_model import Learned, Profiled
-from service.batching.policy import ByDeadline, SizeAndDelay
+from service.batching.policy import ByDeadline
 from service.errors import Overloaded
 from service.host.fair_queue import Places
 from service.types import Tensors

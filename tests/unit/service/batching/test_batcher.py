@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks.batching.size_and_delay import SizeAndDelay
 from service.backends.fake import FakeRunner
-from service.batching.policy import SizeAndDelay
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.types import Tensors
 from tests.support.batchers import batcher, gated, rows, settle

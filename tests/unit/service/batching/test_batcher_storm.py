@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.batching.size_and_delay import SizeAndDelay
 from service.backends.fake import FakeRunner
 from service.batching.batcher import Batcher
-from service.batching.policy import SizeAndDelay
 from service.errors import BackendFailed, InvalidInput
 from service.types import Tensors
 from tests.support.batchers import batcher, rows

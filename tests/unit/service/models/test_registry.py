@@ -254,7 +254,7 @@ async def test_removed_versions_unload() -> None:
     del backend.versions["m", 1]
     await target.sync()
     await settled()
-    assert runner.closed and states(target) == {1: State.END} and "there are no models" in target.trouble
+    assert runner.closed and states(target) == {1: State.END} and "there are no models" in target.find_trouble()
     with pytest.raises(NotFound):
         target.lease(ModelRef("m"))
 
@@ -267,7 +267,7 @@ async def test_an_unreachable_backend_changes_nothing() -> None:
     backend.unreachable = NotReady("the disk is gone")
     with pytest.raises(NotReady):
         await target.sync()
-    assert target.available() == {"m": [1]} and target.trouble == ""
+    assert target.available() == {"m": [1]} and target.find_trouble() == ""
 
 
 async def test_a_transient_failure_is_tried_again() -> None:
@@ -335,7 +335,7 @@ async def test_loads_that_hang_hold_up_neither_other_models_nor_readiness(
     target = catalog(backend)
     async with asyncio.timeout(10):
         await target.sync()
-    assert target.trouble == "" and target.available() == {"m": [1]}
+    assert target.find_trouble() == "" and target.available() == {"m": [1]}
     assert "still loading: hung00, hung01" in caplog.text
     with pytest.raises(NotReady, match="still loading"):
         target.lease(ModelRef("hung00"))
@@ -362,7 +362,7 @@ async def test_a_model_that_hung_is_loaded_once_its_files_are_others(
         backend.hung = frozenset()
         backend.fingerprints["hung", 1] = "repaired"
         await (target.look_again("hung") if others else sync)
-    assert target.available() == {name: [1] for name in ["hung", *others]} and target.trouble == ""
+    assert target.available() == {name: [1] for name in ["hung", *others]} and target.find_trouble() == ""
     await target.close()
 
 

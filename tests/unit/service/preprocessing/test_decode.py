@@ -16,7 +16,6 @@ from PIL import Image
 from service.errors import InvalidInput, TooLarge
 from service.host import processes
 from service.preprocessing import decode as images
-from service.preprocessing import resize as resizing
 from tests.support import procfs
 from tests.support.image_bombs import BOMBS, png, png_of_zeros, scans_of_one_number
 from tests.support.image_matrix import ImageFile, Verdict, all_files
@@ -121,11 +120,11 @@ def test_large_photographs_reduced_while_decoding_agree_too(
 def test_where_there_is_no_simd_pillow_resizes_alike(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], covered: tuple[float, float] | None
 ) -> None:
-    if resizing.fast is None:
+    if images.fast is None:
         pytest.skip("there is no wheel of cykooz-resizer for this machine")
-    quick = resizing.resized(photo(), *size, covered)
-    monkeypatch.setattr(resizing, "fast", None)
-    slow = resizing.resized(photo(), *size, covered)
+    quick = images.resized(photo(), *size, covered)
+    monkeypatch.setattr(images, "fast", None)
+    slow = images.resized(photo(), *size, covered)
     assert quick.shape == slow.shape == (*size, 3)
     assert np.abs(quick.astype(int) - slow).max() <= 1
 
