@@ -18,6 +18,7 @@ from export.report import calibration, classification, features
 from export.report.calibration import Calibration, Temperature
 from export.report.classification import Classification
 from export.verify.readback import Readback
+from service.repository.calibration import scale
 from service.repository.manifest import TFLITE
 
 MOST = 5_000
@@ -89,7 +90,7 @@ def measure(
     temperature = calibration.fit_temperature(validation, np.asarray(dataset.validation.classes[: len(validation)]))
     scaled = None
     if temperature.value is not None:
-        scaled = calibration.measure(calibration.scale(probabilities, temperature.value), classes)
+        scaled = calibration.measure(scale(probabilities, temperature.value), classes)
     maps, unmapped = _map(before, features.extract(model, architecture, held_out), methods)
     return Measurements(
         classification=classification.measure(probabilities, classes, labels),
