@@ -26,6 +26,7 @@ from export.quantize import flatbuffer
 from export.quantize.schemes import DYNAMIC, FLOAT16, FLOAT32, INT8
 from export.quiet import silenced
 
+_IDENTIFIER = b"TFL3"
 _CHANNELS = (1, 3)
 _INTEGERS = (schema.TensorType.UINT8, schema.TensorType.INT8)
 _NUMBERS = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, *_INTEGERS)
@@ -35,12 +36,14 @@ _NUMBERS = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, *_INTEGERS)
 class Entry:
     """What the file takes: images of `size` (None: any) and `channels`; it answers with `classes` numbers.
 
-    `precision` is one of those that exports have; `parameters` counts the numbers in its constants.
+    `step` is the distance between two of these where they are integers, else 0. `precision` is one of those that
+    exports have; `parameters` counts the numbers in its constants.
     """
 
     size: int | None
     channels: int
     classes: int
+    step: float
     precision: str
     parameters: int
 
@@ -72,6 +75,7 @@ def inspect(data: bytes, name: str) -> Entry:
         size=shape[1] if shape[1] > 0 else None,
         channels=shape[3],
         classes=answered[1],
+        step=0.0 if answer.type == schema.TensorType.FLOAT32 else float(answer.quantization.scale[0]),
         precision=_find_precision(model, graph),
         parameters=sum(int(np.prod(tensor.shape)) for tensor in _list_constants(model, graph).values()),
     )
@@ -236,36 +240,37 @@ def measure_scaling(row: Architecture) -> tuple[Any, Any]:
 
 
 def _read(data: bytes, name: str) -> Any:
+    if data[4:8] != _IDENTIFIER:
+        raise ExportError(f"{name} is not a readable .tflite file: its first bytes are not those of one")
     try:
-        model = flatbuffer.read(data)
-        if data[4:8] != b"TFL3" or not model.subgraphs:
-            raise ValueError("it does not say that it is one")
-    except Exception as error:  # bytes that are no flatbuffer fail in any way
+        return flatbuffer.read(data)
+    except Exception as error:  # half a flatbuffer fails in any way
         raise ExportError(f"{name} is not a readable .tflite file: {error}") from error
-    return model
 
 
 def _open_rows(model: Any) -> None:
     """Reshapes to one row of a known size become reshapes to any number of such rows."""
-    for graph in model.subgraphs[:1]:
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex].builtinCode
-            if code != schema.BuiltinOperator.RESHAPE or len(operator.inputs) < 2:
-                continue
-            given = graph.tensors[operator.inputs[1]]
-            if not _has_data(model, given):
-                continue  # computed while it runs
-            sizes = np.frombuffer(bytes(model.buffers[given.buffer].data), np.int32).copy()
-            if len(sizes) < 2 or sizes[0] != 1 or (sizes < 0).any():
-                continue
-            sizes[0] = -1
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode != schema.BuiltinOperator.RESHAPE:
+            continue
+        options = operator.builtinOptions
+        if options is not None and (opened := _open_row(options.newShape)) is not None:
+            options.newShape = opened
+        if len(operator.inputs) < 2 or not _has_data(model, given := graph.tensors[operator.inputs[1]]):
+            continue  # the shape is in the options, or computed while it runs
+        if (opened := _open_row(np.frombuffer(bytes(model.buffers[given.buffer].data), np.int32))) is not None:
             other = copy.copy(given)
-            other.name = given.name + b"/any_rows"
-            other.buffer = _add_buffer(model, sizes)
+            other.name, other.buffer = given.name + b"/any_rows", _add_buffer(model, opened)
             graph.tensors.append(other)
             operator.inputs = np.array([operator.inputs[0], len(graph.tensors) - 1], np.int32)
-            if operator.builtinOptions is not None:
-                operator.builtinOptions.newShape = sizes
+
+
+def _open_row(sizes: Any) -> Any | None:
+    """The same shape with -1 in front; None where it is not one of a single row with all sizes known."""
+    if sizes is None or len(sizes) < 2 or sizes[0] != 1 or (np.asarray(sizes) < 0).any():
+        return None
+    return np.array([-1, *sizes[1:]], np.int32)
 
 
 def _add_buffer(model: Any, values: Any) -> int:

@@ -112,8 +112,10 @@ def check_lite(data: bytes, model: Any, architecture: Architecture, dataset: Dat
         ) from error
     for where, answer in answers.items():
         given = answer[PROBABILITIES]
+        if given.shape != wanted.shape:
+            raise ExportError(f"refused to publish: {where} answers {len(wanted)} images with shape {given.shape}")
         apart = _difference(answer, wanted) if exact else float(np.abs(given - wanted).mean())
-        if given.shape != wanted.shape or not apart <= (TOLERANCE if exact else ENTRY_TOLERANCE):
+        if not apart <= (TOLERANCE if exact else ENTRY_TOLERANCE):
             raise ExportError(
                 f"refused to publish: {where} differs from the file as it came by {apart:.1e} on several images at once"
             )

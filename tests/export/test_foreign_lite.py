@@ -41,7 +41,8 @@ def convert(model: Any, kind: str = "any rows") -> bytes:
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if kind in ("one row", "nameless"):
             spec = tf.TensorSpec([1, SIZE, SIZE, model.inputs[0].shape[-1]], tf.float32)
-            function = tf.function(lambda image: model(image, training=False)).get_concrete_function(spec)
+            function = tf.function(lambda image: tf.reshape(model(image, training=False), [1, CLASSES]))
+            function = function.get_concrete_function(spec)
             converter = tf.lite.TFLiteConverter.from_concrete_functions(
                 [function], None if kind == "nameless" else model
             )
