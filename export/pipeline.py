@@ -15,8 +15,11 @@ from export.data import image_size, photographs, sources
 from export.data.dataset import Dataset, Split
 from export.data.names import escape
 from export.data.sources import Source
+from export.foreign import classes
 from export.foreign import network as foreign
+from export.foreign.lite import LiteNetwork, add_entries
 from export.foreign.options import KERAS, Foreign
+from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
@@ -104,8 +107,12 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
     if spec.foreign is None:
         model, labels, warnings = _build_pretrained(spec, as_is, progress)
     else:
+        source = sources.find(spec.data) if as_is.measured else None
         spec, model = _open(spec, spec.foreign, progress)
-        labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels)
+        given = () if source is None else source.labels
+        labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels, given)
+        if source is not None:
+            return _export_measured(spec, model, labels, warnings, source, progress, started)
     row = spec.architecture
     with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
         dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
@@ -120,6 +127,30 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
     training = Training(NONE, "the weights are published as they are", 0.0)
     warnings += dataset.warnings
     return _publish(spec, model, dataset, None, training, None, warnings, judged, progress, started)
+
+
+def _export_measured(
+    spec: ExportSpec,
+    model: Any,
+    labels: tuple[str, ...],
+    warnings: tuple[str, ...],
+    source: Source,
+    progress: Progress,
+    started: float,
+) -> Published:
+    """Publishes a network of somebody's own; labelled images measure it, and nothing learns from them."""
+    row = spec.architecture
+    dataset = classes.renumber(_read(spec, source, progress), labels)
+    warnings += dataset.warnings
+    with progress.stage("evaluating on held-out images") as stage:
+        model, added = foreign.settle_answers(model, row, dataset)
+        score = train.evaluate(model, row, dataset.held_out, labels, stage)
+        stage.result = f"accuracy {score.accuracy:.4f}"
+        judged = chance.judge(score.accuracy, dataset.held_out.classes, labels, _advise(spec), spec.force)
+        judged += (added,) if added else ()
+        _warn(stage, judged)
+    training = Training(NONE, "the weights are published as they are", 0.0)
+    return _publish(spec, model, dataset, score, training, None, warnings, judged, progress, started)
 
 
 def _build_pretrained(
@@ -143,7 +174,8 @@ def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpe
 
     keras.backend.clear_session()
     with progress.stage(f"opening {escape(own.path)}") as stage:
-        opened = foreign.open_network(own, spec.image_size if "image_size" in spec.training.explicit else None)
+        open_file = foreign.open_lite if own.path.suffix == TFLITE_SUFFIX else foreign.open_network
+        opened = open_file(own, spec.image_size if "image_size" in spec.training.explicit else None)
         scaled = "--preprocessing" if own.scaling is not None else repr(opened.scaled_by)
         stage.result = f"{opened.row.parameters:,} parameters, {opened.row.classes} classes, pixels scaled by {scaled}"
         if opened.scaled_by and own.scaling not in (None, RAW):
@@ -169,16 +201,12 @@ def _publish(
     ahead of training.
     """
     row, size = spec.architecture, spec.image_size
+    precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
     with publish.staging(spec.repository, spec.name) as folder:
-        with progress.stage("freezing the SavedModel"):
-            freeze.write_saved_model(folder, model, row, size, dataset.labels)
-            if spec.foreign is None or spec.foreign.path.suffix == KERAS:
-                network.write(folder, model)
-        with progress.stage("converting to LiteRT"):
-            litert.convert(folder, folder / TFLITE)
-        with progress.stage("checking the staged files against the trained network") as stage:
-            agreed = parity.check(Readback(folder), model, row, dataset)
-            stage.result = f"largest difference {agreed.worst:.1e}"
+        if isinstance(model, LiteNetwork):
+            agreed = _write_lite(spec, folder, model, dataset, progress)
+        else:
+            agreed = _write_network(spec, folder, model, dataset, progress)
         choice = _quantize(spec, folder, dataset, progress)
         if choice is not None and choice.chosen.quality.accuracy is not None:
             score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
@@ -186,7 +214,8 @@ def _publish(
                 score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
             )
         warnings += judged
-        measured = report.measure(spec, folder, model, dataset, before, progress)
+        keras_model = None if isinstance(model, LiteNetwork) else model
+        measured = report.measure(spec, folder, keras_model, dataset, before, progress)
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
@@ -200,7 +229,7 @@ def _publish(
             labels=dataset.labels,
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
-            precision=FLOAT32 if choice is None else choice.chosen.precision,
+            precision=precision if choice is None else choice.chosen.precision,
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
             facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
@@ -226,11 +255,39 @@ def _publish(
     )
 
 
+def _write_network(spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, progress: Progress) -> Parity:
+    """Its SavedModel and `model.tflite`, checked against the network."""
+    with progress.stage("freezing the SavedModel"):
+        freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
+        if spec.foreign is None or spec.foreign.path.suffix == KERAS:
+            network.write(folder, model)
+    with progress.stage("converting to LiteRT"):
+        litert.convert(folder, folder / TFLITE)
+    with progress.stage("checking the staged files against the trained network") as stage:
+        agreed = parity.check(Readback(folder), model, spec.architecture, dataset)
+        stage.result = f"largest difference {agreed.worst:.1e}"
+    return agreed
+
+
+def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dataset, progress: Progress) -> Parity:
+    """`model.tflite` alone, with the entries that the service knows, checked against the file as it came."""
+    row, name = spec.architecture, escape(spec.weights)
+    with progress.stage("adding the entries image and tensor"):
+        made = add_entries(model.data, row, spec.image_size, name, softmax=model.softmax)
+        (folder / TFLITE).write_bytes(made)
+    with progress.stage("checking the staged file against the one that was given") as stage:
+        agreed = parity.check_lite(made, model, row, dataset, exact=model.entry.precision == FLOAT32)
+        stage.result = f"largest difference {agreed.worst:.1e}"
+    return agreed
+
+
 def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progress) -> Choice | None:
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
     if spec.quantize is None:
         return None
-    most_drop = spec.max_accuracy_drop if spec.as_is is None else 1 - spec.as_is.min_agreement
+    most_drop = spec.max_accuracy_drop
+    if spec.as_is is not None and not spec.as_is.measured:
+        most_drop = 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
             choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
@@ -306,6 +363,8 @@ def _check_statistics(spec: ExportSpec, start: Start, split: Split, progress: Pr
 
 
 def _advise(spec: ExportSpec) -> str:
+    if spec.as_is is not None:
+        return "are these its classes, in this order, and is --preprocessing as it was trained"
     if spec.training.strategy == NONE:
         return (
             f"are these the classes, in this order, and the scaling of pixels that {escape(spec.weights)} was trained "

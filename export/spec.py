@@ -13,7 +13,7 @@ from export.data import sources
 from export.data.names import escape, is_text
 from export.data.options import DataOptions
 from export.errors import UsageError
-from export.foreign.options import Foreign
+from export.foreign.options import TFLITE, Foreign
 from export.pretrained.options import AsIs
 from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.report.options import ReportOptions
@@ -42,8 +42,8 @@ class ExportSpec:
     `quantize` is one of QUANTIZATIONS, or None for float32; `max_accuracy_drop` is the share of held-out
     images that a quantized form may get wrong more than float32 does; `target` says where it will run; `force`
     publishes what is no better than guessing; `as_is` asks for the network that the weights are of, untrained and with
-    its own classes, and `data` says nothing then; `foreign` is where a network of no row is, and
-    `architecture` only names it until it is opened.
+    its own classes, and `data` says nothing then, unless it is `measured`; `foreign` is where a network of no row is,
+    and `architecture` only names it until it is opened.
     """
 
     architecture: Architecture
@@ -63,6 +63,11 @@ class ExportSpec:
     as_is: AsIs | None = None
     foreign: Foreign | None = None
     data_options: DataOptions = DataOptions()  # noqa: RUF009 - a frozen value
+
+    @property
+    def labelled(self) -> bool:
+        """Whether `data` says what its images show, so that accuracy is measured on them."""
+        return self.as_is is None or self.as_is.measured
 
     def __post_init__(self) -> None:
         """Raises UsageError, one line, for whatever can be known to fail without trying."""
@@ -84,13 +89,17 @@ class ExportSpec:
             offered = ", ".join(_QUANTIZATIONS[self.target])
             raise UsageError(f"--quantize {self.quantize}: --target {self.target} takes {offered}")
         self._check_weights()
-        if self.as_is is None and self.data != sources.DIGITS:
+        if self.labelled and self.data != sources.DIGITS:
             sources.find(self.data)
         self._check_repository()
 
     def _check_weights(self) -> None:
         row = self.architecture
         if self.foreign is not None:
+            if self.foreign.path.suffix == TFLITE and (self.quantize is not None or self.target == GPU):
+                raise UsageError(
+                    "--from a .tflite file publishes it as it was converted; leave --quantize and --target out"
+                )
             return
         if self.weights == weights.NONE:
             if self.training.strategy in (LINEAR_PROBE, FINE_TUNE):

@@ -76,7 +76,10 @@ def _facts(published: "Published") -> list[tuple[str, str]]:
         (published.spec.name, str(published.folder)),
         ("input", f"{size}x{size} RGB, any JPEG or PNG is resized to it"),
         ("parameters", f"{published.parameters:,}"),
-        ("files", f"{SAVED_MODEL} {_size(sizes[str(SAVED_MODEL)])}, {TFLITE} {_size(sizes[str(TFLITE)])}"),
+        (
+            "files",
+            ", ".join(f"{name} {_size(sizes[name])}" for name in map(str, (SAVED_MODEL, TFLITE)) if name in sizes),
+        ),
         ("accuracy", _describe_accuracy(published)),
         ("training", published.training.describe()),
         ("parity", f"differs from the network in Keras by at most {published.parity.worst:.1e}"),

@@ -114,7 +114,8 @@ class PredictRequest:
 @dataclass(frozen=True, slots=True)
 class PredictResult:
     """What a call returns: `ref` is the name asked for and the version that answered, `served_by` that version
-    under its own name, or all of an ensemble, whose first one's number is in `ref`.
+    under its own name, or all of an ensemble, whose first one's number is in `ref`. `temperature` is in that
+    version's manifest, and not applied; None where it has none, and of an ensemble.
     """
 
     ref: ModelRef
@@ -123,6 +124,7 @@ class PredictResult:
     labels: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
     served_by: tuple[ModelRef, ...] = ()
+    temperature: float | None = None
 
     @property
     def answered_by(self) -> ModelRef:

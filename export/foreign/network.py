@@ -16,6 +16,7 @@ from export.data import pixels
 from export.data.dataset import Dataset
 from export.data.names import escape
 from export.errors import ExportError
+from export.foreign.lite import LiteNetwork, inspect
 from export.foreign.options import KERAS, Foreign
 from export.training import donor
 from export.training.configuration import NETWORKS
@@ -50,7 +51,10 @@ def open_network(foreign: Foreign, image_size: int | None) -> Opened:
     channels = donor.check_ends(model, name)
     if channels not in _CHANNELS:
         raise ExportError(f"{name} takes {channels} channels; images have 1 or 3")
-    size = _find_size(model, name, image_size)
+    height, width = model.inputs[0].shape[1:3]
+    if height != width:
+        raise ExportError(f"{name} takes images of {height}x{width} pixels, and only square ones can be published")
+    size = _find_size(height, name, image_size)
     output = model.outputs[0].shape
     if len(output) != 2 or not output[-1] or output[-1] < 2:
         raise ExportError(
@@ -74,6 +78,26 @@ def open_network(foreign: Foreign, image_size: int | None) -> Opened:
     return Opened(model, row, size, scaled_by)
 
 
+def open_lite(foreign: Foreign, image_size: int | None) -> Opened:
+    """The same of a `.tflite` file, as a LiteNetwork. Raises ExportError, one line."""
+    name = escape(foreign.path)
+    try:
+        data = foreign.path.read_bytes()
+        entry = inspect(data, name)
+        model = LiteNetwork(data, entry)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ExportError(f"{name} cannot be opened: {error}") from error
+    size = _find_size(entry.size, name, image_size)
+    row = replace(
+        foreign.describe(),
+        channels=entry.channels,
+        input_size=size,
+        parameters=entry.parameters,
+        classes=entry.classes,
+    )
+    return Opened(model, row, size, "")
+
+
 def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any, str]:
     """A network that answers with probabilities, and what to warn of, "" where `model` does so itself.
 
@@ -84,15 +108,22 @@ def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any
 
     images = np.asarray(dataset.held_out.images[: len(dataset.examples)])
     answers = model(pixels.to_tensor(images, row), training=False).numpy()
-    if (answers >= 0).all() and np.abs(answers.sum(-1) - 1).max() <= _SUM_TOLERANCE:
+    sums, shares = answers.sum(-1), bool((answers >= 0).all() and (answers <= 1 + _SUM_TOLERANCE).all())
+    # Where answers are integers, most of many classes round to 0: a sum far below 1 says nothing, one above does.
+    step = model.entry.step if isinstance(model, LiteNetwork) else 0.0
+    rounded = step > 0 and sums.max() <= 1 + answers.shape[-1] * step / 2
+    if shares and (rounded or np.abs(sums - 1).max() <= _SUM_TOLERANCE):
         return model, ""
-    if (answers >= 0).all() and (answers <= 1).all():
+    if shares:
         raise ExportError(
             "the network's answers lie between 0 and 1 and do not sum to 1: it tells of each label by itself, and what "
             "is published answers with one class of several"
         )
-    settled = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
-    settled.count_params = model.count_params
+    if isinstance(model, LiteNetwork):
+        settled: Any = LiteNetwork(model.data, model.entry, softmax=True)
+    else:
+        settled = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
+        settled.count_params = model.count_params
     return settled, "the network answers with logits: a softmax is added to it"
 
 
@@ -202,10 +233,7 @@ def _count_parameters(function: Any) -> int:
     return sum(variables) or sum(constants)
 
 
-def _find_size(model: Any, name: str, image_size: int | None) -> int:
-    height, width = model.inputs[0].shape[1:3]
-    if height != width:
-        raise ExportError(f"{name} takes images of {height}x{width} pixels, and only square ones can be published")
+def _find_size(height: int | None, name: str, image_size: int | None) -> int:
     if height is None and image_size is None:
         raise ExportError(f"{name} takes images of any size: give --image-size, best that of its training")
     if height is not None and image_size not in (None, height):

@@ -13,12 +13,14 @@ from export.errors import UsageError
 PREPROCESSING = {"tf": TF, "torch": TORCH, "caffe": CAFFE, "raw": RAW}
 KERAS = ".keras"
 DEFAULT_SIZE = 224
-_TFLITE, _HDF5 = ".tflite", (".h5", ".hdf5")
+TFLITE = ".tflite"
+_HDF5 = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """`path` is a `.keras` file or the folder of a SavedModel. `scaling` is None where the network is to tell itself.
+    """`path` is a `.keras` or `.tflite` file or the folder of a SavedModel. `scaling` is None where the network is to
+    tell itself.
 
     `custom_objects` is a module or a Python file with the classes and functions that a `.keras` file names, "" where it
     names none. `runs_code` lets Lambda layers run the Python code that lies in the file.
@@ -32,11 +34,6 @@ class Foreign:
     def __post_init__(self) -> None:
         """Raises UsageError, one line."""
         path = escape(self.path)
-        if self.path.suffix == _TFLITE:
-            raise UsageError(
-                f"--from {path}: a .tflite file is finished already: the service runs it as it is from "
-                "REPOSITORY/NAME/1/model.tflite; to have images decoded and scaled, give what it was converted from"
-            )
         if self.path.is_dir():
             if not (self.path / "saved_model.pb").is_file():
                 raise UsageError(f"--from {path}: expected a SavedModel, and this folder has no saved_model.pb")
@@ -46,8 +43,16 @@ class Foreign:
             raise UsageError(
                 f"--from {path}: HDF5 is Keras' old format; open it with keras.saving.load_model and save it as .keras"
             )
+        elif self.path.suffix == TFLITE:
+            if self.scaling is None:
+                raise UsageError(
+                    f"--from {path}: a .tflite file does not tell how pixels are scaled; give --preprocessing, as it "
+                    "was trained"
+                )
+            if self.custom_objects or self.runs_code:
+                raise UsageError(f"--from {path}: --custom-objects and --allow-lambda are for .keras files")
         elif self.path.suffix != KERAS:
-            raise UsageError(f"--from {path}: expected a .keras file or the folder of a SavedModel")
+            raise UsageError(f"--from {path}: expected a .keras or .tflite file or the folder of a SavedModel")
         elif self.custom_objects.endswith(".py") and not Path(self.custom_objects).is_file():
             raise UsageError(f"--custom-objects {escape(Path(self.custom_objects))}: there is no such file")
 
@@ -71,14 +76,16 @@ class Foreign:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
-        "a network of your own", "--from publishes it as it is, with --labels FILE for the names of its classes."
+        "a network of your own",
+        "--from publishes it as it is, with --labels FILE for the names of its classes. --data trains nothing then: "
+        "its held-out images measure the network.",
     ).add_argument
     add(
         "--from",
         dest="path",
         type=Path,
-        metavar="FILE.keras|DIR",
-        help="a classifier saved by Keras 3, or the folder of a SavedModel; takes the place of --model",
+        metavar="FILE.keras|FILE.tflite|DIR",
+        help="a classifier saved by Keras 3, a LiteRT file, or the folder of a SavedModel; takes the place of --model",
     )
     add(
         "--preprocessing",
@@ -111,7 +118,12 @@ def read(args: argparse.Namespace) -> Foreign | None:
             if value:
                 raise UsageError(f"{flag} is for a network of your own: give --from FILE")
         return None
-    for flag, value in (("--model", args.model), ("--data", args.data)):
+    for flag, value in (
+        ("--model", args.model),
+        ("--epochs", args.epochs),
+        ("--batch-size", args.batch_size),
+        ("--learning-rate", args.learning_rate),
+    ):
         if value is not None:
             raise UsageError(f"--from publishes the network in a file as it is; leave {flag} out")
     if args.weights != "none":

@@ -11,10 +11,14 @@ from export.training import weights as start
 from service.repository.manifest import LABELS
 
 
-def find(architecture: Architecture, weights: str, count: int, labels: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find(
+    architecture: Architecture, weights: str, count: int, labels: str, shown: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the `count` classes of a network with these `weights`, in order, and what to warn of.
 
-    From the file `labels`; or, of an exported version's own file, that version's; or ImageNet's. Raises ExportError.
+    From the file `labels`; or, of an exported version's own file, that version's; or ImageNet's; or, where images have
+    the labels `shown`, these in alphabetical order, as Keras' `image_dataset_from_directory` numbers them. Raises
+    ExportError.
     """
     if labels:
         return _read(Path(labels), count), ()
@@ -26,6 +30,11 @@ def find(architecture: Architecture, weights: str, count: int, labels: str) -> t
     if architecture.pretrained is not None and count == architecture.classes:
         return read_class_names(), (
             f"{escape(weights)} does not name its classes: they get ImageNet's names; --labels FILE gives others",
+        )
+    if len(shown) == count:
+        return shown, (
+            f"{escape(weights)} does not name its classes: they get the names of the images' labels, in alphabetical "
+            "order; --labels FILE gives others",
         )
     raise ExportError(
         f"{escape(weights)} does not name its {count} classes: give --labels FILE with one name a line, in the order "

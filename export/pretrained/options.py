@@ -15,12 +15,14 @@ MIN_AGREEMENT = 0.9
 class AsIs:
     """`labels` is a file of class names, "" for those that come with the weights. `calibration` is a folder of images,
     "" for photographs that packages ship. `min_agreement` is the share of the images for which a quantized form has to
-    give float32's answer.
+    give float32's answer. `measured` says that labelled images measure the network (`ExportSpec.data`), and take the
+    place of the others.
     """
 
     labels: str = ""
     calibration: str = ""
     min_agreement: float = MIN_AGREEMENT
+    measured: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -66,6 +68,11 @@ def choose(args: argparse.Namespace) -> AsIs | None:
         "min_agreement": args.min_agreement,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    if args.path is not None and args.data is not None:
+        for name, instead in (("calibration", "--data calibrates"), ("min_agreement", "--max-accuracy-drop judges")):
+            if name in given:
+                raise UsageError(f"--{name.replace('_', '-')} is for a network without --data: {instead}, leave it out")
+        return AsIs(**given, measured=True)
     if args.path is not None or (args.data is None and args.weights != weights.NONE):
         trained = {"--epochs": args.epochs, "--batch-size": args.batch_size, "--learning-rate": args.learning_rate}
         for flag, value in trained.items():

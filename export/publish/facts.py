@@ -70,7 +70,7 @@ def _describe_dataset(spec: ExportSpec, dataset: Dataset) -> dict[str, Any]:
         "validation": len(dataset.validation.classes),
         "held_out": len(dataset.held_out.classes),
     }
-    if spec.as_is:  # nothing learnt from these images, and nobody knows what they show
+    if spec.as_is:  # nothing learnt from these images
         counts = {"calibration": counts["train"], "checked": counts["held_out"]}
     return {"name": dataset.name, "classes": len(dataset.labels), **counts}
 
@@ -97,8 +97,8 @@ def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
     return {
         "asked": spec.quantize,
         "target": spec.target,
-        "max_accuracy_drop": None if spec.as_is else spec.max_accuracy_drop,
-        "min_agreement": spec.as_is.min_agreement if spec.as_is else None,
+        "max_accuracy_drop": spec.max_accuracy_drop if spec.labelled else None,
+        "min_agreement": spec.as_is.min_agreement if spec.as_is and not spec.labelled else None,
         "xla": choice.chosen.name.endswith(XLA),
         "candidates": [
             {

@@ -10,6 +10,7 @@ import numpy as np
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data.dataset import Dataset
+from export.training.train import average_by_class
 
 BATCHES = (1, 8)
 """Batch sizes every candidate is timed at: a lone request, and as many as the service runs together."""
@@ -72,7 +73,7 @@ class Judge:
         refused = f"loses {drop:.4f} of float32's accuracy (at most {self._most_drop:g})"
         return Quality(
             accuracy=float(right.mean()),
-            by_class={label: float(right[split.classes == i].mean()) for i, label in enumerate(self._labels)},
+            by_class=average_by_class(right, split.classes, self._labels),
             agreement=agreement,
             refused=self._refuse(given, refused if drop > self._most_drop else ""),
         )

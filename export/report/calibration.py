@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from service.repository.calibration import scale
+
 BINS = 10
 FEWEST = 30
 """Images below which no temperature is fitted."""
@@ -64,13 +66,6 @@ def fit_temperature(probabilities: Any, classes: Any) -> Temperature:
     if not (_RANGE[0] * 1.01 < value < _RANGE[1] / 1.01):
         return Temperature(None, f"the best one lies outside of {_RANGE[0]:g} to {_RANGE[1]:g}")
     return Temperature(value)
-
-
-def scale(probabilities: Any, temperature: float) -> Any:
-    """`softmax(log(p) / temperature)`, float64 [N, C]."""
-    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST)) / temperature
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def measure(probabilities: Any, classes: Any) -> Calibration:

@@ -18,6 +18,7 @@ from export.report import calibration, classification, features
 from export.report.calibration import Calibration, Temperature
 from export.report.classification import Classification
 from export.verify.readback import Readback
+from service.repository.calibration import scale
 from service.repository.manifest import TFLITE
 
 MOST = 5_000
@@ -78,7 +79,8 @@ def measure(
 ) -> Measurements:
     """Asks the staged version in `folder`: its `model.tflite` if `from_lite`, else its SavedModel.
 
-    `model` is the trained network, and `before` what `features.extract` made of it ahead of training.
+    `model` is the trained network, None where its layers cannot be had, and `before` what `features.extract` made of it
+    ahead of training.
     """
     started = time.monotonic()
     held_out, labels = dataset.held_out, dataset.labels
@@ -89,8 +91,9 @@ def measure(
     temperature = calibration.fit_temperature(validation, np.asarray(dataset.validation.classes[: len(validation)]))
     scaled = None
     if temperature.value is not None:
-        scaled = calibration.measure(calibration.scale(probabilities, temperature.value), classes)
-    maps, unmapped = _map(before, features.extract(model, architecture, held_out), methods)
+        scaled = calibration.measure(scale(probabilities, temperature.value), classes)
+    after = None if model is None else features.extract(model, architecture, held_out)
+    maps, unmapped = _map(before, after, methods)
     return Measurements(
         classification=classification.measure(probabilities, classes, labels),
         temperature=temperature,
@@ -124,7 +127,7 @@ def _ask(ask: Any, split: Split, stage: Stage) -> Any:
 
 def _map(before: Any | None, after: Any | None, methods: tuple[str, ...]) -> tuple[tuple[Map, ...], str]:
     if after is None:
-        return (), "its last layer is not one of its own, so that there are no features ahead of it"
+        return (), "its last layer cannot be told apart, so that there are no features ahead of it"
     if len(after) < _FEWEST_MAPPED:
         return (), f"{len(after)} held-out images are too few to be mapped"
     networks = [(before, False)] if before is not None and not np.array_equal(before, after) else []

@@ -60,9 +60,10 @@ def _describe(manifest: Manifest) -> str:
     recipe = manifest.preprocessing
     size = f", {recipe.height}x{recipe.width} pixels" if recipe else ""
     data = manifest.facts["dataset"]
+    used = f"{data['train']:,} images to train on" if "train" in data else "nothing trained on them"
     return (
         f"{manifest.architecture}, {manifest.precision}{size}, exported {manifest.facts['created'][:16]}. "
-        f"{data['name']}: {data['classes']} classes, {data['train']:,} images to train on."
+        f"{data['name']}: {data['classes']} classes, {used}."
     )
 
 

@@ -29,8 +29,8 @@ def look(spec: ExportSpec, model: Any, dataset: Dataset, progress: Progress) -> 
 def measure(
     spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, before: Any | None, progress: Progress
 ) -> Measurements | None:
-    """Of the version staged in `folder`; None without a report, and of a network that is published as it is."""
-    if spec.report.kind == OFF or spec.as_is is not None:  # what nobody labelled cannot be counted
+    """Of the version staged in `folder`; None without a report, and without labelled images."""
+    if spec.report.kind == OFF or not spec.labelled:  # what nobody labelled cannot be counted
         return None
     methods = (
         (features.PCA, features.TSNE, features.UMAP) if spec.report.kind == FULL else (features.PCA, features.TSNE)

@@ -20,7 +20,7 @@ _VALIDATION_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a network does on held-out images: the share it gets right, in all and class by class."""
+    """How a network does on held-out images: the share it gets right, in all and of each class that they show."""
 
     accuracy: float
     by_class: dict[str, float]
@@ -65,8 +65,12 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
             raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
         right[rows] = answers.argmax(-1) == split.classes[rows]
         stage.advance(min(start + _EVALUATION_BATCH, len(right)), len(right), "held-out images")
-    by_class = {label: float(right[split.classes == index].mean()) for index, label in enumerate(labels)}
-    return Score(float(right.mean()), by_class)
+    return Score(float(right.mean()), average_by_class(right, split.classes, labels))
+
+
+def average_by_class(right: Any, classes: Any, labels: tuple[str, ...]) -> dict[str, float]:
+    """The share of each class that is right, of those that any image shows: bool [N], int [N]."""
+    return {labels[index]: float(right[classes == index].mean()) for index in np.unique(classes).tolist()}
 
 
 def _batch_in_order(architecture: Architecture, split: Split) -> Any:

@@ -90,6 +90,44 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
     )
 
 
+def check_lite(data: bytes, model: Any, architecture: Architecture, dataset: Dataset, exact: bool) -> Parity:
+    """The same of a `.tflite` file that was given two entries, several images at once, against `model`, the file as it
+    came. Where it rounds to 8 bits (not `exact`), the mean difference of a probability counts.
+
+    Raises ExportError.
+    """
+    size = dataset.held_out.images.shape[1]
+    files = [file for example in dataset.examples for file in encodings(example)]
+    rows = np.stack([pixels.decode(file, size).numpy() for file in files])
+    tensor = pixels.to_tensor(rows, architecture).numpy()
+    wanted = model(tensor).numpy()
+    lite = LiteModel(data, threads=1)
+    try:
+        answers = {"LiteRT " + entry: lite.run(entry, given) for entry, given in ((IMAGE, rows), (TENSOR, tensor))}
+        decoded = _as_gateway(dataset.examples, rows)
+        seen = lite.run(IMAGE, decoded)
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(
+            f"refused to publish: the file takes one image at a time ({str(error).partition(chr(10))[0]}); the service "
+            "runs it as it is from REPOSITORY/NAME/1/model.tflite, without decoding"
+        ) from error
+    for where, answer in answers.items():
+        given = answer[PROBABILITIES]
+        if given.shape != wanted.shape:
+            raise ExportError(f"refused to publish: {where} answers {len(wanted)} images with shape {given.shape}")
+        apart = _difference(answer, wanted) if exact else float(np.abs(given - wanted).mean())
+        if not apart <= (TOLERANCE if exact else ENTRY_TOLERANCE):
+            raise ExportError(
+                f"refused to publish: {where} differs from the file as it came by {apart:.1e} on several images at once"
+            )
+    return Parity(
+        images=len(files),
+        probabilities={where: _difference(answer, wanted) for where, answer in answers.items()},
+        gateway_pixels=max(measure_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
+        gateway_probabilities=_difference(seen, wanted),
+    )
+
+
 def check_entries(lite: LiteModel, architecture: Architecture, dataset: Dataset) -> None:
     """Raises ExportError where a quantized model answers otherwise through `tensor` than through `image`."""
     rows = np.asarray(dataset.held_out.images[: len(dataset.examples)])

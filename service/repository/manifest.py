@@ -167,7 +167,7 @@ class Manifest:
     profile: Profile | None = None
     """On the exporter's machine; once loaded, on this one."""
     temperature: float | None = None
-    """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. The service answers without it."""
+    """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. Applied where a client asks for it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""

@@ -244,7 +244,8 @@ class AverageRun:
 
     @property
     def manifest(self) -> Manifest:
-        return next(iter(self._entered)).manifest
+        """The first member's; no temperature was fitted on an average."""
+        return replace(next(iter(self._entered)).manifest, temperature=None)
 
     async def enter(self) -> None:
         """Returns once as many members as are needed have let the request in. Raises ServiceError."""

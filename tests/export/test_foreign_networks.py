@@ -7,12 +7,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
 
 from export.__main__ import main, parse
 from export.architectures.applications import CAFFE, RAW, TF
+from export.data import dataset as data
+from export.data import sources
+from export.data.dataset import Dataset, Split
 from export.errors import ExportError, UsageError
+from export.foreign import classes
 from export.foreign.network import open_network
 from export.foreign.options import Foreign, parse_scaling
+from export.pretrained import names
+from export.progress import Stage
+from export.report.options import PAGE
 from service.repository.manifest import GOLDEN, LABELS, Manifest
 from tests.support.exporter import run_export
 
@@ -138,10 +146,13 @@ def test_several_answers_at_once_are_no_classification(tmp_path: Path) -> None:
         (("--from", "{folder}/none.keras"), "there is no such file or folder"),
         (("--from", "{folder}"), "expected a SavedModel, and this folder has no saved_model.pb"),
         (("--from", "{folder}/mine.h5"), "HDF5 is Keras' old format"),
-        (("--from", "{folder}/mine.tflite"), "a .tflite file is finished already"),
-        (("--from", "{folder}/mine.txt"), "expected a .keras file or the folder of a SavedModel"),
+        (("--from", "{folder}/mine.tflite"), "does not tell how pixels are scaled; give --preprocessing"),
+        (("--from", "{folder}/mine.tflite", "--preprocessing", "tf", "--quantize"), "leave --quantize"),
+        (("--from", "{folder}/mine.tflite", "--preprocessing", "tf", "--allow-lambda"), "are for .keras files"),
+        (("--from", "{folder}/mine.txt"), "expected a .keras or .tflite file or the folder of a SavedModel"),
         (("--from", "{folder}/mine.keras", "--model", "lenet5"), "leave --model out"),
-        (("--from", "{folder}/mine.keras", "--data", "digits"), "leave --data out"),
+        (("--from", "{folder}/mine.keras", "--epochs", "3"), "leave --epochs out"),
+        (("--from", "{folder}/mine.keras", "--data", "digits", "--min-agreement", "1"), "--max-accuracy-drop judges"),
         (("--from", "{folder}/mine.keras", "--preprocessing", "x"), "Invalid --preprocessing"),
         (("--model", "lenet5", "--custom-objects", "x"), "--custom-objects is for a network of your own"),
     ],
@@ -186,6 +197,71 @@ def test_the_published_version_answers_as_the_network_does(
         assert any("softmax" in each for each in made.facts["warnings"])
     np.testing.assert_allclose(answered, wanted, atol=1e-5)
     assert np.ptp(answered, axis=0).max() > 1e-3, "answers depend on the image"
+
+
+@pytest.mark.slow
+def test_quantized_without_labelled_images_it_is_judged_by_agreement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(network(keras.layers.Rescaling(1 / 255)), tmp_path)
+    asked = ["--from", str(path), "--labels", str(tmp_path / "labels.txt"), "--repository", str(tmp_path / "models")]
+    monkeypatch.setattr("sys.argv", ["export", *asked, "--quantize", "int8", "--min-agreement", "0.8"])
+    assert main() == 0, capsys.readouterr().err
+    made = Manifest.read(tmp_path / "models" / "mine" / "1", "mine", 1)
+    assert made is not None and made.precision == "int8"
+    found = made.facts["quantization"]
+    assert (found["min_agreement"], found["max_accuracy_drop"]) == (0.8, None)
+    published = [each for each in found["candidates"] if each["verdict"] == "published"]
+    assert [each["precision"] for each in published] == ["int8"], found["candidates"]
+    assert published[0]["accuracy"] is None and 0.8 <= published[0]["agreement_with_float32"] <= 1
+
+
+@pytest.mark.slow
+def test_labelled_images_measure_it_by_the_names_of_its_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Digits, by a network whose outputs are numbered from 9 down."""
+    digits = data.load(sources.digits(), 16, Stage("reading", lambda text: None))
+    flat = np.asarray(digits.train.images).reshape(len(digits.train.classes), -1) / 255
+    fitted = LogisticRegression(max_iter=200).fit(flat, digits.train.classes)
+    image = keras.layers.Input((16, 16, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, keras.layers.Dense(10, "softmax")(x))
+    model.layers[-1].set_weights([fitted.coef_[::-1].T, fitted.intercept_[::-1]])
+    path = save(model, tmp_path)
+    labels = tmp_path / "down.txt"
+    labels.write_text("".join(f"{number}\n" for number in range(9, -1, -1)))
+    asked = ["--from", str(path), "--data", "digits", "--labels", str(labels), "--quantize", "dynamic"]
+    monkeypatch.setattr("sys.argv", ["export", *asked, "--repository", str(tmp_path / "models")])
+    assert main() == 0, capsys.readouterr().err
+    version = tmp_path / "models" / "mine" / "1"
+    made = Manifest.read(version, "mine", 1)
+    assert made is not None and made.labels[0] == "9"
+    seen = np.asarray(digits.held_out.images).reshape(len(digits.held_out.classes), -1) / 255
+    wanted = fitted.score(seen, digits.held_out.classes)
+    assert made.facts["accuracy"] == pytest.approx(wanted, abs=0.005), "of the quantized form"
+    assert made.facts["quantization"]["candidates"][0]["accuracy"] == pytest.approx(wanted, abs=1e-3)
+    assert made.facts["training"]["phases"] == []
+    assert (version / PAGE).is_file() and made.temperature is not None
+    np.testing.assert_allclose(keras.saving.load_model(path).get_weights()[0], fitted.coef_[::-1].T, atol=1e-6)
+
+
+def test_classes_are_numbered_as_the_network_has_them() -> None:
+    splits = [Split(np.zeros((3, 1, 1, 3), np.uint8), np.array(each, np.int32)) for each in ([0, 1, 1], [1, 0, 0])]
+    found = Dataset("pets", ("cat", "dog"), splits[0], splits[1], splits[1], ())
+    moved = classes.renumber(found, ("eel", "dog", "cat"))
+    assert moved.labels == ("eel", "dog", "cat")
+    assert (moved.train.classes.tolist(), moved.held_out.classes.tolist()) == ([2, 1, 1], [1, 2, 2])
+    with pytest.raises(ExportError, match="the network has no class 'dog', as pets has; its classes are 'cat', 'eel'"):
+        classes.renumber(found, ("cat", "eel"))
+
+
+def test_without_names_the_classes_are_those_of_the_folders_where_as_many(tmp_path: Path) -> None:
+    row = Foreign(save(network(), tmp_path), RAW).describe()
+    found, warnings = names.find(row, "mine.keras", 2, "", ("cat", "dog"))
+    assert found == ("cat", "dog") and "in alphabetical order; --labels FILE gives others" in warnings[0]
+    with pytest.raises(ExportError, match="does not name its 4 classes"):
+        names.find(row, "mine.keras", 4, "", ("cat", "dog"))
 
 
 @pytest.mark.slow

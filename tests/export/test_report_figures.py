@@ -11,6 +11,7 @@ from export.architectures import ARCHITECTURES
 from export.data.dataset import Split
 from export.report import calibration, classification, features
 from export.verify.chance import bound_accuracy
+from service.repository.calibration import scale
 from tests.support.exporter import ROOT
 
 LABELS = tuple(f"class {index}" for index in range(8))
@@ -66,13 +67,13 @@ def test_the_interval_is_the_one_that_decides_about_chance(count: int, trials: i
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
 def test_the_temperature_that_answers_were_made_with_is_found(truth: float) -> None:
     generator = np.random.default_rng(1)
-    real = calibration.scale(np.exp(generator.normal(size=(4000, 6)) * 2), 1.0)
+    real = scale(np.exp(generator.normal(size=(4000, 6)) * 2), 1.0)
     classes = (real.cumsum(-1) > generator.random((4000, 1))).argmax(-1)  # a case happens as often as it is said to
-    told = calibration.scale(real, 1 / truth)
+    told = scale(real, 1 / truth)
     found = calibration.fit_temperature(told[:2000], classes[:2000])
     assert found.value is not None and found.value == pytest.approx(truth, rel=0.1)
     before = calibration.measure(told[2000:], classes[2000:])
-    after = calibration.measure(calibration.scale(told[2000:], found.value), classes[2000:])
+    after = calibration.measure(scale(told[2000:], found.value), classes[2000:])
     assert after.error < 0.04
     assert after.loss <= before.loss + 0.002
     assert before.error > 0.08 or truth == 1.0
@@ -81,10 +82,10 @@ def test_the_temperature_that_answers_were_made_with_is_found(truth: float) -> N
 def test_a_temperature_changes_no_answer() -> None:
     probabilities, _ = answers(200)
     for temperature in (0.3, 1.0, 4.0):
-        scaled = calibration.scale(probabilities, temperature)
+        scaled = scale(probabilities, temperature)
         assert (scaled.argmax(-1) == probabilities.argmax(-1)).all()
         assert scaled.sum(-1) == pytest.approx(1)
-    assert calibration.scale(probabilities, 1.0) == pytest.approx(probabilities, abs=1e-6)
+    assert scale(probabilities, 1.0) == pytest.approx(probabilities, abs=1e-6)
 
 
 def test_the_calibration_error_of_a_known_case() -> None:

@@ -10,6 +10,7 @@ from export.__main__ import parse
 from export.report import calibration, classification, features, report
 from export.report.measurements import Map, Measurements, find_mistakes
 from export.report.options import PAGE
+from service.repository.calibration import scale
 from service.repository.manifest import Manifest, Profile, Signature, TensorSpec
 
 CREATED = "2026-01-01T00:00:00+00:00"
@@ -29,11 +30,11 @@ def measure(labels: tuple[str, ...], sure: float) -> Measurements:
     classes = np.tile(np.arange(len(labels)), 20)
     logits = generator.normal(size=(len(classes), len(labels)))
     logits[np.arange(len(classes)), classes] += sure
-    probabilities = calibration.scale(np.exp(logits - logits.max(-1, keepdims=True)), 0.5)
+    probabilities = scale(np.exp(logits - logits.max(-1, keepdims=True)), 0.5)
     temperature = calibration.fit_temperature(probabilities, classes)
     scaled = None
     if temperature.value is not None:
-        scaled = calibration.measure(calibration.scale(probabilities, temperature.value), classes)
+        scaled = calibration.measure(scale(probabilities, temperature.value), classes)
     images = generator.integers(0, 256, (len(classes), 24, 24, 3), np.uint8)
     mapped = classes[: features.MOST]
     places = {adapted: generator.random((len(mapped), 2)) for adapted in (False, True)}

@@ -70,9 +70,14 @@ class World:
         return Predictor(self.catalog, router, self.metrics, gate, **{"max_in_flight": 100} | limits)
 
     def add(
-        self, name: str, compute: Compute, labels: tuple[str, ...] = ("cat", "dog"), version: int = 1
+        self,
+        name: str,
+        compute: Compute,
+        labels: tuple[str, ...] = ("cat", "dog"),
+        version: int = 1,
+        temperature: float | None = None,
     ) -> FakeRunner:
-        manifest = Manifest(name, version, SIGNATURES, labels=labels, checked=True)
+        manifest = Manifest(name, version, SIGNATURES, labels=labels, checked=True, temperature=temperature)
         return self.backend.add(name, version, FakeRunner(compute, slots=4), manifest)
 
     def value(self, series: str) -> float:

@@ -165,6 +165,20 @@ async def test_an_ensemble_is_the_weighted_average_label_by_label(world: World) 
     assert result.ref == ModelRef("both", 1) and result.served_by == (ModelRef("m", 1), ModelRef("turned", 1))
 
 
+async def test_the_temperature_is_that_of_the_version_that_answers(world: World) -> None:
+    world.add("fails", fails(BackendFailed("no")), temperature=3.0)
+    world.add("m", says(0.9), temperature=2.0)
+    world.add("plain", says(0.9))
+    router = await world.router(
+        "routes: {first: {target: fails, fallback: [m]}, second: {target: fails, fallback: [plain]}, "
+        "both: {ensemble: {members: [m, plain]}}}"
+    )
+    assert [(await ask(router, name)).temperature for name in ("m", "first", "second", "both")] == [2, 2, None, None]
+    admission = await router.admit(context(), ModelRef("both"))
+    assert admission.manifest.temperature is None
+    await admission.predict(body())
+
+
 async def test_an_ensemble_of_other_labels_is_refused(world: World) -> None:
     world.add("m", says(0.9))
     world.add("birds", says(0.9), labels=("crow", "dog"))
