@@ -22,10 +22,13 @@ def own_network(
     classes: int = 1000,
     scaling: Scaling = TORCH,
     recipe: Recipe = LARGE,
+    accuracy: tuple[float, float, str] | None = None,
 ) -> Architecture:
     """The row of a network that nobody's package builds for Keras; `count` says who published `parameters`, or
-    `trainable` where only those are counted.
+    `trainable` where only those are counted. `accuracy` is top-1, top-5 and who measured them, with weights that nobody
+    has for Keras.
     """
+    top1, top5, measured_by = accuracy or (None, None, "")
     return Architecture(
         name=name,
         family=family,
@@ -39,6 +42,9 @@ def own_network(
         parameters=parameters,
         trainable=trainable,
         classes=classes,
+        top1=top1,
+        top5=top5,
+        measured_by=measured_by,
         source=f"{source}; count: {count}",
     )
 

@@ -40,7 +40,9 @@ def gather(
     row = spec.architecture
     return {
         "parameters": parameters,
-        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
+        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source}
+        if row.parameters
+        else None,
         "dataset": _describe_dataset(spec, dataset),
         "augmentation": None if spec.as_is else spec.data_options.choose_augmentation(dataset.labels).settings,
         **_describe_accuracy(spec, score),
