@@ -72,7 +72,7 @@ def _describe_accuracy(published: "Published") -> str:
             f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
             f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}"
         )
-    if published.spec.weights == IMAGENET:
+    if published.spec.weights == IMAGENET and row.top1 is not None:
         return f"not measured here; published with the weights: {row.top1:.3f} on ImageNet's validation images"
     return "not measured: the weights are published as they are"
 

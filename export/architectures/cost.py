@@ -102,17 +102,18 @@ def _count_macs(operation: Any) -> int:
     """Multiply-adds of one image. A bias, a normalization and an activation count nothing, as in papers."""
     from keras import layers
 
+    kernels: tuple[Any, ...]
     match operation:
-        case layers.Conv2D():
-            return math.prod(operation.output.shape[1:3]) * math.prod(operation.kernel.shape)
-        case layers.DepthwiseConv2D():
-            return math.prod(operation.output.shape[1:3]) * math.prod(operation.kernel.shape)
         case layers.SeparableConv2D():
-            kernels = math.prod(operation.depthwise_kernel.shape) + math.prod(operation.pointwise_kernel.shape)
-            return math.prod(operation.output.shape[1:3]) * kernels
-        case layers.Dense():
-            return math.prod(operation.output.shape[1:-1]) * math.prod(operation.kernel.shape)
-    return 0
+            kernels = (operation.depthwise_kernel, operation.pointwise_kernel)
+        case layers.Conv2D() | layers.DepthwiseConv2D() | layers.Dense():
+            kernels = (operation.kernel,)
+        case _:
+            return 0
+    shape = operation.output.shape
+    places: tuple[int, ...] = shape[1:-1] if isinstance(operation, layers.Dense) else shape[1:3]
+    weights: int = sum(math.prod(kernel.shape) for kernel in kernels)
+    return math.prod(places) * weights
 
 
 def _name_kernel(operation: Any) -> str:
@@ -121,20 +122,25 @@ def _name_kernel(operation: Any) -> str:
     if isinstance(operation, layers.Dense):
         return "dense"
     size = "x".join(map(str, operation.kernel_size))
-    match operation:
-        case layers.DepthwiseConv2D():
-            return f"{size} depthwise"
-        case layers.SeparableConv2D():
-            return f"{size} separable"
+    if _filters_by_channel(operation):
+        return f"{size} separable" if isinstance(operation, layers.SeparableConv2D) else f"{size} depthwise"
     return f"{size} in {operation.groups} groups" if operation.groups > 1 else size
+
+
+def _filters_by_channel(operation: Any) -> bool:
+    """Whether it filters each channel alone; ConvNeXt's do so as convolutions in as many groups as channels."""
+    from keras import layers
+
+    if isinstance(operation, layers.Conv2D):
+        return bool(operation.groups == operation.filters > 1)
+    return isinstance(operation, (layers.DepthwiseConv2D, layers.SeparableConv2D))
 
 
 def _summarize(size: tuple[int, ...], operations: list[Any]) -> Stage:
     from keras import layers
 
     multiplying = [each for operation in operations for each in _list_multiplying(operation)]
-    by_channel = sum(isinstance(each, (layers.DepthwiseConv2D, layers.SeparableConv2D)) for each in multiplying)
-    by_channel += sum(isinstance(each, layers.Conv2D) and each.groups == each.filters for each in multiplying)
+    by_channel = sum(map(_filters_by_channel, multiplying))
     sums = sum(isinstance(each, layers.Add) or type(each).__name__ == "Add" for each in operations)
     joined = sum(isinstance(each, layers.Concatenate) for each in operations)
     if not size:

@@ -86,7 +86,7 @@ def _describe_accuracy(spec: ExportSpec, score: Score | None) -> dict[str, Any]:
             "accuracy": None,
             "accuracy_by_class": {},
             "worst_class": None,
-            "published_accuracy": published if spec.weights == IMAGENET else None,
+            "published_accuracy": published if spec.weights == IMAGENET and row.top1 else None,
         }
     return {
         "accuracy": round(score.accuracy, 6),
