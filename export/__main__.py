@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from export import spec
+from export import listing, spec
+from export.architectures.applications import widen
 from export.architectures.architecture import Architecture
 from export.data import image_size, sources
 from export.data import options as data_options
@@ -25,6 +26,7 @@ from export.report.options import ReportOptions
 from export.spec import ExportSpec
 from export.training import options
 from export.training.options import TrainingOptions
+from export.training.weights import IMAGENET
 from export.training.weights import NONE as NO_WEIGHTS
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
@@ -33,11 +35,13 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 
 _DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
 
+LEAST_ALPHA, MOST_ALPHA = 0.1, 4.0
 DEFAULT_REPOSITORY = Path("model_repository")
 
 _COMMANDS: Mapping[str, str] = {
     "advise": "export.advise.command",
     "augment": "export.data.contact_sheet",
+    "describe": "export.description",
 }
 """Subcommands: name -> module that has `main(arguments) -> int`."""
 
@@ -58,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--list",
         action="store_true",
-        help="list the architectures, with the ImageNet top-1 of their published weights, and end",
+        help="list the architectures: family, year, parameters, depth, multiply-adds, input, published top-1 and top-5 "
+        "on ImageNet, whose weights there are and their licence; then end",
     )
     add(
         "--data",
@@ -110,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="most passes over the training images (default: the model's own, more where there are few images)",
     )
+    add(
+        "--alpha",
+        type=float,
+        metavar="X",
+        help="times the channels of every layer, for MobileNets, which are then called after it: mobilenet_v2_0.5. "
+        "Keras has ImageNet's weights for some (default: 1)",
+    )
     add("--batch-size", type=int, metavar="N", help="(default: the model's own, less where there are few images)")
     add(
         "--learning-rate",
@@ -132,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
+    listing.add_flags(parser)
     report.add_flags(parser)
     options.add_flags(parser)
     pretrained.add_flags(parser)
@@ -142,14 +155,14 @@ def _parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     """What to export, one specification a model; None for `--list`. Raises UsageError."""
     args = _parser().parse_args(arguments)
-    if args.list:
+    if listing.read(args) is not None:
         return None
     if args.model is None and args.path is None:
         raise UsageError(
             "--model NAME is missing; --list shows what there is, and --from FILE publishes a network of your own"
         )
     own = foreign.read(args)
-    rows = spec.architectures(args.model) if own is None else (own.describe(),)
+    rows = _choose_rows(args, own)
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
     training = options.read(args)
@@ -177,6 +190,28 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
         )
         for row in rows
     )
+
+
+def _choose_rows(args: argparse.Namespace, own: "foreign.Foreign | None") -> tuple[Architecture, ...]:
+    if own is not None:
+        if args.alpha is not None:
+            raise UsageError("--alpha builds a network, and --from brings one; leave it out")
+        return (own.describe(),)
+    rows = spec.architectures(args.model)
+    if args.alpha is None:
+        return rows
+    if not LEAST_ALPHA <= args.alpha <= MOST_ALPHA:
+        raise UsageError(f"Invalid --alpha: expected a number from {LEAST_ALPHA} to {MOST_ALPHA}, got {args.alpha}")
+    for row in rows:
+        if not row.alphas:
+            wide = ", ".join(each.name for each in spec.architectures(spec.ALL) if each.alphas)
+            raise UsageError(f"--alpha {args.alpha:g}: the width of {row.name} is fixed; that of {wide} is not")
+        if args.weights == IMAGENET and args.alpha not in row.alphas:
+            having = ", ".join(f"{alpha:g}" for alpha in row.alphas)
+            raise UsageError(
+                f"--weights imagenet: there are none for {row.name} with --alpha {args.alpha:g}, only {having}"
+            )
+    return tuple(widen(row, args.alpha) for row in rows)
 
 
 def _choose_image_size(row: Architecture, args: argparse.Namespace, training: TrainingOptions) -> int:
@@ -241,9 +276,9 @@ def main() -> int:
             return code
         specs = parse(sys.argv[1:])
         if specs is None:
-            from export import summary
-
-            summary.architectures()
+            shown = listing.read(_parser().parse_args(sys.argv[1:]))
+            assert shown is not None
+            listing.show(shown)
         else:
             run(specs)
     except ExportError as error:

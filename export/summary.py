@@ -1,6 +1,5 @@
 """What an export says when it is done: where, how large, how good, and what to type next."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,23 +7,17 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from export import candidates_table as report
-from export.architectures import ARCHITECTURES
 from export.convert.signatures import IMAGE
 from export.data import image_size
 from export.report.options import PAGE
 from export.training.weights import IMAGENET
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
-if TYPE_CHECKING:  # a list of architectures needs nothing that trains them
+if TYPE_CHECKING:
     from export.pipeline import Published
     from export.spec import ExportSpec
 
 _PORT = 8000
-
-_GAP = "  "
-_COUNT = len("100,000,000")
-_UNLIMITED = 1 << 20  # columns of what is no terminal
-_LEAST_SOURCE = len("arXiv:0000.00000")
 
 
 def show(published: "Sequence[Published]", repository: Path, default: Path) -> None:
@@ -44,30 +37,6 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         f"http://localhost:{_PORT}/predict/{last.spec.name}"
     )
     sys.stdout.flush()
-
-
-def architectures() -> None:
-    """Prints the registry as a table, as much of each source as a terminal has room for behind it.
-
-    `weights` says who publishes some, and what percentage of ImageNet's validation images they get right.
-    """
-    head = ("name", "family", "year", "input", "parameters", "weights", "source")
-    rows = [
-        (
-            row.name, row.family, str(row.year),
-            f"{row.input_size}x{row.input_size}" + (f"x{row.channels}" if row.channels != 3 else ""),
-            f"{row.parameters:,}".rjust(_COUNT),
-            f"{row.weights_by} {100 * row.top1:.1f}" if row.top1 else "-", row.source,
-        )
-        for row in ARCHITECTURES.values()
-    ]  # fmt: skip
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    columns = shutil.get_terminal_size((_UNLIMITED, 0)).columns
-    room = columns - sum(widths[:-1]) - len(_GAP) * len(widths[:-1])
-    for cells in (head, *rows):
-        line = _GAP.join(cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=False))
-        source = cells[-1] if len(cells[-1]) <= room else f"{cells[-1][: room - 1]}…"
-        print((line + _GAP + source if room >= _LEAST_SOURCE else line).rstrip())
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:
@@ -106,7 +75,7 @@ def _describe_accuracy(published: "Published") -> str:
             f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
             f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}"
         )
-    if published.spec.weights == IMAGENET:
+    if published.spec.weights == IMAGENET and row.top1 is not None:
         return f"not measured here; published with the weights: {row.top1:.3f} on ImageNet's validation images"
     return "not measured: the weights are published as they are"
 

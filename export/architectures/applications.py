@@ -5,7 +5,7 @@ signature, wherever the builder leaves the choice.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from export.architectures.architecture import Architecture, Recipe, Scaling, Shape
@@ -34,12 +34,14 @@ GENTLE = Recipe(epochs=12, batch_size=32, learning_rate=1e-4)
 class Builder:
     """A function of keras.applications, by name; `bare` where it would preprocess and can be told not to.
 
-    `amend` is called with every network it builds.
+    `amend` is called with every network it builds. `alpha` multiplies the channels of every layer; None where the
+    function has no such argument.
     """
 
     name: str
     bare: bool
     amend: Callable[[Any], None] | None
+    alpha: float | None = None
 
     def __call__(self, shape: Shape, classes: int) -> Any:
         return self._call(input_shape=shape, classes=classes, weights=None)
@@ -52,6 +54,8 @@ class Builder:
 
         if self.bare:
             arguments["include_preprocessing"] = False
+        if self.alpha is not None:
+            arguments["alpha"] = self.alpha
         model = getattr(applications, self.name)(**arguments)
         if self.amend is not None:
             self.amend(model)
@@ -64,6 +68,8 @@ def network(
     parameters: int,
     *,
     top1: float,
+    licence: str,
+    top5: float | None = None,
     family: str,
     year: int,
     source: str,
@@ -74,13 +80,15 @@ def network(
     bare: bool = False,
     amend: Callable[[Any], None] | None = None,
     count: str = "Keras' table",
+    alphas: tuple[float, ...] = (),
 ) -> Architecture:
     """The row of one function of keras.applications, with ImageNet's 1000 classes.
 
-    `top1` is from the table in Keras' documentation (https://keras.io/api/applications), and so is `parameters` where
-    `count` does not say otherwise; MobileNet V3's accuracy is in the docstring of its builders.
+    `top1` and `top5` are from the table in Keras' documentation (https://keras.io/api/applications), and so is
+    `parameters` where `count` does not say otherwise; MobileNet V3's accuracy is in the docstring of its builders.
+    `licence` is that of the weights that Keras ported, by the same documentation and its sources.
     """
-    build = Builder(builder, bare, amend)
+    build = Builder(builder, bare, amend, 1.0 if alphas else None)
     return Architecture(
         name=name,
         family=family,
@@ -88,6 +96,7 @@ def network(
         build=build,
         pretrained=build.pretrained,
         weights_by="Keras",
+        licence=licence,
         input_size=input_size,
         smallest_size=smallest_size,
         channels=3,
@@ -96,7 +105,35 @@ def network(
         parameters=parameters,
         classes=1000,
         top1=top1,
+        top5=top5,
+        measured_by="Keras",
+        alphas=alphas,
         source=f"{source}; count: {count}",
+    )
+
+
+def widen(row: Architecture, alpha: float) -> Architecture:
+    """The row of the same network with `alpha` times the channels, which is another network with a name of its own.
+
+    Nothing is published of it but Keras' weights, for some. Raises ValueError where the width is fixed.
+    """
+    if not row.alphas or not isinstance(row.build, Builder):
+        raise ValueError(f"the width of {row.name} is fixed")
+    if alpha == 1:
+        return row
+    build = replace(row.build, alpha=alpha)
+    has_weights = alpha in row.alphas
+    return replace(
+        row,
+        name=f"{row.name}_{alpha:g}",
+        build=build,
+        pretrained=build.pretrained if has_weights else None,
+        weights_by=row.weights_by if has_weights else "",
+        licence=row.licence if has_weights else "",
+        parameters=0,
+        top1=None,
+        top5=None,
+        measured_by="",
     )
 
 

@@ -61,9 +61,17 @@ class Architecture:
     trainable: int | None = None
     """As published, where only the trainable ones of `parameters` are counted; held by the same test."""
     top1: float | None = None
-    """The share of ImageNet's validation images that `pretrained()` gets right, as published by `weights_by`."""
+    """The share of ImageNet's validation images that it gets right, as published by `measured_by`; with weights of its
+    own these are `pretrained()` and `weights_by`."""
+    top5: float | None = None
+    """The same, where the right class is among the five most likely."""
+    measured_by: str = ""
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
+    licence: str = ""
+    """Of the weights, as SPDX names it."""
+    alphas: tuple[float, ...] = ()
+    """Widths that there are weights for, where the width can be chosen."""
     settle: Callable[[Any, bool], None] | None = None
     absorbs: Callable[[Layer], bool] | None = None
 

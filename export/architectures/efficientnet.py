@@ -42,6 +42,7 @@ def _settle(model: Any, absorbed: bool) -> None:
 # The builders have no switch for their Rescaling and Normalization, so that the graph takes 0 to 255.
 _efficientnet = partial(
     network,
+    licence="Apache-2.0",
     family="EfficientNet",
     year=2019,
     scaling=RAW,
@@ -51,13 +52,13 @@ _efficientnet = partial(
 ROWS = tuple(
     replace(row, settle=_settle, absorbs=_absorbs)
     for row in (
-        _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, top1=0.771, input_size=224),
-        _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, top1=0.791, input_size=240),
-        _efficientnet("efficientnet_b2", "EfficientNetB2", 9_177_569, top1=0.801, input_size=260),
-        _efficientnet("efficientnet_b3", "EfficientNetB3", 12_320_535, top1=0.816, input_size=300),
-        _efficientnet("efficientnet_b4", "EfficientNetB4", 19_466_823, top1=0.829, input_size=380),
-        _efficientnet("efficientnet_b5", "EfficientNetB5", 30_562_527, top1=0.836, input_size=456),
-        _efficientnet("efficientnet_b6", "EfficientNetB6", 43_265_143, top1=0.840, input_size=528),
-        _efficientnet("efficientnet_b7", "EfficientNetB7", 66_658_687, top1=0.843, input_size=600),
+        _efficientnet("efficientnet_b0", "EfficientNetB0", 5_330_571, top1=0.771, top5=0.933, input_size=224),
+        _efficientnet("efficientnet_b1", "EfficientNetB1", 7_856_239, top1=0.791, top5=0.944, input_size=240),
+        _efficientnet("efficientnet_b2", "EfficientNetB2", 9_177_569, top1=0.801, top5=0.949, input_size=260),
+        _efficientnet("efficientnet_b3", "EfficientNetB3", 12_320_535, top1=0.816, top5=0.957, input_size=300),
+        _efficientnet("efficientnet_b4", "EfficientNetB4", 19_466_823, top1=0.829, top5=0.964, input_size=380),
+        _efficientnet("efficientnet_b5", "EfficientNetB5", 30_562_527, top1=0.836, top5=0.967, input_size=456),
+        _efficientnet("efficientnet_b6", "EfficientNetB6", 43_265_143, top1=0.840, top5=0.968, input_size=528),
+        _efficientnet("efficientnet_b7", "EfficientNetB7", 66_658_687, top1=0.843, top5=0.970, input_size=600),
     )
 )

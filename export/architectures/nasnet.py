@@ -6,6 +6,7 @@ from export.architectures.applications import LARGE, SMALL, TF, network
 
 _nasnet = partial(
     network,
+    licence="Apache-2.0",
     family="NASNet",
     year=2018,
     scaling=TF,
@@ -13,6 +14,6 @@ _nasnet = partial(
 )
 
 ROWS = (
-    _nasnet("nasnet_mobile", "NASNetMobile", 5_326_716, top1=0.744, recipe=SMALL),
-    _nasnet("nasnet_large", "NASNetLarge", 88_949_818, top1=0.825, recipe=LARGE, input_size=331),
+    _nasnet("nasnet_mobile", "NASNetMobile", 5_326_716, top1=0.744, top5=0.919, recipe=SMALL),
+    _nasnet("nasnet_large", "NASNetLarge", 88_949_818, top1=0.825, top5=0.960, recipe=LARGE, input_size=331),
 )

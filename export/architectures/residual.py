@@ -14,6 +14,9 @@ _RESNEXT = "arXiv:1611.05431, Xie et al.: Aggregated Residual Transformations fo
 _WIDE = "arXiv:1605.07146, Zagoruyko and Komodakis: Wide Residual Networks"
 _SENET = "arXiv:1709.01507, Hu et al.: Squeeze-and-Excitation Networks"
 
+Accuracy = tuple[float, float, str]
+"""Top-1, top-5 and who measured them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Builder:
@@ -72,7 +75,7 @@ def _excite(x: Any, name: str) -> Any:
 
 
 def _row(
-    build: Builder, trainable: int, parameters: int, family: str, year: int, source: str, count: str
+    build: Builder, trainable: int, parameters: int, family: str, year: int, source: str, count: str, accuracy: Accuracy
 ) -> Architecture:
     return own_network(
         build.name,
@@ -84,6 +87,7 @@ def _row(
         smallest_size=_SMALLEST,
         source=source,
         count=f"trainable ones in {count}",
+        accuracy=accuracy,
     )
 
 
@@ -96,6 +100,7 @@ ROWS = (
         2015,
         _RESNET,
         "torchvision",
+        (0.698, 0.891, "torchvision"),
     ),
     _row(
         Builder("resnet34", (3, 4, 6, 3), bottleneck=False),
@@ -105,6 +110,7 @@ ROWS = (
         2015,
         _RESNET,
         "torchvision",
+        (0.733, 0.914, "torchvision"),
     ),
     _row(
         Builder("resnext50_32x4d", (3, 4, 6, 3), groups=32, width=2),
@@ -114,6 +120,7 @@ ROWS = (
         2016,
         _RESNEXT,
         "torchvision",
+        (0.776, 0.937, "torchvision"),
     ),
     _row(
         Builder("resnext101_32x4d", (3, 4, 23, 3), groups=32, width=2),
@@ -123,6 +130,7 @@ ROWS = (
         2016,
         _RESNEXT,
         "osmr/imgclsmob",
+        (0.788, 0.944, "the paper"),
     ),
     _row(
         Builder("wide_resnet50_2", (3, 4, 6, 3), width=2),
@@ -132,6 +140,7 @@ ROWS = (
         2016,
         _WIDE,
         "torchvision",
+        (0.785, 0.941, "torchvision"),
     ),
     _row(
         Builder("se_resnet50", (3, 4, 6, 3), excite=True),
@@ -141,5 +150,6 @@ ROWS = (
         2017,
         _SENET,
         "osmr/imgclsmob",
+        (0.767, 0.934, "the paper"),
     ),
 )

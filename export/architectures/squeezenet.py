@@ -27,16 +27,23 @@ class Builder:
 
         image = open_input(shape, _SMALLEST)
         filters, kernel = self.first
-        x = layers.Conv2D(filters, kernel, 2, padding="same", activation="relu", name="conv1")(image)
-        x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+        x = layers.Conv2D(filters, kernel, 2, activation="relu", name="conv1")(image)
+        x = _pool(x, "pool1")
         for number, (squeeze, expand) in enumerate(_FIRES, 2):
             x = _fire(x, squeeze, expand, f"fire{number}")
             if number in self.pools:
-                x = layers.MaxPooling2D(3, 2, padding="same", name=f"pool{number}")(x)
+                x = _pool(x, f"pool{number}")
         x = layers.Dropout(0.5, name="dropout")(x)
         x = layers.Conv2D(classes, 1, activation="relu", name="conv10")(x)
         x = layers.GlobalAveragePooling2D(name="pool10")(x)
         return Model(image, layers.Softmax(name="predictions")(x), name=self.name)
+
+
+def _pool(x: Any, name: str) -> Any:
+    """The largest of 3x3 at every second pixel; what is left at the end counts, as in Caffe."""
+    from keras import layers
+
+    return layers.MaxPooling2D(3, 2, padding="valid" if x.shape[1] % 2 else "same", name=name)(x)
 
 
 def _fire(x: Any, squeeze: int, expand: int, name: str) -> Any:
@@ -53,7 +60,9 @@ def _fire(x: Any, squeeze: int, expand: int, name: str) -> Any:
     return layers.Concatenate(name=f"{name}_concat")(sides)
 
 
-def _row(version: str, parameters: int, first: tuple[int, int], pools: tuple[int, int], what: str) -> Any:
+def _row(
+    version: str, parameters: int, first: tuple[int, int], pools: tuple[int, int], what: str, accuracy: Any
+) -> Any:
     name = f"squeezenet{version}"
     return own_network(
         name,
@@ -66,10 +75,11 @@ def _row(version: str, parameters: int, first: tuple[int, int], pools: tuple[int
         source="arXiv:1602.07360, Iandola et al.: SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and "
         f"<0.5MB model size{what}",
         count="torchvision",
+        accuracy=(*accuracy, "torchvision"),
     )
 
 
 ROWS = (
-    _row("1_0", 1_248_424, (96, 7), (4, 8), ""),
-    _row("1_1", 1_235_496, (64, 3), (3, 5), " (the authors' later release, 2.4 times as fast)"),
+    _row("1_0", 1_248_424, (96, 7), (4, 8), "", (0.581, 0.804)),
+    _row("1_1", 1_235_496, (64, 3), (3, 5), " (the authors' later release, 2.4 times as fast)", (0.582, 0.806)),
 )

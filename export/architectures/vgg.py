@@ -36,6 +36,7 @@ class Builder:
 
 _vgg = partial(
     network,
+    licence="CC-BY-4.0",
     family="VGG",
     year=2014,
     scaling=CAFFE,
@@ -55,8 +56,8 @@ _own = partial(
 )
 
 ROWS = (
-    _own("vgg11", Builder("vgg11", (1, 1, 2, 2, 2)), 132_863_336),
-    _own("vgg13", Builder("vgg13", (2, 2, 2, 2, 2)), 133_047_848),
-    _vgg("vgg16", "VGG16", 138_357_544, top1=0.713),
-    _vgg("vgg19", "VGG19", 143_667_240, top1=0.713),
+    _own("vgg11", Builder("vgg11", (1, 1, 2, 2, 2)), 132_863_336, accuracy=(0.690, 0.886, "torchvision")),
+    _own("vgg13", Builder("vgg13", (2, 2, 2, 2, 2)), 133_047_848, accuracy=(0.699, 0.892, "torchvision")),
+    _vgg("vgg16", "VGG16", 138_357_544, top1=0.713, top5=0.901),
+    _vgg("vgg19", "VGG19", 143_667_240, top1=0.713, top5=0.900),
 )

@@ -40,7 +40,9 @@ def gather(
     row = spec.architecture
     return {
         "parameters": parameters,
-        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source},
+        "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source}
+        if row.parameters
+        else None,
         "dataset": _describe_dataset(spec, dataset),
         "augmentation": None if spec.as_is else spec.data_options.choose_augmentation(dataset.labels).settings,
         **_describe_accuracy(spec, score),
@@ -84,7 +86,7 @@ def _describe_accuracy(spec: ExportSpec, score: Score | None) -> dict[str, Any]:
             "accuracy": None,
             "accuracy_by_class": {},
             "worst_class": None,
-            "published_accuracy": published if spec.weights == IMAGENET else None,
+            "published_accuracy": published if spec.weights == IMAGENET and row.top1 else None,
         }
     return {
         "accuracy": round(score.accuracy, 6),

@@ -13,25 +13,12 @@ from tests.support.exporter import run_export
 HEAVY = {"tensorflow", "keras", "sklearn", "PIL", "rich"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--list"], ["--model", "no_such_model"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--list"], ["--list", "--json"], ["--model", "no_such_model"]])
 def test_answers_at_once(arguments: list[str]) -> None:
     ended = run_export(*arguments, interpreter=("-X", "importtime"))
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported & HEAVY
-
-
-@pytest.mark.parametrize(("columns", "source"), [(80, False), (120, True)])
-def test_list_shows_every_row_in_the_width_there_is(columns: int, source: bool) -> None:
-    ended = run_export("--list", env={"COLUMNS": str(columns)})
-    assert ended.returncode == 0
-    head, *lines = ended.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list(ARCHITECTURES)
-    assert max(map(len, lines)) <= columns
-    assert head.split() == ["name", "family", "year", "input", "parameters", "weights", *["source"] * source]
-    (vgg16,) = (line for line in lines if line.startswith("vgg16 "))
-    assert vgg16.split()[1:7] == ["VGG", "2014", "224x224", "138,357,544", "Keras", "71.3"]
-    assert ("arXiv:1409.1556, Simonyan" in vgg16) == source
 
 
 def test_help_names_every_flag() -> None:
@@ -50,6 +37,20 @@ def test_help_names_every_flag() -> None:
         (["--model", "zzz"], "'zzz' is unknown; --list shows what there is"),
         (["--model", "all", "--image-size", "74"], "from 75 to 2048 for inception_v3"),
         (["--model", "lenet5,"], "'' is unknown"),
+        (
+            ["--model", "resnet50", "--alpha", "0.5"],
+            "--alpha 0.5: the width of resnet50 is fixed; that of mobilenet_v3",
+        ),
+        (["--model", "mobilenet_v2", "--alpha", "nan"], "Invalid --alpha: expected a number from 0.1 to 4.0, got nan"),
+        (
+            ["--model", "mobilenet", "--alpha", "0.3", "--weights", "imagenet"],
+            "there are none for mobilenet with --alpha 0.3, only 0.25, 0.5, 0.75, 1",
+        ),
+        (["--model", "lenet5", "--json"], "--json goes with --list"),
+        (["--list", "--family", "resnets"], "Invalid --family: expected 'ResNet' or 'ResNeXt'"),
+        (["--list", "--family", ""], "Invalid --family: expected LeNet, AlexNet"),
+        (["--list", "--max-parameters", "few"], "Invalid --max-parameters: expected a positive number"),
+        (["--list", "--max-parameters", "0"], "Invalid --max-parameters: expected a positive number"),
         (["--model", "lenet5", "--quantize", "int4"], "--quantize: invalid choice: 'int4'"),
         (["--model", "lenet5", "--quantize", "bfloat16"], "--target cpu takes auto, int8, dynamic, float16"),
         (["--model", "lenet5", "--quantize", "int8", "--target", "gpu"], "--target gpu takes auto, float16, bfloat16"),
@@ -94,6 +95,17 @@ def test_defaults_are_the_architectures_own() -> None:
     assert [spec.image_size for spec in specs] == [28, 64]
     assert {spec.recipe.epochs for spec in specs} == {3}
     assert specs[0].recipe.batch_size == specs[0].architecture.recipe.batch_size
+
+
+def test_a_width_makes_another_network_with_a_name_of_its_own() -> None:
+    specs = parse(["--model", "mobilenet,mobilenet_v2", "--alpha", "0.5", "--weights", "imagenet"])
+    assert specs is not None
+    assert [spec.name for spec in specs] == ["mobilenet_0.5", "mobilenet_v2_0.5"]
+    assert [spec.architecture.weights_by for spec in specs] == ["Keras", "Keras"]
+    (odd,) = parse(["--model", "mobilenet_v2", "--alpha", "0.6"]) or ()
+    assert odd.architecture.pretrained is None
+    (whole,) = parse(["--model", "mobilenet_v2", "--alpha", "1"]) or ()
+    assert whole.architecture is ARCHITECTURES["mobilenet_v2"]
 
 
 def test_all_is_every_architecture_the_smallest_first() -> None:

@@ -51,7 +51,7 @@ def tune(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     layout, load_seconds = _choose_layout(model, made)
     runner = LiteRTRunner(model, layout, made)
     made.clear()
-    milliseconds = measure_buckets(runner.call, runner.signatures, seconds)
+    milliseconds = measure_buckets(runner.call, runner.signatures, seconds, runner.slots)
     return runner, Profile(
         machine=machine(),
         lanes=layout.lanes,
@@ -84,11 +84,13 @@ def make_inputs(signature: Signature, rows: int) -> Tensors | None:
     return inputs
 
 
-def measure_buckets(call: Call, signatures: Mapping[str, Signature], seconds: float) -> dict[str, dict[int, float]]:
+def measure_buckets(
+    call: Call, signatures: Mapping[str, Signature], seconds: float, lanes: int = 1
+) -> dict[str, dict[int, float]]:
     """Signature -> rows -> milliseconds of a batch, for as many of BUCKETS as fit in about `seconds`.
 
     Every signature gets its first bucket, then small buckets come before large ones. A signature's buckets end at the
-    first one that the model refuses.
+    first one that the model refuses. `lanes` take turns at calls.
     """
     until = time.perf_counter() + seconds
     measured: dict[str, dict[int, float]] = {name: {} for name in signatures}
@@ -102,7 +104,8 @@ def measure_buckets(call: Call, signatures: Mapping[str, Signature], seconds: fl
             run = partial(call, name, inputs)
             with suppress(ServiceError):
                 if expected < _SLOW:
-                    run()  # a new batch size makes the engine lay out its memory anew
+                    for _ in range(lanes):  # a new batch size makes the engine lay out its memory anew
+                        run()
                 measured[name][rows] = measure_milliseconds(run, _ENOUGH)
     return {name: by_rows for name, by_rows in measured.items() if by_rows}
 

@@ -77,3 +77,19 @@ def test_inputs_have_the_signatures_dtype_and_shape() -> None:
     inputs = autotune.make_inputs(IMAGE, 3)
     assert inputs is not None
     assert inputs["image"].shape == (3, 4, 4, 3) and inputs["image"].dtype == np.uint8
+
+
+def test_every_lane_is_warm_before_a_bucket_is_measured(clock: Clock) -> None:
+    """Lanes take turns: a cold one packs its weights, which takes many times as long as the call that follows."""
+    warm: set[tuple[int, int]] = set()
+    turns = 0
+
+    def call(name: str, inputs: Tensors) -> None:
+        nonlocal turns
+        lane, turns = turns % 2, turns + 1
+        rows = len(next(iter(inputs.values())))
+        clock.now += 0.001 * rows if (lane, rows) in warm else 0.2
+        warm.add((lane, rows))
+
+    found = autotune.measure_buckets(call, SIGNATURES, seconds=1.0, lanes=2)
+    assert all(by_rows[1] == pytest.approx(1.0) for by_rows in found.values())

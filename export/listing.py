@@ -1,0 +1,145 @@
+"""`python -m export --list`: the networks that there are, what each costs and how good it was published to be."""
+
+import argparse
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from export.architectures import ARCHITECTURES
+from export.architectures.architecture import Architecture
+from export.architectures.costs import COSTS
+from export.errors import UsageError
+
+_HEAD = ("name", "family", "year", "params", "depth", "GMACs", "input", "top-1", "top-5", "weights, licence")
+_LEFT = frozenset({0, 1, len(_HEAD) - 1})
+_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`family` is "" for all of them; `max_parameters` is None for any number."""
+
+    family: str = ""
+    max_parameters: int | None = None
+    as_json: bool = False
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("--list", "What is shown.")
+    group.add_argument("--json", action="store_true", help="everything about each network, as a JSON array")
+    group.add_argument("--family", metavar="NAME", help="only networks of this family, such as resnet")
+    group.add_argument(
+        "--max-parameters", metavar="N", help="only networks with at most so many parameters, such as 5000000 or 5M"
+    )
+
+
+def read(args: argparse.Namespace) -> Listing | None:
+    """None where no list is asked for. Raises UsageError."""
+    if not args.list:
+        for flag, value in {
+            "--json": args.json,
+            "--family": args.family,
+            "--max-parameters": args.max_parameters,
+        }.items():
+            if value:
+                raise UsageError(f"{flag} goes with --list")
+        return None
+    family = "" if args.family is None else _find_family(args.family)
+    most = None if args.max_parameters is None else _parse_count(args.max_parameters)
+    return Listing(family, most, args.json)
+
+
+def show(listing: Listing) -> None:
+    """Prints it, a network a line of at most 100 characters, or as JSON. Raises UsageError where nothing is left."""
+    rows = [
+        row
+        for row in ARCHITECTURES.values()
+        if listing.family in ("", row.family)
+        and (listing.max_parameters is None or row.parameters <= listing.max_parameters)
+    ]
+    if listing.as_json:
+        print(json.dumps([describe(row) for row in rows], indent=1))
+        return
+    if not rows:
+        raise UsageError(f"no network of this family has {listing.max_parameters:,} parameters or fewer")
+    for line in format_table(_HEAD, [_format(row) for row in rows], _LEFT):
+        print(line)
+
+
+def describe(row: Architecture) -> dict[str, Any]:
+    """What is known of a network without building it, as JSON has it; shares from 0 to 1, None where unknown."""
+    cost = COSTS[row.name]
+    return {
+        "name": row.name,
+        "family": row.family,
+        "year": row.year,
+        "parameters": row.parameters,
+        "depth": cost.depth,
+        "gmacs": round(cost.macs / 1e9, 4),
+        "input": [row.input_size, row.input_size, row.channels],
+        "smallest_input": row.smallest_size,
+        "classes": row.classes,
+        "top1": row.top1,
+        "top5": row.top5,
+        "measured_by": row.measured_by or None,
+        "weights": row.weights_by or None,
+        "licence_of_weights": row.licence or None,
+        "source": row.source,
+    }
+
+
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: frozenset[int]) -> list[str]:
+    """Lines of a table whose columns are as wide as they have to be; those in `left` start at the left."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        " ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in (head, *rows)
+    ]
+
+
+def format_count(count: int) -> str:
+    """In millions; in thousands below one."""
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}K"
+
+
+def _format(row: Architecture) -> tuple[str, ...]:
+    cost = COSTS[row.name]
+    return (
+        row.name,
+        row.family,
+        str(row.year),
+        format_count(row.parameters),
+        str(cost.depth),
+        f"{cost.macs / 1e9:.2f}" if cost.macs >= 1e7 else "<0.01",
+        str(row.input_size),
+        *("-" if share is None else f"{100 * share:.1f}" for share in (row.top1, row.top5)),
+        f"{row.weights_by} {row.licence}" if row.weights_by else "-",
+    )
+
+
+def _find_family(asked: str) -> str:
+    """The family that is spelled so, whatever its capitals and spaces."""
+    families = {_reduce(row.family): row.family for row in ARCHITECTURES.values()}
+    found = families.get(_reduce(asked))
+    if found is None:
+        close = difflib.get_close_matches(_reduce(asked), families, n=3)
+        meant = " or ".join(repr(families[each]) for each in close) or ", ".join(families.values())
+        raise UsageError(f"Invalid --family: expected {meant}, got {asked!r}")
+    return found
+
+
+def _reduce(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _parse_count(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)", text.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"Invalid --max-parameters: expected a positive number such as 5000000 or 5M, got {text!r}")
+    return round(float(match[1]) * _SUFFIXES[match[2].upper()])
