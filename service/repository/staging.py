@@ -79,7 +79,7 @@ def lock_folder(folder: Path) -> int | None:
     """A descriptor that holds `folder` alone until it is closed, or None where somebody else does or it has gone."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

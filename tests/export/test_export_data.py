@@ -253,3 +253,13 @@ def test_names_of_images_and_of_their_root_may_be_in_any_encoding(tmp_path: Path
     assert sum(found.describe(index).endswith("caf\\xe9.jpg") for index in range(20)) == 1
     for text in (*(found.describe(index) for index in range(20)), *(each.origin for each in loaded.examples)):
         text.encode()
+
+
+def test_a_source_of_other_images_has_another_fingerprint(tmp_path: Path) -> None:
+    animals(tmp_path)
+    before = sources.fingerprint(sources.folder(tmp_path))
+    assert before == sources.fingerprint(sources.folder(tmp_path))
+    shutil.copy(tmp_path / "cat" / "3.jpg", tmp_path / "dog" / "more.jpg")
+    added = sources.fingerprint(sources.folder(tmp_path))
+    (tmp_path / "dog" / "more.jpg").rename(tmp_path / "cat" / "more.jpg")
+    assert len({before, added, sources.fingerprint(sources.folder(tmp_path))}) == 3

@@ -197,7 +197,7 @@ def test_classes_without_names_are_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-class Fixed(tf.Module):
+class Fixed(tf.Module):  # type: ignore[misc]  # TensorFlow is untyped
     def __init__(self, shape: list[int | None], takes: Any, answers: Any) -> None:
         super().__init__()
         self.call = tf.function(
