@@ -166,7 +166,8 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     if args.name is not None and len(rows) > 1:
         raise UsageError("--name goes with one model, not several")
     training = options.read(args)
-    as_is = pretrained.choose(args)
+    data = data_options.read_flags(args)
+    as_is = pretrained.choose(args, (*options.list_given(training), *data_options.list_given(data)))
     given = {"epochs": 0 if as_is else args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
@@ -186,7 +187,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             training=training,
             as_is=as_is,
             foreign=own,
-            data_options=data_options.read_flags(args),
+            data_options=data,
         )
         for row in rows
     )

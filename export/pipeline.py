@@ -69,19 +69,19 @@ class Published:
 
 def export(spec: ExportSpec, progress: Progress) -> Published:
     """Trains, converts, checks and publishes one model. Raises ExportError, with nothing published."""
-    home = spec.repository / spec.name
-    if not spec.training.resume and (found := checkpoints.describe_interrupted(home)):
-        progress.note(found)
-    with checkpoints.keep(home, checkpoints.describe_request(spec), spec.training.resume) as kept:
-        return _export(spec, kept, progress)
-
-
-def _export(spec: ExportSpec, kept: Checkpoints, progress: Progress) -> Published:
     started = time.monotonic()
     if spec.target == GPU:
         saved_model.check_measurable(spec.quantize)
     if spec.as_is is not None:
         return _export_as_is(spec, spec.as_is, progress, started)
+    home = spec.repository / spec.name
+    if not spec.training.resume and (found := checkpoints.describe_interrupted(home)):
+        progress.note(found)
+    with checkpoints.keep(home, checkpoints.describe_request(spec), spec.training.resume) as kept:
+        return _train(spec, kept, progress, started)
+
+
+def _train(spec: ExportSpec, kept: Checkpoints, progress: Progress, started: float) -> Published:
     row = spec.architecture
     source = sources.find(spec.data)
     if "image_size" not in spec.training.explicit and (told := image_size.describe(row, spec.image_size)):
@@ -115,7 +115,7 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
             return _export_measured(spec, model, labels, warnings, source, progress, started)
     row = spec.architecture
     with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
-        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage)
+        dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage, spec.data_options.max_bad_files)
         _warn(stage, dataset.warnings)
         stage.result = f"{len(dataset.train.classes)} to calibrate, {len(dataset.held_out.classes)} to check"
     with progress.stage("checking that answers depend on the image") as stage:

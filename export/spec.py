@@ -124,7 +124,9 @@ class ExportSpec:
 
     def _check_repository(self) -> None:
         if not is_text(str(self.repository)):  # TensorFlow writes to no such folder
-            raise UsageError(f"--repository {escape(self.repository)}: its name is not UTF-8")
+            raise UsageError(
+                f"--repository {escape(self.repository)}: its name is not UTF-8, or has control characters"
+            )
         existing = self.repository.absolute()
         while not existing.exists():
             existing = existing.parent

@@ -13,6 +13,7 @@ from export import spec
 from export.advise.candidates import SCRATCH, WAYS, Bounds, Candidate, Failure, Result, recommend
 from export.architectures.architecture import Architecture
 from export.convert.signatures import IMAGE
+from export.data import sources
 from export.errors import ExportError, UsageError
 from export.report.classification import bound_share
 from export.report.options import OFF
@@ -45,12 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     from export.quiet import import_tensorflow
 
     progress = Progress()
+    images = sources.fingerprint(sources.find(args.data))
     done = _read(args.output / NUMBERS)
     results: list[Result] = []
     failures: list[Failure] = []
     imported = False
     for number, (candidate, each) in enumerate(specs.items(), 1):
-        request = {"ways": candidate.way, **checkpoints.describe_request(each)}
+        request = {"ways": candidate.way, "images": images, **checkpoints.describe_request(each)}
         kept = done.get(candidate.name)
         if kept is not None and kept["request"] == request:
             results.append(_restore(candidate, kept["result"]))

@@ -44,7 +44,8 @@ class Dataset:
     """`examples` are the first rows of `held_out`, classes taking turns, at most EXAMPLES.
 
     `validation` chooses among states of a network, which `held_out`, apart from it, then measures. `warnings` says what
-    was left out, and which images only the service can decode.
+    was left out, and which images only the service can decode. `fingerprint` is another one for other images, labels or
+    splits, "" where nobody needs it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     held_out: Split
     examples: tuple[Example, ...]
     warnings: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 def load(
@@ -97,6 +99,9 @@ def load(
             *_describe_refused(refused, len(order) + len(source.refused)),
             *_describe_troubles(source, indices, read.troubles),
             *duplicates.describe(read.digests, classes, trained, lambda row: source.describe(indices[row])),
+        ),
+        fingerprint=duplicates.fingerprint(
+            read.digests, np.append(classes, [trained, seen]).astype(np.int64), source.labels
         ),
     )
 

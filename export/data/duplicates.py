@@ -18,6 +18,14 @@ def write_digest(digests: Any, row: int, pixels: Any) -> None:
     digests[row] = np.frombuffer(digest, np.uint64)
 
 
+def fingerprint(digests: Any, classes: Any, labels: tuple[str, ...]) -> str:
+    """Differs between datasets of other images, other labels or another order."""
+    whole = hashlib.blake2b("\n".join(labels).encode(), digest_size=16)
+    whole.update(np.ascontiguousarray(classes).data)
+    whole.update(np.ascontiguousarray(digests).data)
+    return whole.hexdigest()
+
+
 def describe(digests: Any, classes: Any, trained: int, name: Callable[[int], str]) -> list[str]:
     """What a person should know; the first `trained` rows are training images, `name` names a row's file."""
     _, first, groups = np.unique(digests, axis=0, return_index=True, return_inverse=True)

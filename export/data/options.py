@@ -55,6 +55,11 @@ def add_augment_flag(add: object) -> None:
     )
 
 
+def list_given(options: DataOptions) -> tuple[str, ...]:
+    """The flags about training images that have other values than by default."""
+    return ("--augment",) if options.augment != LIGHT else ()
+
+
 def read_flags(args: argparse.Namespace) -> DataOptions:
     """Raises UsageError."""
     return DataOptions(augment=args.augment, max_bad_files=args.max_bad_files)

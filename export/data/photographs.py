@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.data.names import escape
+from export.data.options import MAX_BAD_FILES
 from export.data.partition import Partition
 from export.data.sources import SUFFIXES, Source, read_bytes
 from export.errors import ExportError, UsageError
@@ -48,16 +49,18 @@ _QUALITY = 95
 _FEWEST, _MOST = 8, 1024
 
 
-def load(folder: str, labels: tuple[str, ...], size: int, stage: Stage) -> "Dataset":
+def load(
+    folder: str, labels: tuple[str, ...], size: int, stage: Stage, max_bad_files: float = MAX_BAD_FILES
+) -> "Dataset":
     """Images of `folder`, or packaged photographs for "", decoded to [size, size], for a network with these `labels`.
 
-    `train` calibrates and `held_out` checks; every class is -1, nobody knows which it is. Raises ExportError where an
-    image cannot be used, or the packages are missing.
+    `train` calibrates and `held_out` checks; every class is -1, nobody knows which it is. Raises ExportError where more
+    than the share `max_bad_files` cannot be used, or the packages are missing.
     """
     from export.data import dataset as data
 
     source, parts = _read_folder(Path(folder)) if folder else _cut_crops()
-    found = data.load(source, size, stage, parts=parts)
+    found = data.load(source, size, stage, max_bad_files, parts)
     train, held_out = (replace(each, classes=np.full_like(each.classes, -1)) for each in (found.train, found.held_out))
     return replace(found, labels=labels, train=train, validation=held_out, held_out=held_out)
 

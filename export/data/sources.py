@@ -1,6 +1,8 @@
 """Where labelled images come from, as encoded files: scikit-learn's digits, a folder of folders, a table of paths."""
 
+import hashlib
 import io
+import stat
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ UNSUPPORTED = frozenset(
 """Images that nothing here decodes: each is listed, as one that cannot be read."""
 
 _DIGIT_SIZE = 32
+_LARGEST_FILE = 250_000_000
+"""Bytes: more than any image has that the service decodes, and less than reading several at once may take of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +179,25 @@ def _check_count(directory: Path, count: int, others: Mapping[str, int]) -> None
 
 
 def _check_label(directory: Path) -> None:
-    name = directory.name
-    if name.splitlines() != [name]:
-        raise UsageError(f"the class folder {escape(name)!r} has a line break in its name; rename it")
-    if not is_text(name):
-        raise UsageError(f"the class folder {escape(directory)} has a name that is not UTF-8; rename it")
+    if not is_text(directory.name):
+        raise UsageError(
+            f"the class folder {escape(directory)} has a name that is not UTF-8, or holds a line break or another "
+            "control character; rename it"
+        )
 
 
 def refuse(suffix: str) -> str:
     """Why a file whose name ends so cannot be used."""
     return f"{suffix.lower()} files are not supported; save it as JPEG or PNG"
+
+
+def fingerprint(source: Source) -> str:
+    """Differs where images were added, removed or moved to another class; no image is opened."""
+    names = "\0".join(map(source.describe, range(len(source.classes))))
+    whole = hashlib.blake2b("\0".join((*source.labels, names)).encode(), digest_size=16)
+    for each in (source.classes, source.parts):
+        whole.update(b"" if each is None else each.tobytes())
+    return whole.hexdigest()
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
@@ -207,8 +220,15 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """A file's content. Raises ExportError with the reason."""
+    """An image file's content. Raises ExportError with the reason."""
     try:
+        facts = Path(path).stat()
+        if not stat.S_ISREG(facts.st_mode):  # a pipe or a device may never end
+            raise ExportError("cannot be read: it is no regular file")
+        if facts.st_size > _LARGEST_FILE:
+            raise ExportError(
+                f"has {facts.st_size / 1e6:,.0f} MB, and an image's file at most {_LARGEST_FILE / 1e6:,.0f}"
+            )
         return Path(path).read_bytes()
     except OSError as error:
         raise ExportError(f"cannot be read: {error.strerror}") from error

@@ -98,9 +98,11 @@ def _read_row(row: list[str], columns: dict[str, int], folder: Path) -> tuple[st
     for meaning, cell in cells.items():
         if not cell:
             raise UsageError(f"it has no {meaning}")
-    label, part = cells["label"], cells.get("part", "train").lower()
-    if label.splitlines() != [label] or not is_text(label):
-        raise UsageError("its label has a line break")
+    path, label, part = cells["path"], cells["label"], cells.get("part", "train").lower()
+    if not is_text(label):
+        raise UsageError(f"its label has a line break or another control character: '{escape(label)}'")
+    if not is_text(path):
+        raise UsageError(f"its path has a control character: '{escape(path)}'")
     if part not in PARTS:
         raise UsageError(f"expected {', '.join(PARTS)} as its part, got {part!r}")
-    return str(folder / cells["path"]), label, PARTS[part] if "part" in columns else TRAIN
+    return str(folder / path), label, PARTS[part] if "part" in columns else TRAIN

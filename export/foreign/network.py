@@ -49,6 +49,7 @@ def open_network(foreign: Foreign, image_size: int | None) -> Opened:
     else:
         model = _load_saved_model(foreign.path, name, image_size)
     channels = donor.check_ends(model, name)
+    _check_batch(model.inputs[0].shape[0], name)
     if channels not in _CHANNELS:
         raise ExportError(f"{name} takes {channels} channels; images have 1 or 3")
     height, width = model.inputs[0].shape[1:3]
@@ -128,8 +129,6 @@ def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any
 
 
 def _load_keras(foreign: Foreign, name: str) -> Any:
-    import keras
-
     custom = _import_objects(foreign.custom_objects)
     foreign_parts = donor.list_foreign_parts(str(foreign.path), name)
     if "Lambda" in foreign_parts and not foreign.runs_code:
@@ -143,12 +142,7 @@ def _load_keras(foreign: Foreign, name: str) -> Any:
             f"{name} has parts that Keras does not know ({', '.join(missing)}): give the Python file that defines them "
             "with --custom-objects"
         )
-    try:
-        return keras.saving.load_model(
-            foreign.path, custom_objects=custom, compile=False, safe_mode=not foreign.runs_code
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ExportError(f"{name} is not a readable .keras model: {donor.describe_error(error)}") from error
+    return donor.load_keras(foreign.path, name, custom_objects=custom, safe_mode=not foreign.runs_code)
 
 
 def _registered(name: str) -> bool:
@@ -205,6 +199,13 @@ def _load_saved_model(path: Path, name: str, image_size: int | None) -> Any:
     if spec.shape.rank != 4:
         raise ExportError(f"{name} takes shape {spec.shape}, and images are [N, height, width, channels]")
 
+    if spec.dtype == tf.bool or not answered.dtype.is_floating:
+        raise ExportError(
+            f"{name} takes {spec.dtype.name} and answers {answered.dtype.name}; a classifier takes numbers and answers "
+            "a float a class"
+        )
+    _check_batch(spec.shape[0], name)
+
     class Signature(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
         graph = loaded  # which holds the variables that `call` reads
 
@@ -220,6 +221,14 @@ def _load_saved_model(path: Path, name: str, image_size: int | None) -> Any:
     count = _count_parameters(call)
     model.count_params = lambda: count  # Keras knows nothing of the weights of a graph
     return model
+
+
+def _check_batch(size: int | None, name: str) -> None:
+    if size is not None:
+        raise ExportError(
+            f"{name} takes exactly {size} images at once; save it with an open first dimension (None), so that batches "
+            "of any size can be asked"
+        )
 
 
 def _count_parameters(function: Any) -> int:

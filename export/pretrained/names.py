@@ -5,7 +5,7 @@ from pathlib import Path
 
 from export.architectures.architecture import Architecture
 from export.data.imagenet import read_class_names
-from export.data.names import escape
+from export.data.names import escape, is_text
 from export.errors import ExportError
 from export.training import weights as start
 from service.repository.manifest import LABELS
@@ -44,7 +44,7 @@ def find(
 
 def _read(file: Path, count: int) -> tuple[str, ...]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{escape(file)} cannot be read as UTF-8 text: {error}") from error
     names = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
@@ -52,6 +52,8 @@ def _read(file: Path, count: int) -> tuple[str, ...]:
         raise ExportError(f"{escape(file)} has {len(names)} lines, and the network has {count} classes")
     if "" in names:
         raise ExportError(f"line {names.index('') + 1} of {escape(file)} is empty: every class needs a name")
+    if unfit := [name for name in names if not is_text(name)]:
+        raise ExportError(f"{escape(file)} has a name with a control character: '{escape(unfit[0])}'")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ExportError(f"{escape(file)} has the name {twice[0]!r} twice: every class needs a name of its own")

@@ -1,6 +1,7 @@
 """What is asked of a pretrained network that is published as it is: `--weights imagenet|FILE` without `--data`."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose(args: argparse.Namespace) -> AsIs | None:
-    """None where the network is trained or has random weights. Raises UsageError where flags contradict each other."""
+def choose(args: argparse.Namespace, training: Sequence[str]) -> AsIs | None:
+    """None where the network is trained or has random weights. Raises UsageError where flags contradict each other.
+
+    `training` are the flags about training that were given, beside epochs, batch size and learning rate.
+    """
     given = {
         "labels": args.labels,
         "calibration": args.calibration,
@@ -74,13 +78,12 @@ def choose(args: argparse.Namespace) -> AsIs | None:
                 raise UsageError(f"--{name.replace('_', '-')} is for a network without --data: {instead}, leave it out")
         return AsIs(**given, measured=True)
     if args.path is not None or (args.data is None and args.weights != weights.NONE):
-        trained = {"--epochs": args.epochs, "--batch-size": args.batch_size, "--learning-rate": args.learning_rate}
-        for flag, value in trained.items():
-            if value:
-                raise UsageError(
-                    f"{flag} trains, and there is nothing to learn from: give --data DIR (or --data digits), or leave "
-                    f"{flag} out, and the network is published as it is"
-                )
+        numbers = {"--epochs": args.epochs, "--batch-size": args.batch_size, "--learning-rate": args.learning_rate}
+        for flag in (*(flag for flag, value in numbers.items() if value), *training):
+            raise UsageError(
+                f"{flag} trains, and there is nothing to learn from: give --data DIR (or --data digits), or "
+                f"leave {flag} out, and the network is published as it is"
+            )
         return AsIs(**given)
     if given:
         flag = "--" + next(iter(given)).replace("_", "-")

@@ -49,6 +49,7 @@ class Training:
 def adapt(spec: ExportSpec, start: Start, dataset: Dataset, checkpoints: Checkpoints, progress: Progress) -> Training:
     """Trains the network of `start` in place, as `spec.training` says. Raises ExportError."""
     model, options = start.model, spec.training
+    checkpoints.check_images(dataset.fingerprint)
     began = time.monotonic()
     decision = _decide(spec, start, dataset, checkpoints, progress)
     options = replace(options, strategy=decision.strategy, unfreeze=decision.unfreeze)

@@ -27,6 +27,10 @@ from export.training.configuration import (
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
+_LARGEST_GROWTH = 20
+_FREE_BYTES = 100_000_000
+"""Which any file may unpack to: weights that are all zero shrink to nothing."""
+
 _SHOWN = 4
 _KERAS_2_LAYERS = "_layer_checkpoint_dependencies"
 _SCALING = ("Rescaling", "Normalization")
@@ -98,9 +102,11 @@ def count_hdf5_outputs(path: str, architecture: Architecture, size: int) -> int:
             _check_origin(file, name)
             values = file[f"layers/{layer}/vars"]
             return int(values[str(len(last.weights) - 1)].shape[-1])
+    except ExportError:
+        raise
     except OSError as error:
         raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
-    except (KeyError, IndexError) as error:
+    except Exception as error:  # there is something else in that place, or nothing
         raise ExportError(
             f"{name} is of another network than {architecture.name}: it has no weights of a last layer {layer}"
         ) from error
@@ -137,9 +143,12 @@ def check_hdf5(path: str, model: Any, architecture: Architecture) -> bool:
             _check_origin(file, name)
             arrays: dict[str, Any] = {}
             file.visititems(lambda key, item: arrays.update({key: item}) if isinstance(item, h5py.Dataset) else None)
+            _check_claim(sum(item.nbytes for item in arrays.values()), path, name)
             check_finite(((key, item[()]) for key, item in arrays.items()), name)
-            layers = list(file.get("layers", ()))
-    except OSError as error:
+            layers = list(file["layers"]) if isinstance(file.get("layers"), h5py.Group) else []
+    except ExportError:
+        raise
+    except Exception as error:  # whatever reading it raises, the file is the cause
         raise ExportError(f"{name} is not a readable .weights.h5 file: {describe_error(error)}") from error
     holds = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
     kinds = Counter(re.sub(r"_\d+$", "", key) for key in layers)
@@ -152,6 +161,15 @@ def _check_origin(file: Any, name: str) -> None:
         raise ExportError(describe_whole_model(name))
     if "layer_names" in file.attrs or _KERAS_2_LAYERS in file:
         raise ExportError(_describe_keras_2(name))
+
+
+def _check_claim(size: int, path: str, name: str) -> None:
+    """Raises ExportError where unpacking a file would take far more memory than it has bytes: weights hardly shrink."""
+    most = max(_FREE_BYTES, _LARGEST_GROWTH * Path(path).stat().st_size)
+    if size > most:
+        raise ExportError(
+            f"{name} claims {size / 1e6:,.0f} MB of content, and a file of its size has at most {most / 1e6:,.0f} MB"
+        )
 
 
 def check_finite(weights: Iterator[tuple[str, Any]], name: str) -> None:
@@ -173,18 +191,23 @@ def describe_error(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _load(path: str, name: str) -> Any:
+def load_keras(path: str | Path, name: str, **options: Any) -> Any:
+    """The network in a `.keras` file; `options` are those of Keras. Raises ExportError where it cannot be loaded."""
     import keras
 
+    try:
+        return keras.saving.load_model(path, compile=False, **options)
+    except Exception as error:  # whatever Keras raises, the file is the cause
+        raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+
+
+def _load(path: str, name: str) -> Any:
     if foreign := list_foreign_parts(path, name):
         raise ExportError(
             f"{name} has parts that Keras does not know ({', '.join(foreign)}), and code from a file is not run; "
             "build the network of Keras' own layers"
         )
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
+    return load_keras(path, name)
 
 
 def list_foreign_parts(path: str, name: str) -> list[str]:
@@ -193,10 +216,13 @@ def list_foreign_parts(path: str, name: str) -> list[str]:
         raise ExportError(describe_whole_model(name))
     try:
         with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+            _check_claim(sum(each.file_size for each in archive.infolist()), path, name)
+            version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
             config = json.loads(archive.read("config.json"))
         foreign = sorted(set(_list_foreign(config.get("config"))))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except ExportError:
+        raise
+    except Exception as error:  # whatever reading it raises, the file is the cause
         raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
     if version.startswith("2."):
         raise ExportError(_describe_keras_2(name))
@@ -210,9 +236,10 @@ def check_ends(model: Any, name: str) -> int:
     except (AttributeError, ValueError):  # a subclass, or a Sequential that was never built
         inputs, outputs = (), ()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].shape[-1]:
-        raise ExportError(
-            f"{name} is no network from one image to one output: it has {len(inputs)} inputs and {len(outputs)} outputs"
-        )
+        found = f"has {len(inputs)} inputs and {len(outputs)} outputs"
+        if len(inputs) == len(outputs) == 1:
+            found = f"takes shape {list(inputs[0].shape)}"
+        raise ExportError(f"{name} is no network from one image to one output: it {found}")
     return int(inputs[0].shape[-1])
 
 

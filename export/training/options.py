@@ -3,10 +3,11 @@
 import argparse
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from export.data.names import escape
 from export.errors import UsageError
 
 AUTO, LINEAR_PROBE, FINE_TUNE, FULL, NONE = "auto", "linear_probe", "fine_tune", "full", "none"
@@ -64,6 +65,8 @@ class TrainingOptions:
         _check_share("--weight-decay", self.weight_decay, 0, 1)
         if self.patience is not None and self.patience < 0:
             raise UsageError(f"Invalid --patience: expected a number of epochs, 0 or more, got {self.patience}")
+        if self.log_dir is not None and self.log_dir.exists() and not self.log_dir.is_dir():
+            raise UsageError(f"Invalid --log-dir: expected a folder, got the file {escape(self.log_dir)}")
         if self.unfreeze is not None:
             count_unfrozen(self.unfreeze, 1)
             if self.strategy not in (AUTO, FINE_TUNE):
@@ -190,6 +193,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write each epoch's numbers there as CSV, and for TensorBoard where that package is installed",
     )
+
+
+def list_given(options: TrainingOptions) -> tuple[str, ...]:
+    """The flags that have other values than by default; --strategy none, which trains nothing, is none of them."""
+    default = TrainingOptions(strategy=options.strategy if options.strategy == NONE else AUTO)
+    names = [each.name for each in fields(options) if each.name != "explicit"]
+    given = [name for name in names if getattr(options, name) != getattr(default, name)]
+    return tuple("--train-precision" if name == "precision" else f"--{name.replace('_', '-')}" for name in given)
 
 
 def read(args: Any) -> TrainingOptions:

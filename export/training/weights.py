@@ -103,7 +103,7 @@ def _load(model: Any, path: str) -> tuple[Any, ...]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it prints every weight it skips
             model.load_weights(path, skip_mismatch=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever Keras raises, the file is the cause
         raise ExportError(f"{escape(path)} is not a readable .weights.h5 file: {describe_error(error)}") from error
     filled = []
     for layer in _weighted(model):

@@ -75,6 +75,23 @@ def flush(folder: Path) -> None:
         _flush_directory(Path(parent))
 
 
+def lock_folder(folder: Path) -> int | None:
+    """A descriptor that holds `folder` alone until it is closed, or None where somebody else does or it has gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.path.samestat(os.fstat(descriptor), folder.stat())  # another may stand under its name by now
+    except (BlockingIOError, FileNotFoundError):
+        held = False
+    if not held:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _newest(home: Path) -> int:
     return max((number for entry in home.iterdir() if (number := version_number(entry.name)) is not None), default=0)
 
@@ -87,32 +104,15 @@ def _claim(home: Path) -> tuple[Path, int]:
     while True:
         folder = home / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir(parents=True)  # a failing neighbour may just have cleared an empty home away
-        lock = _lock(folder)
+        lock = lock_folder(folder)
         if lock is None:
             continue  # cleared as stale before it was ours
         return folder, lock
 
 
-def _lock(folder: Path) -> int | None:
-    """A descriptor that holds `folder` alone, or None where somebody else does or it has gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = folder.exists()
-    except BlockingIOError:
-        held = False
-    if not held:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def _clear_stale(home: Path) -> None:
     for folder in home.glob(f"{_PREFIX}*"):
-        lock = _lock(folder)
+        lock = lock_folder(folder)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)

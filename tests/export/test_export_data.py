@@ -218,9 +218,28 @@ def test_names_that_are_not_utf8_are_found_before_training(tmp_path: Path) -> No
     animals(tmp_path)
     odd = os.fsdecode(os.fsencode(tmp_path / "dog") + b"\xff")
     (tmp_path / "dog").rename(odd)
-    with pytest.raises(UsageError, match=r"dog\\xff has a name that is not UTF-8; rename it") as refused:
+    with pytest.raises(UsageError, match=r"dog\\xff has a name that is not UTF-8, .*; rename it") as refused:
         sources.folder(tmp_path)
     str(refused.value).encode()
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", "bell\a"])
+def test_a_class_name_that_a_terminal_would_obey_is_refused_and_shown_harmless(tmp_path: Path, name: str) -> None:
+    animals(tmp_path)
+    (tmp_path / "dog").rename(tmp_path / name)
+    with pytest.raises(UsageError, match="control character; rename it") as refused:
+        sources.folder(tmp_path)
+    assert str(refused.value).isprintable()
+
+
+def test_a_file_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(3_000_000_000)
+    for name, says in (("pipe", "no regular file"), ("device", "no regular file"), ("sparse", "has 3,000 MB")):
+        with pytest.raises(ExportError, match=says):
+            sources.read_bytes(tmp_path / f"{name}.png")
 
 
 def test_names_of_images_and_of_their_root_may_be_in_any_encoding(tmp_path: Path) -> None:
@@ -234,3 +253,13 @@ def test_names_of_images_and_of_their_root_may_be_in_any_encoding(tmp_path: Path
     assert sum(found.describe(index).endswith("caf\\xe9.jpg") for index in range(20)) == 1
     for text in (*(found.describe(index) for index in range(20)), *(each.origin for each in loaded.examples)):
         text.encode()
+
+
+def test_a_source_of_other_images_has_another_fingerprint(tmp_path: Path) -> None:
+    animals(tmp_path)
+    before = sources.fingerprint(sources.folder(tmp_path))
+    assert before == sources.fingerprint(sources.folder(tmp_path))
+    shutil.copy(tmp_path / "cat" / "3.jpg", tmp_path / "dog" / "more.jpg")
+    added = sources.fingerprint(sources.folder(tmp_path))
+    (tmp_path / "dog" / "more.jpg").rename(tmp_path / "cat" / "more.jpg")
+    assert len({before, added, sources.fingerprint(sources.folder(tmp_path))}) == 3

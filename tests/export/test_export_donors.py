@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,17 @@ def test_a_whole_model_in_hdf5_is_named(tmp_path: Path, name: str) -> None:
 def rewritten(path: Path, name: str, change: Any) -> None:
     """Changes one JSON file in an archive."""
     with zipfile.ZipFile(path) as archive:
-        files = {each: archive.read(each) for each in archive.namelist()}
-    content = json.loads(files[name])
+        content = json.loads(archive.read(name))
     change(content)
-    files[name] = json.dumps(content).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for each, data in files.items():
+    rewrite_file(path, name, json.dumps(content).encode())
+
+
+def rewrite_file(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    """Replaces one file in an archive."""
+    with zipfile.ZipFile(path) as archive:
+        files = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for each, data in (files | {name: content}).items():
             archive.writestr(each, data)
 
 
@@ -185,7 +191,10 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path: Path) -> None:
     ("model", "says"),
     [
         (lambda: lenet(channels=3), "takes 3 channels, and lenet5 takes 1"),
-        (lambda: keras.Sequential([layers.Input((4,)), layers.Dense(2)]), "is no network from one image to one output"),
+        (
+            lambda: keras.Sequential([layers.Input((4,)), layers.Dense(2)]),
+            "one image to one output: it takes shape [None, 4]",
+        ),
         (lambda: keras.Sequential([layers.Dense(2)]), "it has 0 inputs and 0 outputs"),
     ],
 )
@@ -228,3 +237,54 @@ def test_the_layer_that_keras_adds_for_imagenet_is_made_up_for() -> None:
     plain.layers[0].set_weights([mean, variance, np.int32(0)])
     row.settle(plain, False)
     np.testing.assert_allclose(plain(image), (image - mean) / np.sqrt(variance), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "damage", ["version", "nesting", "graph", "encryption", "compression", "zip bomb", "HDF5 bomb"]
+)
+def test_a_damaged_or_hostile_keras_file_is_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "m.keras"
+    lenet().save(path)
+    says = "is not a readable .keras model"
+    if damage == "version":
+        rewritten(path, "metadata.json", lambda content: content.update(keras_version=None))
+        assert weights.start(LENET, 28, 10, str(path)).known, "what wrote it does not matter"
+        return
+    if damage == "nesting":
+        rewrite_file(path, "config.json", b'{"config":' * 5000 + b"1" + b"}" * 5000)
+    elif damage == "graph":
+        rewritten(path, "config.json", lambda content: content["config"].update(output_layers=[["none", 0, 0]]))
+    elif damage == "zip bomb":
+        rewrite_file(path, "config.json", b" " * 150_000_000, zipfile.ZIP_DEFLATED)
+        says = r"claims 150 MB of content, and a file of its size has at most 100 MB"
+    elif damage == "HDF5 bomb":
+        path = tmp_path / "m.weights.h5"
+        lenet().save_weights(path)
+        with h5py.File(path, "r+") as file:
+            del file["layers/conv2d/vars/0"]
+            file.create_dataset("layers/conv2d/vars/0", (200_000, 20_000), "f4", chunks=(1000, 1000))
+        says = r"claims 16,000 MB of content"
+    else:
+        data, at, value = bytearray(path.read_bytes()), *{"encryption": (8, 1), "compression": (10, 99)}[damage]
+        entry = data.find(b"PK\1\2")
+        while entry >= 0:
+            data[entry + at] = value
+            entry = data.find(b"PK\1\2", entry + 4)
+        path.write_bytes(data)
+    with pytest.raises(ExportError, match=says) as error:
+        weights.start(LENET, 28, 10, str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_file_of_weights_with_flipped_bytes_is_taken_or_refused(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "m.weights.h5"
+    lenet().save_weights(path)
+    data, generator = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for at in generator.integers(0, 8000, 30):
+        data[at] = generator.integers(256)
+    path.write_bytes(data)
+    with suppress(ExportError):
+        weights.start(LENET, 28, 10, str(path))
+    with suppress(ExportError):
+        weights.count_classes(LENET, 28, str(path))

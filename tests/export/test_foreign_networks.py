@@ -271,3 +271,35 @@ def test_classes_without_names_are_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "does not name its 4 classes: give --labels FILE" in ended.stderr.splitlines()[-1]
     assert not (tmp_path / "models").exists()
+
+
+class Fixed(tf.Module):  # type: ignore[misc]  # TensorFlow is untyped
+    def __init__(self, shape: list[int | None], takes: Any, answers: Any) -> None:
+        super().__init__()
+        self.call = tf.function(
+            lambda images: {"answers": tf.cast(tf.reduce_mean(tf.cast(images, tf.float32), [1, 2]), answers)},
+            input_signature=[tf.TensorSpec(shape, takes)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (Fixed([1, 8, 8, 3], tf.float32, tf.float32), "takes exactly 1 images at once"),
+        (Fixed([None, 8, 8, 3], tf.float32, tf.int32), "takes float32 and answers int32; a classifier takes numbers"),
+        (Fixed([None, 8, 8, 3], tf.bool, tf.float32), "takes bool and answers float32"),
+        (Fixed([None, 8, 8, None], tf.float32, tf.float32), "to one output: it takes shape"),
+    ],
+)
+def test_a_saved_model_that_cannot_be_asked_for_a_batch_is_refused(module: Any, says: str, tmp_path: Path) -> None:
+    tf.saved_model.save(module, str(tmp_path / "mine"), signatures={"serving_default": module.call})
+    with pytest.raises(ExportError) as refused:
+        open_network(Foreign(tmp_path / "mine", RAW), None)
+    assert says in str(refused.value)
+
+
+def test_a_network_of_one_batch_size_is_refused(tmp_path: Path) -> None:
+    image = keras.layers.Input((8, 8, 3), batch_size=4)
+    path = save(keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(image))), tmp_path)
+    with pytest.raises(ExportError, match="takes exactly 4 images at once"):
+        open_network(Foreign(path, RAW), None)

@@ -66,6 +66,10 @@ def test_weights_without_data_are_published_as_they_are() -> None:
             "--epochs trains, and there is nothing to learn from: give --data",
         ),
         (["--weights", "imagenet", "--learning-rate", "0.1"], "--learning-rate trains, and there is nothing"),
+        (["--weights", "imagenet", "--strategy", "fine_tune"], "--strategy trains, and there is nothing"),
+        (["--weights", "imagenet", "--augment", "strong"], "--augment trains, and there is nothing"),
+        (["--weights", "imagenet", "--resume"], "--resume trains, and there is nothing"),
+        (["--weights", "imagenet", "--train-precision", "mixed_bfloat16"], "--train-precision trains, and there is"),
         (["--labels", "x.txt"], "--labels is for a pretrained network that is published as it is"),
         (["--min-agreement", "0.8"], "--min-agreement is for a pretrained network"),
         (["--weights", "imagenet", "--data", "digits", "--calibration", "."], "--calibration is for a pretrained"),
@@ -100,6 +104,8 @@ def test_a_file_of_another_network_has_no_classes(tmp_path: Path) -> None:
 def test_names_are_the_files_the_versions_or_imagenets(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(SEVEN) + "\n")
     assert names.find(LITE, "imagenet", 7, str(tmp_path / "names.txt")) == (SEVEN, ())
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(SEVEN).encode())
+    assert names.find(LITE, "imagenet", 7, str(tmp_path / "names.txt")) == (SEVEN, ()), "as Windows' editors write it"
     assert names.find(LITE, "imagenet", 1000, "")[0][967] == "espresso"
     version = tmp_path / "models" / "mine" / "1"
     (version / LABELS).parent.mkdir(parents=True)
@@ -119,6 +125,7 @@ def test_names_are_the_files_the_versions_or_imagenets(tmp_path: Path) -> None:
         (b"a\n\nc\n", "line 2 of .* is empty"),
         (b"a\nb\na\n", "has the name 'a' twice"),
         (b"a\n\xff\nc\n", "cannot be read as UTF-8 text"),
+        (b"a\n\x1b[31mb\nc\n", r"has a name with a control character: '\\x1b\[31mb'"),
     ],
 )
 def test_a_file_of_names_that_does_not_fit_is_refused(tmp_path: Path, text: bytes, says: str) -> None:

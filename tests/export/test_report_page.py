@@ -2,6 +2,7 @@
 
 import json
 import math
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,27 @@ def test_a_quantized_version_shows_what_was_measured_and_why_it_was_chosen(tmp_p
     text = write_report(tmp_path, LABELS, quantization={"asked": "auto", "candidates": [candidate]}).read_text()
     for words in ("<h2>Precision</h2>", ">1.50<", ">2.5<", ">98.0%<", ">published<"):
         assert words in text
+
+
+def test_labels_are_text_whatever_they_hold(tmp_path: Path) -> None:
+    """Some come from folders and tables that somebody else named."""
+    labels = (
+        "</title></svg><script>alert(1)</script>",
+        '" onload="alert(2)',
+        "' onclick='alert(3)",
+        "x" * 5000,
+        "👩‍👩‍👧 &lt;",
+    )
+    found: list[tuple[str, str]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            found.extend((tag, name) for name, _ in attributes)
+            found.append((tag, ""))
+
+    text = write_report(tmp_path, labels).read_text()
+    Reader().feed(text)
+    assert found.count(("script", "")) == 1, "the page's own"
+    assert not [name for _, name in found if name.startswith("on")]
+    assert json.loads((tmp_path / NUMBERS).read_text())["classes"][0]["label"] == labels[0]
+    assert len(text) < 2_000_000

@@ -32,6 +32,7 @@ from tests.support.images import photo
         (["--label-smoothing", "nan"], "Invalid --label-smoothing"),
         (["--dropout", "1"], "Invalid --dropout"),
         (["--weight-decay", "-1"], "Invalid --weight-decay"),
+        (["--log-dir", "pyproject.toml"], "Invalid --log-dir: expected a folder, got the file pyproject.toml"),
         (["--patience", "-1"], "Invalid --patience: expected a number of epochs, 0 or more, got -1"),
     ],
 )

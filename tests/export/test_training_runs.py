@@ -10,6 +10,7 @@ import pytest
 
 from export.architectures import ARCHITECTURES
 from export.data.dataset import Dataset, Split
+from export.data.options import DataOptions
 from export.errors import ExportError, UsageError
 from export.progress import Progress, Stage
 from export.spec import ExportSpec
@@ -170,3 +171,50 @@ def test_weights_for_other_labels_get_a_new_last_layer_or_are_refused(tmp_path: 
     assert "(cat, dog, fox) are not those of the images (dog, cat, fox)" in changed.warnings[0]
     with pytest.raises(ExportError, match="--strategy none trains nothing"):
         labels.check_labels(start, str(file), ("dog", "cat", "fox"), "none")
+
+
+def test_a_run_goes_on_only_with_the_images_it_began_with(tmp_path: Path) -> None:
+    """Other images are divided otherwise: what it was trained on would be measured on."""
+    spec = ask(tmp_path)
+    home, request = spec.repository / spec.name, checkpoints.describe_request(spec)
+    with pytest.raises(KeyboardInterrupt), checkpoints.keep(home, request, False) as kept:
+        kept.check_images("these")
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(UsageError, match="the images are not those of the interrupted training"),
+        checkpoints.keep(home, request, True) as kept,
+    ):
+        kept.check_images("others")
+    with checkpoints.keep(home, request, True) as kept:
+        kept.check_images("these")
+    strong = replace(spec, data_options=DataOptions("strong"))
+    assert checkpoints.describe_request(strong)["augment"] == "strong" != request["augment"]
+
+
+def test_a_second_export_leaves_a_running_one_alone(tmp_path: Path) -> None:
+    spec = ask(tmp_path)
+    home, request = spec.repository / spec.name, checkpoints.describe_request(spec)
+    with checkpoints.keep(home, request, False) as kept:
+        kept.keep_decision({"strategy": "full"})
+        for resume in (False, True):
+            with (
+                pytest.raises(UsageError, match=r"another export of bars trains in .*models"),
+                checkpoints.keep(home, request, resume),
+            ):
+                pass
+        assert checkpoints.describe_interrupted(home) == ""
+        assert kept.folder.is_dir() and kept.open_phase(0).is_dir()
+    assert not home.exists()
+    with checkpoints.keep(home, request, False):
+        pass
+
+
+@pytest.mark.parametrize("state", ["", "{}", "[]", "3", '{"request": 3}', "null"])
+def test_what_is_no_state_of_a_run_is_not_gone_on_with(tmp_path: Path, state: str) -> None:
+    (tmp_path / "bars" / checkpoints.FOLDER).mkdir(parents=True)
+    (tmp_path / "bars" / checkpoints.FOLDER / "state.json").write_text(state)
+    with (
+        pytest.raises(UsageError, match="no interrupted training lies in"),
+        checkpoints.keep(tmp_path / "bars", {}, True),
+    ):
+        pass
