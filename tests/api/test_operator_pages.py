@@ -51,7 +51,10 @@ def test_docs_need_no_network(client: httpx.Client) -> None:
     assert assets and all(asset.startswith("/") for asset in assets), assets
     for asset in assets:
         assert client.get(asset).status_code == 200, asset
-    described = client.get("/openapi.json").json()["paths"]["/predict/{model}"]["post"]
+    schema = client.get("/openapi.json").json()
+    assert "/v1" in schema["info"]["description"], "what the page does not list, it names"
+    assert {method for methods in schema["paths"].values() for method in methods} == {"get", "post"}
+    described = schema["paths"]["/predict/{model}"]["post"]
     assert set(described["responses"]) == {"200", "default"}, "errors have our shape, not FastAPI's 422"
     assert set(described["requestBody"]["content"]) >= {"image/jpeg", "image/png", "application/json"}
 
