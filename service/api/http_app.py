@@ -1,5 +1,6 @@
 """The HTTP application: routes, error handlers, middleware, put together."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,9 @@ def _describe(app: FastAPI, needs_keys: bool) -> None:
     without = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = without()
+        with warnings.catch_warnings():  # FastAPI's, that GET and HEAD have one id
+            warnings.filterwarnings("ignore", "Duplicate Operation ID")
+            schema = without()
         for methods in schema["paths"].values():
             methods.pop("head", None)
         if not needs_keys:
