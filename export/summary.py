@@ -35,7 +35,7 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         if each.choice is not None:
             print()
             print(report.candidates(each.choice))
-    serve = f"{_name_interpreter()} -m service" + (
+    serve = f"{name_interpreter()} -m service" + (
         "" if repository == default else f" --repository {quote(str(repository))}"
     )
     last = published[-1]
@@ -48,7 +48,7 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
     sys.stdout.flush()
 
 
-def _name_interpreter() -> str:
+def name_interpreter() -> str:
     """The interpreter that runs this, as it is called from this folder: another one may lack the packages."""
     found, here = Path(sys.executable), Path.cwd()
     return quote(str(found.relative_to(here) if found.is_relative_to(here) else found))

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     from export.advise import page
     from export.progress import Progress
     from export.quiet import import_tensorflow
+    from export.summary import name_interpreter
 
     progress = Progress()
     done = _read(args.output / NUMBERS)
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ExportError(advice.reason)
     name = advice.chosen.candidate.name
     print(f"\nRecommended: {name}: {advice.reason}")
-    print(f"Serve it:    python -m service --repository {quote(str(args.output / MODELS))}")
+    print(f"Serve it:    {name_interpreter()} -m service --repository {quote(str(args.output / MODELS))}")
     print(f"Ask it:      POST an image to http://localhost:8000/predict/{name}")
     return 0
 
@@ -195,6 +196,8 @@ def _try(candidate: Candidate, each: ExportSpec, progress: "Progress") -> Result
 
 
 def _summarize(candidate: Candidate, published: "Published") -> Result:
+    from export.verify import chance
+
     assert published.score is not None  # it was trained on labelled images
     accuracy, images = published.score.accuracy, published.held_out
     return Result(
@@ -206,6 +209,7 @@ def _summarize(candidate: Candidate, published: "Published") -> Result:
         parameters=published.parameters,
         size=published.sizes[str(TFLITE)],
         milliseconds=published.profile.milliseconds[IMAGE][1],
+        better_than_guessing=not any(each.startswith(chance.NOT_SHOWN) for each in published.warnings),
     )
 
 
