@@ -13,8 +13,8 @@ help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 serve: .venv/installed ## export the demo models that are missing, then serve on :8000 (HTTP) and :8500 (gRPC)
-	@test -d model_repository/efficientnet_lite0 || $(BIN)/python -m export --model efficientnet_lite0 --weights imagenet --quantize int8
-	@test -d model_repository/lenet5 || $(BIN)/python -m export --model lenet5
+	@compgen -G 'model_repository/efficientnet_lite0/[0-9]*' >/dev/null || $(BIN)/python -m export --model efficientnet_lite0 --weights imagenet --quantize int8
+	@compgen -G 'model_repository/lenet5/[0-9]*' >/dev/null || $(BIN)/python -m export --model lenet5
 	@exec $(BIN)/python -m service
 
 test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates

@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from export import listing, spec
 from export.architectures.applications import widen
 from export.architectures.architecture import Architecture
+from export.arguments import Parser
 from export.data import image_size, sources
 from export.data import options as data_options
 from export.data.names import escape
@@ -33,7 +34,11 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published
     from export.progress import Progress
 
-_DESCRIPTION = "Train an image classifier and publish it as a version that any TensorFlow server can load."
+_DESCRIPTION = (
+    "Train an image classifier and publish it as a version that any TensorFlow server can load. Two other commands: "
+    "`python -m export advise --help` compares networks on your images, `python -m export augment --help` draws what "
+    "training sees of them."
+)
 
 LEAST_ALPHA, MOST_ALPHA = 0.1, 4.0
 DEFAULT_REPOSITORY = Path("model_repository")
@@ -46,13 +51,8 @@ _COMMANDS: Mapping[str, str] = {
 """Subcommands: name -> module that has `main(arguments) -> int`."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m export", description=_DESCRIPTION, allow_abbrev=False)
+    parser = Parser("python -m export", _DESCRIPTION)
     add = parser.add_argument
     add(
         "--model",

@@ -40,7 +40,7 @@ class Stage:
 
     def end(self, text: str) -> None:
         """`text` goes behind the title where nothing has been said since."""
-        self._write(f" {text}\n" if self._open else f"{self._title} {text}\n")
+        self._write(f" {text}\n" if self._open else f"{self._title}: {text}\n")
         self._open = False
 
     def _break(self) -> str:

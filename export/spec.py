@@ -134,8 +134,8 @@ class ExportSpec:
             raise UsageError(f"--repository {self.repository}: {existing} is no folder that can be written")
 
 
-def architectures(names: str) -> tuple[Architecture, ...]:
-    """Rows for a comma-separated list; for `all` every row, the smallest first.
+def architectures(names: str, flag: str = "--model") -> tuple[Architecture, ...]:
+    """Rows for a comma-separated list; for `all` every row, the smallest first. `flag` is what gave the list.
 
     Raises UsageError with the nearest matches for an unknown name.
     """
@@ -144,7 +144,7 @@ def architectures(names: str) -> tuple[Architecture, ...]:
         return tuple(sorted(ARCHITECTURES.values(), key=lambda row: row.parameters))
     for name in wanted:
         if name not in ARCHITECTURES:
-            raise UsageError(f"--model {name!r} is unknown{_nearest(name)}; --list shows what there is")
+            raise UsageError(f"{flag} {name!r} is unknown{_nearest(name)} --list shows what there is")
     return tuple(ARCHITECTURES[name] for name in dict.fromkeys(wanted))
 
 
@@ -158,7 +158,7 @@ def _nearest(name: str) -> str:
     asked = plain(name)
     close = sorted(each for each in known if asked and each.startswith(asked))
     close = close or difflib.get_close_matches(asked, known, n=_MEANT)
-    return f"; did you mean {' or '.join(known[each] for each in close[:_MEANT])}?" if close else ""
+    return f"; did you mean {' or '.join(known[each] for each in close[:_MEANT])}?" if close else ";"
 
 
 def _between(flag: str, value: int, least: int, most: int, where: str = "") -> None:

@@ -28,7 +28,9 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         if each.choice is not None:
             print()
             print(report.candidates(each.choice))
-    serve = "python -m service" + ("" if repository == default else f" --repository {quote(str(repository))}")
+    serve = f"{name_interpreter()} -m service" + (
+        "" if repository == default else f" --repository {quote(str(repository))}"
+    )
     last = published[-1]
     sample = min((last.folder / SAMPLES).iterdir())
     print(f"\nServe it:  {serve}")
@@ -37,6 +39,12 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         f"http://localhost:{_PORT}/predict/{last.spec.name}"
     )
     sys.stdout.flush()
+
+
+def name_interpreter() -> str:
+    """The interpreter that runs this, as it is called from this folder: another one may lack the packages."""
+    found, here = Path(sys.executable), Path.cwd()
+    return quote(str(found.relative_to(here) if found.is_relative_to(here) else found))
 
 
 def _facts(published: "Published") -> list[tuple[str, str]]:

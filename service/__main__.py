@@ -58,6 +58,10 @@ def _describe(problem: Any, arguments: list[str]) -> str:
     flags = re.findall("--[a-z-]+", message)
     if problem["loc"]:
         flags = ["--" + str(problem["loc"][0]).replace("_", "-")]
+        if match := re.match("(?:Input should be|Path does not point to) (.*)", message):  # pydantic's words
+            expected = match[1].partition(", unable to parse")[0].replace("valid integer", "whole number")
+            comparison = expected.startswith(("greater", "less"))
+            message = f"expected {'a number ' if comparison else ''}{expected}, got {str(problem['input'])!r}"
         message = f"invalid {flags[0]}: {message}"
     variables = [name for flag in dict.fromkeys(flags) for name in _find_variables(flag, arguments)]
     return f"{message} (set by {', '.join(variables)})" if variables else message

@@ -28,6 +28,12 @@ TOPICS = {
 }
 """The first setting of each topic, in the order of the settings -> the topic's heading in --help."""
 
+PLACEHOLDERS = {"int": "N", "float": "X", "str": "TEXT", "Path": "PATH", "tuple[str,...]": "TEXT[,TEXT...]"}
+"""A type as pydantic-settings writes it behind its flag -> what --help shows there."""
+
+_NO_DEFAULT = re.compile(r" \(default: (None|\(\))?\)$")
+"""How the help of a flag ends that nothing is set for."""
+
 
 class BackendName(StrEnum):
     embedded = "embedded"
@@ -267,6 +273,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         nonlocal group
         if heading := headings.get(names[0]):
             group = parser.add_argument_group(heading)
+        if "metavar" in options:
+            options["metavar"] = PLACEHOLDERS.get(options["metavar"], options["metavar"])
+        options["help"] = _NO_DEFAULT.sub("", options.get("help", ""))
         group.add_argument(*names, **options)
 
     source = CliSettingsSource[Any](Settings, root_parser=parser, add_argument_method=add_argument)

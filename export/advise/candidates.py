@@ -34,6 +34,8 @@ class Result:
     parameters: int
     size: int
     milliseconds: float
+    better_than_guessing: bool = True
+    """As an export judges it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Bounds:
     megabytes: float | None = None
 
     def describe_excess(self, result: Result) -> str:
-        """Why `result` is out of bounds; empty where it is not."""
-        said = []
+        """Why `result` is not recommended, whatever the others are; empty where it may be."""
+        said = [] if result.better_than_guessing else ["not shown to be better than guessing"]
         if self.milliseconds is not None and result.milliseconds > self.milliseconds:
             said.append("too slow")
         if self.megabytes is not None and result.size > self.megabytes * 1e6:
@@ -74,14 +76,19 @@ def recommend(results: Sequence[Result], bounds: Bounds) -> Advice:
     smaller is taken.
     """
     within = [each for each in results if not bounds.describe_excess(each)]
+    if not results:
+        return Advice(None, "nothing could be tried")
+    if not any(each.better_than_guessing for each in results):
+        return Advice(None, "nothing that was tried is shown to be better than guessing: give more images, or --epochs")
     if not within:
-        return Advice(None, "nothing that was tried is within the bounds" if results else "nothing could be tried")
+        return Advice(None, "nothing that was tried and is better than guessing is within the bounds")
     best = max(within, key=lambda each: (each.accuracy, -each.milliseconds))
     alike = [each for each in within if each.accuracy >= best.interval[0]]
     chosen = min(alike, key=lambda each: (each.milliseconds, each.size, -each.accuracy, each.seconds))
+    if len(within) == 1:
+        return Advice(chosen, "it is the only one " + ("within the bounds" if len(results) > 1 else "that was tried"))
     if chosen is best:
-        others = ", and nothing faster comes close" if len(within) > 1 else ""
-        return Advice(chosen, f"it is the most accurate within the bounds{others}")
+        return Advice(chosen, "it is the most accurate within the bounds, and nothing faster comes close")
     return Advice(
         chosen,
         f"{best.images} images cannot tell its {chosen.accuracy:.1%} from the {best.accuracy:.1%} of "

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from export import spec
 from export.advise.candidates import SCRATCH, WAYS, Bounds, Candidate, Failure, Result, recommend
 from export.architectures.architecture import Architecture
+from export.arguments import Parser
 from export.convert.signatures import IMAGE
 from export.data import sources
 from export.errors import ExportError, UsageError
@@ -31,11 +32,6 @@ MODELS, NUMBERS, PAGE = "models", "advice.json", "advice.html"
 _PASSED_ON = ("data", "image_size", "epochs", "batch_size", "seed")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Tries every candidate that an earlier run of the same command did not. Raises ExportError and UsageError."""
     args = _parser().parse_args(arguments)
@@ -44,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     from export.advise import page
     from export.progress import Progress
     from export.quiet import import_tensorflow
+    from export.summary import name_interpreter
 
     progress = Progress()
     images = sources.fingerprint(sources.find(args.data))
@@ -80,20 +77,21 @@ def main(arguments: Sequence[str]) -> int:
         raise ExportError(advice.reason)
     name = advice.chosen.candidate.name
     print(f"\nRecommended: {name}: {advice.reason}")
-    print(f"Serve it:    python -m service --repository {quote(str(args.output / MODELS))}")
+    print(f"Serve it:    {name_interpreter()} -m service --repository {quote(str(args.output / MODELS))}")
     print(f"Ask it:      POST an image to http://localhost:8000/predict/{name}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m export advise",
-        description="Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
+    parser = Parser(
+        "python -m export advise",
+        "Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
         "and recommend one. What was tried is kept: the same command goes on where it was interrupted.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", default="digits", metavar="digits|DIR", help="the images, as for an export (default: digits)")
+    add(
+        "--data", default="digits", metavar="digits|DIR|FILE.csv", help="the images, as for an export (default: digits)"
+    )
     add("--models", required=True, metavar="NAME[,NAME...]", help="the networks; python -m export --list shows them")
     add(
         "--ways",
@@ -138,7 +136,7 @@ def _list_specs(args: argparse.Namespace) -> Mapping[Candidate, ExportSpec]:
     for way in ways:
         check_choice("--ways", way, WAYS)
     found = {}
-    for row in spec.architectures(args.models):
+    for row in spec.architectures(args.models, "--models"):
         weights = _find_weights(row, args.weights)
         if weights is None and SCRATCH not in ways:
             raise UsageError(f"--ways {args.ways}: there are no weights for {row.name}; add {SCRATCH}, or leave it out")
@@ -200,6 +198,8 @@ def _try(candidate: Candidate, each: ExportSpec, progress: "Progress") -> Result
 
 
 def _summarize(candidate: Candidate, published: "Published") -> Result:
+    from export.verify import chance
+
     assert published.score is not None  # it was trained on labelled images
     accuracy, images = published.score.accuracy, published.held_out
     return Result(
@@ -211,6 +211,7 @@ def _summarize(candidate: Candidate, published: "Published") -> Result:
         parameters=published.parameters,
         size=published.sizes[str(TFLITE)],
         milliseconds=published.profile.milliseconds[IMAGE][1],
+        better_than_guessing=not any(each.startswith(chance.NOT_SHOWN) for each in published.warnings),
     )
 
 

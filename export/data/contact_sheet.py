@@ -3,14 +3,14 @@
 One row an image, classes taking turns; the first column is the image as it is read.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from export.arguments import Parser
 from export.data import sources
 from export.data.augmentation import Augmentation, build_augmenter
 from export.data.names import escape
@@ -24,17 +24,10 @@ _TEXT, _GAP = 16, 4
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Writes the sheet. Raises UsageError and ExportError."""
-    parser = _Parser(
-        prog="python -m export augment",
-        description="Draw what --augment does to your images, as a PNG: what training will see.",
-        allow_abbrev=False,
+    parser = Parser(
+        "python -m export augment", "Draw what --augment does to your images, as a PNG: what training will see."
     )
     parser.add_argument(
         "--data", default=sources.DIGITS, metavar="digits|DIR|FILE.csv", help="the images (default: digits)"

@@ -48,9 +48,7 @@ def gather(
         **_describe_accuracy(spec, score),
         "training": {
             "weights": escape(spec.weights),
-            "epochs": spec.recipe.epochs,
-            "batch_size": spec.recipe.batch_size,
-            "learning_rate": spec.recipe.learning_rate,
+            "epochs": sum(phase["epochs"] for phase in training.phases),
             "seed": spec.seed,
             "strategy": training.strategy,
             "why": training.why,

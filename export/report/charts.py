@@ -20,7 +20,7 @@ _CHARACTER = 7.0  # pixels of text of 12
 _STEPS = 5
 _MOST_KEYS, _LONGEST_KEY = 40, 20
 _CURVES = (("loss", "val_loss", "Loss"), ("accuracy", "val_accuracy", "Accuracy"))
-_LEFT, _TOP, _BOTTOM, _GAP = 48.0, 26.0, 42.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 48.0, 14.0, 26.0, 42.0, 34.0
 
 
 def curves(phases: Sequence[Mapping[str, Any]]) -> Chart | None:
@@ -46,7 +46,7 @@ def curves(phases: Sequence[Mapping[str, Any]]) -> Chart | None:
         for number, (title, trained, seen) in enumerate(panels):
             left = number * (wide + _GAP) if beside else 0.0
             top = 0.0 if beside else number * (high + _TOP + _BOTTOM)
-            box = (left + _LEFT, top + _TOP, left + wide - 8, top + _TOP + high)
+            box = (left + _LEFT, top + _TOP, left + wide - _RIGHT, top + _TOP + high)
             _curve_panel(canvas, title, trained, seen, ends, box)
         return canvas
 

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -59,10 +60,10 @@ def render(manifest: Manifest, measured: Measurements, without: Sequence[str]) -
 def _describe(manifest: Manifest) -> str:
     recipe = manifest.preprocessing
     size = f", {recipe.height}x{recipe.width} pixels" if recipe else ""
-    data = manifest.facts["dataset"]
+    data, created = manifest.facts["dataset"], datetime.fromisoformat(manifest.facts["created"])
     used = f"{data['train']:,} images to train on" if "train" in data else "nothing trained on them"
     return (
-        f"{manifest.architecture}, {manifest.precision}{size}, exported {manifest.facts['created'][:16]}. "
+        f"{manifest.architecture}, {manifest.precision}{size}, exported {created:%Y-%m-%d %H:%M} UTC. "
         f"{data['name']}: {data['classes']} classes, {used}."
     )
 
@@ -75,7 +76,10 @@ def _cards(manifest: Manifest, measured: Measurements) -> str:
         (f"{found.accuracy:.1%}", f"of {found.images:,} held-out images right (95 % interval {low:.1%} to {high:.1%})"),
         *([(f"{found.top_5:.1%}", "have the right class among the first five")] if found.top_5 is not None else []),
         (f"{worst.f1:.2f}", f"F1 of the weakest class: {worst.label}"),
-        (f"{measured.answered.error:.3f}", "mean distance between how sure it is and how often it is right"),
+        (
+            f"{measured.answered.error:.3f}",
+            "calibration error: mean distance between how sure it is and how often it is right",
+        ),
     ]
     if manifest.profile is not None:
         said.append((f"{manifest.profile.milliseconds[IMAGE][1]:.3g} ms", "an image, on the machine that exported it"))
@@ -95,21 +99,29 @@ def _training(training: Mapping[str, Any]) -> str:
     if strategy := training.get("strategy"):
         facts["strategy"] = strategy + (f": {training['why']}" if training.get("why") else "")
     facts["took"] = f"{training['seconds']:,.0f} s"
-    for key in ("epochs", "batch_size", "learning_rate", "seed"):
+    for key in ("epochs", "seed"):
         if training.get(key) is not None:
-            facts[key.replace("_", " ")] = f"{training[key]:g}"
+            facts[key] = f"{training[key]:,}"
     return document.render_list(facts)
 
 
 def _phases(phases: Sequence[Mapping[str, Any]]) -> str:
     if not phases:
         return ""
-    head = ("phase", "epochs", "best\nepoch", "learning\nrate", "trainable\nparameters", "frozen\nlayers", "seconds")
+    head = (
+        "phase",
+        "epochs",
+        "best\nepoch",
+        "batch\nsize",
+        "learning\nrate",
+        "trainable\nparameters",
+        "frozen\nlayers",
+    )
     rows = [
         Row(
             [
                 tables.text(str(each["title"])),
-                *(told(each.get(key), "{:,}".format) for key in ("epochs", "best_epoch")),
+                *(told(each.get(key), "{:,}".format) for key in ("epochs", "best_epoch", "batch_size")),
                 told(each.get("learning_rate"), "{:.3g}".format),
                 *(told(each.get(key), "{:,}".format) for key in ("trainable_parameters", "frozen_layers")),
                 told(each.get("seconds"), "{:,.1f}".format),
@@ -118,7 +130,7 @@ def _phases(phases: Sequence[Mapping[str, Any]]) -> str:
         )
         for each in phases
     ]
-    return table("Phases of training", [*head, "accuracy,\nheld out"], rows)
+    return table("Phases of training", [*head, "seconds", "accuracy,\nheld out"], rows)
 
 
 def _classes(measured: Measurements) -> str:
@@ -134,9 +146,9 @@ def _classes(measured: Measurements) -> str:
         for number, each in enumerate(measured.classification.classes)
     ]
     return (
-        "<p>Precision is the share of the answers of a class that are right, recall the share of its images that are "
-        "found, F1 their harmonic mean, support the number of its images. Click a column to sort by it.</p>"
-        + table("Classes", ("class", "precision", "recall", "F1", "support"), rows)
+        '<p class="soft">Precision is the share of the answers of a class that are right, recall the share of its '
+        "images that are found, F1 their harmonic mean, support the number of them. "
+        "Click a column to sort by it.</p>" + table("Classes", ("class", "precision", "recall", "F1", "support"), rows)
     )
 
 

@@ -93,14 +93,17 @@ def plan(
         return ()
     if strategy == FULL:
         fitted = fit_recipe(recipe, images, options.explicit)
-        return (Phase("training", fitted, description=f"all {len(layers)} layers at {fitted.learning_rate:g}"),)
+        return (
+            Phase("training", fitted, description=f"all {len(layers)} layers, learning rate {fitted.learning_rate:g}"),
+        )
     backbone, last = split_head(model, known)
     probe = Phase(
         "training a new head on the network's features" if new else "training the head on the network's features",
         _fit_probe(recipe, images, options.explicit, alone=strategy == LINEAR_PROBE),
         backbone,
         cached=True,
-        description=f"{_list([layer.name for layer in last])}; {len(backbone)} layers frozen, computed once an image",
+        description=f"{_list([layer.name for layer in last])} learns; the {len(backbone)} layers before it are frozen, "
+        "and computed once an image",
     )
     if strategy == LINEAR_PROBE:
         return (probe,)
@@ -151,7 +154,7 @@ def _fine_tune(
         tuple(layer for layer in backbone if id(layer) in still),
         rates={name: rate for name, rate in rates.items() if rate != 1},
         description=(
-            f"{count} of {len(blocks)} blocks ({_list(names)}) and the head, at {lowest:.2g} in front to "
+            f"{count} of {len(blocks)} blocks ({_list(names)}) and the head, learning rate {lowest:.2g} in front to "
             f"{fitted.learning_rate:.2g} in the head; batch norms keep their statistics"
         ),
     )

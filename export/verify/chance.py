@@ -12,6 +12,9 @@ import numpy as np
 
 from export.errors import ExportError
 
+NOT_SHOWN = "the network is not shown to be better than guessing"
+"""How the warning begins that such a network is published with."""
+
 _Z = 1.959964  # 95 %, both sides
 
 
@@ -36,7 +39,7 @@ def judge(accuracy: float, classes: Any, labels: tuple[str, ...], advice: str, f
     few = bound_accuracy(1.0, count) <= guess
     if accuracy > guess if few else bound_accuracy(accuracy, count) > guess:
         return (f"{found}: too few images to show that the network is better than that",) if few else ()
-    told = f"the network is not shown to be better than guessing: {found}"
+    told = f"{NOT_SHOWN}: {found}"
     if not force:
         raise ExportError(f"refused to publish: {told}; {advice}, or publish it all the same with --force")
     return (told,)

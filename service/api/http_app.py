@@ -1,5 +1,6 @@
 """The HTTP application: routes, error handlers, middleware, put together."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,13 @@ APIS = Apis(
 )
 
 
+_DESCRIPTION = (
+    "Image classifiers over HTTP. To try one: open POST /predict/{model}, press *Try it out*, type the name of a model "
+    "that GET /models shows, choose a photograph. TensorFlow Serving's REST API is served below /v1, as TensorFlow "
+    "Serving documents it."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpGuards:
     """What every route is guarded by. No `cors_origins`: browsers' pages from elsewhere may not ask."""
@@ -48,7 +56,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     """An ASGI application over one predictor. `/docs` works without a network."""
     app: FastAPI = FastAPIOffline(
         title="image-model-server",
-        description="Image classifiers over HTTP.",
+        description=_DESCRIPTION,
         redoc_url=None,
         default_response_class=Json,
     )
@@ -66,6 +74,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     app.add_exception_handler(HTTPException, APIS.answer_http_error)
     app.add_exception_handler(Exception, APIS.answer_unexpected)
     _guard(app, predictor, access, gate, guards)
+    _describe(app, gate.needs_keys)
     return app
 
 
@@ -74,7 +83,6 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
     app.add_middleware(Decompression, max_body_bytes=guards.max_body_bytes)
     if gate.needs_keys:
         app.add_middleware(KeyCheck, gate=gate, apis=APIS, open_metrics=guards.open_metrics)
-        _describe_keys(app)
     if guards.cors_origins:  # ahead of keys: a browser asks without one whether it may ask
         app.add_middleware(
             CORSMiddleware,
@@ -92,12 +100,18 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
     )
 
 
-def _describe_keys(app: FastAPI) -> None:
-    """For the page at /docs: where to put a key."""
+def _describe(app: FastAPI, needs_keys: bool) -> None:
+    """For the page at /docs: where to put a key; and one row for GET and HEAD, which differ in nothing to read."""
     without = app.openapi
 
     def openapi() -> dict[str, Any]:
-        schema = without()
+        with warnings.catch_warnings():  # FastAPI's, that GET and HEAD have one id
+            warnings.filterwarnings("ignore", "Duplicate Operation ID")
+            schema = without()
+        for methods in schema["paths"].values():
+            methods.pop("head", None)
+        if not needs_keys:
+            return schema
         schema.setdefault("components", {})["securitySchemes"] = {"API key": {"type": "http", "scheme": "bearer"}}
         return schema | {"security": [{"API key": []}]}
 

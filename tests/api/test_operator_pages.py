@@ -5,7 +5,7 @@ import re
 import httpx
 
 from tests.support.replies import error_of
-from tests.support.service_process import read_metric
+from tests.support.service_process import Service, read_metric
 
 
 def test_operators_pages(client: httpx.Client, samples: dict[str, bytes]) -> None:
@@ -45,13 +45,17 @@ def test_metrics_count_what_happened(client: httpx.Client, samples: dict[str, by
     assert "model_server_ready 1.0" in page
 
 
-def test_docs_need_no_network(client: httpx.Client) -> None:
+def test_docs_need_no_network(service: Service, client: httpx.Client) -> None:
     page = client.get("/docs").text
     assets = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert assets and all(asset.startswith("/") for asset in assets), assets
     for asset in assets:
         assert client.get(asset).status_code == 200, asset
-    described = client.get("/openapi.json").json()["paths"]["/predict/{model}"]["post"]
+    schema = client.get("/openapi.json").json()
+    assert "/v1" in schema["info"]["description"], "what the page does not list, it names"
+    assert {method for methods in schema["paths"].values() for method in methods} == {"get", "post"}
+    described = schema["paths"]["/predict/{model}"]["post"]
+    assert "UserWarning" not in service.log(), "nobody who reads the page fills the log"
     assert set(described["responses"]) == {"200", "default"}, "errors have our shape, not FastAPI's 422"
     assert set(described["requestBody"]["content"]) >= {"image/jpeg", "image/png", "application/json"}
 

@@ -35,9 +35,10 @@ def failing(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, st
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--http-port", "eighty"], "--http-port"),
-        (["--http-port", "70000"], "--http-port"),
-        (["--backend", "triton"], "embedded"),
+        (["--http-port", "eighty"], "invalid --http-port: expected a whole number, got 'eighty'"),
+        (["--http-port", "70000"], "expected a number less than or equal to 65535, got '70000'"),
+        (["--backend", "triton"], "expected 'embedded', 'tfserving' or 'fake', got 'triton'"),
+        (["--target-tls-ca", "/gone.pem"], "expected a file, got '/gone.pem'"),
         (["--backend", "tfserving"], "--target"),
         (["--target", "host:8500"], "--backend tfserving"),
         (["--keep-versions", "0"], "--keep-versions"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_bounds_exclude_whatever_is_better() -> None:
     assert (bounds.describe_excess(slow), bounds.describe_excess(large)) == ("too slow", "too large")
     assert recommend([slow, large], bounds).chosen is None
     assert "within the bounds" in recommend([slow, large], bounds).reason
+
+
+def test_what_is_no_better_than_guessing_is_not_recommended() -> None:
+    guesser, able = replace(result("guesser", 190, 1), better_than_guessing=False), result("able", 120, 4)
+    advice = recommend([guesser, able], Bounds())
+    assert advice.chosen is able
+    assert "not shown to be better than guessing" in format_table([guesser, able], [], Bounds(), advice)
+    none = recommend([guesser], Bounds())
+    assert none.chosen is None and "nothing that was tried is shown to be better than guessing" in none.reason
 
 
 def test_the_table_marks_what_is_recommended_and_says_what_failed() -> None:

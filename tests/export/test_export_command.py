@@ -32,7 +32,7 @@ def test_help_names_every_flag() -> None:
     ("arguments", "says"),
     [
         ([], "--model NAME is missing"),
-        (["--model", "mobilenet-v3"], "did you mean mobilenet_v3_large or mobilenet_v3_small?"),
+        (["--model", "mobilenet-v3"], "did you mean mobilenet_v3_large or mobilenet_v3_small? --list shows"),
         (["--model", "ResNet50"], "did you mean resnet50 or resnet50_v2?"),
         (["--model", "zzz"], "'zzz' is unknown; --list shows what there is"),
         (["--model", "all", "--image-size", "74"], "from 75 to 2048 for inception_v3"),
@@ -55,6 +55,7 @@ def test_help_names_every_flag() -> None:
         (["--model", "lenet5", "--quantize", "bfloat16"], "--target cpu takes auto, int8, dynamic, float16"),
         (["--model", "lenet5", "--quantize", "int8", "--target", "gpu"], "--target gpu takes auto, float16, bfloat16"),
         (["--model", "lenet5", "--quantize", "--max-accuracy-drop", "2"], "--max-accuracy-drop 2.0: give a share"),
+        (["lenet5"], "unrecognized arguments: lenet5; see --help"),
         (["--model", "lenet5", "--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--model", "lenet5", "--epochs", "-1"], "--epochs -1: give a number from 0"),
         (["--model", "lenet5", "--batch-size", "0"], "--batch-size 0: give a number from 1"),

@@ -293,7 +293,9 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path: Path) -> None:
     resumed = re.search(r"resuming after epoch (\d)", ended.stderr)
     assert resumed is not None
     assert re.findall(r"  epoch (\d)/9", ended.stderr) == [str(epoch) for epoch in range(int(resumed[1]) + 1, 10)]
-    (phase,) = manifest(repository, "lenet5").facts["training"]["phases"]
+    training = manifest(repository, "lenet5").facts["training"]
+    (phase,) = training["phases"]
+    assert training["epochs"] == phase["epochs"] == 9
     assert {len(numbers) for numbers in phase["history"].values()} == {9}
     assert phase["accuracy"] > 0.9
     assert [entry.name for entry in (repository / "lenet5").iterdir()] == ["1"]
@@ -313,10 +315,13 @@ def test_a_published_network_is_weights_for_the_next(photos: Path, tmp_path: Pat
         small(tmp_path / "again", "--epochs", "0", "--weights", str(file), "--data", "digits"), Progress()
     )
     assert kept.training.strategy == "none"
+    assert manifest(tmp_path / "again", "lenet5").facts["training"]["epochs"] == 0
     assert kept.score is not None and kept.score == first.score
     asked = ("--weights", str(file), "--data", str(photos), "--strategy", "fine_tune", "--unfreeze", "2", "--force")
     adapted = pipeline.export(small(tmp_path / "adapted", *asked), Progress())
-    probe, fine = manifest(tmp_path / "adapted", "lenet5").facts["training"]["phases"]
+    training = manifest(tmp_path / "adapted", "lenet5").facts["training"]
+    probe, fine = training["phases"]
+    assert training["epochs"] == probe["epochs"] + fine["epochs"]
     assert (probe["frozen_layers"], fine["frozen_layers"]) == (4, 2)
     assert probe["trainable_parameters"] == 84 * 2 + 2
     assert probe["accuracy"] is not None

@@ -32,6 +32,14 @@ def test_help_lists_every_setting_under_its_topic(capsys: pytest.CaptureFixture[
     assert NAMES[0] in TOPICS
 
 
+def test_help_has_no_words_of_python(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert set(re.findall(r"--[a-z-]+ ([A-Za-z][\w,.\[\]]*) ", shown)) >= {"N", "X", "TEXT", "PATH"}
+    assert re.findall(r"--[a-z-]+ (?:int|float|str|tuple|Path)\b|default: (?:None|\(\))?\)", shown) == []
+
+
 def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVICE_HTTP_PORT", "1")
     monkeypatch.setenv("SERVICE_GRPC_PORT", "2")
