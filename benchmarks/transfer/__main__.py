@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.transfer import digits, page, photographs
-from benchmarks.transfer.page import FROM_SCRATCH, Accuracies
+from benchmarks.transfer.page import FROM_SCRATCH
 from export.architectures import ARCHITECTURES
 from export.data import dataset as data
 from export.data import sources
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME,...",
         help="(default: all); none only writes the page anew",
     )
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="(default: 0 1 2)")
     parser.add_argument("--results", type=Path, default=page.RESULTS, help=f"what is found (default: {page.RESULTS})")
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
@@ -52,16 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page.PLACED: partial(_measure_digits, _PLACED),
         page.PHOTOGRAPHS: _measure_photographs,
     }
-    found: dict[str, Accuracies] = {}
+    results = page.read(args.results)
     for task in [] if args.tasks == "none" else args.tasks.split(","):
         if task not in measure:
             parser.error(f"Invalid --tasks: expected some of {', '.join(measure)}, or none, got {task!r}")
-        rows = []
-        for seed in SEEDS:
+        for seed in args.seeds:
             progress.heading(f"{page.TASKS[task]}, seed {seed}")
-            rows.append(measure[task](seed, progress))
-        found[task] = {way: [row[way] for row in rows] for way in rows[0]}
-    results = page.keep(args.results, found, machine.describe())
+            results = page.keep(args.results, task, seed, measure[task](seed, progress), machine.describe())
     print(page.write(results, args.output))
     missed = page.list_missed(results)
     for each in missed:

@@ -14,11 +14,11 @@ from export.data.sources import Source
 SEEN, NEW = range(5), range(5, 10)
 
 CANVAS = 32
-_SIDES = (20, 26)
+_SIDES = (16, 24)
 """Of a digit that is placed on a photograph, in pixels."""
-_TILT = 10.0
+_TILT = 20.0
 """In degrees, to either side."""
-_DARKER = 0.4
+_DARKER = 0.6
 """A photograph's levels behind a digit, whose ink is white."""
 
 

@@ -1,7 +1,7 @@
 """docs/transfer.md, from what was measured and is kept in docs/reports/transfer.json."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,14 +24,14 @@ MARGIN = 0.05
 PROBED, FAR = 0.95, 0.2
 """What a linear probe gets right of PHOTOGRAPHS at least, and by how much a network from scratch stays below it."""
 
-Accuracies = Mapping[str, Sequence[float]]
-"""Way -> a share of held-out images a seed."""
+Accuracies = Mapping[str, Mapping[str, float]]
+"""Way -> seed, as JSON has it -> the share of held-out images answered right."""
 
 _INTRODUCTION = """# Transfer learning
 
 Written by `make transfer`; do not edit. The same few images are learned from random weights and from weights of other
 images, by the exporter's own [strategies](exporting.md#how-a-network-learns) and defaults. Figures are shares of
-held-out images answered right, three times with other random weights and other images; *gained* is in points over from
+held-out images answered right; each seed has other random weights and other images; *gained* is in points over from
 scratch.
 """
 
@@ -49,13 +49,21 @@ weights are ImageNet's.""",
 }
 
 
-def keep(file: Path, found: Mapping[str, Accuracies], machine: str) -> dict[str, Any]:
-    """Adds what was found to what `file` has of other tasks."""
-    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"tasks": {}}
-    kept = {"machine": machine, "tasks": {**kept["tasks"], **found}}
+def read(file: Path) -> dict[str, Any]:
+    """What was found so far: nothing where there is no `file`."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"tasks": {}}
+    return found
+
+
+def keep(file: Path, task: str, seed: int, found: Mapping[str, float], machine: str) -> dict[str, Any]:
+    """Adds the accuracy of each way to what `file` has of other tasks and seeds, and returns it all."""
+    results = read(file) | {"machine": machine}
+    ways = results["tasks"].setdefault(task, {})
+    for way, accuracy in found.items():
+        ways.setdefault(way, {})[str(seed)] = accuracy
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    return kept
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return results
 
 
 def write(results: Mapping[str, Any], page: Path) -> str:
@@ -75,7 +83,7 @@ def render(results: Mapping[str, Any]) -> str:
 
 def list_missed(results: Mapping[str, Any]) -> list[str]:
     """What the page claims and the figures do not bear out, a sentence each."""
-    means = {task: {way: mean(each) for way, each in ways.items()} for task, ways in results["tasks"].items()}
+    means = {task: {way: mean(each.values()) for way, each in ways.items()} for task, ways in results["tasks"].items()}
     missed = []
     for way in (PROBE, FINE_TUNED) if PLACED in means else ():
         gained = means[PLACED][way] - means[PLACED][FROM_SCRATCH]
@@ -91,14 +99,14 @@ def list_missed(results: Mapping[str, Any]) -> list[str]:
 
 
 def _tabulate(ways: Accuracies) -> Iterator[str]:
-    scratch = mean(ways[FROM_SCRATCH])
-    seeds = range(len(ways[FROM_SCRATCH]))
+    scratch = mean(ways[FROM_SCRATCH].values())
+    seeds = sorted(ways[FROM_SCRATCH], key=int)
     rows = [
         (
             way,
-            *(f"{accuracy:.3f}" for accuracy in accuracies),
-            f"{mean(accuracies):.3f}",
-            "" if way == FROM_SCRATCH else f"{100 * (mean(accuracies) - scratch):+.1f}",
+            *(f"{accuracies[seed]:.3f}" for seed in seeds),
+            f"{mean(accuracies.values()):.3f}",
+            "" if way == FROM_SCRATCH else f"{100 * (mean(accuracies.values()) - scratch):+.1f}",
         )
         for way, accuracies in ways.items()
     ]

@@ -1,6 +1,7 @@
 """What shows that transfer transfers: images to test with are of no region and no digit to learn from, and claims."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ from PIL import Image
 
 from benchmarks.transfer import digits, page, photographs
 
-EASY = {page.FROM_SCRATCH: [0.5, 0.7], page.PROBE: [0.97, 0.95], page.FINE_TUNED: [0.66, 0.64]}
+EASY = {
+    page.FROM_SCRATCH: {"0": 0.5, "1": 0.7},
+    page.PROBE: {"0": 0.97, "1": 0.95},
+    page.FINE_TUNED: {"0": 0.66, "1": 0.66},
+}
 
 
 @pytest.mark.parametrize("shape", [(427, 640), (512, 512), (300, 451)])
@@ -56,8 +61,19 @@ def test_few_of_the_new_digits_teach_and_all_others_are_held_out(placed: bool) -
 def test_a_claim_that_figures_do_not_bear_out_is_named() -> None:
     assert page.list_missed({"tasks": {page.PLACED: EASY, page.PHOTOGRAPHS: EASY}}) == []
     assert page.list_missed({"tasks": {page.PLAIN: EASY}}) == []
-    low = EASY | {page.PROBE: [0.64, 0.64]}
+    low = EASY | {page.PROBE: {"0": 0.64, "1": 0.64}}
     assert page.list_missed({"tasks": {page.PLACED: low}}) == [
         "Digits on photographs: linear probe gains 4.0 points, wanted 5"
     ]
     assert len(page.list_missed({"tasks": {page.PHOTOGRAPHS: low}})) == 2
+
+
+def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> None:
+    file = tmp_path / "reports" / "transfer.json"
+    for seed in (1, 0):
+        found = {way: accuracies[str(seed)] for way, accuracies in EASY.items()}
+        kept = page.keep(file, page.PLACED, seed, found, "a machine")
+    assert kept == page.read(file) == {"machine": "a machine", "tasks": {page.PLACED: EASY}}
+    text = page.write(kept, tmp_path / "transfer.md")
+    assert "| linear probe |  0.970 |  0.950 | 0.960 |  +36.0 |" in text
+    assert page.TASKS[page.PHOTOGRAPHS] not in text
