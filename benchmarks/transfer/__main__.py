@@ -7,7 +7,7 @@ is not better by as much as the page claims.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from loadtest.target import machine
 SEEDS = (0, 1, 2)
 
 _IMAGES, _CHOOSING = 20, 4
-_PLACED = 6
+_PLACED = 4
 _DIGITS, _PHOTOGRAPHS = "lenet5", "efficientnet_lite0"
 _PHOTOGRAPH_SIZE = 128
 _WAYS = {FROM_SCRATCH: FULL, page.PROBE: LINEAR_PROBE, page.FINE_TUNED: FINE_TUNE}
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
     progress = Progress()
-    measure = {
+    measure: dict[str, Callable[[int, Progress], dict[str, float]]] = {
         page.PLAIN: partial(_measure_digits, 0),
         page.PLACED: partial(_measure_digits, _PLACED),
         page.PHOTOGRAPHS: _measure_photographs,

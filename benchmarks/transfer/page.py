@@ -19,8 +19,6 @@ TASKS = {
 }
 FROM_SCRATCH, PROBE, FINE_TUNED = "from scratch", "linear probe", "fine-tuned"
 
-MARGIN = 0.05
-"""By which adapted networks beat one from scratch on PLACED."""
 PROBED, FAR = 0.95, 0.2
 """What a linear probe gets right of PHOTOGRAPHS at least, and by how much a network from scratch stays below it."""
 
@@ -36,16 +34,16 @@ scratch.
 """
 
 _TEXTS = {
-    PLACED: """`lenet5` at 32x32 learns the digits 0 to 4, then 5 to 9 from 20 images each. Each digit stands at a
-random place, at a random size and tilt, on a random piece of a photograph. Of 0 to 4 all images are there, six times
-each: from them a network learns what is digit and what is background, which 100 images do not teach.""",
-    PLAIN: """The same at 28x28 with digits as scikit-learn has them, upright and in the middle. Nothing is claimed
-here: 100 of them are enough to learn from scratch, and what tells 0 to 4 apart is not what tells 5 to 9 apart. Weights
-from elsewhere help where few images do not show what matters; `--strategy auto` tries that first.""",
     PHOTOGRAPHS: """`efficientnet_lite0` at 128x128 learns which of twelve photographs a crop is of, from 40 crops each,
 in grey levels, for colours alone would tell these photographs apart. Photographs are cut in 3x3 cells; crops to test
 with come from other cells than those to learn from. Size, place, brightness, gamma and side are random. The probe's
-weights are ImageNet's.""",
+weights are ImageNet's: weights of many classes help.""",
+    PLACED: """`lenet5` at 32x32 learns the digits 0 to 4, then 5 to 9 from 20 images each. Each digit stands at a
+random place, at a random size and tilt, on a random piece of a photograph. Of 0 to 4 all images are there, four times
+each. Nothing is claimed here: features that tell five classes apart are few, and whether they tell others apart too
+differs from seed to seed by more than what is gained.""",
+    PLAIN: """The same at 28x28 with digits as scikit-learn has them, upright and in the middle. Nothing is claimed
+here either: 100 of them are enough to learn from scratch.""",
 }
 
 
@@ -85,10 +83,6 @@ def list_missed(results: Mapping[str, Any]) -> list[str]:
     """What the page claims and the figures do not bear out, a sentence each."""
     means = {task: {way: mean(each.values()) for way, each in ways.items()} for task, ways in results["tasks"].items()}
     missed = []
-    for way in (PROBE, FINE_TUNED) if PLACED in means else ():
-        gained = means[PLACED][way] - means[PLACED][FROM_SCRATCH]
-        if gained < MARGIN:
-            missed.append(f"{TASKS[PLACED]}: {way} gains {100 * gained:.1f} points, wanted {100 * MARGIN:g}")
     if PHOTOGRAPHS in means:
         probe, scratch = means[PHOTOGRAPHS][PROBE], means[PHOTOGRAPHS][FROM_SCRATCH]
         if probe < PROBED:
