@@ -52,7 +52,7 @@ simulation: .venv/installed ## the batcher against latency profiles in virtual t
 overload: .venv/installed ## more than the service can do, of three networks; writes docs/overload.md
 	@$(BIN)/python -m benchmarks.overload
 
-transfer: .venv/installed ## few images, learned from scratch and from given weights, some ten minutes; writes docs/transfer.md
+transfer: .venv/installed ## few images, learned from scratch and from given weights; writes docs/transfer.md
 	@$(BIN)/python -m benchmarks.transfer
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md

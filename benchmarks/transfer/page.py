@@ -37,11 +37,13 @@ _TEXTS = {
     PHOTOGRAPHS: """`efficientnet_lite0` at 128x128 learns which of twelve photographs a crop is of, from 40 crops each,
 in grey levels, for colours alone would tell these photographs apart. Photographs are cut in 3x3 cells; crops to test
 with come from other cells than those to learn from. Size, place, brightness, gamma and side are random. The probe's
-weights are ImageNet's: weights of many classes help.""",
+weights are ImageNet's. The task is one of texture: with the left 60 % of a photograph to learn from and the rest to
+test with, tried first, with seed 0 only, the probe got 0.80.""",
     PLACED: """`lenet5` at 32x32 learns the digits 0 to 4, then 5 to 9 from 20 images each. Each digit stands at a
 random place, at a random size and tilt, on a random piece of a photograph. Of 0 to 4 all images are there, four times
-each. Nothing is claimed here: features that tell five classes apart are few, and whether they tell others apart too
-differs from seed to seed by more than what is gained.""",
+each. Nothing is claimed here, whatever the means: seed 1 goes the other way, all are low (chance is 0.2), and with
+larger digits, less tilt and darker photographs, tried with seed 0 only, the probe gained less than a point. The best
+epoch is chosen by 20 validation images, and on seed 1 they chose one of the first three, whichever way it learned.""",
     PLAIN: """The same at 28x28 with digits as scikit-learn has them, upright and in the middle. Nothing is claimed
 here either: 100 of them are enough to learn from scratch.""",
 }
