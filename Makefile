@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow fuzz fuzz-short soak check loadtest report bench bench-gateway simulation overload k8s-check observability-check
+.PHONY: help serve test test-slow fuzz fuzz-short soak check loadtest report bench bench-gateway transfer simulation overload k8s-check observability-check
 .PHONY: image-tree lock clean
 
 help: ## this list
@@ -51,6 +51,9 @@ simulation: .venv/installed ## the batcher against latency profiles in virtual t
 
 overload: .venv/installed ## more than the service can do, of three networks; writes docs/overload.md
 	@$(BIN)/python -m benchmarks.overload
+
+transfer: .venv/installed ## few images, learned from scratch and from given weights; writes docs/transfer.md
+	@$(BIN)/python -m benchmarks.transfer
 
 bench: .venv/installed ## in-process LiteRT and TensorFlow beside this service over HTTP; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

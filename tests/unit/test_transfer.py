@@ -1,0 +1,85 @@
+"""What shows that transfer transfers: images to test with are of no region and no digit to learn from, and claims."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.transfer import digits, page, photographs
+
+EASY = {
+    page.FROM_SCRATCH: {"0": 0.5, "1": 0.7},
+    page.PROBE: {"0": 0.97, "1": 0.95},
+    page.FINE_TUNED: {"0": 0.66, "1": 0.66},
+}
+
+
+@pytest.mark.parametrize("shape", [(427, 640), (512, 512), (300, 451)])
+def test_crops_to_test_with_share_no_pixel_with_those_to_learn_from(shape: tuple[int, int]) -> None:
+    seen = np.zeros((2, *shape), bool)
+    generator = np.random.default_rng(1)
+    for test in (0, 1):
+        for draws in [*generator.random((300, 4)), np.zeros(4), np.full(4, 1 - 1e-9)]:
+            top, left, side = photographs.choose_window(shape, bool(test), draws)
+            assert min(top, left) >= 0 and top + side <= shape[0] and left + side <= shape[1]
+            seen[test, top : top + side, left : left + side] = True
+    assert not (seen[0] & seen[1]).any()
+    assert seen.any(axis=(1, 2)).all()
+
+
+def test_each_photograph_has_as_many_crops_in_every_part() -> None:
+    source, parts = photographs.draw_crops(0)
+    wanted = (photographs.LEARN, photographs.CHOOSE, photographs.TEST)
+    for rows, count in zip((parts.train, parts.validation, parts.held_out), wanted, strict=True):
+        assert np.bincount(source.classes[rows]).tolist() == [count] * len(photographs.FILES)
+    assert len(np.unique(parts.order)) == len(source.classes)
+    assert Image.open(io.BytesIO(source.read(int(parts.held_out[0])))).mode == "L"
+
+
+@pytest.mark.parametrize("placed", [0, 3])
+def test_no_digit_is_in_two_parts(placed: int) -> None:
+    source, parts = digits.draw_seen(placed, 0)
+    count = len(source.classes) // max(1, placed)
+    found = [set((rows % count).tolist()) for rows in (parts.train, parts.validation, parts.held_out)]
+    assert sum(map(len, found)) == len(set.union(*found)) == count
+    assert sum(map(len, (parts.train, parts.validation, parts.held_out))) == len(source.classes)
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_few_of_the_new_digits_teach_and_all_others_are_held_out(placed: bool) -> None:
+    source, parts = digits.draw_new(20, 4, placed, 0)
+    assert source.labels == ("5", "6", "7", "8", "9")
+    assert np.bincount(source.classes[parts.train]).tolist() == [16] * 5
+    assert np.bincount(source.classes[parts.validation]).tolist() == [4] * 5
+    assert sorted(parts.order.tolist()) == list(range(len(source.classes)))
+    pixels = np.asarray(Image.open(io.BytesIO(source.read(int(parts.train[0])))))
+    assert pixels.shape[:2] == (digits.CANVAS, digits.CANVAS) and pixels.max() > 200
+
+
+def test_a_claim_that_figures_do_not_bear_out_is_named() -> None:
+    assert page.list_missed({"tasks": {page.PHOTOGRAPHS: EASY}}) == []
+    low = EASY | {page.PROBE: {"0": 0.64, "1": 0.64}}
+    assert page.list_missed({"tasks": {page.PLACED: low}}) == []
+    assert page.list_missed({"tasks": {page.PHOTOGRAPHS: low}}) == [
+        "Photographs: the linear probe gets 0.640 right, wanted 0.95",
+        "Photographs: from scratch gets 0.600 right, the probe 0.640",
+    ]
+
+
+def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> None:
+    file = tmp_path / "reports" / "transfer.json"
+    for seed in (1, 0):
+        found = {way: accuracies[str(seed)] for way, accuracies in EASY.items()}
+        kept = page.keep(file, page.PLACED, seed, found, "a machine")
+    assert kept == page.read(file) == {"machine": "a machine", "tasks": {page.PLACED: EASY}}
+    text = page.write(kept, tmp_path / "transfer.md")
+    assert "| linear probe |  0.970 |  0.950 | 0.960 |  +36.0 |" in text
+    assert page.TASKS[page.PHOTOGRAPHS] not in text
+
+
+def test_the_page_is_written_from_what_is_kept() -> None:
+    results = page.read(page.RESULTS)
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(results)
+    assert page.list_missed(results) == []
