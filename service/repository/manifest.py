@@ -29,6 +29,7 @@ PROBABILITIES = "probabilities"
 CLASSES = "classes"
 
 
+_LARGEST_SIDE = 16_384
 _SINGLE_VALUES = ((), (1,), (None, 1), (1, 1))
 
 
@@ -122,6 +123,12 @@ class Preprocessing:
     width: int
     bytes_signature: str = DEFAULT_SIGNATURE
     image_signature: str = "image"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no size of an image: every request would fail by it."""
+        for side in (self.height, self.width):
+            if type(side) is not int or not 0 < side <= _LARGEST_SIDE:
+                raise ValueError(f"preprocessing to {side!r:.20} rows or columns; expected 1 to {_LARGEST_SIDE}")
 
 
 @dataclass(frozen=True, slots=True)
