@@ -73,7 +73,7 @@ def scale(images: Any, scaling: Scaling, channels: int = 3) -> Any:
         ("nameless", "float32", 1e-5),
         ("float16", "float16", 1e-5),
         ("dynamic", "dynamic", 0.02),
-        ("integers", "int8", 0.02),
+        ("integers", "int8", 0.05),
     ],
 )
 def test_both_entries_answer_as_the_file_does(kind: str, precision: str, tolerance: float) -> None:
@@ -83,7 +83,7 @@ def test_both_entries_answer_as_the_file_does(kind: str, precision: str, toleran
     made = LiteModel(add_entries(data, describe(TF), SIZE, "mine.tflite", softmax=False), threads=1)
     tensor = scale(IMAGES, TF)
     wanted = LiteNetwork(data, entry)(tensor).numpy()
-    np.testing.assert_allclose(wanted, network()(tensor), atol=0.02)
+    np.testing.assert_allclose(wanted, network()(tensor), atol=0.05)
     for signature, rows in ((IMAGE, IMAGES), (TENSOR, tensor), (IMAGE, IMAGES[:1]), (TENSOR, tensor[:1])):
         answer = made.run(signature, rows)[PROBABILITIES]
         assert answer.dtype == np.float32
@@ -108,7 +108,7 @@ def test_logits_become_probabilities(kind: str) -> None:
     wanted = LiteNetwork(data, inspect(data, "mine.tflite"), softmax=True)(scale(IMAGES, TF)).numpy()
     found = made.run(IMAGE, IMAGES)[PROBABILITIES]
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
-    np.testing.assert_allclose(found, wanted, atol=1e-5 if kind == "any rows" else 0.02)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 if kind == "any rows" else 0.05)
 
 
 def test_a_file_for_images_of_any_size_needs_one(tmp_path: Path) -> None:
