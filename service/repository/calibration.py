@@ -12,4 +12,5 @@ def scale(probabilities: Array, temperature: float) -> Array:
     """`softmax(log(p) / temperature)` of float [N, C], as float64."""
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST)) / temperature
     powers: Array = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    scaled: Array = powers / powers.sum(-1, keepdims=True)
+    return scaled

@@ -10,7 +10,8 @@ def test_logits_are_divided_by_the_temperature() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 7)) * 4
 
     def softmax(values: np.ndarray) -> np.ndarray:
-        return np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+        shares: np.ndarray = np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+        return shares
 
     for temperature in (0.3, 1.0, 4.0):
         assert scale(softmax(logits), temperature) == pytest.approx(softmax(logits / temperature), abs=1e-7)
