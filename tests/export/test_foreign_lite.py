@@ -36,16 +36,14 @@ def network(activation: str = "softmax", channels: int = 3, size: int | None = S
 
 
 def convert(model: Any, kind: str = "any rows") -> bytes:
-    """`one row` has a reshape to one row in it; `integers` takes and answers with uint8."""
+    """`one row` has a reshape to one row in it, and no signatures; `integers` takes and answers with uint8."""
     with silenced():
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        if kind in ("one row", "nameless"):
+        if kind == "one row":
             spec = tf.TensorSpec([1, SIZE, SIZE, model.inputs[0].shape[-1]], tf.float32)
             function = tf.function(lambda image: tf.reshape(model(image, training=False), [1, CLASSES]))
             function = function.get_concrete_function(spec)
-            converter = tf.lite.TFLiteConverter.from_concrete_functions(
-                [function], None if kind == "nameless" else model
-            )
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
         if kind in ("dynamic", "float16", "integers"):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if kind == "float16":
@@ -70,7 +68,6 @@ def scale(images: Any, scaling: Scaling, channels: int = 3) -> Any:
     [
         ("any rows", "float32", 1e-5),
         ("one row", "float32", 1e-5),
-        ("nameless", "float32", 1e-5),
         ("float16", "float16", 1e-5),
         ("dynamic", "dynamic", 0.02),
         ("integers", "int8", 0.05),
