@@ -242,11 +242,22 @@ def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None
                 raise ExportError("training diverged: the loss is no number any more; lower --learning-rate")
             for key in _NUMBERS:
                 self.history.setdefault(key, []).append(round(logs[key], 6))
-            if logs["val_loss"] < self._best * (1 - _IMPROVEMENT) or not self.best_epoch:
+            if self._improves(self.history["val_accuracy"], logs["val_loss"]):
                 self._best, self.best_epoch = logs["val_loss"], epoch + 1
                 self._best_weights = self.model.get_weights()
             if epoch + 1 - self.best_epoch >= patience:
                 self.model.stop_training = True
+
+        def _improves(self, accuracies: list[float], loss: float) -> bool:
+            """Whether the last epoch answers more images right, or as many with a lower loss.
+
+            The loss alone would keep a network that has hardly learnt: of few images, it rises while a network that
+            gets more and more of them right becomes surer of its mistakes.
+            """
+            if not self.best_epoch:
+                return True
+            best = accuracies[self.best_epoch - 1]
+            return accuracies[-1] > best or (accuracies[-1] == best and loss < self._best * (1 - _IMPROVEMENT))
 
         def write(self) -> bool:
             """Writes the best weights and what else it knows, unless that was done lately."""

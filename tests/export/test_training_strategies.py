@@ -186,6 +186,18 @@ def test_the_best_epochs_weights_are_kept_and_bad_ones_end_the_run(tmp_path: Pat
     assert loss == pytest.approx(losses[done.best_epoch - 1], rel=1e-3)
 
 
+def test_the_epoch_that_gets_most_right_is_the_best_whatever_its_loss(tmp_path: Path) -> None:
+    """Of few images the loss rises while more of them are right: the network is surer of its mistakes."""
+    keeper = loop._build_keeper(tmp_path, 9, None)
+    keeper.set_model(network())
+    told = [(1.1, 0.3), (1.4, 0.8), (1.2, 0.8), (0.9, 0.7), (1.2, 0.8)]
+    best = []
+    for epoch, (loss, accuracy) in enumerate(told):
+        keeper.on_epoch_end(epoch, {"loss": 1.0, "accuracy": 0.5, "val_loss": loss, "val_accuracy": accuracy})
+        best.append(keeper.best_epoch)
+    assert best == [1, 2, 3, 3, 3]
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_leaves_a_float32_network(tmp_path: Path, precision: str) -> None:
     model, done = fit(tmp_path, Recipe(3, 8, 0.003), precision=precision)
