@@ -24,7 +24,7 @@ test: .venv/installed ## the test suite: in three processes, for most tests wait
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree
 
-test-slow: .venv/installed ## exports and quantization of large networks, for real: some five minutes more
+test-slow: .venv/installed ## exports, quantization and load of large networks, for real: most of an hour more
 	@$(BIN)/python -m pytest -m slow
 
 fuzz: .venv/installed ## 140,000 mutated images, JSON bodies and protobufs through a live service, at most 5 minutes
