@@ -119,7 +119,7 @@ def _format(row: Architecture) -> tuple[str, ...]:
         f"{cost.macs / 1e9:.2f}" if cost.macs >= 1e7 else "<0.01",
         str(row.input_size),
         *("-" if share is None else f"{100 * share:.1f}" for share in (row.top1, row.top5)),
-        f"{row.weights_by} {row.licence}" if row.weights_by else "-",
+        f"{row.weights_by} {row.licence}".strip() or "-",
     )
 
 

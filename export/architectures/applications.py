@@ -68,7 +68,7 @@ def network(
     parameters: int,
     *,
     top1: float,
-    licence: str,
+    licence: str = "",
     top5: float | None = None,
     family: str,
     year: int,
@@ -86,7 +86,7 @@ def network(
 
     `top1` and `top5` are from the table in Keras' documentation (https://keras.io/api/applications), and so is
     `parameters` where `count` does not say otherwise; MobileNet V3's accuracy is in the docstring of its builders.
-    `licence` is that of the weights that Keras ported, by the same documentation and its sources.
+    `licence` is that of the weights, where Keras' documentation names it.
     """
     build = Builder(builder, bare, amend, 1.0 if alphas else None)
     return Architecture(

@@ -69,7 +69,7 @@ class Architecture:
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
     licence: str = ""
-    """Of the weights, as SPDX names it."""
+    """Of the weights, as SPDX names it; "" where nobody has looked it up: ask who publishes them."""
     alphas: tuple[float, ...] = ()
     """Widths that there are weights for, where the width can be chosen."""
     settle: Callable[[Any, bool], None] | None = None

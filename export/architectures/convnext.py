@@ -25,7 +25,6 @@ def _amend(model: Any) -> None:
 
 _convnext = partial(
     network,
-    licence="MIT",
     family="ConvNeXt",
     year=2022,
     scaling=TORCH,

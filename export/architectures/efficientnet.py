@@ -42,7 +42,6 @@ def _settle(model: Any, absorbed: bool) -> None:
 # The builders have no switch for their Rescaling and Normalization, so that the graph takes 0 to 255.
 _efficientnet = partial(
     network,
-    licence="Apache-2.0",
     family="EfficientNet",
     year=2019,
     scaling=RAW,

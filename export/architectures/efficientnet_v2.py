@@ -7,7 +7,6 @@ from export.architectures.architecture import Scaling
 
 _v2 = partial(
     network,
-    licence="Apache-2.0",
     family="EfficientNet V2",
     year=2021,
     bare=True,

@@ -4,7 +4,7 @@ from functools import partial
 
 from export.architectures.applications import SMALL, TF, network, rounded
 
-_mobilenet = partial(network, licence="Apache-2.0", scaling=TF, recipe=SMALL)
+_mobilenet = partial(network, scaling=TF, recipe=SMALL)
 _v3 = partial(
     _mobilenet,
     family="MobileNet V3",

@@ -7,7 +7,6 @@ ROWS = (
         "xception",
         "Xception",
         22_910_480,
-        licence="MIT",
         top1=0.790,
         top5=0.945,
         family="Xception",
