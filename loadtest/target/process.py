@@ -69,9 +69,12 @@ class ServerProcess:
 
     @property
     def grpc(self) -> str:
-        """host:port of this service's gRPC, which is open once it is ready."""
-        found = re.search(r"gRPC on port (\d+)", self.log())
-        assert found is not None
+        """host:port of this service's gRPC, which opens a moment after /readyz says that it is ready."""
+        patience = time.monotonic() + _START_SECONDS
+        while (found := re.search(r"gRPC on port (\d+)", self.log())) is None:
+            if self._process.poll() is not None or time.monotonic() > patience:
+                raise RuntimeError(f"the server did not open its gRPC port:\n{self.log()}")
+            time.sleep(0.01)
         return f"127.0.0.1:{found[1]}"
 
     @property
