@@ -109,7 +109,8 @@ class _Fuzzing:
             problems.append(f"the service ended with {code}: {self._service.log()[-2000:]}")
         else:
             memory = resident_mb(self._pid)
-            print(f"memory: {self._warm:.0f} MB after warm-up, {max(self._highest, memory):.0f} at most, {memory:.0f} at the end")
+            highest = max(self._highest, memory)
+            print(f"memory: {self._warm:.0f} MB after warm-up, {highest:.0f} at most, {memory:.0f} at the end")
             if memory > (1 + _MOST_GROWTH) * self._warm:
                 problems.append(f"memory grew from {self._warm:.0f} to {memory:.0f} MB")
         if (tracebacks := self._service.log().count("Traceback")) > len(tally.faults):
