@@ -22,6 +22,7 @@ from service.security.tls import Certificates
 
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", oip.SERVICE)
 _POLL = 0.1  # seconds between looks while stopping
+_WINDOW_BYTES = 2**20  # taken ahead of a call: gRPC's own 64 KiB are less than one image's pixels
 _IDLE_MS = 300_000  # without a call: channels connect again by themselves
 _PING_MS = 10_000  # clients that ping an idle connection more often are sent away
 _SILENCE_MS = 60_000  # after which we ping, so that clients that vanished are noticed
@@ -43,6 +44,8 @@ class GrpcLimits:
     def options(self) -> list[tuple[str, int]]:
         """As gRPC calls them."""
         return [
+            ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+            ("grpc.http2.max_frame_size", _WINDOW_BYTES),
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", self.metadata_bytes),

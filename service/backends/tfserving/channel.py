@@ -13,7 +13,12 @@ _CONNECT_MS = 2_000  # for one attempt to connect; gRPC's default is 20 s
 _FIRST_BACKOFF_MS, _LONGEST_BACKOFF_MS = 100, 1_000  # between attempts: a replica that is back gets work soon
 _SILENCE_MS = 20_000  # of calls under way until a ping, and from the ping until the peer counts as gone
 
+_WINDOW_BYTES = 2**20
+"""Taken ahead of a call: gRPC's own 64 KiB are less than one image's pixels, which then wait for the other side."""
+
 _OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+    ("grpc.http2.max_frame_size", _WINDOW_BYTES),
     ("grpc.use_local_subchannel_pool", 1),  # else all channels to one address share one connection
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
