@@ -1,8 +1,8 @@
 """`python -m benchmarks.http_servers`: uvicorn, uvicorn with this service's connection class, and granian side by side.
 
 Prints latency and throughput, of an ASGI application that does nothing and of this service's own, and what each server
-does with clients that are slow, large or gone. granian is no dependency: `pip install --target build/granian granian`
-and PYTHONPATH=build/granian. docs/decisions/0004-uvicorn-with-our-connection-class.md draws the conclusion.
+does with slow clients, oversized requests and disconnects. It needs granian, which is not a dependency of the project:
+`pip install granian`. docs/decisions/0004-uvicorn-with-our-connection-class.md draws the conclusion.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _left = 0
 
 
 async def nothing(scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
-    """An ASGI application: reads the body, answers with its length. /wait answers nobody and counts who leaves."""
+    """An ASGI application that answers with the length of the body. /wait never answers, and counts disconnects."""
     global _left
     if scope["type"] != "http":
         return
@@ -53,7 +53,7 @@ async def nothing(scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]
 
 
 class _Service:
-    """This service's application, with a model that takes no time, in whoever's event loop it is first asked."""
+    """This service's application over the fake backend. The first request builds it, in its server's event loop."""
 
     app: Any = None
     building: "asyncio.Task[Any] | None" = None

@@ -62,7 +62,7 @@ class ExportSpec:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     as_is: AsIs | None = None
     foreign: Foreign | None = None
-    data_options: DataOptions = DataOptions()  # noqa: RUF009 - a frozen value
+    data_options: DataOptions = field(default_factory=DataOptions)
 
     @property
     def labelled(self) -> bool:

@@ -1,10 +1,22 @@
 """What several families are built from, and the row of a network that is built here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from export.architectures.applications import LARGE, TORCH
 from export.architectures.architecture import Architecture, Recipe, Scaling, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class InvertedBottlenecks:
+    """A row of a block table: `repeats` inverted bottlenecks of `channels` outputs, the first of them with `stride`."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
 
 
 def own_network(
@@ -83,31 +95,11 @@ def convolve_normalize(
     """
     from keras import layers
 
-    x = convolve(x, filters, kernel, stride, name=f"{name}_conv", groups=groups, padding=padding, bias=bias)
+    if padding == "same" and stride > 1 and kernel != 1:
+        x, padding = pad(x, kernel, f"{name}_conv"), "valid"
+    x = layers.Conv2D(filters, kernel, stride, padding=padding, groups=groups, use_bias=bias, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def convolve(
-    x: Any,
-    filters: int,
-    kernel: int | tuple[int, int],
-    stride: int = 1,
-    *,
-    name: str,
-    groups: int = 1,
-    padding: str = "same",
-    bias: bool = True,
-    activation: str | None = None,
-) -> Any:
-    """A convolution, with symmetric padding where that is "same" and the stride is not 1."""
-    from keras import layers
-
-    if padding == "same" and stride > 1 and kernel != 1:
-        x, padding = pad(x, kernel, name), "valid"
-    return layers.Conv2D(
-        filters, kernel, stride, padding=padding, groups=groups, use_bias=bias, activation=activation, name=name
-    )(x)
 
 
 def pad(x: Any, kernel: int | tuple[int, int], name: str) -> Any:

@@ -10,31 +10,21 @@ from typing import Any
 
 from export.architectures.applications import LARGE
 from export.architectures.architecture import Architecture, Scaling, Shape
+from export.architectures.blocks import InvertedBottlenecks
 from export.errors import ExportError
 
 IMAGENET_CLASSES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """A row of EfficientNet-B0's table: inverted bottlenecks of `channels` outputs, the first of them with `stride`."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
 # Table 1 of arXiv:1905.11946.
 _STAGES = (
-    _Stage(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
-    _Stage(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
-    _Stage(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
-    _Stage(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
-    _Stage(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
-    _Stage(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
-    _Stage(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
+    InvertedBottlenecks(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
+    InvertedBottlenecks(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
+    InvertedBottlenecks(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
+    InvertedBottlenecks(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
+    InvertedBottlenecks(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
+    InvertedBottlenecks(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
+    InvertedBottlenecks(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
 )
 _STEM, _TOP = 32, 1280
 _DIVISOR = 8
@@ -81,7 +71,7 @@ class Builder:
         return scaled if scaled >= 0.9 * wanted else scaled + _DIVISOR
 
 
-def _bottleneck(x: Any, stage: _Stage, stride: int, channels: int, name: str) -> Any:
+def _bottleneck(x: Any, stage: InvertedBottlenecks, stride: int, channels: int, name: str) -> Any:
     """Expand by 1x1, filter every channel, project by 1x1; the input is added where shapes allow."""
     from keras import layers
 

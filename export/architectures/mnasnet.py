@@ -1,35 +1,30 @@
 """MnasNet, found by a search that timed its candidates on a phone."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from export.architectures.applications import SMALL
 from export.architectures.architecture import Shape
-from export.architectures.blocks import close_network, convolve_normalize, open_input, own_network, pad
+from export.architectures.blocks import (
+    InvertedBottlenecks,
+    close_network,
+    convolve_normalize,
+    open_input,
+    own_network,
+    pad,
+)
 
 _SMALLEST = 32
 _EPSILON = 1e-5
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """Inverted bottlenecks of `channels` outputs, the first of them with `stride`."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
 # MnasNet-B1, without squeeze-and-excitation: the paper's supplementary material, and torchvision's mnasnet1_0.
 _STAGES = (
-    _Stage(repeats=3, kernel=3, stride=2, expansion=3, channels=24),
-    _Stage(repeats=3, kernel=5, stride=2, expansion=3, channels=40),
-    _Stage(repeats=3, kernel=5, stride=2, expansion=6, channels=80),
-    _Stage(repeats=2, kernel=3, stride=1, expansion=6, channels=96),
-    _Stage(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
-    _Stage(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
+    InvertedBottlenecks(repeats=3, kernel=3, stride=2, expansion=3, channels=24),
+    InvertedBottlenecks(repeats=3, kernel=5, stride=2, expansion=3, channels=40),
+    InvertedBottlenecks(repeats=3, kernel=5, stride=2, expansion=6, channels=80),
+    InvertedBottlenecks(repeats=2, kernel=3, stride=1, expansion=6, channels=96),
+    InvertedBottlenecks(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
+    InvertedBottlenecks(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
 )
 _STEM, _SEPARABLE, _TOP = 32, 16, 1280
 
@@ -49,7 +44,7 @@ def _mnasnet(shape: Shape, classes: int) -> Any:
     return close_network(image, layers.Dropout(0.2, name="dropout")(x), classes, "mnasnet1_0")
 
 
-def _bottleneck(x: Any, stage: _Stage, stride: int, name: str) -> Any:
+def _bottleneck(x: Any, stage: InvertedBottlenecks, stride: int, name: str) -> Any:
     """Expand by 1x1, filter every channel, project by 1x1; the input is added where shapes allow."""
     from keras import layers
 

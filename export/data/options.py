@@ -1,7 +1,9 @@
 """How a dataset is read and augmented, as flags and as one value."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from export.data.augmentation import KINDS, LIGHT, Augmentation, fit_to_labels, parse_augmentation
 from export.errors import UsageError
@@ -41,9 +43,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_augment_flag(add: object) -> None:
+def add_augment_flag(add: Callable[..., Any]) -> None:
     """`add` is the `add_argument` of a parser or a group."""
-    add(  # type: ignore[operator]
+    add(
         "--augment",
         default=LIGHT,
         metavar="none|light|medium|strong|KIND,...",

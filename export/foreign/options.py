@@ -8,7 +8,7 @@ from pathlib import Path
 from export.architectures.applications import CAFFE, RAW, SMALL, TF, TORCH
 from export.architectures.architecture import Architecture, Scaling
 from export.data.names import escape
-from export.errors import UsageError
+from export.errors import ExportError, UsageError
 
 PREPROCESSING = {"tf": TF, "torch": TORCH, "caffe": CAFFE, "raw": RAW}
 KERAS = ".keras"
@@ -149,4 +149,4 @@ def parse_scaling(text: str) -> Scaling:
 
 
 def _refuse_to_build(shape: object, classes: int) -> object:
-    raise NotImplementedError("a network of one's own is opened, not built")
+    raise ExportError("a network given with --from is opened from its file and cannot be built with random weights")

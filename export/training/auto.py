@@ -89,7 +89,9 @@ def _draw(split: Split, seed: int) -> tuple[Split, Split]:
         count = math.ceil(len(members) * _LEARN_SHARE)
         learn += members[:count].tolist()
         check += members[count:].tolist()
-    return tuple(Split(split.images[rows], split.classes[rows]) for rows in (sorted(learn), sorted(check)))  # type: ignore[return-value]
+    learn.sort()
+    check.sort()
+    return Split(split.images[learn], split.classes[learn]), Split(split.images[check], split.classes[check])
 
 
 def _try_probe(
