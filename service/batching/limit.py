@@ -9,10 +9,11 @@ from math import inf
 
 _LATE = 0.97  # of the time allowed: writing the answer and its way through the kernel are still to come
 _COMFORTABLE = 0.92  # of the time allowed: there is room for more
-_BEARABLE = 0.01  # of the requests of a window may be late
+_BEARABLE = 0.05  # of the requests of a window may be late: a machine that stumbles is no reason to let in fewer
 _FEWEST = 20  # requests tell a share of late ones
 _LONGEST = 20.0  # windows that those may take
 _LESS, _MORE = 0.95, 1.03  # times the rate, after a window with too many late requests and after a comfortable one
+_LEAST = 0.7  # of the rate that was answered in time: fewer inside would answer no more of them in time
 _SAFE = 0.85  # of the rate that was answered in time: those inside then wait as much of the time allowed
 _UNREAD = 0.5  # of the time allowed: a client that took more to send its body was late by itself
 
@@ -27,7 +28,7 @@ class Limit:
 
     def __init__(self) -> None:
         self._rate = inf
-        self._since, self._ended, self._late, self._longest = -inf, 0, 0, 0.0
+        self._since, self._ended, self._late, self._slow = -inf, 0, 0, 0
 
     def seconds(self, inside: int) -> float:
         """Until one that comes after `inside` others is answered."""
@@ -44,17 +45,17 @@ class Limit:
         share = took / allowed
         self._ended += 1
         self._late += share > _LATE
-        self._longest = max(self._longest, share)
+        self._slow += share > _COMFORTABLE
         seconds = now - self._since
         if seconds < allowed or self._ended < _FEWEST:
             return
         in_time = (self._ended - self._late) / seconds
         if self._late > _BEARABLE * self._ended:
             rate = min(self._rate, max(1, inside) / allowed)
-            self._rate = max(_SAFE / 2 * in_time, rate * (_LESS - self._late / self._ended / 2))
-        elif self._longest < _COMFORTABLE:
+            self._rate = max(_LEAST * in_time, rate * (_LESS - self._late / self._ended / 2), 1 / allowed)
+        elif self._slow <= _BEARABLE * self._ended:
             self._rate = max(_SAFE * in_time, _MORE * self._rate)
         self._begin(now)
 
     def _begin(self, now: float) -> None:
-        self._since, self._ended, self._late, self._longest = now, 0, 0, 0.0
+        self._since, self._ended, self._late, self._slow = now, 0, 0, 0

@@ -153,7 +153,8 @@ class UvicornConnection(HttpToolsProtocol):
 
     def drop_body(self, cycle: Cycle) -> None:
         """What has come of it and what is to come: nobody will read it."""
-        self._unwanted, cycle.body = cycle, b""
+        self._unwanted = cycle
+        cycle.body.clear()
 
     def run(self, cycle: Cycle, app: Any) -> None:
         """Lets the application answer."""
