@@ -1,4 +1,4 @@
-"""Who may wait for a model: forecasts of a request's latency, how far off they were, and the refusals that follow."""
+"""Who may wait for a model: forecasts of a request's latency from queues and costs, and the refusals that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -267,6 +267,25 @@ async def test_what_lies_around_the_model_limits_who_is_let_in_once_it_has_made_
     assert min(let_in[10:]) >= 10, "nor are there fewer than the loop has time for"
 
 
+async def test_a_deadline_that_nobody_could_meet_keeps_nobody_else_out() -> None:
+    clock = [0.0]
+    target = Batcher(
+        FakeRunner(), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: Learned(), clock=lambda: clock[0]
+    )
+
+    def ask(count: int, allowed: float, took: float) -> None:
+        for _ in range(count):
+            with target.admit(clock[0] + allowed):
+                clock[0] += took
+
+    ask(100, 0.1, 0.2)
+    ask(300, 0.1, 0.001)
+    before = target._limit.seconds(100)
+    with target.admit(None):
+        ask(1000, 0.0005, 0.001)
+    assert 0 < target._limit.seconds(100) <= before
+
+
 async def test_those_let_pass_in_one_turn_stand_ahead_of_each_other() -> None:
     """A hundred requests that are read at once: nobody is admitted before all of them have been looked at."""
     target = batcher(FakeRunner(), cost=SLOW)
