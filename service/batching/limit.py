@@ -51,8 +51,8 @@ class Limit:
             return
         in_time = (self._ended - self._late) / seconds
         if self._late > _BEARABLE * self._ended:
-            rate = min(self._rate, max(1, inside) / allowed)
-            self._rate = max(_LEAST * in_time, rate * (_LESS - self._late / self._ended / 2), 1 / allowed)
+            cut = min(self._rate, max(1, inside) / allowed) * (_LESS - self._late / self._ended / 2)
+            self._rate = min(self._rate, max(cut, _LEAST * in_time, 1 / allowed))
         elif self._slow <= _BEARABLE * self._ended:
             self._rate = max(_SAFE * in_time, _MORE * self._rate)
         self._begin(now)

@@ -270,7 +270,7 @@ async def test_what_lies_around_the_model_limits_who_is_let_in_once_it_has_made_
 async def test_a_deadline_that_nobody_could_meet_keeps_nobody_else_out() -> None:
     clock = [0.0]
     target = Batcher(
-        FakeRunner(), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: Learned(), clock=lambda: clock[0]
+        FakeRunner(slots=4), SizeAndDelay(8), Bounds(1000, 2**30), lambda signature: Learned(), clock=lambda: clock[0]
     )
 
     def ask(count: int, allowed: float, took: float) -> None:
@@ -281,8 +281,14 @@ async def test_a_deadline_that_nobody_could_meet_keeps_nobody_else_out() -> None
     ask(100, 0.1, 0.2)
     ask(300, 0.1, 0.001)
     before = target._limit.seconds(100)
-    with target.admit(None):
-        ask(1000, 0.0005, 0.001)
+    with ExitStack() as patient:
+        for _ in range(4):
+            patient.enter_context(target.admit(None))
+        for _ in range(300):
+            with ExitStack() as hasty:
+                for _ in range(4):  # two a slot are always let in
+                    hasty.enter_context(target.admit(clock[0] + 0.005))
+                clock[0] += 0.006
     assert 0 < target._limit.seconds(100) <= before
 
 
