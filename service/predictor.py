@@ -95,7 +95,7 @@ class Predictor:
             if admitted is not None and admitted.is_answered:
                 raise
             failure = _as_service_error(error)
-            self._fail(context, ref, failure)
+            self._fail(context, ref, failure, self._metrics.failed)
             try:
                 if isinstance(failure, Cancelled):
                     raise
@@ -118,7 +118,8 @@ class Predictor:
         if turned is None:
             return None
         failure: ServiceError = turned.error
-        self._begin(context.trace)
+        if self._tracing is not None:
+            self._tracing.begin(context.trace)
         try:
             self._gate.authorise(context.caller, ref.name)
             if not full:
@@ -126,8 +127,7 @@ class Predictor:
             context.trace.ref = turned.ref
         except ServiceError as error:
             failure = error
-        self.in_flight -= 1
-        self._fail(context, ref, failure)
+        self._fail(context, ref, failure, self._metrics.refused)
         return self._make_discretion(context.caller, ref.name).error(failure)
 
     async def describe(self, caller: Caller, ref: ModelRef) -> Manifest:
@@ -225,7 +225,7 @@ class Predictor:
         """The same context, with the deadline that the route or the service sets where it brings none."""
         if context.deadline is None and (slo := self._router.routes.latency_slo(ref.name) or self._latency_slo):
             arrived = now if context.arrived is None else context.arrived
-            return replace(context, deadline=arrived + slo)
+            return RequestContext(context.trace, context.caller, arrived + slo, context.routing_key, context.arrived)
         return context
 
     def _begin(self, trace: Trace) -> None:
@@ -245,9 +245,15 @@ class Predictor:
             trace.span.end(OK, result.timings.parts())
         return self._make_discretion(context.caller, ref.name).result(result)
 
-    def _fail(self, context: RequestContext, ref: ModelRef, failure: ServiceError) -> None:
+    def _fail(
+        self,
+        context: RequestContext,
+        ref: ModelRef,
+        failure: ServiceError,
+        count: Callable[[str, str, ModelRef | None], None],
+    ) -> None:
         trace = context.trace
-        self._metrics.failed(context.protocol, failure.code, trace.ref)
+        count(context.protocol, failure.code, trace.ref)
         self._failures.record(ref, failure)
         if trace.span is not None:
             trace.span.end(failure.code, {})

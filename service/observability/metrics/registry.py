@@ -132,8 +132,14 @@ class Metrics:
             answers.stages[stage].observe(seconds, exemplar)
 
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
-        """`ref` is None where the model is not served: a client's invention must not become a label."""
+        """Of a call that was started."""
         self._in_flight.dec()
+        self.refused(protocol, code, ref)
+
+    def refused(self, protocol: str, code: str, ref: ModelRef | None) -> None:
+        """A call that was never started. `ref` is None where the model is not served: a client's invention must not
+        become a label.
+        """
         failures = self._failures.get((ref, protocol, code))
         if failures is None:
             model, version = ("", "") if ref is None else version_labels(ref)
