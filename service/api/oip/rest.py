@@ -17,7 +17,7 @@ from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
 from service.api.http.request import admit, build_headers, find_caller
-from service.api.oip import protocol
+from service.api.oip import protocol, triton
 from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.predictor import Predictor
@@ -35,10 +35,6 @@ _ABSENT = {
     "/v2/systemsharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
     "/v2/cudasharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
     "/v2/repository/models/{rest:path}": protocol.NO_LOADING,
-    _MODEL + "/config": protocol.NO_CONFIGURATION,
-    _VERSION + "/config": protocol.NO_CONFIGURATION,
-    _MODEL + "/stats": protocol.NO_STATISTICS,
-    _VERSION + "/stats": protocol.NO_STATISTICS,
     "/v2/trace/setting": protocol.NO_SETTINGS,
     _MODEL + "/trace/setting": protocol.NO_SETTINGS,
     "/v2/logging": protocol.NO_SETTINGS,
@@ -72,24 +68,40 @@ def make_router(predictor: Predictor) -> APIRouter:
         """Who this is, and which extensions of the protocol it speaks."""
         return {"name": about.NAME, "version": about.version(), "extensions": list(protocol.EXTENSIONS)}
 
-    @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
+    @routes.get("/v2/health/live", response_model=None)
     async def live() -> dict[str, bool]:
         """200 while the process answers at all."""
         return {"live": True}
 
-    @routes.api_route("/v2/health/ready", methods=["GET", "HEAD"], response_model=None)
+    @routes.get("/v2/health/ready", response_model=None)
     async def ready(request: Request) -> dict[str, bool]:
         """200 when a model can answer, else 503 with the reason."""
         _check_ready(request)
         return {"ready": True}
 
-    @routes.api_route(_MODEL + "/ready", methods=["GET", "HEAD"], response_model=None)
-    @routes.api_route(_VERSION + "/ready", methods=["GET", "HEAD"], response_model=None)
+    @routes.get(_MODEL + "/ready", response_model=None)
+    @routes.get(_VERSION + "/ready", response_model=None)
     async def model_ready(request: Request, model: str, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
         _check_ready(request)
         manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
+
+    @routes.get("/v2/models/stats", response_model=None)
+    @routes.get(_MODEL + "/stats", response_model=None)
+    @routes.get(_VERSION + "/stats", response_model=None)
+    async def statistics(request: Request, model: str = "", version: str = "") -> dict[str, Any]:
+        """What was counted since the service started, of every model or of one, in Triton's words."""
+        ref = ModelRef.parse(model, version)
+        found = await predictor.list_statistics(find_caller(request), ref.name, ref.version)
+        return triton.describe_statistics(found)
+
+    @routes.get(_MODEL + "/config", response_model=None)
+    @routes.get(_VERSION + "/config", response_model=None)
+    async def config(request: Request, model: str, version: str = "") -> dict[str, Any]:
+        """What the model's default signature takes and gives, and the most rows of a request, in Triton's words."""
+        manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
+        return triton.describe_config(manifest, predictor.max_rows)
 
     @routes.get(_MODEL, response_model=None)
     @routes.get(_VERSION, response_model=None)
@@ -103,8 +115,8 @@ def make_router(predictor: Predictor) -> APIRouter:
             "name": manifest.name,
             "versions": protocol.list_ready_versions(statuses),
             "platform": protocol.PLATFORM,
-            "inputs": protocol.describe_tensors(signature.inputs),
-            "outputs": protocol.describe_tensors(signature.outputs),
+            "inputs": protocol.describe_inputs(signature),
+            "outputs": protocol.describe_outputs(signature),
         }
 
     @routes.post(_MODEL + "/infer", response_model=None)
