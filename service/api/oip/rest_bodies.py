@@ -122,7 +122,7 @@ def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        document = json_values.parse(text)
+        document = json_values.parse(text, constants=True)
     except ValueError as error:
         raise InvalidInput(
             f"the request is not valid JSON ({error}); where bytes follow it, Inference-Header-Content-Length says "
@@ -185,7 +185,7 @@ def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Arra
     if not isinstance(data := tensor.get("data"), list):
         raise InvalidInput(f"input {name!r} needs data, a list, or a {_BINARY_SIZE} in its parameters", input=name)
     dtype = find_dtype(name, datatype)
-    array = json_values.read_array(name, data, dtype)
+    array = json_values.read_array(name, data, dtype, whole_floats=True)
     if dtype == STRING and parameters.get("content_type") == "base64" and not _is_decoded(data):
         encoded = [
             json_values.decode_base64(f"input {name!r}", text.decode(errors="replace")) for text in array.ravel()
