@@ -6,6 +6,7 @@ bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -187,6 +188,8 @@ def _http_guards(settings: Settings) -> HttpGuards:
         settings.body_timeout_seconds,
         settings.cors_origins,
         open_metrics=settings.open_metrics,
+        root_path=settings.root_path,
+        trusted_proxies=tuple(map(ipaddress.ip_network, settings.trusted_proxies)),
     )
 
 

@@ -55,7 +55,7 @@ class TensorFlowServing(BaseRoute):
         if method == "OPTIONS":
             origin = request.headers.get("origin", "").lower()
             return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
-        pattern = {"POST": _ASKED, "GET": _LOOKED_AT}.get(method)
+        pattern = {"POST": _ASKED, "GET": _LOOKED_AT, "HEAD": _LOOKED_AT}.get(method)
         match = pattern.fullmatch(target) if pattern else None
         if match is None:
             raise InvalidInput(f"Malformed request: {method} {target}")
@@ -64,7 +64,7 @@ class TensorFlowServing(BaseRoute):
             raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")
         if (ref := _read_ref(match)) is None:
             raise InvalidInput(f"invalid version: expected a number up to {_LARGEST_VERSION}")
-        if method == "GET":
+        if pattern is _LOOKED_AT:
             return await (self._metadata if what == "metadata" else self._status)(request, ref)
         if what not in VERBS:
             raise InvalidInput(f"Malformed request: {method} {target}; :{what.lower()} is written in lower case")
