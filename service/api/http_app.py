@@ -108,6 +108,7 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
         )
     app.add_middleware(
         RequestGuard,
+        apis=APIS,
         max_body_bytes=guards.max_body_bytes,
         body_seconds=guards.body_seconds,
         draining=lambda: predictor.draining,

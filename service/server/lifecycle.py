@@ -24,6 +24,7 @@ from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
 from service.models.registry import Catalog
+from service.observability import logs
 from service.server.app import Core, build
 from service.server.worker import Worker
 from service.settings import Settings, describe_exposure
@@ -64,7 +65,7 @@ def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
             runner.run(serve(settings, worker))
             code = 0
         except StartError as error:
-            print(f"python -m service: {error}", file=sys.stderr)
+            logs.report_end(f"python -m service: {error}")
             code = 1
         logging.shutdown()
         sys.stderr.flush()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, NoReturn, TypeAlias, cast
 
@@ -51,6 +52,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         texts = {name: text for name, text in handler_call_details.invocation_metadata or () if isinstance(text, str)}
         trace = begin_trace("grpc", *(texts.get(name, "") for name in HEADERS))
+        trace.describe = partial(errors.describe_span, method)
         set_trace(trace)
         try:
             caller = self._gate.identify(texts, "grpc", needed=method not in _OPEN)
