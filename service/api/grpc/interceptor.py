@@ -27,6 +27,7 @@ Behaviour: TypeAlias = Callable[[Any, UnaryCall], Awaitable[Any]]
 
 _OPEN = {
     "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
     "/grpc.health.v1.Health/Watch",
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from service.api.http.errors import DOCUMENTED
-from service.api.http.openapi import SAMPLE_B64, Model, describe_answer, describe_body
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Model, describe_answer, describe_body
 from service.api.http.request import admit, build_headers
 from service.api.predict.body import parse_body
 from service.errors import InvalidInput
@@ -110,8 +110,8 @@ def find_ref(scope: Scope) -> ModelRef | None:
 
 
 def make_documented_router() -> APIRouter:
-    """The same for /docs and /openapi.json; `make_route`'s stands before it and takes every request."""
-    routes = APIRouter(responses=DOCUMENTED)
+    """The same for /docs and /openapi.json: `make_route`'s takes every request."""
+    routes = APIRouter(responses=DOCUMENTED, route_class=DescribedRoute)
 
     @routes.post(_PATH, openapi_extra=_BODY, responses=describe_answer(Predictions), response_model=None)
     async def predict(

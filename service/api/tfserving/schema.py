@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from service.api.http.openapi import SAMPLE_B64, Label, Model, Version, describe_answer, describe_body
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Label, Model, Version, describe_answer, describe_body
 
 
 class ServingError(BaseModel):
@@ -115,8 +115,8 @@ _OPERATIONS = (
 
 
 def make_documented_router() -> APIRouter:
-    """For /docs and /openapi.json; `TensorFlowServing` stands before it and takes every request."""
-    routes = APIRouter(responses=_ERRORS)
+    """For /docs and /openapi.json: `TensorFlowServing` takes every request."""
+    routes = APIRouter(responses=_ERRORS, route_class=DescribedRoute)
     for operation in _OPERATIONS:
         for which, endpoint in _WHICH.items():
             routes.add_api_route(
