@@ -1,6 +1,7 @@
 """Triton's own clients ask for what Triton has beside the protocol: configurations, statistics, streams."""
 
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,10 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 import tritonclient.http
 
-from service.protobuf.stubs import oip_pb2_grpc
+from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
 from service.types import strings
 from tests.support import saved_model_zoo as zoo
+from tests.support.images import encode
 from tests.support.service_process import Service
 from tests.support.testdata import needs_testdata
 
@@ -173,6 +175,48 @@ def test_a_stream_ends_at_what_is_no_message(service: Service) -> None:
 def test_a_stream_that_sends_nothing_ends_with_its_client(service: Service) -> None:
     with service.channel() as channel:
         assert list(oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(()), timeout=30)) == []
+
+
+def test_a_stream_that_is_cancelled_gives_up_its_questions(service: Service, stream: Any) -> None:
+    def cancelled() -> float:
+        labels = '{code="CANCELLED",model="lenet5",protocol="grpc",version="1"}'
+        return service.metric(f"model_server_requests_total{labels}")
+
+    client, _ = stream
+    slow = make_images(*[encode(np.zeros((2000, 2000, 3), np.uint8))] * 60)
+    before = cancelled()
+    for _ in range(2):
+        client.async_stream_infer("lenet5", slow)
+    service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 2, 20)
+    client.stop_stream(cancel_requests=True)
+    service.wait_until(lambda: cancelled() == before + 2, 20)
+
+
+def test_a_streams_deadline_ends_it(service: Service, samples: dict[str, bytes]) -> None:
+    image = {"name": "image_bytes", "datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [samples["7"]]}}
+    request = oip_pb2.ModelInferRequest(model_name="lenet5", inputs=[image])
+    ended = threading.Event()
+
+    def ask() -> Iterator[Any]:
+        yield request
+        ended.wait(30)
+
+    with service.channel() as channel:
+        answers = oip_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(ask(), timeout=2)
+        assert next(answers).infer_response.model_name == "lenet5"
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        ended.set()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_pytritons_client_works(service: Service, samples: dict[str, bytes], scheme: str) -> None:
+    pytriton = pytest.importorskip("pytriton.client", reason="nvidia-pytriton is not installed")
+    port = service.http_port if scheme == "http" else service.grpc_port
+    with pytriton.ModelClient(f"{scheme}://127.0.0.1:{port}", "lenet5") as model:
+        answers = model.infer_batch(strings([samples["7"], samples["3"]]).reshape(2, 1))
+    assert answers["probabilities"].argmax(axis=1).tolist() == [7, 3]
 
 
 def test_loading_is_refused_in_words(client: httpx.Client) -> None:
