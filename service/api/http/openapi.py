@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, FastAPI, Path
+from fastapi import APIRouter, FastAPI, Path, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -12,7 +12,13 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 Model: TypeAlias = Annotated[str, Path(description="a model or a route", examples=["lenet5"])]
-Version: TypeAlias = Annotated[str, Path(description="a version's number", examples=["1"])]
+Version: TypeAlias = Annotated[
+    str, Path(description="a version's number", examples=["1"], json_schema_extra={"pattern": "^[0-9]{1,18}$"})
+]
+VersionAsked: TypeAlias = Annotated[
+    str,
+    Query(description="a version's number; the newest answers without", json_schema_extra={"pattern": "^[0-9]{0,18}$"}),
+]
 Label: TypeAlias = Annotated[str, Path(description="what the routes or a precision call a version")]
 
 _COMPONENTS = "#/components/schemas/{model}"

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import Json
-from service.api.http.openapi import Model, describe_answer
+from service.api.http.openapi import Model, VersionAsked, describe_answer
 from service.api.http.request import find_caller
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
@@ -104,7 +104,7 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         return {"models": predictor.list_models(caller)} | ({"passed_over": passed_over} if passed_over else {})
 
     @routes.get("/models/{model}", response_model=None, responses=describe_answer(ModelDescription))
-    async def model(request: Request, model: Model, version: str | None = None) -> dict[str, Any]:
+    async def model(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
         """One model: the states of its versions, what the version asked for says of itself, and which of its signatures
         share batches between requests.
         """

@@ -31,11 +31,7 @@ _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 _INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-_INFER_BODY = describe_body(
-    schema.InferRequest,
-    schema.INFER_EXAMPLE,
-    others={"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-)
+_INFER_BODY = describe_body(schema.InferRequest, schema.INFER_EXAMPLE)
 _ABSENT = {
     "/v2/systemsharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
     "/v2/cudasharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,

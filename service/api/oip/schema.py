@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api.http.openapi import SAMPLE_B64
 
@@ -108,9 +108,9 @@ class InferRequestedOutput(BaseModel):
 class InferRequest(BaseModel):
     """The names of `inputs` choose the signature, or the parameter `signature_name` does."""
 
-    inputs: list[InferInput]
-    outputs: list[InferRequestedOutput] | None = None
-    id: str | None = None
+    inputs: list[InferInput] = Field(min_length=1)
+    outputs: list[InferRequestedOutput] = Field(default_factory=list)
+    id: str = ""
     parameters: dict[str, Any] | None = None
 
 
@@ -134,7 +134,7 @@ class InferReply(BaseModel):
 class IndexRequest(BaseModel):
     """With `ready`, only versions that answer."""
 
-    ready: bool | None = None
+    ready: bool = False
 
 
 class IndexEntry(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from service.api.http.errors import DOCUMENTED
-from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Model, describe_answer, describe_body
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Model, VersionAsked, describe_answer, describe_body
 from service.api.http.request import admit, build_headers
 from service.api.predict.body import parse_body
 from service.errors import InvalidInput
@@ -37,8 +37,8 @@ _FORM = {"schema": {"type": "object", "properties": {"image": _BINARY["schema"]}
 class Instances(BaseModel):
     """An image is `{"b64": "..."}`; pixels and other numbers are nested lists, several inputs an object of them."""
 
-    instances: list[Any]
-    signature_name: str | None = None
+    instances: list[Any] = Field(min_length=1)
+    signature_name: str = ""
 
 
 class Probability(BaseModel):
@@ -116,7 +116,7 @@ def make_documented_router() -> APIRouter:
     @routes.post(_PATH, openapi_extra=_BODY, responses=describe_answer(Predictions), response_model=None)
     async def predict(
         model: Model,
-        version: str | None = None,
+        version: VersionAsked = "",
         label: str | None = None,
         top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(_TOP_K),
         calibrated: Literal["true", "false"] = "false",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -55,6 +56,8 @@ class TensorFlowServing(BaseRoute):
         if method == "OPTIONS":
             origin = request.headers.get("origin", "").lower()
             return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
+        if method == "TRACE":
+            raise HTTPException(405, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
         pattern = {"POST": _ASKED, "GET": _LOOKED_AT, "HEAD": _LOOKED_AT}.get(method)
         match = pattern.fullmatch(target) if pattern else None
         if match is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Label, Model, Version, describe_answer, describe_body
 
@@ -38,9 +38,9 @@ class ServingMetadata(BaseModel):
 class PredictRequest(BaseModel):
     """Either `instances`, a value a row, or `inputs`, a value an input. Bytes are `{"b64": "..."}`."""
 
-    instances: list[Any] | None = None
-    inputs: Any | None = None
-    signature_name: str | None = None
+    instances: list[Any] = Field(default_factory=list, min_length=1)
+    inputs: Any = Field(default_factory=list)
+    signature_name: str = ""
 
 
 class PredictReply(BaseModel):
@@ -53,9 +53,9 @@ class PredictReply(BaseModel):
 class ExamplesRequest(BaseModel):
     """tf.Examples as objects of features; `context` stands before each."""
 
-    examples: list[dict[str, Any]]
-    context: dict[str, Any] | None = None
-    signature_name: str | None = None
+    examples: list[dict[str, Any]] = Field(min_length=1)
+    context: dict[str, Any] = Field(default_factory=dict)
+    signature_name: str = ""
 
 
 class ClassifyReply(BaseModel):
