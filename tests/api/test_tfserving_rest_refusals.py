@@ -71,8 +71,9 @@ def test_a_version_past_int64_is_refused(client: httpx.Client) -> None:
     refused(client.get(f"/v1/models/lenet5/versions/{2**63 - 1}"), 404)
 
 
-def test_trace_is_refused_as_every_http_server_does(client: httpx.Client) -> None:
-    reply = client.request("TRACE", "/v1/models/lenet5")
+@pytest.mark.parametrize("method", ["TRACE", "QUERY"])
+def test_other_methods_are_refused_as_every_http_server_does(client: httpx.Client, method: str) -> None:
+    reply = client.request(method, "/v1/models/lenet5")
     assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD, POST, OPTIONS") and "error" in reply.json()
 
 

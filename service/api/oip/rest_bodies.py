@@ -153,7 +153,10 @@ def _id(document: Mapping[str, Any]) -> str:
 
 
 def _parameters(of: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(parameters := document.get("parameters") or {}, dict):
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
         raise InvalidInput(f"{of}: parameters is an object, got {name_type(parameters)}")
     return parameters
 

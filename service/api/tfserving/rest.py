@@ -29,6 +29,8 @@ STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
 
 _ROOT = "/v1/"
 _JSON = "application/json"
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
+"""Those that TensorFlow Serving looks at, if only to call the request malformed."""
 _LARGEST_VERSION = 2**63 - 1
 
 _WHICH = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -56,7 +58,7 @@ class TensorFlowServing(BaseRoute):
         if method == "OPTIONS":
             origin = request.headers.get("origin", "").lower()
             return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
-        if method == "TRACE":
+        if method not in _METHODS:
             raise HTTPException(405, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
         pattern = {"POST": _ASKED, "GET": _LOOKED_AT, "HEAD": _LOOKED_AT}.get(method)
         match = pattern.fullmatch(target) if pattern else None
