@@ -12,7 +12,12 @@ from service.api.oip.tensors import name_datatype
 from service.observability.metrics.statistics import Stage, Statistics
 from service.repository.manifest import Manifest, Signature, TensorSpec
 
-_TYPES = {"BYTES": "STRING"}  # the configuration's word for a datatype, where that is another one
+_NUMBERS = (
+    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
+    *("FP16", "FP32", "FP64", "BF16"),
+)
+_TYPES = {name: f"TYPE_{name}" for name in _NUMBERS} | {"BYTES": "TYPE_STRING"}
+_MOST_ROWS = 2**31 - 1  # that the configuration can say
 
 
 def describe_config(manifest: Manifest, max_rows: int) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def describe_config(manifest: Manifest, max_rows: int) -> dict[str, Any]:
         "name": manifest.name,
         "platform": protocol.PLATFORM,
         "version_policy": {"specific": {"versions": [manifest.version]}},
-        "max_batch_size": max_rows if batched else 0,
+        "max_batch_size": min(max_rows, _MOST_ROWS) if batched else 0,
         "input": [_describe_input(alias, spec, signature) for alias, spec in signature.inputs.items()],
         "output": [_describe_tensor(alias, spec, protocol.list_sizes(spec), batched) for alias, spec in outputs],
         **({"dynamic_batching": {}} if batched else {}),
@@ -43,8 +48,7 @@ def _describe_input(alias: str, spec: TensorSpec, signature: Signature) -> dict[
 
 
 def _describe_tensor(alias: str, spec: TensorSpec, sizes: list[int], batched: bool) -> dict[str, Any]:
-    datatype = name_datatype(spec.dtype)
-    data_type = f"TYPE_{_TYPES.get(datatype, datatype)}"
+    data_type = _TYPES.get(name_datatype(spec.dtype), "TYPE_INVALID")
     return {"name": alias, "data_type": data_type, "dims": sizes[1:] if batched else sizes}
 
 
