@@ -99,3 +99,17 @@ print(predict.sync("nobody", client=client, body=form).error.code)
         [sys.executable, "-c", use, service.url], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["7", "7", "1024", "NOT_FOUND"], done.stderr
+
+
+def test_answers_to_random_requests_are_as_it_says(service: Service, tmp_path: Path) -> None:
+    """Valid requests may be refused: valid JSON is seldom an image. On /v1 a wrong verb is a 400."""
+    program = shutil.which("schemathesis")
+    if program is None:
+        pytest.skip("schemathesis is not installed")
+    checks = (
+        *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
+        *("response_schema_conformance", "negative_data_rejection"),
+    )
+    command = [program, "run", f"{service.url}/openapi.json", "--max-time", "20", "--checks", ",".join(checks)]
+    done = subprocess.run([*command, "--no-color"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout[-5000:]
