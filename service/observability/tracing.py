@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service.observability.context import OK, TRACEPARENT, TRACESTATE, Trace
 from service.version import NAME, version
 
-_RPC = {"rpc.system": "grpc"}
+_PREDICT = {"rpc.system": "grpc", "rpc.service": "tensorflow.serving.PredictionService", "rpc.method": "Predict"}
 _FLUSH = 3.0  # seconds at the end for unsent spans
 
 
@@ -65,8 +65,9 @@ class _Span:
 
     def upstream(self, target: str) -> "_Span":
         host, _, port = target.rpartition(":")
-        named = {"server.address": host, "server.port": int(port)} if port.isdigit() else {"server.address": target}
-        attributes = {**_RPC, "rpc.service": "tensorflow.serving.PredictionService", "rpc.method": "Predict", **named}
+        attributes: dict[str, str | int] = {"server.address": host if port.isdigit() else target, **_PREDICT}
+        if port.isdigit():
+            attributes["server.port"] = int(port)
         return _Span(
             self._tracer, self._tracer.start_span("upstream", self._context, trace.SpanKind.CLIENT, attributes)
         )

@@ -166,7 +166,8 @@ def test_each_message_of_a_stream_is_counted(service: Service, stream: Any, samp
 def test_a_stream_ends_at_what_is_no_message(service: Service) -> None:
     method = "/inference.GRPCInferenceService/ModelStreamInfer"
     with service.channel() as channel:
-        call = channel.stream_stream(method)(iter([b"\xff\xff"]), timeout=30)
+        send: Any = channel.stream_stream(method)
+        call = send(iter([b"\xff\xff"]), timeout=30)
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
     assert caught.value.code() is grpc.StatusCode.INTERNAL and "no message" in str(caught.value.details())

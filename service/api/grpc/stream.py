@@ -34,6 +34,7 @@ async def answer_in_order(
             places.release()
         await reading
     finally:
-        for task in (reading, *begun):
-            task.cancel()
+        reading.cancel()
+        for unwritten in begun:
+            unwritten.cancel()
         await asyncio.gather(reading, *begun, return_exceptions=True)

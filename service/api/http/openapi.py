@@ -45,7 +45,7 @@ def name_operation(route: APIRoute) -> str:
 def answer_head(routes: APIRouter) -> APIRouter:
     """The same routes: whatever answers GET answers HEAD, as Starlette's own routes do."""
     for route in routes.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")
     return routes
 

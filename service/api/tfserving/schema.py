@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API for the OpenAPI description: nothing is routed or parsed with what stands here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,11 @@ async def _ask_version(model: Model, version: Version) -> None: ...
 async def _ask_label(model: Model, label: Label) -> None: ...
 
 
-_WHICH = {"": _ask, "/versions/{version}": _ask_version, "/labels/{label}": _ask_label}
+_WHICH: Mapping[str, Callable[..., Any]] = {
+    "": _ask,
+    "/versions/{version}": _ask_version,
+    "/labels/{label}": _ask_label,
+}
 
 
 @dataclass(frozen=True, slots=True)
