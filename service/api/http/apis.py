@@ -13,7 +13,7 @@ from starlette.types import Scope
 from service.api.http.errors import build_error_headers
 from service.api.http.request import TRACE
 from service.errors import Code, InvalidInput, ServiceError
-from service.observability.context import REQUEST_ID
+from service.observability.context import OK, REQUEST_ID, Described
 from service.types import ModelRef
 
 _MOST_PATHS = 256  # remembered; a path is as long as a head may be
@@ -59,6 +59,17 @@ class Apis:
         """Its status and body, as the API that was asked has them."""
         api = self.find(scope)
         return api.status[error.code], api.render_error(error.code, error.message, request_id, error.detail)
+
+    def describe_span(self, method: str, scheme: str, raw_path: bytes, code: str) -> Described:
+        """A request that ends with an error's code, or OK, as OpenTelemetry's conventions for HTTP have it."""
+        status = 200 if code == OK else self.find({"raw_path": raw_path}).status.get(Code(code), 500)
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": scheme,
+            "url.path": raw_path.decode("latin-1"),
+            "http.response.status_code": status,
+        }
+        return attributes, status >= 500
 
     async def answer_service_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)

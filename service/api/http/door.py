@@ -134,6 +134,8 @@ class Door:
         if not self._gate.shows(caller, ref.name):
             return None
         trace = begin_trace("http", *(headers.get(name, "") for name in HEADERS))
+        raw_path: bytes = scope["raw_path"]
+        trace.describe = partial(self._apis.describe_span, scope["method"], scope.get("scheme", "http"), raw_path)
         try:
             context = build_context(headers, trace, caller, scope.get(ARRIVED))
         except InvalidInput:
@@ -148,8 +150,7 @@ class Door:
             f"{_LINES[status]}content-length: {len(body)}\r\n{told}"
             f"content-type: application/json\r\n{REQUEST_ID}: {trace.request_id}\r\n"
         )
-        path: bytes = scope["raw_path"]
-        what = f"POST {path.decode('ascii', 'backslashreplace')}"
+        what = f"POST {raw_path.decode('ascii', 'backslashreplace')}"
         sent = partial(self._access.finished, trace, what, str(status), len(body))
         now = time.monotonic()
         return Refusal(head.encode("latin-1"), body, self._pace.wait(now - began, now), sent)
