@@ -35,6 +35,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--anew", action="store_true", help="measure them even where they were measured before")
     parser.add_argument(
+        "--again",
+        action="store_true",
+        help="time them once more, and keep the lower latencies: other work on a machine only ever slows",
+    )
+    parser.add_argument(
         "--cache", type=Path, default=CACHE, help=f"where exported networks are kept (default: {CACHE})"
     )
     parser.add_argument("--results", type=Path, default=FILE, help="what is found (default: where --list reads it)")
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     failed = []
     for row in rows:
         try:
-            _measure(row.name, wanted, args.anew, args.cache, args.results)
+            _measure(row.name, wanted, args)
         except subprocess.CalledProcessError as error:
             print(f"catalogue: {row.name}: {error}", file=sys.stderr)
             failed.append(row.name)
@@ -61,23 +66,24 @@ def main(arguments: Sequence[str]) -> int:
     return bool(failed)
 
 
-def _measure(name: str, wanted: Sequence[str], anew: bool, cache: Path, results: Path) -> None:
-    """What of it is not on record, or all of it `anew`; exported again where its files are gone and it is to be timed.
+def _measure(name: str, wanted: Sequence[str], args: argparse.Namespace) -> None:
+    """What of it is not on record, or all of it `--anew`; exported anew too where it is to be timed without its files.
 
     Raises CalledProcessError.
     """
-    folder, found = cache / name, _read(name, results)
-    timed = found is not None and found.latency is not None
-    files_missing = TIMED in wanted and not timed and not (folder / steps.TFLITE).is_file()
-    if EXPORTED in wanted and (anew or found is None or files_missing):
+    folder, results = args.cache / name, args.results
+    found = None if args.anew else _read(name, results)
+    time = TIMED in wanted and (args.again or found is None or found.latency is None)
+    if EXPORTED in wanted and (found is None or (time and not (folder / steps.TFLITE).is_file())):
+        before = None if found is None else found.latency
         shutil.rmtree(folder, ignore_errors=True)
         print(f"{name}: exporting ...", flush=True)
-        found = Measured(**steps.run_step(steps.EXPORT, name, folder))
+        found = Measured(**steps.run_step(steps.EXPORT, name, folder), latency=before)
         _record(name, found, results)
-    if TIMED in wanted and found is not None and (anew or not timed):
+    if time and found is not None:
         print(f"{name}: running ...", flush=True)
         latency = Latency.parse(steps.run_step(steps.TIME, name, folder))
-        _record(name, replace(found, latency=latency), results)
+        _record(name, replace(found, latency=latency.merge(found.latency)), results)
 
 
 def _read(name: str, results: Path) -> Measured | None:

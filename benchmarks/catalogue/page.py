@@ -131,9 +131,9 @@ def _costs(rows: Sequence[Architecture], measured: Measurements) -> Iterator[str
         "",
         f"Measured on {measured.machine or 'no machine yet'}: untrained, in float32, at the published size.",
         "Building is Keras' work. Exporting is freezing the SavedModel and converting it to LiteRT; reading images,",
-        "training and checks come on top. LiteRT runs as the service runs it: one interpreter on all cores or one a",
-        "core, whichever is better, so that eight images may be the work of one core. TensorFlow runs the SavedModel",
-        "on all cores. A latency is the first quartile of calls during 0.7 s, with other work on the machine stopped.",
+        "training and checks come on top. LiteRT and TensorFlow run on all cores; the service chooses for each model",
+        "between that and a core for each request, which answers more of them. A latency is the first quartile of the",
+        "calls of 0.6 s, while other work on the machine stands still; the lower one where it was timed again.",
         "Build and export seconds were taken beside other work: read them as an upper bound.",
         "",
     )

@@ -20,6 +20,14 @@ class Latency:
     def parse(cls, document: Mapping[str, Mapping[str, float]]) -> Self:
         return cls(**{engine: {int(rows): ms for rows, ms in found.items()} for engine, found in document.items()})
 
+    def merge(self, other: "Latency | None") -> "Latency":
+        """The lower of both, batch by batch: other work on a machine only ever slows."""
+        if other is None:
+            return self
+        return Latency(
+            _find_lower(self.litert_ms, other.litert_ms), _find_lower(self.tensorflow_ms, other.tensorflow_ms)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -60,3 +68,7 @@ def read_measurements(path: Path = FILE) -> Measurements:
     return Measurements(
         document["machine"], {name: Measured.parse(each) for name, each in document["networks"].items()}
     )
+
+
+def _find_lower(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {rows: min(ms, other.get(rows, ms)) for rows, ms in one.items()}

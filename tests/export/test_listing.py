@@ -61,6 +61,8 @@ def test_measurements_are_read_as_they_were_written(tmp_path: Path) -> None:
     written.write(file)
     assert read_measurements(file) == written
     assert set(read_measurements().networks) <= set(ARCHITECTURES)
+    assert latency.merge(None) == latency
+    assert latency.merge(Latency({1: 0.6, 8: 2.0}, {1: 0.9, 8: 5.0})) == Latency({1: 0.5, 8: 2.0}, {1: 0.9, 8: 4.0})
 
 
 def test_each_published_accuracy_has_a_source_to_look_it_up_in() -> None:
