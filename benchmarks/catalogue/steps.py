@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _measure(call: Callable[[Any], object], images: Any) -> dict[int, float]:
     found = {}
     for rows in BATCHES:
         call(images[:rows])  # the first of a size lays out memory
-        found[rows] = round(measure_milliseconds(lambda rows=rows: call(images[:rows]), _ENOUGH), 3)
+        found[rows] = round(measure_milliseconds(partial(call, images[:rows]), _ENOUGH), 3)
     return found
 
 

@@ -50,7 +50,7 @@ def _find_last_map(model: Any) -> Any:
 
     found = None
     for operation in model.operations:
-        shape = getattr(operation.output, "shape", ())
+        shape: tuple[int, ...] = getattr(operation.output, "shape", ())
         if len(shape) == _TOKENS:
             found = None
         elif len(shape) == 4 and shape[1] * shape[2] > 1 and not isinstance(operation, keras.layers.InputLayer):
