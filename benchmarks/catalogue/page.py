@@ -134,7 +134,9 @@ def _costs(rows: Sequence[Architecture], measured: Measurements) -> Iterator[str
         "training and checks come on top. LiteRT and TensorFlow run on all cores; the service chooses for each model",
         "between that and a core for each request, which answers more of them. A latency is the first quartile of the",
         "calls of 0.6 s, while other work on the machine stands still; the lower one where it was timed again.",
-        "Build and export seconds were taken beside other work: read them as an upper bound.",
+        "Where others share the machine, its speed varies by a factor of two within minutes, and timing again makes up",
+        "for a part of that: smaller differences say little. Build and export seconds were taken beside other work,",
+        "and are an upper bound.",
         "",
     )
     if missing:
