@@ -137,7 +137,7 @@ def _run(
         options,
         stage,
         rates=phase.rates,
-        settle=(lambda: batch_norms.catch_up(*given)) if norms and not phase.cached else None,
+        settle=batch_norms.build_catch_up(*given) if norms and not phase.cached else None,
         brief=phase.cached,
         **more,
     )
@@ -204,7 +204,7 @@ def _summarize(outcome: Outcome, most: int) -> str:
     stopped = f" of {most}" if outcome.epochs < most else ""
     best = outcome.best_epoch - 1
     return (
-        f"epochs: {outcome.epochs}{stopped}, best: {outcome.best_epoch}, with accuracy "
+        f"epochs: {outcome.epochs}{stopped}, kept: {outcome.best_epoch}, with accuracy "
         f"{outcome.history['val_accuracy'][best]:.3f} on the validation images"
     )
 

@@ -70,6 +70,12 @@ def test_weights_without_data_are_published_as_they_are() -> None:
         (["--weights", "imagenet", "--augment", "strong"], "--augment trains, and there is nothing"),
         (["--weights", "imagenet", "--resume"], "--resume trains, and there is nothing"),
         (["--weights", "imagenet", "--train-precision", "mixed_bfloat16"], "--train-precision trains, and there is"),
+        (
+            ["--weights", "imagenet", "--quantize", "--max-accuracy-drop", "0.1"],
+            "--max-accuracy-drop needs images with",
+        ),
+        (["--weights", "imagenet", "--max-accuracy-drop", "0.005"], "there are none: give --min-agreement"),
+        (["--weights", "imagenet", "--report", "full"], "--report full needs images with labels, and there are none"),
         (["--labels", "x.txt"], "--labels is for a pretrained network that is published as it is"),
         (["--min-agreement", "0.8"], "--min-agreement is for a pretrained network"),
         (["--weights", "imagenet", "--data", "digits", "--calibration", "."], "--calibration is for a pretrained"),
