@@ -12,7 +12,7 @@ from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
-_BATCH = 32
+_CHECKED = 128
 
 
 def cut(model: Any, head: Sequence[Any]) -> tuple[Any, Any]:
@@ -37,12 +37,13 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     infer = tf.function(
         lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
-    for start in range(0, shape[0], _BATCH):
-        rows = slice(start, start + _BATCH)
+    most = pixels.choose_batch(split.images.shape[1])
+    for start in range(0, shape[0], most):
+        rows = slice(start, start + most)
         features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
         release_pages(features)
-        stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
-    if not np.isfinite(features[: 4 * _BATCH]).all():
+        stage.advance(min(start + most, shape[0]), shape[0], "images' features")
+    if not np.isfinite(features[:_CHECKED]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
     return Split(features, split.classes)
 
