@@ -122,7 +122,8 @@ def test_every_candidate_was_timed_and_the_fastest_accurate_one_published(quanti
             assert 0 <= row["worst_class"]["accuracy"] <= row["accuracy"] <= 1
         else:
             assert row["accuracy"] is row["agreement_with_float32"] is row["worst_class"] is None
-            assert cost(row) > cost(published) and row["verdict"].startswith("takes ")
+            assert cost(row) * AS_FAST**2 >= cost(published)
+            assert row["verdict"].startswith(("takes ", "as fast, and larger"))
         assert row["name"] in said and row["verdict"] in said
     assert kinds((version / TFLITE).read_bytes())["INT8"] > 50
 
