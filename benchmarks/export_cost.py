@@ -84,14 +84,18 @@ def _sample(root: psutil.Process, steps: list[Step], ended: threading.Event) -> 
 
 
 def main() -> int:
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # what was measured is told all the same
+    signal.signal(signal.SIGTERM, _stop)
     steps: list[Step] = []
     try:
         return measure(sys.argv[1:], steps)
     finally:
         print(_tabulate(steps))
+
+
+def _stop(number: int, frame: object) -> None:
+    """Ends the export, and what was measured until then is printed all the same."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _tabulate(steps: list[Step]) -> str:

@@ -30,7 +30,7 @@ def candidates(choice: "Choice") -> str:
 
 def _row(choice: "Choice", candidate: "Candidate", whole: int) -> tuple[str, ...]:
     quality = candidate.quality
-    examined = ("-", "-", "-", "0")
+    examined: tuple[str, ...] = ("-", "-", "-", "0")
     if quality is not None:
         shares = (quality.accuracy, quality.agreement, quality.by_class.get(quality.worst))
         examined = (*("-" if each is None else f"{each:.4f}" for each in shares), str(quality.images))
