@@ -14,7 +14,7 @@ from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
-_BATCH = 32
+_CHECKED = 128
 
 
 def cut(model: Any, head: Sequence[Any]) -> tuple[Any, Any]:
@@ -40,16 +40,17 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     infer = tf.function(
         lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
+    most = pixels.choose_batch(split.images.shape[1])
     done = 0
-    for start in range(0, shape[0], _BATCH):
+    for start in range(0, shape[0], most):
         if start and time.monotonic() > ends:
             break
-        rows = slice(start, start + _BATCH)
+        rows = slice(start, start + most)
         features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
         release_pages(features)
-        done = min(start + _BATCH, shape[0])
+        done = min(start + most, shape[0])
         stage.advance(done, shape[0], "images' features")
-    if not np.isfinite(features[: min(done, 4 * _BATCH)]).all():
+    if not np.isfinite(features[: min(done, _CHECKED)]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
     return Split(features[:done], split.classes[:done])
 
