@@ -1,6 +1,7 @@
 """Anybody's object detector: photos in, boxes out; no two requests share a run; the other APIs answer its tensors."""
 
 import asyncio
+import base64
 import io
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tritonclient import grpc as oip
 
 from tests.support import detector
 from tests.support.detector import GREEN, RED, draw
@@ -88,8 +90,6 @@ def test_a_photo_larger_than_any_detector_takes_keeps_its_pixels(service: Servic
 @pytest.mark.parametrize("signature", ["serving_default", "encoded"])
 def test_boxes_lie_on_the_photo_as_it_stands_upright(service: Service, signature: str) -> None:
     """A camera held sideways: whether the gateway decodes, and turns it, or the graph, which cannot."""
-    import base64
-
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     data = encode(PHOTO.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
@@ -156,8 +156,6 @@ def test_nobody_gets_boxes_of_anothers_photo(service: Service) -> None:
 
 
 def test_the_other_apis_answer_the_models_own_tensors(service: Service) -> None:
-    from tritonclient import grpc as oip
-
     pixels = np.asarray(PHOTO)[None]
     reply = httpx.post(f"{service.url}/v1/models/ssd:predict", json={"inputs": pixels.tolist()}, timeout=60)
     outputs = reply.json()["outputs"]

@@ -22,8 +22,9 @@ def make_outputs(**changed: Any) -> dict[str, Any]:
 
 
 def render(outputs: dict[str, Any], choice: Choice = ALL, labels: tuple[str, ...] = ("cat", "dog")) -> Any:
-    (answer,) = render_detections(outputs, [PHOTO], labels, choice) or [None]
-    return answer
+    answers = render_detections(outputs, [PHOTO], labels, choice)
+    assert answers is not None and len(answers) == 1
+    return answers[0]
 
 
 def test_best_first_in_pixels_and_as_shares() -> None:
