@@ -17,6 +17,7 @@ from service.api.http.compression import Decompression
 from service.api.http.json_answer import Json
 from service.api.http.middleware import RequestGuard
 from service.api.oip import rest as oip
+from service.api.predict import embed, query, similar
 from service.api.predict import route as predict
 from service.api.tfserving import rest as tfserving
 from service.errors import ServiceError
@@ -30,7 +31,7 @@ APIS = Apis(
     (
         Api("/v1/", tfserving.find_ref, tfserving.render_error, tfserving.STATUS),
         Api("/v2", oip.find_ref, oip.render_error, errors.STATUS),
-        Api("", predict.find_ref, errors.render_error, errors.STATUS),
+        Api("", query.find_ref, errors.render_error, errors.STATUS),
     )
 )
 
@@ -60,8 +61,9 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
         redoc_url=None,
         default_response_class=Json,
     )
-    app.router.routes.append(predict.make_route(predictor))
-    app.include_router(predict.make_documented_router(), tags=["predict"])
+    for each in (predict, embed, similar):
+        app.router.routes.append(each.make_route(predictor))
+        app.include_router(each.make_documented_router(), tags=["predict"])
     app.include_router(oip.make_router(predictor), tags=["open inference protocol"])
     app.include_router(operations.make_router(predictor, metrics), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
