@@ -221,9 +221,10 @@ def _publish(
         lite_model = LiteModel((folder / TFLITE).read_bytes(), threads=os.cpu_count() or 1)
         width = lite_model.find_width()
         known_threshold = None
-        if width is not None and spec.labelled:
+        index_images = spec.data_options.index_images
+        if width is not None and spec.labelled and index_images:
             with progress.stage("computing the features of training images") as stage:
-                known_threshold = image_index.write(folder, dataset, lite_model, width, stage)
+                known_threshold = image_index.write(folder, dataset, lite_model, width, index_images, stage)
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
@@ -293,6 +294,7 @@ def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dat
     with progress.stage("checking the staged file against the one that was given") as stage:
         agreed = parity.check_lite(made, model, row, dataset, exact=model.entry.precision == FLOAT32)
         stage.result = f"largest difference {agreed.worst:.1e}"
+        stage.tell(f"no signature {FEATURES!r}, so no /embed: the operations of a given file stay as they are")
     return agreed
 
 

@@ -15,22 +15,21 @@ from service.repository.manifest import FEATURES
 ACCEPTANCE = 0.95
 """Share of the validation images that count as known."""
 
-MOST_IMAGES = 1000
 MOST_BYTES = 16 * 10**6
-"""Of embeddings: 1,000 of 4,096 numbers, as VGG has."""
+"""Of features: 1,000 rows of 4,096 numbers, as VGG has."""
 
 _BATCH = 8
 _FEWEST = 20
 """Validation images: of fewer, no one in twenty can be told."""
 
 
-def write(folder: Path, dataset: Dataset, lite: LiteModel, width: int, stage: Stage) -> float | None:
-    """Writes the index of a staged version: MOST_IMAGES training images, spread evenly, or what MOST_BYTES hold.
+def write(folder: Path, dataset: Dataset, lite: LiteModel, width: int, most: int, stage: Stage) -> float | None:
+    """Writes the index of a staged version: `most` training images, spread evenly, or what MOST_BYTES hold.
 
     They run through the engine that answers on CPUs, in the precision that is published. Returns the similarity to the
     nearest of them from which ACCEPTANCE of the validation images are; None where those are too few.
     """
-    most = min(MOST_IMAGES, max(1, MOST_BYTES // (4 * width)))
+    most = min(most, max(1, MOST_BYTES // (4 * width)))
     rows = _spread(dataset.train, most)
     checked = _spread(dataset.validation, most)
     total = len(rows) + len(checked)

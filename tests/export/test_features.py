@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ from export.architectures import ARCHITECTURES
 from export.convert import freeze, litert
 from export.convert.features import FEATURES
 from export.convert.litert import LiteModel
+from export.data.dataset import Dataset, Split
+from export.data.options import DataOptions
+from export.errors import UsageError
+from export.progress import Stage
+from export.publish import image_index
 from export.quantize.convert import Convertible
 from export.quantize.schemes import SCHEMES
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import IMAGE_FEATURES, TFLITE
 
 LENET = ARCHITECTURES["lenet5"]
@@ -123,17 +130,56 @@ def test_a_network_without_a_classifier_has_none_and_the_reason_is_told(
     assert LiteModel((tmp_path / TFLITE).read_bytes(), threads=1).find_width() is None
 
 
-def test_a_file_of_8_bits_answers_with_float_features(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
+    """A float32 `model.tflite`, and a network of Keras that gives its features."""
     keras.utils.set_random_seed(0)
-    model, given = dense()
-    freeze.write_saved_model(tmp_path, model, LENET, SIZE, LABELS)
-    litert.convert(tmp_path, tmp_path / TFLITE)
-    quantized = Convertible((tmp_path / TFLITE).read_bytes(), IMAGES, LENET).under(INT8)
-    outputs = LiteModel(quantized, threads=1).run("image", IMAGES)
+    folder, (model, given) = tmp_path_factory.mktemp("dense"), dense()
+    freeze.write_saved_model(folder, model, LENET, SIZE, LABELS)
+    litert.convert(folder, folder / TFLITE)
+    return (folder / TFLITE).read_bytes(), given
+
+
+def test_a_file_of_8_bits_answers_with_float_features(converted: tuple[bytes, Any]) -> None:
+    data, given = converted
+    outputs = LiteModel(Convertible(data, IMAGES, LENET).under(INT8), threads=1).run("image", IMAGES)
     tensor = IMAGES.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     wanted = given(tensor[..., np.newaxis] * 0.005 - 0.1, training=False).numpy()
     assert outputs["features"].dtype == np.float32
     np.testing.assert_allclose(outputs["features"], wanted, atol=0.05 * np.abs(wanted).max())
+
+
+def test_training_images_lie_beside_a_version(
+    converted: tuple[bytes, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (60, SIZE, SIZE, 3), np.uint8)
+    images *= np.linspace(0, 1, 60)[:, np.newaxis, np.newaxis, np.newaxis] > np.random.default_rng(2).random(
+        images.shape
+    )
+    classes = np.arange(60, dtype=np.int32) // 20
+    train, validation = Split(images[::2], classes[::2]), Split(images[1::2], classes[1::2])
+    dataset = Dataset("d", LABELS, train, validation, validation, (), describe_row=lambda row: f"/home/me/b/{row}.jpg")
+    lite, stage = LiteModel(converted[0], threads=1), Stage("test", lambda line: None)
+    threshold = image_index.write(tmp_path, dataset, lite, 5, 10, stage)
+    index = ImageIndex.read(tmp_path)
+    assert index is not None and threshold is not None
+    assert index.embeddings.shape == (10, 5) and index.names[:2] == ("b/0.jpg", "b/3.jpg")
+    assert index.classes.tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    (nearest,) = index.find_nearest(lite.run("image", train.images[3:4])["features"], 1)
+    assert nearest[0].name == "b/3.jpg" and nearest[0].similarity == pytest.approx(1, abs=1e-5)
+
+    monkeypatch.setattr(image_index, "MOST_BYTES", 8 * 5 * 4)
+    threshold = image_index.write(tmp_path, dataset, lite, 5, 1000, stage)
+    index = ImageIndex.read(tmp_path)
+    assert index is not None and len(index.names) == 8, "what the bytes hold"
+    few = Split(validation.images[:19], validation.classes[:19])
+    assert image_index.write(tmp_path, replace(dataset, validation=few), lite, 5, 1000, stage) is None
+
+
+@pytest.mark.parametrize("number", ["-1", "1000000"])
+def test_a_number_of_index_images_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(UsageError, match="Invalid --index-images: expected a number from 0 to 100000, got"):
+        DataOptions(index_images=int(number))
 
 
 @pytest.mark.slow

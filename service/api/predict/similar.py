@@ -50,9 +50,9 @@ def make_documented_router() -> APIRouter:
     @routes.post(_PATH, openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
     async def similar(model: str, version: str | None = None, label: str | None = None, top_k: str = TOP_K) -> None:
         """The `top_k` training images most like each image, with their labels and the cosine of the angle between the
-        features: a person sees why the model answers as it does. At most 1,000 training images lie beside a version,
-        written by its export. Bodies are those of `/predict`. `known` says whether the nearest one is near; it is left
-        out where the export found no threshold for that.
+        features: a person sees why the model answers as it does. The export chose which of them lie beside the version,
+        1,000 by default. Bodies are those of `/predict`. `known` says whether the nearest one is near; it is left out
+        where the export found no threshold for that.
         """
 
     return routes
