@@ -161,7 +161,9 @@ def test_what_has_no_index_or_threshold_says_so(mixed: httpx.Client, samples: di
     assert reply.status_code == 400 and "leave known=true out" in error(reply)
 
 
-@pytest.mark.parametrize("target", ["/embed/both", "/similar/both", "/predict/both?features=true"])
+@pytest.mark.parametrize(
+    "target", ["/embed/both", "/similar/both", "/predict/both?features=true", "/predict/both?known=true"]
+)
 def test_an_ensemble_has_no_features(mixed: httpx.Client, samples: dict[str, bytes], target: str) -> None:
     assert mixed.post("/predict/both", content=samples["3"]).status_code == 200
     reply = mixed.post(target, content=samples["3"])
