@@ -10,6 +10,7 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.convert import features, signatures
 from export.convert.features import NoFeatures
+from service.repository.manifest import FEATURES
 
 _METHOD = "tensorflow/serving/predict"
 
@@ -36,7 +37,7 @@ def folded(graph: Any) -> Any:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
     fed_or_fetched = [signatures.IMAGE_BYTES, signatures.IMAGE, signatures.TENSOR]
     fed_or_fetched += [signatures.PROBABILITIES, signatures.CLASSES]
-    fed_or_fetched += [node.name for node in graph.node if node.name == features.FEATURES]
+    fed_or_fetched += [node.name for node in graph.node if node.name == FEATURES]
     meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options

@@ -19,6 +19,7 @@ MOST_BYTES = 16 * 10**6
 """Of features: 1,000 rows of 4,096 numbers, as VGG has."""
 
 _BATCH = 8
+_MOST_CHECKED = 1000  # validation images
 _FEWEST = 20
 """Validation images: of fewer, no one in twenty can be told."""
 
@@ -31,7 +32,7 @@ def write(folder: Path, dataset: Dataset, lite: LiteModel, width: int, most: int
     """
     most = min(most, max(1, MOST_BYTES // (4 * width)))
     rows = _spread(dataset.train, most)
-    checked = _spread(dataset.validation, most)
+    checked = _spread(dataset.validation, _MOST_CHECKED)
     total = len(rows) + len(checked)
     embeddings = _embed(dataset.train, rows, lite, stage, 0, total)
     classes = np.asarray(dataset.train.classes)[rows].astype(np.int32)

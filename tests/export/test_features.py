@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from export.architectures import ARCHITECTURES
 from export.convert import freeze, litert
-from export.convert.features import FEATURES
 from export.convert.litert import LiteModel
 from export.data.dataset import Dataset, Split
 from export.data.options import DataOptions
@@ -23,7 +22,7 @@ from export.publish import image_index
 from export.quantize.convert import Convertible
 from export.quantize.schemes import SCHEMES
 from service.repository.image_index import ImageIndex
-from service.repository.manifest import IMAGE_FEATURES, TFLITE
+from service.repository.manifest import FEATURES, IMAGE_FEATURES, TFLITE
 
 LENET = ARCHITECTURES["lenet5"]
 LABELS = ("a", "b", "c")
