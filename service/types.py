@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,12 +99,14 @@ class PredictRequest:
     """What a caller asks of a model. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
 
     Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` means the
-    default one, one input keyed "" the signature's only one, empty `outputs` all of them.
+    default one, one input keyed "" the signature's only one, empty `outputs` all of them. With `features`, those of
+    images come beside the outputs, from the same run.
     """
 
     inputs: Tensors
     signature: str = ""
     outputs: tuple[str, ...] = ()
+    features: bool = False
 
     @property
     def rows(self) -> int:
@@ -112,10 +114,30 @@ class PredictRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training image, and the cosine of the angle between its features and another image's. `label` is a number."""
+
+    name: str
+    label: int
+    similarity: float
+
+
+class TrainingImages(Protocol):
+    """What a version learnt from, to compare images with by their features, float32 [N, D] of any length."""
+
+    def find_nearest(self, features: Array, count: int) -> list[list[Neighbour]]:
+        """For each row the `count` images most like it, the nearest first."""
+
+    def measure_familiarity(self, features: Array) -> Array:
+        """The cosine of each row's angle to the nearest image, float32 [N]."""
+
+
+@dataclass(frozen=True, slots=True)
 class PredictResult:
     """What a call returns: `ref` is the name asked for and the version that answered, `served_by` that version
     under its own name, or all of an ensemble, whose first one's number is in `ref`. `temperature` is in that
-    version's manifest, and not applied; None where it has none, and of an ensemble.
+    version's manifest, and not applied; None where it has none, and of an ensemble. So is `known_threshold`; `index`
+    has that version's training images.
     """
 
     ref: ModelRef
@@ -125,6 +147,8 @@ class PredictResult:
     timings: Timings = field(default_factory=Timings)
     served_by: tuple[ModelRef, ...] = ()
     temperature: float | None = None
+    known_threshold: float | None = None
+    index: TrainingImages | None = None
 
     @property
     def answered_by(self) -> ModelRef:

@@ -1,26 +1,27 @@
 """A Keras model -> a SavedModel of one flat, frozen graph.
 
-Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and the
-three signatures point into the same graph, so weights are stored once.
+Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and all
+signatures point into the same graph, so weights are stored once.
 """
 
 from pathlib import Path
 from typing import Any
 
 from export.architectures.architecture import Architecture
-from export.convert import signatures
+from export.convert import features, signatures
+from export.convert.features import NoFeatures
+from service.repository.manifest import FEATURES
 
 _METHOD = "tensorflow/serving/predict"
 
 
 def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
-    """The GraphDef of `signatures.chain` with every variable turned into a constant."""
+    """The tf.Graph of `signatures.chain` with every variable turned into a constant."""
     from tensorflow.python.framework import convert_to_constants
 
     function = signatures.chain(model, architecture, size, labels).get_concrete_function()
     # Control flow stays functional: lowered Switch/Merge graphs can be neither fed half-way nor converted.
-    frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
-    return frozen.graph.as_graph_def()
+    return convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False).graph
 
 
 def folded(graph: Any) -> Any:
@@ -36,6 +37,7 @@ def folded(graph: Any) -> Any:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
     fed_or_fetched = [signatures.IMAGE_BYTES, signatures.IMAGE, signatures.TENSOR]
     fed_or_fetched += [signatures.PROBABILITIES, signatures.CLASSES]
+    fed_or_fetched += [node.name for node in graph.node if node.name == FEATURES]
     meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
@@ -45,16 +47,24 @@ def folded(graph: Any) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
-def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> None:
+def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> str:
     """Writes `saved_model.pb` and an empty `variables/` below `folder`, which must exist.
+
+    Returns why the network has no features, and so no signatures for them; "" where it has.
 
     Raises ValueError where the graph's own idea of a signature's dtype or shape is not the declared one.
     """
     import tensorflow as tf
 
     saved_model = tf.compat.v1.saved_model
-    declared = signatures.describe(architecture, size, len(labels))
-    frozen = folded(frozen_graph(model, architecture, size, labels))
+    unfolded, width, missing = frozen_graph(model, architecture, size, labels), None, ""
+    try:
+        width = features.add_features(unfolded, signatures.PROBABILITIES)
+    except NoFeatures as error:
+        missing = str(error)
+    declared = signatures.describe(architecture, size, len(labels), width)
+    frozen = folded(unfolded.as_graph_def())
+    del unfolded
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(frozen, name="")
@@ -79,13 +89,14 @@ def write_saved_model(folder: Path, model: Any, architecture: Architecture, size
         part.rename(folder / part.name)
     (folder / ".saved_model").rmdir()
     (folder / "variables").mkdir(exist_ok=True)
+    return missing
 
 
 def _info(graph: Any, alias: str, spec: Any) -> Any:
     """The TensorInfo of the tensor called `alias`, its shape as declared (the graph may know less)."""
     import tensorflow as tf
 
-    tensor = graph.get_tensor_by_name(f"{alias}:0")
+    tensor = graph.get_tensor_by_name(f"{signatures.NODES.get(alias, alias)}:0")
     if tensor.dtype.name != spec.dtype or not tensor.shape.is_compatible_with(spec.shape):
         raise ValueError(f"{alias} is {tensor.dtype.name} {tensor.shape} in the graph, declared {spec}")
     info = tf.compat.v1.saved_model.build_tensor_info(tensor)

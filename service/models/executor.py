@@ -128,7 +128,17 @@ class Answering:
             manifest, ref = held.manifest, held.servable.ref
             outputs = complete(manifest, request, outputs)
             signature = request.signature or DEFAULT_SIGNATURE
-            return PredictResult(ref, signature, outputs, manifest.labels, timings, (ref,), manifest.temperature)
+            return PredictResult(
+                ref,
+                signature,
+                outputs,
+                manifest.labels,
+                timings,
+                (ref,),
+                manifest.temperature,
+                manifest.known_threshold,
+                held.servable.index,
+            )
 
     async def _compute(self, held: HeldVersion, request: PredictRequest) -> Computed:
         run = await self._preparation.prepare(held.manifest, request)

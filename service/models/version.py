@@ -33,6 +33,7 @@ class Servable:
 
     def __init__(self, loaded: Loaded, batcher: Batcher, fingerprint: str) -> None:
         self.manifest: Manifest = loaded.manifest
+        self.index = loaded.index
         self.batcher, self.fingerprint = batcher, fingerprint
         self._runner = loaded.runner
         self._leases = 0

@@ -6,7 +6,7 @@ For anybody else's version the backend that loads it derives a manifest from the
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +27,10 @@ FORMAT = 1
 STRING = "string"
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
-
+FEATURES = "features"
+"""An output, float32 [N, D], and the signature that gives it for encoded images."""
+IMAGE_FEATURES = "image_features"
+"""The signature of our exports that gives FEATURES and PROBABILITIES for pixels, in one run."""
 
 _LARGEST_SIDE = 16_384
 _LARGEST_LABELS = 2**20  # bytes of a file that nobody vouches for; ImageNet's 21,841 names are 0.6 MB
@@ -174,6 +177,10 @@ class Manifest:
     """On the exporter's machine; once loaded, on this one."""
     temperature: float | None = None
     """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. Applied where a client asks for it."""
+    known_threshold: float | None = None
+    """The similarity to the nearest training image, a cosine, from which an image counts as known."""
+    twins: Mapping[str, str] = field(default_factory=dict)
+    """Signature -> another one whose run gives its outputs too, and whose batches it shares. The backend's to say."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""
@@ -194,12 +201,25 @@ class Manifest:
     def decodes(self, signature: str) -> Preprocessing | None:
         """The recipe where `signature` takes encoded images that may be decoded outside the graph."""
         recipe = self.preprocessing
+        if recipe is not None and signature == FEATURES and IMAGE_FEATURES in self.signatures:
+            recipe = replace(recipe, bytes_signature=FEATURES, image_signature=IMAGE_FEATURES)
         return recipe if recipe is not None and recipe.bytes_signature == signature else None
+
+    def check_features(self) -> None:
+        """Raises UnknownSignature where there are none."""
+        signature = self.signatures.get(FEATURES)
+        if signature is None or FEATURES not in signature.outputs:
+            raise UnknownSignature(
+                f"model {self.name!r} version {self.version} has no features: it has no signature {FEATURES!r} with an "
+                f"output {FEATURES!r}. Exports of this project have one: export the model again, unless its export "
+                "said that its network has none",
+                signatures=sorted(self.signatures),
+            )
 
     def document(self) -> dict[str, Any]:
         """What JSON can say of it."""
         document = asdict(self)
-        del document["definitions"]
+        del document["definitions"], document["twins"]
         return document
 
     def _check_labels(self) -> None:
@@ -241,7 +261,8 @@ class Manifest:
                 architecture=document["architecture"],
                 precision=document["precision"],
                 profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
-                temperature=_positive(document.get("temperature")),
+                temperature=_positive("temperature", document.get("temperature")),
+                known_threshold=_positive("known_threshold", document.get("known_threshold")),
                 facts=document["facts"],
             )
             manifest._check_labels()
@@ -263,9 +284,9 @@ def read_labels(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _positive(value: float | None) -> float | None:
+def _positive(name: str, value: float | None) -> float | None:
     if value is not None and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"temperature {value!r} is no number above 0")
+        raise ValueError(f"{name} {value!r} is no number above 0")
     return value
 
 

@@ -19,8 +19,8 @@ _BYTES = ("application/octet-stream", "binary/octet-stream", "application/x-imag
 _ACCEPTED = "image/jpeg, image/png, multipart/form-data or application/json"
 
 
-async def parse_body(request: Request, manifest: Manifest) -> PredictRequest:
-    """The request's body as inputs of `manifest`'s model.
+async def parse_body(request: Request, manifest: Manifest, default: str = DEFAULT_SIGNATURE) -> PredictRequest:
+    """The request's body as inputs of `manifest`'s model, for the signature `default` where it names no other.
 
     Raises InvalidInput, saying what may be sent, and what the middleware says of its body.
     """
@@ -29,13 +29,13 @@ async def parse_body(request: Request, manifest: Manifest) -> PredictRequest:
         raise InvalidInput(f"the body is empty; send {_ACCEPTED}")
     kind = find_media_type(request)
     if kind == "multipart/form-data":
-        return PredictRequest({"": strings(await _files(request))})
+        return PredictRequest({"": strings(await _files(request))}, default)
     # What `curl --data-binary @file` says of any file: look at the bytes instead.
     unsaid = kind in ("", "application/x-www-form-urlencoded")
     if _JSON.fullmatch(kind) or (unsaid and body.lstrip()[:1] in (b"{", b"[")):
-        return await large_json.read(len(body), lambda: _from_json(body, manifest))
+        return await large_json.read(len(body), lambda: _from_json(body, manifest, default))
     if unsaid or kind.startswith("image/") or kind in _BYTES:
-        return PredictRequest({"": strings([body])})
+        return PredictRequest({"": strings([body])}, default)
     raise InvalidInput(f"Content-Type {kind!r:.70} is not read here; send {_ACCEPTED}")
 
 
@@ -50,7 +50,7 @@ async def _files(request: Request) -> list[bytes]:
     return files
 
 
-def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
+def _from_json(body: bytes, manifest: Manifest, default: str) -> PredictRequest:
     try:
         document = json_values.parse(body)
     except ValueError as error:
@@ -64,12 +64,14 @@ def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
     if objects and len(objects) < len(instances):
         raise InvalidInput("instances are all objects or all values, not some of each")
     if objects and all(set(instance) == {"b64"} for instance in objects):
-        return PredictRequest({"": strings([_image(row, one) for row, one in enumerate(objects)])}, signature)
-    if manifest.decodes(signature or DEFAULT_SIGNATURE) and any(isinstance(instance, str) for instance in instances):
+        return PredictRequest(
+            {"": strings([_image(row, one) for row, one in enumerate(objects)])}, signature or default
+        )
+    if manifest.decodes(signature or default) and any(isinstance(instance, str) for instance in instances):
         raise InvalidInput('text is no image; send each one as {"b64": "<base64 of a JPEG or PNG file>"}')
-    default = manifest.signature(DEFAULT_SIGNATURE).inputs if DEFAULT_SIGNATURE in manifest.signatures else {}
-    named = bool(objects) and set(objects[0]) == set(default)
-    signature = signature or (DEFAULT_SIGNATURE if named else _numeric_signature(manifest))
+    taken = manifest.signature(default).inputs if default in manifest.signatures else {}
+    named = bool(objects) and set(objects[0]) == set(taken)
+    signature = signature or (default if named else _numeric_signature(manifest, default))
     specs = manifest.signature(signature).inputs
 
     def read_rows(alias: str, rows: list[Any]) -> Array:
@@ -94,10 +96,10 @@ def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
     return PredictRequest({alias: read_rows(alias, values) for alias, values in columns.items()}, signature)
 
 
-def _numeric_signature(manifest: Manifest) -> str:
+def _numeric_signature(manifest: Manifest, default: str) -> str:
     """Numbers sent to a model whose default signature takes encoded images are pixels."""
-    recipe = manifest.decodes(DEFAULT_SIGNATURE)
-    return recipe.image_signature if recipe else DEFAULT_SIGNATURE
+    recipe = manifest.decodes(default)
+    return recipe.image_signature if recipe else default
 
 
 def _image(row: int, instance: dict[str, Any]) -> bytes:

@@ -26,6 +26,7 @@ from service.observability.context import call_upstream
 from service.observability.metrics.upstreams import ReplicaReport
 from service.protobuf import signatures, tensors
 from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import Manifest, read_labels
 from service.repository.repository import Repository, check_regular
 from service.types import Tensors, is_model_name
@@ -184,9 +185,9 @@ class TFServingBackend:
         runner = UpstreamRunner(self._caller, name, version)
         if not self._replicas.find_having(name, version):
             await self.look_up(name)
-        manifest = await asyncio.to_thread(self._own_manifest, name, version)
+        manifest, index = await asyncio.to_thread(self._read_own, name, version)
         if manifest is not None:
-            return Loaded(manifest, runner, unshared=row_probe.find_declared(manifest.signatures))
+            return Loaded(manifest, runner, unshared=row_probe.find_declared(manifest.signatures), index=index)
         definitions = await self._definitions(name, version)
         labels = await asyncio.to_thread(self._own_labels, name, version)
         manifest = Manifest(
@@ -194,17 +195,18 @@ class TFServingBackend:
         )
         return Loaded(manifest, runner, unshared=await row_probe.probe_rows(runner, manifest.signatures))
 
-    def _own_manifest(self, name: str, version: int) -> Manifest | None:
+    def _read_own(self, name: str, version: int) -> tuple[Manifest | None, ImageIndex | None]:
         if self._repository is None:
-            return None
+            return None, None
         try:
             check_regular(folder := self._repository.folder(name, version))
-            return Manifest.read(folder, name, version)
+            manifest = Manifest.read(folder, name, version)
+            return manifest, None if manifest is None else ImageIndex.read(folder)
         except FileNotFoundError:
-            return None
+            return None, None
         except ValueError as error:  # the upstream serves it all the same
             _log.warning("%s; the upstream's own description of %s/%d is used instead", error, name, version)
-            return None
+            return None, None
 
     def _own_labels(self, name: str, version: int) -> tuple[str, ...]:
         if self._repository is None:
