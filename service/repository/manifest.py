@@ -17,6 +17,7 @@ from service.types import DEFAULT_SIGNATURE, Array, dtype_of
 
 MANIFEST = Path("assets.extra", "manifest.json")
 LABELS = Path("assets", "labels.txt")
+MERGES = Path("assets", "merges.txt")
 GOLDEN = Path("assets.extra", "golden.npz")
 SAMPLES = Path("assets.extra", "samples")
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -27,6 +28,10 @@ FORMAT = 1
 STRING = "string"
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
+TOKENS = "tokens"
+IMAGE_EMBEDDING = "image_embedding"
+TEXT_EMBEDDING = "text_embedding"
+SOFTMAX, SIGMOID = "softmax", "sigmoid"
 
 
 _LARGEST_SIDE = 16_384
@@ -132,6 +137,31 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """How a model of two encoders answers with the labels that a request brings.
+
+    `text_signature` takes `tokens`, int32 [N, context], and answers `text_embedding`; signatures that take images
+    answer `image_embedding`; both are float32 [N, D] of length 1. A label's logit is `scale` times their cosine plus
+    `bias`. "softmax" shares one probability among the labels, "sigmoid" judges each label by itself.
+    """
+
+    scale: float
+    bias: float = 0.0
+    activation: str = SOFTMAX
+    context: int = 77
+    text_signature: str = "text"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if not (np.isfinite(self.scale) and np.isfinite(self.bias)):
+            raise ValueError(f"logits of scale {self.scale!r} and bias {self.bias!r}; expected finite numbers")
+        if self.activation not in (SOFTMAX, SIGMOID):
+            raise ValueError(f"activation {self.activation!r:.20}; expected {SOFTMAX} or {SIGMOID}")
+        if type(self.context) is not int or self.context < 3:
+            raise ValueError(f"a context of {self.context!r:.20} tokens; expected a whole number from 3")
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What a version costs on one machine: signature -> rows of a batch -> milliseconds of the whole batch.
 
@@ -173,6 +203,7 @@ class Manifest:
     precision: str = ""
     profile: Profile | None = None
     """On the exporter's machine; once loaded, on this one."""
+    zero_shot: ZeroShot | None = None
     temperature: float | None = None
     """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. Applied where a client asks for it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -236,12 +267,13 @@ class Manifest:
                 name=name,
                 version=version,
                 signatures={key: _signature(value) for key, value in document["signatures"].items()},
-                labels=tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n")),
+                labels=_read_labels(folder),
                 preprocessing=Preprocessing(**recipe) if recipe else None,
                 checked=True,
                 architecture=document["architecture"],
                 precision=document["precision"],
                 profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
+                zero_shot=ZeroShot(**compared) if (compared := document.get("zero_shot")) else None,
                 temperature=_positive(document.get("temperature")),
                 facts=document["facts"],
             )
@@ -252,6 +284,11 @@ class Manifest:
             raise ValueError(
                 f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
             ) from error
+
+
+def _read_labels(folder: Path) -> tuple[str, ...]:
+    text = (folder / LABELS).read_text(encoding="utf-8")
+    return tuple(text.removesuffix("\n").split("\n")) if text else ()
 
 
 def _positive(value: float | None) -> float | None:

@@ -15,12 +15,12 @@ from starlette.types import Scope
 
 from service.api.http.errors import DOCUMENTED
 from service.api.http.request import admit, build_headers
-from service.api.predict.body import parse_body
+from service.api.predict.body import check_template_has_labels, choose_candidates, parse_body
 from service.errors import InvalidInput
 from service.predictor import Predictor
 from service.repository import calibration
 from service.repository.manifest import CLASSES, PROBABILITIES
-from service.types import Array, ModelRef, PredictResult
+from service.types import Array, CandidateLabels, ModelRef, PredictResult
 
 _PATH = "/predict/{model}"
 _TARGET = re.compile("/predict/([^/]+)")
@@ -29,7 +29,12 @@ _SWITCH = {"true": True, "false": False}
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
-_INSTANCES = {"instances": {"type": "array", "items": {}}, "signature_name": {"type": "string"}}
+_INSTANCES = {
+    "instances": {"type": "array", "items": {}},
+    "signature_name": {"type": "string"},
+    "labels": {"type": "array", "items": {"type": "string"}},
+    "template": {"type": "string"},
+}
 _JSON = {
     "schema": {"type": "object", "required": ["instances"], "properties": _INSTANCES},
     "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
@@ -46,11 +51,14 @@ _ANSWER: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request's URL says: the model, how many labels of it, and whether with calibrated probabilities."""
+    """What a request's URL says: the model, how many labels of it, whether with calibrated probabilities, and among
+    which labels, where the model has none of its own.
+    """
 
     ref: ModelRef
     top_k: int
     calibrated: bool
+    candidates: CandidateLabels | None
 
 
 def make_route(predictor: Predictor) -> Route:
@@ -63,7 +71,8 @@ def make_route(predictor: Predictor) -> Route:
         async with admit(predictor, request, target.ref) as admitted:
             if target.calibrated:
                 _check_temperature(admitted.manifest.temperature, target.ref)
-            result = await admitted.predict(await parse_body(request, admitted.manifest))
+            parsed = await parse_body(request, admitted.manifest)
+            result = await admitted.predict(choose_candidates(parsed, target.candidates, admitted.manifest))
         body = json.dumps(_render(result, target), allow_nan=False)
         return Response(body, media_type="application/json", headers=build_headers(result))
 
@@ -90,12 +99,15 @@ def make_documented_router() -> APIRouter:
         label: str | None = None,
         top_k: str = _TOP_K,
         calibrated: Literal["true", "false"] = "false",
+        labels: str | None = None,
+        template: str = "{}",
     ) -> None:
         """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
         `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature
         that the version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer
-        says which. `Server-Timing` has the milliseconds of each stage. A model that is no classifier answers with its
-        raw `outputs`.
+        says which. A model that compares images with texts (CLIP) answers among `labels`, which are separated by
+        commas; each is put into `template`, such as `a photo of a {}`. `Server-Timing` has the milliseconds of each
+        stage. A model that is no classifier answers with its raw `outputs`.
         """
 
     return routes
@@ -105,7 +117,17 @@ def _read_target(model: str, query: QueryParams) -> Target:
     """Raises InvalidInput."""
     top = _top_k(query.get("top_k", _TOP_K))
     calibrated = _parse_switch("calibrated", query.get("calibrated", "false"))
-    return Target(ModelRef.parse(model, query.get("version"), query.get("label")), top, calibrated)
+    ref = ModelRef.parse(model, query.get("version"), query.get("label"))
+    return Target(ref, top, calibrated, _read_candidates(query))
+
+
+def _read_candidates(query: QueryParams) -> CandidateLabels | None:
+    labels, template = query.get("labels"), query.get("template")
+    if labels is None:
+        check_template_has_labels(template is not None)
+        return None
+    names = tuple(label.strip() for label in labels.split(",")) if labels.strip() else ()
+    return CandidateLabels(names, "{}" if template is None else template)
 
 
 def _top_k(text: str) -> int:

@@ -21,8 +21,18 @@ from service.host.cpu import machine
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
-from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
+from service.repository.manifest import (
+    GOLDEN,
+    IMAGE_EMBEDDING,
+    PROBABILITIES,
+    SAVED_MODEL,
+    TFLITE,
+    WARMUP,
+    Manifest,
+    Profile,
+)
 from service.repository.repository import Repository, check_regular
+from service.repository.vocabulary import read_merges
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -144,8 +154,9 @@ class EmbeddedBackend:
             lite, profile = self._litert(folder / TFLITE, None)
             return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
+        merges = read_merges(folder, manifest)
         runner, own_profile = self._load_own(folder, manifest)
-        return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
+        return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden, merges=merges), None
 
     def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
         by_signature: dict[str, Runner] = {}
@@ -202,9 +213,6 @@ def _strip_root(root: Path, text: str) -> str:
 def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
     if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
         return None
+    output = PROBABILITIES if manifest.zero_shot is None else IMAGE_EMBEDDING
     with np.load(folder / GOLDEN) as arrays:
-        return Golden(
-            manifest.preprocessing.image_signature,
-            {"image": arrays["images"]},
-            {PROBABILITIES: arrays["probabilities"]},
-        )
+        return Golden(manifest.preprocessing.image_signature, {"image": arrays["images"]}, {output: arrays[output]})
