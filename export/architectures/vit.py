@@ -13,19 +13,22 @@ _PATCH = 16
 _BASE = Tower(width=768, depth=12, heads=12, activate=apply_gelu, epsilon=1e-6)
 
 
-def _build(name: str, tower: Tower, shape: Shape, classes: int) -> Any:
+def build(name: str, tower: Tower, shape: Shape, classes: int) -> Any:
     """Raises ValueError where the image holds no patch. What is left over at its edges is not seen."""
+    from keras import layers
+
     image = open_input(shape, _PATCH)
     x = embed_patches(image, _PATCH, tower.width, bias=True)
     x = normalize(encode(x, tower), tower, "norm")
-    return close_network(image, x[:, 0], classes, name)
+    # Flattened, as heads begin everywhere here: by that they are found when a network is trained further.
+    return close_network(image, layers.Flatten(name="class_token_flat")(x[:, :1]), classes, name)
 
 
 def _network(name: str, tower: Tower, parameters: int, accuracy: tuple[float, float, str]) -> Architecture:
-    build: Callable[[Shape, int], Any] = partial(_build, name, tower)
+    builder: Callable[[Shape, int], Any] = partial(build, name, tower)
     return own_network(
         name,
-        build,
+        builder,
         parameters,
         family="ViT",
         year=2020,

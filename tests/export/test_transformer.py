@@ -1,12 +1,20 @@
 """A transformer's block against the same computed by hand: orientation of weights, order of heads, what is masked."""
 
+from dataclasses import replace
+from functools import partial
 from math import erf, sqrt
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from export import pipeline
+from export.__main__ import parse
+from export.architectures import ARCHITECTURES, vit
 from export.architectures.transformer import Tower, apply_gelu, embed_patches, encode
+from export.progress import Progress
+from export.publish.network import NETWORK
 from service.types import Array
 
 WIDTH, HEADS, LENGTH = 12, 3, 5
@@ -62,3 +70,18 @@ def test_patches_are_read_row_by_row_behind_the_class_token_and_know_their_place
         axis=1,
     )
     np.testing.assert_allclose(model(pixels), expected + weights["places/embeddings"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_untrained_vision_transformer_is_published_with_parity(tmp_path: Path) -> None:
+    """As `vit_b16` is, with narrower blocks and fewer of them."""
+    row = ARCHITECTURES["vit_b16"]
+    tower = Tower(WIDTH, depth=2, heads=HEADS, activate=apply_gelu, epsilon=1e-6)
+    arguments = ["--model", "vit_b16", "--image-size", "48", "--epochs", "0", "--force", "--repository", str(tmp_path)]
+    specs = parse(arguments)
+    assert specs is not None
+    spec = replace(specs[0], architecture=replace(row, build=partial(vit.build, "vit", tower)))
+    published = pipeline.export(spec, Progress())
+    assert published.parity.worst < 1e-4
+    assert {"SavedModel serving_default", "LiteRT image", "LiteRT tensor"} <= set(published.parity.probabilities)
+    again = keras.models.load_model(published.folder / NETWORK)
+    assert again.count_params() == published.parameters
