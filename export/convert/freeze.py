@@ -4,39 +4,53 @@ Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing
 three signatures point into the same graph, so weights are stored once.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.architectures.architecture import Architecture
 from export.convert import signatures
+from service.repository.manifest import Signature
 
 _METHOD = "tensorflow/serving/predict"
 
 
 def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
     """The GraphDef of `signatures.chain` with every variable turned into a constant."""
+    return freeze(signatures.chain(model, architecture, size, labels))
+
+
+def freeze(chain: Any) -> Any:
+    """The GraphDef of a `tf.function` with every variable turned into a constant."""
     from tensorflow.python.framework import convert_to_constants
 
-    function = signatures.chain(model, architecture, size, labels).get_concrete_function()
+    function = chain.get_concrete_function()
     # Control flow stays functional: lowered Switch/Merge graphs can be neither fed half-way nor converted.
     frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
     return frozen.graph.as_graph_def()
 
 
-def folded(graph: Any) -> Any:
+def folded(
+    graph: Any,
+    kept: Sequence[str] = (
+        signatures.IMAGE_BYTES,
+        signatures.IMAGE,
+        signatures.TENSOR,
+        signatures.PROBABILITIES,
+        signatures.CLASSES,
+    ),
+) -> Any:
     """A frozen GraphDef with everything computed that can be, once here instead of at every load.
 
     A batch norm in inference is a product and a sum with constants: TensorFlow's own constant folding
     pushes the product into the weights of the convolution before it and leaves the sum as its bias.
-    What signatures feed or fetch stays as it is.
+    What signatures feed or fetch, which is `kept`, stays as it is.
     """
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
 
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
-    fed_or_fetched = [signatures.IMAGE_BYTES, signatures.IMAGE, signatures.TENSOR]
-    fed_or_fetched += [signatures.PROBABILITIES, signatures.CLASSES]
-    meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
+    meta_graph.collection_def["train_op"].node_list.value.extend(kept)  # Grappler's name for "keep"
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
     options.min_graph_nodes = -1  # lenet5 is small, and worth folding too
@@ -50,11 +64,15 @@ def write_saved_model(folder: Path, model: Any, architecture: Architecture, size
 
     Raises ValueError where the graph's own idea of a signature's dtype or shape is not the declared one.
     """
+    declared = signatures.describe(architecture, size, len(labels))
+    write_graph(folder, folded(frozen_graph(model, architecture, size, labels)), declared)
+
+
+def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None:
+    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases."""
     import tensorflow as tf
 
     saved_model = tf.compat.v1.saved_model
-    declared = signatures.describe(architecture, size, len(labels))
-    frozen = folded(frozen_graph(model, architecture, size, labels))
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(frozen, name="")

@@ -1,6 +1,7 @@
 """`model.tflite`: a frozen SavedModel converted for the embedded engine, and such a file called."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from export.quiet import silenced
 _LEAST_CALLS = 3
 
 
-def convert(saved_model: Path, target: Path) -> None:
-    """Writes a float32 LiteRT model with the signatures `image` and `tensor` over one set of weights.
+def convert(saved_model: Path, target: Path, signatures: Sequence[str] = (IMAGE, TENSOR)) -> None:
+    """Writes a float32 LiteRT model with these `signatures` over one set of weights.
 
     It converts the published graph itself, not the Keras model: a SavedModel that still has variables
     converts into one whose shared signatures answer NaN (TensorFlow 2.21).
@@ -21,7 +22,7 @@ def convert(saved_model: Path, target: Path) -> None:
     with silenced():
         import tensorflow as tf
 
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[IMAGE, TENSOR])
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(signatures))
         target.write_bytes(converter.convert())
 
 
