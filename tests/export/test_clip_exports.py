@@ -114,7 +114,7 @@ def test_labels_in_the_url_and_in_the_body_get_the_networks_probabilities(
 
 
 def test_the_texts_of_a_label_set_are_run_once(service: Service, photo: bytes) -> None:
-    runs = 'inference_batches_total{model="clip",version="1"}'
+    runs = 'model_server_batch_rows_count{model="clip",version="1"}'
     before = service.metric(runs)
     first = ask(service, photo, labels="one,two,three")
     again = ask(service, photo, labels="one,two,three")

@@ -3,11 +3,34 @@ import asyncio
 import numpy as np
 import pytest
 
+from service.backends.base import Loaded
+from service.backends.fake import FakeRunner
 from service.errors import InvalidInput, TooLarge
 from service.models import zero_shot
 from service.models.zero_shot import LabelEmbeddings
-from service.repository.manifest import SIGMOID, ZeroShot
-from service.types import MOST_LABELS, Array, CandidateLabels
+from service.repository.manifest import (
+    IMAGE_EMBEDDING,
+    PROBABILITIES,
+    SIGMOID,
+    TEXT_EMBEDDING,
+    TOKENS,
+    Manifest,
+    Signature,
+    TensorSpec,
+    ZeroShot,
+)
+from service.routing.router import Router
+from service.types import (
+    DEFAULT_SIGNATURE,
+    MOST_LABELS,
+    Array,
+    CandidateLabels,
+    ModelRef,
+    PredictRequest,
+    PredictResult,
+    Tensors,
+)
+from tests.support.routing_world import World, context, says
 
 MERGES = (("a", "t</w>"), ("c", "at</w>"))
 
@@ -114,3 +137,57 @@ def test_labels_that_say_nothing_are_refused(names: tuple[str, ...], template: s
 def test_a_head_that_makes_no_probabilities_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         ZeroShot(**fields)  # type: ignore[arg-type]
+
+
+FIRST, SECOND = [1.0, 0.0], [0.0, 1.0]
+
+
+async def encode(signature: str, inputs: Tensors) -> Tensors:
+    """Images are embedded as they are, and a text as `FIRST` where it begins with a cat."""
+    if signature == "text":
+        begins = np.where(inputs[TOKENS][:, 1:2] == 513, FIRST, SECOND)
+        return {TEXT_EMBEDDING: begins.astype(np.float32)}
+    return {IMAGE_EMBEDDING: inputs["x"]}
+
+
+def add_clip(world: World, name: str) -> FakeRunner:
+    images = Signature({"x": TensorSpec("float32", (None, 2))}, {IMAGE_EMBEDDING: TensorSpec("float32", (None, 2))})
+    texts = Signature({TOKENS: TensorSpec("int32", (None, 8))}, {TEXT_EMBEDDING: TensorSpec("float32", (None, 2))})
+    manifest = Manifest(
+        name, 1, {DEFAULT_SIGNATURE: images, "text": texts}, checked=True, zero_shot=ZeroShot(2.0, context=8)
+    )
+    runner = FakeRunner(encode)
+    world.backend.versions[name, 1] = Loaded(manifest, runner, merges=MERGES)
+    return runner
+
+
+async def ask_clip(router: Router, name: str, candidates: CandidateLabels | None, signature: str = "") -> PredictResult:
+    images = np.array([FIRST, SECOND], np.float32)
+    inputs = {"x": images} if signature == "" else {TOKENS: np.zeros((2, 8), np.int32)}
+    admission = await router.admit(context(), ModelRef(name))
+    return await admission.predict(PredictRequest(inputs, signature, candidates=candidates))
+
+
+async def test_a_route_answers_among_the_labels_of_a_request_and_runs_its_texts_once(world: World) -> None:
+    runner = add_clip(world, "clip")
+    router = await world.router("routes: {a: {target: gone, fallback: [clip]}}")
+    for _ in range(2):
+        result = await ask_clip(router, "a", labels("cat", "dog", "a cat"))
+        assert result.labels == ("cat", "dog", "a cat") and set(result.outputs) == {PROBABILITIES}
+    assert runner.calls == [3, 2, 2]
+    near, far = np.exp(2.0), 1.0
+    expected = np.array([[near, far, far], [far, near, near]])
+    np.testing.assert_allclose(result.outputs[PROBABILITIES], expected / expected.sum(1, keepdims=True), rtol=1e-5)
+    plain = await ask_clip(router, "clip", None)
+    assert set(plain.outputs) == {IMAGE_EMBEDDING} and plain.labels == ()
+
+
+async def test_labels_are_refused_where_nothing_compares_them(world: World) -> None:
+    add_clip(world, "clip")
+    own = world.add("own", says(0.9))
+    router = await world.router("routes: {}")
+    with pytest.raises(InvalidInput, match="model 'own' has labels of its own"):
+        await ask_clip(router, "own", labels("cat"))
+    with pytest.raises(InvalidInput, match="signature 'text' takes no images"):
+        await ask_clip(router, "clip", labels("cat"), "text")
+    assert own.calls == []
