@@ -24,7 +24,7 @@ def read(file: Path | None, vocabulary: int) -> str:
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-        lines = text.split("\n")
+        lines = text.removesuffix("\n").split("\n")
         if "#version" in lines[0]:
             del lines[0]
         count = vocabulary - _BYTES - _ENDS
