@@ -114,7 +114,8 @@ def _count_macs(operation: Any) -> int:
     from keras import layers
 
     if _multiplies_activations(operation):
-        return math.prod(operation.output.shape[1:]) * int(operation.input[0].shape[-1])
+        products: int = math.prod(operation.output.shape[1:]) * operation.input[0].shape[-1]
+        return products
     kernels: tuple[Any, ...]
     match operation:
         case layers.SeparableConv2D():

@@ -5,7 +5,7 @@ weights as [outputs, inputs] and a convolution's as [outputs, inputs, height, wi
 [height, width, inputs, outputs]. What CLIP multiplies as a plain matrix (`proj`) is [inputs, outputs] in both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -50,9 +50,13 @@ def load(model: Any, network: ClipNetwork, path: Path) -> None:
                 f"--weights {escape(path)}: {name} of {network.name} has shape {list(weight.shape)}, got "
                 f"{list(value.shape)}"
             )
-        if not np.isfinite(value).all():
+        try:
+            numbers = value.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise ExportError(f"--weights {escape(path)}: {name} holds no numbers") from error
+        if not np.isfinite(numbers).all():
             raise ExportError(f"--weights {escape(path)}: {name} holds NaN or infinity")
-        weight.assign(value.astype(np.float32))
+        weight.assign(numbers)
 
 
 def read_tensors(path: Path) -> Mapping[str, Array]:
@@ -77,13 +81,17 @@ def convert(tensors: Mapping[str, Array], network: ClipNetwork) -> dict[str, Arr
     """
     converted: dict[str, Array] = {}
     for name, tensor in tensors.items():
-        if name not in _NO_WEIGHTS:
+        if name in _NO_WEIGHTS:
+            continue
+        try:
             converted |= _convert(name, np.asarray(tensor), network)
+        except ValueError as error:
+            raise ExportError(f"--weights: {name} of shape {list(tensor.shape)} is none of {network.name}") from error
     return converted
 
 
 def _convert(name: str, tensor: Array, network: ClipNetwork) -> dict[str, Array]:
-    table = {
+    table: Mapping[str, tuple[str, Callable[[], Array]]] = {
         "visual.class_embedding": ("image_class_token/embeddings", lambda: tensor.reshape(1, -1)),
         "visual.positional_embedding": ("image_places/embeddings", lambda: tensor),
         "visual.conv1.weight": ("image_patches/kernel", lambda: tensor.transpose(2, 3, 1, 0)),

@@ -36,7 +36,7 @@ TEMPLATE = "a photo of {}"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> PublishedClip:
     folder = tmp_path_factory.mktemp("clip")
-    np.savez(folder / "clip.npz", **clip.make_tensors(TINY) | {"logit_scale": np.float32(2.0)})
+    clip.save(folder / "clip.npz", {**clip.make_tensors(TINY), "logit_scale": np.float32(2.0)})
     spec = ClipSpec(TINY, "clip", str(folder / "clip.npz"), folder / "repository")
     return pipeline.export(spec, Progress())
 

@@ -42,9 +42,9 @@ def test_it_computes_from_published_tensors_what_their_publishers_do(
         save_file(tensors, file)
     elif form == ".npz":
         buffers = {"input_resolution": np.array(32), "context_length": np.array(77), "vocab_size": np.array(49408)}
-        np.savez(file, **tensors, **buffers)
+        clip.save(file, tensors | buffers)
     else:
-        np.savez(file, **{f"module.{name}": tensor.astype(np.float16) for name, tensor in tensors.items()})
+        clip.save(file, {f"module.{name}": tensor.astype(np.float16) for name, tensor in tensors.items()})
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))
     weights.load(model, TINY, file)
@@ -64,7 +64,7 @@ def test_it_computes_from_published_tensors_what_their_publishers_do(
 
 def test_siglips_head_has_a_bias_of_its_own(tensors: Tensors, tmp_path: Path) -> None:
     model = TINY.build(SIGMOID)
-    np.savez(tmp_path / "clip.npz", **tensors, logit_bias=np.float32(-9.5))
+    clip.save(tmp_path / "clip.npz", tensors | {"logit_bias": np.float32(-9.5)})
     weights.load(model, TINY, tmp_path / "clip.npz")
     assert model.get_layer("logit_bias").embeddings.numpy()[0, 0] == -9.5
 
@@ -92,7 +92,12 @@ def test_what_was_saved_is_read_back(model: Any, tmp_path: Path) -> None:
             lambda tensors: tensors.update({"transformer.resblocks.7.ln_1.bias": np.zeros(8)}),
             "weights for text_block7_norm1/beta, which",
         ),
-        (lambda tensors: tensors.update({"visual.proj": np.array(["x"])}), "image_projection/kernel"),
+        (
+            lambda tensors: tensors.update({"visual.proj": np.full((12, 6), "x")}),
+            "image_projection/kernel holds no numbers",
+        ),
+        (lambda tensors: tensors.update({"visual.conv1.weight": np.zeros(3)}), r"visual.conv1.weight of shape \[3\]"),
+        (lambda tensors: tensors.update(logit_scale=np.zeros(2)), r"logit_scale of shape \[2\]"),
     ],
 )
 def test_a_file_that_is_not_of_this_network_is_refused(
@@ -100,7 +105,7 @@ def test_a_file_that_is_not_of_this_network_is_refused(
 ) -> None:
     changed = dict(tensors)
     change(changed)
-    np.savez(tmp_path / "clip.npz", **changed)
+    clip.save(tmp_path / "clip.npz", changed)
     with pytest.raises(ExportError, match=message):
         weights.load(model, TINY, tmp_path / "clip.npz")
 

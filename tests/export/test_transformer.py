@@ -21,7 +21,7 @@ WIDTH, HEADS, LENGTH = 12, 3, 5
 
 
 def _normalize(x: Array) -> Array:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6))
 
 
 def _attend(x: Array, weights: dict[str, Array], causal: bool) -> Array:

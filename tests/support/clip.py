@@ -1,6 +1,9 @@
 """A CLIP small enough for every test run, tensors as OpenAI publishes them, and what they answer, by NumPy alone."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +55,11 @@ def make_tensors(network: ClipNetwork, seed: int = 0) -> Tensors:
             }
     shapes |= {f"{name}.{kind}": (width,) for name, width in norms for kind in ("weight", "bias")}
     return {name: generator.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def save(file: Path, tensors: Mapping[str, Any]) -> None:
+    """As a file that NumPy reads."""
+    np.savez(file, **tensors)
 
 
 def embed_image(tensors: Tensors, network: ClipNetwork, image: Array) -> Array:

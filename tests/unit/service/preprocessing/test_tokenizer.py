@@ -4,7 +4,7 @@ import gzip
 import importlib.util
 from importlib.metadata import distribution
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,11 +25,11 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def original() -> ModuleType:
+def original() -> Any:
     """`clip` itself needs PyTorch; its tokenizer does not."""
     spec = importlib.util.spec_from_file_location("clip_simple_tokenizer", _FOLDER / "simple_tokenizer.py")
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.made = module.SimpleTokenizer()
     return module
@@ -54,16 +54,14 @@ def test_a_text_is_the_tokens_that_clip_was_trained_with(tokenizer: Tokenizer) -
         "snake_case <end_of_text> a_b__c '''s",
     ],
 )
-def test_a_text_is_split_as_openai_splits_it(tokenizer: Tokenizer, original: ModuleType, text: str) -> None:
+def test_a_text_is_split_as_openai_splits_it(tokenizer: Tokenizer, original: Any, text: str) -> None:
     expected = original.made.encode(text)
     assert tokenizer.encode(text, 77)[1 : len(expected) + 2] == [*expected, tokenizer.end]
 
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=("Cn", "Cs")), max_size=20))
-def test_any_text_is_split_as_openai_splits_it_once_it_is_clean(
-    tokenizer: Tokenizer, original: ModuleType, text: str
-) -> None:
+def test_any_text_is_split_as_openai_splits_it_once_it_is_clean(tokenizer: Tokenizer, original: Any, text: str) -> None:
     """Its cleaning repairs text that was decoded wrongly, and ours does not: both get what is clean already.
     What Unicode has assigned since this Python came out is a letter to the other one only.
     """
