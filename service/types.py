@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, TooLarge
 
 Array = NDArray[Any]
 Pixels = NDArray[np.uint8]
 Tensors = Mapping[str, Array]
 
 DEFAULT_SIGNATURE = "serving_default"
+MOST_LABELS = 1000
+"""Of a request that brings its own; each costs a run of a text encoder once."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -95,18 +97,50 @@ NOBODY = Caller()
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateLabels:
+    """The labels that a request brings to a model that compares images with texts. Each is put into `template`, in the
+    place of "{}".
+    """
+
+    names: tuple[str, ...]
+    template: str = "{}"
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput or TooLarge."""
+        if not self.names:
+            raise InvalidInput("labels is empty: expected at least one, such as labels=a cat,a dog")
+        if len(self.names) > MOST_LABELS:
+            raise TooLarge(f"{len(self.names):,} labels are too many: send at most {MOST_LABELS:,}", max=MOST_LABELS)
+        for place, name in enumerate(self.names):
+            if not name.strip():
+                raise InvalidInput(f"label {place} is blank: expected a text", label=place)
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for place, name in enumerate(self.names) if name in self.names[:place])
+            raise InvalidInput(f"label {twice[:40]!r} is given twice")
+        if "{}" not in self.template:
+            raise InvalidInput(
+                f"invalid template: expected a text with {{}} in the place of the label, got {self.template[:40]!r}"
+            )
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self.template.replace("{}", name) for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
 class PredictRequest:
     """What a caller asks of a model. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
 
     Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` means the
     default one, one input keyed "" the signature's only one, empty `outputs` all of them. With `features`, those of
-    images come beside the outputs, from the same run.
+    images come beside the outputs, from the same run. With `candidates` the answer is their `probabilities`.
     """
 
     inputs: Tensors
     signature: str = ""
     outputs: tuple[str, ...] = ()
     features: bool = False
+    candidates: CandidateLabels | None = None
 
     @property
     def rows(self) -> int:

@@ -1,12 +1,13 @@
 """`model.tflite`: a frozen SavedModel converted for the embedded engine, and such a file called.
 
-`python -m export.convert.litert SAVED_MODEL TARGET` converts in a process of its own.
+`python -m export.convert.litert SAVED_MODEL TARGET SIGNATURE...` converts in a process of its own.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ gives back is not the system's again. Another process costs the seconds of impor
 """
 
 
-def convert(saved_model: Path, target: Path) -> None:
-    """Writes a float32 LiteRT model with the signatures `image` and `tensor` over one set of weights.
+def convert(saved_model: Path, target: Path, signatures: Sequence[str] = (IMAGE, TENSOR)) -> None:
+    """Writes a float32 LiteRT model with these `signatures` over one set of weights.
 
     Where the SavedModel has features, both give them beside `probabilities`: they are there in every run, and a
     signature of their own would be a third subgraph with memory of its own.
@@ -33,21 +34,21 @@ def convert(saved_model: Path, target: Path) -> None:
     converts into one whose shared signatures answer NaN (TensorFlow 2.21). Raises ExportError.
     """
     if (saved_model / SAVED_MODEL).stat().st_size < LARGE:
-        _convert(saved_model, target)
+        _convert(saved_model, target, signatures)
         return
-    command = [sys.executable, "-m", "export.convert.litert", str(saved_model), str(target)]
+    command = [sys.executable, "-m", "export.convert.litert", str(saved_model), str(target), *signatures]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         why = done.stderr.strip()[-500:] or f"the converter ended with status {done.returncode}"
         raise ExportError(f"the SavedModel cannot be converted to LiteRT: {why}")
 
 
-def _convert(saved_model: Path, target: Path) -> None:
+def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None:
     with silenced(), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         import tensorflow as tf
 
         _write_with_features(saved_model, Path(scratch))
-        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=[IMAGE, TENSOR])
+        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(signatures))
         target.write_bytes(converter.convert())
 
 
@@ -104,4 +105,4 @@ class LiteModel:
 
 if __name__ == "__main__":
     import_tensorflow()
-    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

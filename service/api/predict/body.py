@@ -1,6 +1,7 @@
 """HTTP bodies -> inputs: raw images, multipart files, JSON."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from starlette.requests import Request
 from service.api.http import json_values, large_json
 from service.api.http.request import find_media_type
 from service.errors import InvalidInput, listed
-from service.repository.manifest import Manifest
-from service.types import DEFAULT_SIGNATURE, Array, PredictRequest, strings
+from service.repository.manifest import IMAGE_EMBEDDING, Manifest
+from service.types import DEFAULT_SIGNATURE, Array, CandidateLabels, PredictRequest, strings
 
 _JSON = re.compile(r"(application|text)/json|application/.+\+json")
 _BYTES = ("application/octet-stream", "binary/octet-stream", "application/x-image")
@@ -57,6 +58,53 @@ def _from_json(body: bytes, manifest: Manifest, default: str) -> PredictRequest:
         raise InvalidInput(f"the body is not valid JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(instances := document.get("instances"), list) or not instances:
         raise InvalidInput('JSON bodies look like {"instances": [{"b64": "..."}]}, or with nested lists of numbers')
+    candidates = _read_candidates(document)
+    request = _read_instances(document, instances, manifest, default)
+    return replace(request, candidates=candidates) if candidates else request
+
+
+def _read_candidates(document: dict[str, Any]) -> CandidateLabels | None:
+    """`labels`, a list of texts, and `template`, a text; None without labels. Raises InvalidInput."""
+    labels, template = document.get("labels"), document.get("template", "{}")
+    if not isinstance(template, str):
+        raise InvalidInput(f"template is a string, got {json_values.name_type(template)}")
+    if labels is None:
+        check_template_has_labels("template" in document)
+        return None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise InvalidInput('labels is a list of strings, such as {"labels": ["a cat", "a dog"], ...}')
+    return CandidateLabels(tuple(labels), template)
+
+
+def check_template_has_labels(given: bool) -> None:
+    """Raises InvalidInput for a template that was `given` without labels."""
+    if given:
+        raise InvalidInput("template has no labels to go with: send labels too, or leave template out")
+
+
+def choose_candidates(
+    request: PredictRequest, candidates: CandidateLabels | None, manifest: Manifest
+) -> PredictRequest:
+    """`request` with the labels of its body or, as `candidates`, of its URL.
+
+    Raises InvalidInput where there are both, where `manifest`'s model takes none, or where it needs some.
+    """
+    if candidates is not None and request.candidates is not None:
+        raise InvalidInput("labels come in the URL or in the body, not in both")
+    candidates = candidates or request.candidates
+    if manifest.zero_shot is None:
+        if candidates is not None:
+            raise InvalidInput(f"model {manifest.name!r} answers with labels of its own; leave labels out")
+        return request
+    if candidates is None and IMAGE_EMBEDDING in manifest.signature(request.signature).outputs:
+        raise InvalidInput(
+            f"model {manifest.name!r} compares images with labels that a request brings: send labels, such as "
+            '?labels=a cat,a dog or {"labels": ["a cat", "a dog"], "instances": [...]}'
+        )
+    return replace(request, candidates=candidates)
+
+
+def _read_instances(document: dict[str, Any], instances: list[Any], manifest: Manifest, default: str) -> PredictRequest:
     signature = document.get("signature_name", "")
     if not isinstance(signature, str):
         raise InvalidInput(f"signature_name is a string, got {json_values.name_type(signature)}")

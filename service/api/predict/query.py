@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
+from service.api.predict.body import check_template_has_labels
 from service.api.predict.detections import Choice
 from service.errors import InvalidInput
-from service.types import ModelRef
+from service.types import CandidateLabels, ModelRef
 
 TOP_K = "5"
 # As TensorFlow's Object Detection API draws them (visualize_boxes_and_labels_on_image_array).
@@ -18,7 +19,7 @@ MIN_SCORE, MAX_DETECTIONS = "0.5", "20"
 _PATH = re.compile("/(predict|embed|similar)/([^/]+)")
 _SWITCHES = ("calibrated", "features", "normalize", "known")
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "predict": ("version", "label", "top_k", *_SWITCHES, "min_score", "max_detections"),
+    "predict": ("version", "label", "top_k", *_SWITCHES, "min_score", "max_detections", "labels", "template"),
     "embed": ("version", "label", "normalize"),
     "similar": ("version", "label", "top_k"),
 }
@@ -29,7 +30,8 @@ _SWITCH = {"true": True, "false": False}
 @dataclass(frozen=True, slots=True)
 class Target:
     """The model, how many labels or images of it, whether with calibrated probabilities, with features, these of length
-    1, whether it says that it knows such images, and which detections.
+    1, whether it says that it knows such images, which detections, and among which labels, where the model has none of
+    its own.
     """
 
     ref: ModelRef
@@ -39,6 +41,7 @@ class Target:
     normalize: bool
     known: bool
     detections: Choice
+    candidates: CandidateLabels | None
 
 
 def find_ref(scope: Scope) -> ModelRef | None:
@@ -66,7 +69,16 @@ def read_target(asked: str, model: str, query: QueryParams) -> Target:
         _parse_count("max_detections", query.get("max_detections", MAX_DETECTIONS)),
     )
     ref = ModelRef.parse(model, query.get("version"), query.get("label"))
-    return Target(ref, top, calibrated, features, normalize, known, choice)
+    return Target(ref, top, calibrated, features, normalize, known, choice, _read_candidates(query))
+
+
+def _read_candidates(query: QueryParams) -> CandidateLabels | None:
+    labels, template = query.get("labels"), query.get("template")
+    if labels is None:
+        check_template_has_labels(template is not None)
+        return None
+    names = tuple(label.strip() for label in labels.split(",")) if labels.strip() else ()
+    return CandidateLabels(names, "{}" if template is None else template)
 
 
 def _parse_count(name: str, text: str) -> int:

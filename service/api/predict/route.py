@@ -15,7 +15,7 @@ from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode_arrays
 from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
 from service.api.http.request import admit, build_headers
-from service.api.predict.body import parse_body
+from service.api.predict.body import choose_candidates, parse_body
 from service.api.predict.detections import BOXES, Photo, measure_photos, render_detections
 from service.api.predict.query import MAX_DETECTIONS, MIN_SCORE, TOP_K, Target, read_target
 from service.api.predict.schema import BODY, Predictions
@@ -44,7 +44,8 @@ def make_route(predictor: Predictor) -> Route:
                 check_known(admitted.manifest.known_threshold, target.ref)
             if target.features:
                 admitted.manifest.check_features()
-            asked = await parse_body(request, admitted.manifest)
+            parsed = await parse_body(request, admitted.manifest)
+            asked = choose_candidates(parsed, target.candidates, admitted.manifest)
             if target.features or target.known:
                 asked = replace(asked, features=True)
             result = await admitted.predict(asked)
@@ -72,6 +73,8 @@ def make_documented_router() -> APIRouter:
         known: Literal["true", "false"] = "false",
         min_score: Annotated[float, Query(ge=0, le=1)] = float(MIN_SCORE),
         max_detections: Annotated[int, Query(ge=1, lt=10**6)] = int(MAX_DETECTIONS),
+        labels: str | None = None,
+        template: str | None = None,
     ) -> None:
         """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
         `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature
@@ -80,7 +83,9 @@ def make_documented_router() -> APIRouter:
         `normalize=true` scales it to length 1. `known=true` says of each image whether it is like those that the model
         learnt from: false for 1 in 20 of these. `Server-Timing` has the milliseconds of each stage. An object detector
         answers with the `max_detections` best boxes of each image whose score is at least `min_score`, in pixels of the
-        upright photo and as shares of it. Any other model answers with its raw `outputs`.
+        upright photo and as shares of it. A model that compares images with texts (CLIP) answers among `labels`, which
+        are separated by commas; each is put into `template`, such as `a photo of a {}`. Any other model answers with
+        its raw `outputs`.
         """
 
     return routes

@@ -11,10 +11,15 @@ _FORM = {"schema": {"type": "object", "properties": {"image": _BINARY["schema"]}
 
 
 class Instances(BaseModel):
-    """An image is `{"b64": "..."}`; pixels and other numbers are nested lists, several inputs an object of them."""
+    """An image is `{"b64": "..."}`; pixels and other numbers are nested lists, several inputs an object of them.
+
+    `labels` and `template` are for models that compare images with texts.
+    """
 
     instances: list[Any] = Field(min_length=1)
     signature_name: str = ""
+    labels: list[str] | None = None
+    template: str = "{}"
 
 
 class Probability(BaseModel):

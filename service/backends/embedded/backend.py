@@ -24,6 +24,7 @@ from service.repository import layouts
 from service.repository.image_index import ImageIndex
 from service.repository.manifest import (
     GOLDEN,
+    IMAGE_EMBEDDING,
     IMAGE_FEATURES,
     PROBABILITIES,
     SAVED_MODEL,
@@ -35,6 +36,7 @@ from service.repository.manifest import (
     read_labels,
 )
 from service.repository.repository import Repository, check_regular
+from service.repository.vocabulary import read_merges
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -157,9 +159,10 @@ class EmbeddedBackend:
             manifest = Manifest(name, version, lite.signatures, read_labels(folder), profile=profile)
             return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
-        index = ImageIndex.read(folder)
+        index, merges = ImageIndex.read(folder), read_merges(folder, manifest)
         runner, own_profile, twins = self._load_own(folder, manifest)
-        return Loaded(replace(manifest, profile=own_profile, twins=twins), runner, warmup, golden, index=index), None
+        manifest = replace(manifest, profile=own_profile, twins=twins)
+        return Loaded(manifest, runner, warmup, golden, index=index, merges=merges), None
 
     def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None, Mapping[str, str]]:
         """A runner of every signature, what `model.tflite` costs, and `Manifest.twins`."""
@@ -230,9 +233,6 @@ def _strip_root(root: Path, text: str) -> str:
 def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
     if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
         return None
+    output = PROBABILITIES if manifest.zero_shot is None else IMAGE_EMBEDDING
     with np.load(folder / GOLDEN) as arrays:
-        return Golden(
-            manifest.preprocessing.image_signature,
-            {"image": arrays["images"]},
-            {PROBABILITIES: arrays["probabilities"]},
-        )
+        return Golden(manifest.preprocessing.image_signature, {"image": arrays["images"]}, {output: arrays[output]})
