@@ -20,7 +20,7 @@ from service.routing.describe import report
 from service.routing.discretion import Discretion
 from service.routing.router import Router
 from service.security.authorizer import Gate
-from service.types import NOBODY, Caller, ModelRef, PredictRequest, PredictResult
+from service.types import NOBODY, Caller, ModelRef, PredictRequest, PredictResult, Tensors
 
 _T = TypeVar("_T")
 
@@ -139,6 +139,32 @@ class Predictor:
         with self._discreet(caller, ref.name):
             target = self._router.routes.stands_for(ref)
             return replace(await self._find_manifest(caller, target, ref.label), name=ref.name)
+
+    async def find_version(self, caller: Caller, ref: ModelRef) -> ModelRef:
+        """The version that `ref` means, under its own name.
+
+        Raises NotFound or NotReady, Unauthenticated or Forbidden.
+        """
+        self._gate.authorise(caller, ref.name)
+        with self._discreet(caller, ref.name):
+            manifest = await self._find_manifest(caller, self._router.routes.stands_for(ref), ref.label)
+        return ModelRef(manifest.name, manifest.version)
+
+    async def preprocess(self, caller: Caller, ref: ModelRef, request: PredictRequest) -> Tensors:
+        """What the version that `ref` means is given for `request`: upright pixels of its size. Costs the caller what a
+        prediction does, and runs no model.
+
+        Raises ServiceError.
+        """
+        manifest = await self.describe(caller, ref)
+        if self.in_flight > self._max_in_flight:
+            raise self._make_overload()
+        self._gate.charge(caller)
+        self.in_flight += 1
+        try:
+            return await self._router.preprocess(manifest, request)
+        finally:
+            self.in_flight -= 1
 
     async def describe_batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.

@@ -8,7 +8,6 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
 
 from service.api.http import errors, operations
 from service.api.http.apis import Api, Apis
@@ -17,6 +16,7 @@ from service.api.http.compression import Decompression
 from service.api.http.json_answer import Json
 from service.api.http.middleware import RequestGuard
 from service.api.oip import rest as oip
+from service.api.page import route as page
 from service.api.predict import route as predict
 from service.api.tfserving import rest as tfserving
 from service.errors import ServiceError
@@ -24,6 +24,7 @@ from service.observability.access_log import Access
 from service.observability.context import REQUEST_ID
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
+from service.repository.version_files import VersionFiles
 from service.security.authorizer import Gate
 
 APIS = Apis(
@@ -52,8 +53,15 @@ class HttpGuards:
     open_metrics: bool = True
 
 
-def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gate, guards: HttpGuards) -> FastAPI:
-    """An ASGI application over one predictor. `/docs` works without a network."""
+def create_app(
+    predictor: Predictor,
+    metrics: Metrics,
+    access: Access,
+    gate: Gate,
+    guards: HttpGuards,
+    files: VersionFiles | None = None,
+) -> FastAPI:
+    """An ASGI application over one predictor. `/docs` works without a network. No `files`: none are shown."""
     app: FastAPI = FastAPIOffline(
         title="image-model-server",
         description=_DESCRIPTION,
@@ -66,10 +74,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     app.include_router(operations.make_router(predictor, metrics), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
+    app.include_router(page.make_router(predictor, files), tags=["operate"])
     app.add_exception_handler(ServiceError, APIS.answer_service_error)
     app.add_exception_handler(HTTPException, APIS.answer_http_error)
     app.add_exception_handler(Exception, APIS.answer_unexpected)

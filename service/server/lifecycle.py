@@ -87,7 +87,7 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
     ports.lend(reservation)
     core = build(settings, worker)
-    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
+    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings), core.files)
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.for_http() if core.tls is not None else None
     grpc_port = reservation.getsockname()[1]
