@@ -155,21 +155,33 @@ class Predictor:
             manifest = await self._find_manifest(caller, self._router.routes.stands_for(ref), ref.label)
         return ModelRef(manifest.name, manifest.version)
 
-    async def preprocess(self, caller: Caller, ref: ModelRef, request: PredictRequest) -> Tensors:
-        """What the version that `ref` means is given for `request`: upright pixels of its size. Costs the caller what a
-        prediction does, and runs no model.
+    @asynccontextmanager
+    async def admit_preprocessing(self, context: RequestContext, ref: ModelRef) -> AsyncIterator[Manifest]:
+        """Lets a request in that runs no model: its body is parsed against the manifest and given to `preprocess`
+        inside. It takes a place and is charged as a prediction is, and the deadline ends it.
 
-        Raises ServiceError.
+        Raises ServiceError, whatever is raised inside.
         """
-        manifest = await self.describe(caller, ref)
-        if self.in_flight > self._max_in_flight:
+        started = time.monotonic()
+        context = self._set_deadline(context, ref, started)
+        self._gate.authorise(context.caller, ref.name)
+        if self.in_flight >= self._max_in_flight:
             raise self._make_overload()
-        self._gate.charge(caller)
+        self._gate.charge(context.caller)
         self.in_flight += 1
         try:
-            return await self._router.preprocess(manifest, request)
+            async with asyncio.timeout(None if context.deadline is None else context.deadline - started):
+                yield await self.describe(context.caller, ref)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed before the image was decoded") from error
         finally:
             self.in_flight -= 1
+
+    async def preprocess(self, manifest: Manifest, request: PredictRequest) -> Tensors:
+        """What that version would be given for `request`: decoded images, upright and of its size. Raises
+        ServiceError.
+        """
+        return await self._router.preprocess(manifest, request)
 
     async def describe_batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.

@@ -26,7 +26,6 @@ from service.observability.access_log import Access
 from service.observability.context import REQUEST_ID
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
-from service.repository.version_files import VersionFiles
 from service.security.authorizer import Gate
 
 APIS = Apis(
@@ -65,9 +64,9 @@ def create_app(
     access: Access,
     gate: Gate,
     guards: HttpGuards,
-    files: VersionFiles | None = None,
+    facts: page.Facts = page.NOTHING,
 ) -> FastAPI:
-    """An ASGI application over one predictor. `/docs` works without a network. No `files`: none are shown."""
+    """An ASGI application over one predictor. `/docs` works without a network."""
     app: FastAPI = FastAPIOffline(
         title="image-model-server",
         description=_DESCRIPTION,
@@ -81,7 +80,7 @@ def create_app(
     app.include_router(answer_head(operations.make_router(predictor, metrics)), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
     app.include_router(tfserving_schema.make_documented_router(), tags=["TensorFlow Serving"])
-    app.include_router(answer_head(page.make_router(predictor, files)), tags=["operate"])
+    app.include_router(answer_head(page.make_router(predictor, facts)), tags=["operate"])
     answer_head(app.router)
     app.add_exception_handler(ServiceError, APIS.answer_service_error)
     app.add_exception_handler(HTTPException, APIS.answer_http_error)

@@ -15,7 +15,10 @@ _MOST_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class VersionFiles:
-    """Reads from disk at every call, so that nothing of it stays in memory. Only what is named here is ever read."""
+    """Reads from disk at every call, so that nothing of it stays in memory. Only what is named here is ever read.
+
+    Errors name no model: whoever asks through a route need not know where it leads.
+    """
 
     repository: Repository
 
@@ -31,7 +34,7 @@ class VersionFiles:
     def read_sample(self, ref: ModelRef, name: str) -> bytes:
         """Raises NotFound."""
         if name not in self.list_samples(ref):
-            raise NotFound(f"{ref} has no sample {name[:80]!r}; GET /models/{ref.name}/samples lists them")
+            raise NotFound(f"version {ref.version} has no sample {name[:80]!r}; see those that /samples lists")
         return self._read(ref, f"{SAMPLES}/{name}")
 
     def read_report(self, ref: ModelRef) -> bytes:
@@ -41,11 +44,13 @@ class VersionFiles:
     def _read(self, ref: ModelRef, path: str) -> bytes:
         try:
             file = self.repository.folder(ref.name, _version(ref)) / path
+            if not file.is_file():
+                raise FileNotFoundError
             if file.stat().st_size > _MOST_BYTES:
-                raise NotFound(f"{path} of {ref} is larger than {_MOST_BYTES // 2**20} MiB and is not shown")
+                raise NotFound(f"{path} is larger than {_MOST_BYTES // 2**20} MiB and is not shown")
             return file.read_bytes()
         except OSError as error:
-            raise NotFound(f"{ref} has no {path}: the export that wrote this version made none") from error
+            raise NotFound(f"version {ref.version} has no {path}: its export wrote none") from error
 
 
 def _version(ref: ModelRef) -> int:

@@ -48,12 +48,12 @@ def test_every_operation_has_its_own_name_and_says_what_it_takes_and_gives(descr
         assert declared == set(re.findall(r"{(\w+)}", path)), path
     for name in re.findall(rf'"{_REF}(\w+)"', json.dumps(description)):
         assert name in schemas, name
-    assert {path.split("/")[1] for path in description["paths"]} >= {"v1", "v2", "predict"}
+    assert {path.split("/")[1] for path in description["paths"]} >= {"v1", "v2", "predict", "preprocess"}
     assert list(description["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
 
 
 def test_its_examples_work_and_answers_are_as_it_says(service: Service, description: dict[str, Any]) -> None:
-    values = {"model": "lenet5", "version": "1", "label": "float32"}
+    values = {"model": "lenet5", "version": "1", "label": "float32", "name": "7-0.png"}
     asked = 0
     with httpx.Client(base_url=service.url, timeout=30) as client:
         for method, path, operation in list_operations(description):

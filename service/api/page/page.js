@@ -5,7 +5,8 @@ const base = new URL(".", document.baseURI);
 const $ = (id) => document.getElementById(id);
 const STAGES = ["read", "decode", "queue", "batch", "compute"];
 const REFUSED = new Set(["OVERLOADED", "RATE_LIMITED", "DEADLINE"]);
-const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), round: 0, tab: "curl", shown: "" };
+const WATCHED = ["rate", "p50", "p99", "queue", "refused"];
+const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), cards: new Map(), round: 0, tab: "curl", shown: "" };
 
 // --- the service -----------------------------------------------------------------------------------------------
 
@@ -47,51 +48,73 @@ async function loadModels() {
   try {
     ({ models } = await (await call("models")).json());
   } catch (error) {
-    fill($("choices"), make("p", { className: "problem", text: error.message }));
+    const again = make("button", { type: "button", text: "Try again" });
+    again.addEventListener("click", loadModels);
+    fill($("choices"), make("p", { className: "problem", text: error.message }), make("p", { className: "row" }, again));
     return;
   }
-  const all = Object.entries(models).flatMap(([name, versions]) => versions.map((version, i) => ({ name, version, newest: i === 0 })));
+  const all = Object.entries(models).flatMap(([name, versions]) => versions.map((version) => ({ name, version, several: versions.length > 1 })));
   state.served = await Promise.all(all.map(describe));
-  if (!state.served.some((model) => state.chosen.has(id(model)))) {
-    const first = state.served.find((model) => model.takesImages) ?? state.served[0];
+  if (chosen().length === 0) {
+    const first = state.served.find((model) => model.takes);
     if (first) state.chosen.add(id(first));
+    else if (all.length) say("No model here takes photos. The API page has the requests for numbers.");
   }
   drawChoices();
   drawServed();
+  drawRequest();
   await drawSamples();
 }
 
 const id = (model) => `${model.name}/${model.version}`;
+const chosen = () => state.served.filter((model) => model.takes && state.chosen.has(id(model)));
 
 async function describe(model) {
   try {
     const { manifest, versions } = await (await call(`models/${at(model)}`)).json();
-    const status = versions.find((one) => one.version === model.version);
-    const facts = manifest.facts ?? {};
+    const { inputs = {}, outputs = {} } = manifest.signatures.serving_default ?? {};
+    const [[input, spec] = ["", {}], ...others] = Object.entries(inputs);
+    const ran = manifest.profile ?? {};
     return {
-      ...model, status, facts, labels: manifest.labels ?? [], size: manifest.preprocessing, takesImages: Boolean(manifest.preprocessing),
-      form: [manifest.precision, manifest.engine].filter(Boolean).join(", "),
-      input: Object.keys(manifest.signatures?.serving_default?.inputs ?? {})[0] ?? "image_bytes",
+      ...model, input, outputs, takes: others.length ? "" : findKind(spec), size: manifest.preprocessing,
+      status: versions.find((one) => one.version === model.version), facts: manifest.facts ?? {}, labels: manifest.labels ?? [],
+      form: [ran.precision || manifest.precision, ran.engine].filter(Boolean).join(", "),
     };
   } catch (error) {
-    return { ...model, problem: error.message, labels: [], facts: {}, form: "", input: "image_bytes" };
+    return { ...model, problem: error.message, outputs: {}, facts: {}, labels: [], form: "" };
   }
 }
 
+// How a model takes a photo: "file" for an encoded one, "pixels" for a graph of RGB, "" where it takes none.
+function findKind({ dtype, shape }) {
+  if (dtype === "string" && shape?.length === 1) return "file";
+  return dtype === "uint8" && shape?.length === 4 && [3, null].includes(shape[3]) ? "pixels" : "";
+}
+
+const matches = (model) => id(model).toLowerCase().includes($("filter").value.trim().toLowerCase());
+
 function drawChoices() {
-  $("filter").hidden = state.served.length < 9;
-  const wanted = $("filter").value.trim().toLowerCase();
-  const rows = state.served.filter((model) => id(model).toLowerCase().includes(wanted)).map((model) => {
-    const box = make("input", { type: "checkbox", checked: state.chosen.has(id(model)), disabled: !model.takesImages });
-    box.addEventListener("change", () => {
-      state.chosen[box.checked ? "add" : "delete"](id(model));
-      drawSamples();
-      ask();
-    });
-    const note = model.takesImages ? `${model.size.width}×${model.size.height}${model.form ? `, ${model.form}` : ""}` : "takes no photos";
-    return make("label", {}, box, make("span", { text: model.newest ? model.name : `${model.name} ${model.version}` }), make("span", { className: "soft", text: note }));
+  $("narrow").hidden = state.served.length < 9;
+  const rows = state.served.filter(matches).map((model) => {
+    const box = make("input", { type: "checkbox", checked: state.chosen.has(id(model)), disabled: !model.takes });
+    box.addEventListener("change", () => choose([model], box.checked));
+    const size = model.size ? `${model.size.width}×${model.size.height}` : "";
+    const note = model.takes ? [size, model.form].filter(Boolean).join(", ") : "takes no photos";
+    return make("label", {}, box, make("span", { text: model.several ? `${model.name} ${model.version}` : model.name }), make("span", { className: "soft", text: note }));
   });
   fill($("choices"), ...(rows.length ? rows : [make("p", { className: "soft", text: state.served.length ? "No model has that in its name." : "No model is served yet: python -m export makes one." })]));
+}
+
+function choose(models, on) {
+  for (const model of models) state.chosen[on ? "add" : "delete"](id(model));
+  drawSamples();
+  ask();
+}
+
+function chooseShown() {
+  const shown = state.served.filter((model) => model.takes && matches(model));
+  choose(shown, !shown.every((model) => state.chosen.has(id(model))));
+  drawChoices();
 }
 
 function drawServed() {
@@ -102,7 +125,7 @@ function drawServed() {
     return make("tr", {},
       make("th", { scope: "row", text: model.name }), make("td", { text: String(model.version) }),
       make("td", { text: model.problem ?? (model.status?.state ?? "AVAILABLE").toLowerCase() }),
-      make("td", { text: model.size ? `${model.size.width}×${model.size.height} image` : "tensors" }),
+      make("td", { text: model.size ? `${model.size.width}×${model.size.height} image` : { file: "image", pixels: "pixels" }[model.takes] ?? "tensors" }),
       make("td", {}, labels), make("td", { text: told }), make("td", { text: model.form || "–" }), make("td", {}, reportLink(model)));
   }));
 }
@@ -134,14 +157,12 @@ async function drawSamples() {
     const button = make("button", { type: "button", title: name, ariaLabel: `Sample ${name}` }, picture);
     try {
       const blob = await (await call(under(model, `samples/${encodeURIComponent(name)}`))).blob();
-      picture.src = URL.createObjectURL(blob);
+      show(picture, blob);
       button.addEventListener("click", () => usePhoto(blob, name));
     } catch { button.disabled = true; }
     return button;
   })));
 }
-
-const chosen = () => state.served.filter((model) => state.chosen.has(id(model)) && model.takesImages);
 
 // --- a photo ---------------------------------------------------------------------------------------------------
 
@@ -155,6 +176,7 @@ function usePhoto(blob, name) {
   $("photo").alt = `Your photo ${state.name}`;
   $("photo").hidden = false;
   $("hint").hidden = true;
+  $("again").hidden = false;
   $("photo-name").textContent = `${state.name}, ${bytes(blob.size)}`;
   if (matchMedia("(max-width: 899px)").matches) $("answers").scrollIntoView();
   ask();
@@ -188,19 +210,31 @@ function takePicture() {
 // --- answers ---------------------------------------------------------------------------------------------------
 
 async function ask() {
-  const round = ++state.round;
-  const models = chosen();
-  drawRequest(models[0]);
-  if (!state.photo) return;
-  if (models.length === 0) { fill($("cards")); return say("Choose a model."); }
+  const round = ++state.round, photo = state.photo, models = chosen();
+  drawRequest();
+  if (!photo) return;
+  if (models.length === 0) {
+    fill($("cards"));
+    return say("Choose a model.");
+  }
   say(models.length === 1 ? "Asking…" : `Asking ${models.length} models…`);
-  const answers = await Promise.all(models.map((model) => predict(model, state.photo)));
+  // A model's last answer stays, dimmed, until its next one: nothing on the page jumps.
+  state.cards = new Map(models.map((model) => [id(model), state.cards.get(id(model)) ?? drawWaiting(model)]));
+  for (const card of state.cards.values()) card.classList.add("old");
+  fill($("cards"), ...state.cards.values());
+  const answers = await Promise.all(models.map(async (model) => {
+    const answer = await predict(model, photo);
+    if (round !== state.round) return answer;
+    answer.card = drawCard(answer);
+    state.cards.get(id(model)).replaceWith(answer.card);
+    state.cards.set(id(model), answer.card);
+    return answer;
+  }));
   if (round !== state.round) return;
   markSplits(answers);
-  fill($("cards"), ...answers.map(drawCard));
   const failed = answers.filter((answer) => answer.problem).length;
   say(failed ? `${failed} of ${answers.length} did not answer.` : summary(answers), failed > 0);
-  for (const answer of answers) showSeen(answer, state.photo, round);
+  for (const answer of answers) showSeen(answer, photo, round);
 }
 
 const kind = (photo) => ({ "Content-Type": photo.type.startsWith("image/") ? photo.type : "application/octet-stream" });
@@ -214,7 +248,8 @@ async function predict(model, photo) {
       const [name, duration] = part.trim().split(";dur=");
       return [name, Number(duration)];
     }));
-    return { model, answer, top: answer.predictions?.[0]?.top_k, stages, whole: performance.now() - began };
+    const [first] = answer.predictions ?? [];
+    return { model, answer, top: first?.top_k, found: first?.detections, stages, whole: performance.now() - began };
   } catch (error) {
     return { model, problem: error.message };
   }
@@ -224,28 +259,49 @@ function markSplits(answers) {
   for (const one of answers) {
     one.against = answers.filter((other) => other !== one && one.top && other.top
       && one.model.labels.join("\n") === other.model.labels.join("\n") && other.top[0].label !== one.top[0].label);
+    if (one.against.length === 0) continue;
+    one.card.classList.add("split");
+    const others = one.against.map((other) => `${id(other.model)} (${other.top[0].label})`).join(", ");
+    one.card.querySelector(".bars").after(make("p", { className: "note", text: `Disagrees with ${others}.` }));
   }
 }
 
 function summary(answers) {
-  if (answers.length === 1) return answers[0].top ? `${answers[0].top[0].label}, ${percent(answers[0].top[0].probability)}.` : "Answered.";
+  const [{ top, found }] = answers;
+  if (answers.length === 1) return top ? `${top[0].label}, ${percent(top[0].probability)}.` : found ? `${found.length} found.` : "Answered.";
   const split = answers.filter((answer) => answer.against.length).length;
   return split ? `${split} of ${answers.length} models disagree.` : `${answers.length} models answered; those with the same labels agree.`;
 }
 
+function drawHead(model) {
+  return make("header", {}, make("div", {}, make("h3", { text: `${model.name} ${model.version}` }), make("p", { text: model.form })));
+}
+
+const drawWaiting = (model) => make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model), make("p", { className: "soft", text: "Asking…" }));
+
 function drawCard(answer) {
-  const { model, top } = answer;
-  const title = make("div", {}, make("h3", { text: `${model.name} ${model.version}` }), make("p", { text: model.form || "form not told" }));
-  const head = make("header", {}, title);
-  answer.head = head;
-  const card = make("article", { className: answer.against.length ? "card split" : "card", ariaLabel: `Answer of ${id(model)}` }, head);
-  if (answer.problem) card.append(make("p", { className: "problem", text: answer.problem }));
-  else if (top) {
-    card.append(make("p", { className: "top", text: top[0].label }), make("ul", { className: "bars" }, ...top.map(drawBar)));
-    if (answer.against.length) card.append(make("p", { className: "note", text: `Disagrees with ${answer.against.map((other) => `${id(other.model)} (${other.top[0].label})`).join(", ")}.` }));
-  } else card.append(make("pre", { text: JSON.stringify(answer.answer.outputs ?? answer.answer, null, 1).slice(0, 2000), tabIndex: 0 }));
+  const { model, top, found, problem } = answer;
+  const card = make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model));
+  if (problem) card.append(make("p", { className: "problem", text: problem }));
+  else if (top) card.append(make("p", { className: "top", text: top[0].label }), make("ul", { className: "bars" }, ...top.map(drawBar)));
+  else if (found) card.append(drawBoxes(found), make("ul", { className: "bars" }, ...found.slice(0, 8).map(({ label, score }) => drawBar({ label, probability: score }))));
+  else card.append(make("pre", { text: JSON.stringify(answer.answer.outputs ?? answer.answer, null, 1).slice(0, 2000), tabIndex: 0 }));
   if (answer.stages) card.append(drawStages(answer));
   return card;
+}
+
+// A detector's boxes over the photo, which a browser turns upright as the service does.
+function drawBoxes(found) {
+  const boxes = found.map(({ label, normalized_box: box }) => {
+    const frame = make("i", {}, make("b", { text: label }));
+    for (const edge of ["left", "top"]) frame.style[edge] = `${100 * box[edge]}%`;
+    frame.style.width = `${100 * (box.right - box.left)}%`;
+    frame.style.height = `${100 * (box.bottom - box.top)}%`;
+    return frame;
+  });
+  const picture = make("img", { alt: found.length ? "The photo with a box around each thing that was found" : "The photo: nothing was found" });
+  show(picture, state.photo);
+  return make("div", { className: "boxes" }, picture, ...boxes);
 }
 
 function drawBar({ label, probability }) {
@@ -267,32 +323,64 @@ function drawStages({ stages, whole }) {
     make("li", { className: "whole", text: `in the service ${ms(stages.total)}, here ${ms(whole)} ms` })));
 }
 
-async function showSeen(answer, photo, round) {
-  if (answer.problem) return;
+async function showSeen({ model, card, problem }, photo, round) {
+  if (problem || !model.size) return;
   try {
-    const reply = await call(`preprocess/${at(answer.model)}`, { method: "POST", body: photo, headers: kind(photo) });
-    const url = URL.createObjectURL(await reply.blob());
-    const { width, height } = answer.model.size;
-    if (round === state.round) answer.head.append(make("img", { className: "seen", src: url, alt: `What ${id(answer.model)} sees`, title: `What the model sees: ${width}×${height}` }));
+    const blob = await (await call(`preprocess/${at(model)}`, { method: "POST", body: photo, headers: kind(photo) })).blob();
+    if (round !== state.round) return;
+    const { width, height } = model.size;
+    const picture = make("img", { className: "seen", alt: `What ${id(model)} sees`, title: `What the model sees: ${width}×${height}` });
+    show(picture, blob);
+    card.querySelector("header").append(picture);
   } catch { /* the answer stands without it */ }
 }
 
 // --- the same request elsewhere --------------------------------------------------------------------------------
 
-function drawRequest(model) {
+function drawRequest() {
+  const [model] = chosen();
   $("request").hidden = !model;
-  if (!model) return;
-  const file = state.name || "photo.jpg", type = state.photo?.type || "image/jpeg";
-  const url = new URL(`predict/${encodeURIComponent(model.name)}`, base).href;
-  const key = sessionStorage.getItem("key") !== null;
-  const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-  const snippets = {
-    curl: `curl --data-binary @${quoted(file)} -H 'Content-Type: ${type}'${key ? ` -H "Authorization: Bearer $KEY"` : ""} \\\n  ${quoted(`${url}?version=${model.version}`)}`,
-    python: `import httpx\n\nreply = httpx.post(\n    ${JSON.stringify(url)},\n    params={"version": ${model.version}},\n    content=open(${JSON.stringify(file)}, "rb").read(),\n    headers={"Content-Type": "${type}"${key ? `, "Authorization": f"Bearer {key}"` : ""}},\n)\nprint(reply.json()["predictions"][0]["label"])`,
-    grpc: `import numpy as np\nimport tritonclient.grpc as grpc\n\nclient = grpc.InferenceServerClient("${base.hostname}:8500")  # the service's --grpc-port\nimage = grpc.InferInput("${model.input}", [1], "BYTES")\nimage.set_data_from_numpy(np.array([open(${JSON.stringify(file)}, "rb").read()], dtype=object))\nreply = client.infer(${JSON.stringify(model.name)}, [image], model_version="${model.version}"${key ? `, headers={"authorization": f"Bearer {key}"}` : ""})\nprint(reply.as_numpy("probabilities").argmax())`,
-  };
-  $("code").textContent = snippets[state.tab];
+  if (model) $("code").textContent = WRITERS[state.tab](model, state.name || "photo.jpg", sessionStorage.getItem("key") !== null);
 }
+
+const urlTo = (model) => new URL(`predict/${encodeURIComponent(model.name)}`, base).href;
+const quote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+const literal = JSON.stringify;  // of Python, too
+const mediaType = () => kind(state.photo ?? { type: "image/jpeg" })["Content-Type"];
+
+const WRITERS = {
+  curl: (model, file, key) => `curl --data-binary @${quote(file)} -H 'Content-Type: ${mediaType()}' \\\n${key ? `  -H "Authorization: Bearer $KEY" \\\n` : ""}  ${quote(`${urlTo(model)}?version=${model.version}`)}`,
+
+  python: (model, file, key) => `# pip install httpx
+${key ? "import os\n\n" : ""}import httpx
+
+reply = httpx.post(
+    ${literal(urlTo(model))},
+    params={"version": ${model.version}},
+    content=open(${literal(file)}, "rb").read(),
+    headers={"Content-Type": ${literal(mediaType())}${key ? `, "Authorization": "Bearer " + os.environ["KEY"]` : ""}},
+)
+reply.raise_for_status()
+print(reply.json()${model.outputs.probabilities ? `["predictions"][0]["label"]` : ""})`,
+
+  grpc(model, file, key) {
+    const { grpcPort, grpcTls } = document.documentElement.dataset;
+    const isFile = model.takes === "file", { probabilities, classes } = model.outputs;
+    const [photo, input] = isFile
+      ? [`np.array([open(${literal(file)}, "rb").read()], dtype=object)`, `[1], "BYTES"`]
+      : [`np.asarray(Image.open(${literal(file)}).convert("RGB"))[np.newaxis]`, `photo.shape, "UINT8"`];
+    return `# pip install ${isFile ? "" : "pillow "}'tritonclient[grpc]'
+${key ? "import os\n\n" : ""}import numpy as np
+import tritonclient.grpc as grpc
+${isFile ? "" : "from PIL import Image\n"}
+client = grpc.InferenceServerClient(${literal(`${base.hostname}:${grpcPort}`)}${grpcTls === "true" ? ", ssl=True" : ""})
+photo = ${photo}
+image = grpc.InferInput(${literal(model.input)}, ${input})
+image.set_data_from_numpy(photo)
+reply = client.infer(${literal(model.name)}, [image], model_version="${model.version}"${key ? `, headers={"authorization": "Bearer " + os.environ["KEY"]}` : ""})
+${probabilities && classes ? `best = reply.as_numpy("probabilities")[0].argmax()\nprint(reply.as_numpy("classes")[0][best].decode())` : "print(reply.get_response())"}`;
+  },
+};
 
 function chooseTab(name) {
   state.tab = name;
@@ -302,7 +390,7 @@ function chooseTab(name) {
     tab.tabIndex = on ? 0 : -1;
   }
   $("code").setAttribute("aria-labelledby", `tab-${name}`);
-  drawRequest(chosen()[0]);
+  drawRequest();
 }
 
 // --- the service now -------------------------------------------------------------------------------------------
@@ -310,15 +398,25 @@ function chooseTab(name) {
 let before = null;
 
 async function watch() {
-  if (document.hidden) return;
-  let text;
-  try { text = await (await fetch(new URL("metrics", base))).text(); } catch { text = ""; }
-  const now = readMetrics(text);
-  if (before && now && now.when > before.when) {
+  while (true) {
+    if (!document.hidden) await look();
+    await new Promise((resume) => { setTimeout(resume, 2000); });  // after the answer: a busy service is not asked twice at a time
+  }
+}
+
+async function look() {
+  const key = sessionStorage.getItem("key");
+  let now = null;
+  try {
+    const reply = await fetch(new URL("metrics", base), key ? { headers: { Authorization: `Bearer ${key}` } } : {});
+    now = readMetrics(await reply.text());
+  } catch { /* gone: nothing is shown */ }
+  if (!now || !before || now.requests < before.requests) for (const name of WATCHED) $(name).textContent = "–";
+  else {
     const seconds = (now.when - before.when) / 1000;
     const grown = now.buckets.map(([bound, count], i) => [bound, count - (before.buckets[i]?.[1] ?? 0)]);
     $("rate").textContent = short((now.requests - before.requests) / seconds);
-    $("refused").textContent = short((now.refused - before.refused) / seconds);
+    $("refused").textContent = short(Math.max(0, now.refused - before.refused) / seconds);
     $("queue").textContent = short(now.queue);
     $("p50").textContent = quantile(grown, 0.5);
     $("p99").textContent = quantile(grown, 0.99);
@@ -358,6 +456,12 @@ function quantile(buckets, share) {
 
 // --- small things ----------------------------------------------------------------------------------------------
 
+function show(picture, blob) {
+  const url = URL.createObjectURL(blob);
+  picture.onload = picture.onerror = () => URL.revokeObjectURL(url);
+  picture.src = url;
+}
+
 function make(tag, { text, ariaLabel, ariaHidden, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   if (text !== undefined) element.textContent = text;
@@ -386,6 +490,8 @@ $("file").addEventListener("change", () => $("file").files[0] && usePhoto($("fil
 $("camera").addEventListener("click", startCamera);
 $("snap").addEventListener("click", takePicture);
 $("filter").addEventListener("input", drawChoices);
+$("all").addEventListener("click", chooseShown);
+$("again").addEventListener("click", () => (state.served.length ? ask() : loadModels().then(ask)));
 $("key-open").addEventListener("click", openKey);
 $("key").addEventListener("close", () => {
   const action = $("key").returnValue, key = $("key-text").value.trim();
@@ -396,8 +502,8 @@ $("key").addEventListener("close", () => {
   state.shown = "";
   loadModels().then(ask);
 });
-document.querySelector(".tabs").addEventListener("click", ({ target }) => target.role === "tab" && chooseTab(target.id.slice(4)));
-document.querySelector(".tabs").addEventListener("keydown", (event) => {
+document.querySelector("[role=tablist]").addEventListener("click", ({ target }) => target.role === "tab" && chooseTab(target.id.slice(4)));
+document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
   const tabs = [...document.querySelectorAll("[role=tab]")], here = tabs.indexOf(event.target);
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (here < 0 || !step) return;
@@ -424,4 +530,3 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 
 loadModels();
 watch();
-setInterval(watch, 2000);
