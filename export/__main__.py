@@ -94,9 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--max-accuracy-drop",
         type=float,
-        default=0.005,
         metavar="X",
-        help="share of the held-out images that a quantized form may get wrong more than float32 (default: 0.005)",
+        help="share of the held-out images that a quantized form may get wrong more than float32 "
+        f"(default: {spec.MAX_ACCURACY_DROP})",
     )
     add(
         "--target",
@@ -182,7 +182,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             seed=args.seed,
             repository=args.repository,
             quantize=args.quantize,
-            max_accuracy_drop=args.max_accuracy_drop,
+            max_accuracy_drop=spec.MAX_ACCURACY_DROP if args.max_accuracy_drop is None else args.max_accuracy_drop,
             target=args.target,
             force=args.force,
             report=ReportOptions(args.report),

@@ -30,6 +30,7 @@ CLASSES = "classes"
 
 
 _LARGEST_SIDE = 16_384
+_LARGEST_LABELS = 2**20  # bytes of a file that nobody vouches for; ImageNet's 21,841 names are 0.6 MB
 _SINGLE_VALUES = ((), (1,), (None, 1), (1, 1))
 
 
@@ -250,6 +251,16 @@ class Manifest:
             raise ValueError(
                 f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
             ) from error
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """The lines of `assets/labels.txt` below somebody else's version folder; empty where there is no such text."""
+    try:
+        if (folder / LABELS).stat().st_size > _LARGEST_LABELS:
+            return ()
+        return tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeDecodeError):  # whatever it is, the model is served without it
+        return ()
 
 
 def _positive(value: float | None) -> float | None:
