@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 const STAGES = ["read", "decode", "queue", "batch", "compute"];
 const REFUSED = new Set(["OVERLOADED", "RATE_LIMITED", "DEADLINE"]);
 const WATCHED = ["rate", "p50", "p99", "queue", "refused"];
-const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), cards: new Map(), round: 0, tab: "curl", shown: "" };
+const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), cards: new Map(), seen: new Map(), asked: "", round: 0, tab: "curl", shown: "" };
 
 // --- the service -----------------------------------------------------------------------------------------------
 
@@ -170,6 +170,7 @@ function usePhoto(blob, name) {
   stopCamera();
   URL.revokeObjectURL(state.url);
   state.photo = blob;
+  state.seen.clear();
   state.name = name || "photo.jpg";
   state.url = URL.createObjectURL(blob);
   $("photo").src = state.url;
@@ -209,8 +210,11 @@ function takePicture() {
 
 // --- answers ---------------------------------------------------------------------------------------------------
 
+const question = () => [state.url, ...chosen().map(id)].join();
+
 async function ask() {
   const round = ++state.round, photo = state.photo, models = chosen();
+  state.asked = question();
   drawRequest();
   if (!photo) return;
   if (models.length === 0) {
@@ -326,7 +330,9 @@ function drawStages({ stages, whole }) {
 async function showSeen({ model, card, problem }, photo, round) {
   if (problem || !model.size) return;
   try {
-    const blob = await (await call(`preprocess/${at(model)}`, { method: "POST", body: photo, headers: kind(photo) })).blob();
+    // Once a photo: it costs what a prediction does.
+    if (!state.seen.has(id(model))) state.seen.set(id(model), call(`preprocess/${at(model)}`, { method: "POST", body: photo, headers: kind(photo) }).then((reply) => reply.blob()));
+    const blob = await state.seen.get(id(model));
     if (round !== state.round) return;
     const { width, height } = model.size;
     const picture = make("img", { className: "seen", alt: `What ${id(model)} sees`, title: `What the model sees: ${width}×${height}` });
@@ -499,8 +505,8 @@ $("key").addEventListener("close", () => {
   if (action === "use" && key) sessionStorage.setItem("key", key);
   else if (action === "forget") sessionStorage.removeItem("key");
   else return;
-  state.shown = "";
-  loadModels().then(ask);
+  state.shown = state.asked = "";
+  loadModels().then(() => state.asked === question() || ask());
 });
 document.querySelector("[role=tablist]").addEventListener("click", ({ target }) => target.role === "tab" && chooseTab(target.id.slice(4)));
 document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
