@@ -34,8 +34,14 @@ class VersionFiles:
     def read_sample(self, ref: ModelRef, name: str) -> bytes:
         """Raises NotFound."""
         if name not in self.list_samples(ref):
-            raise NotFound(f"version {ref.version} has no sample {name[:80]!r}; see those that /samples lists")
+            raise NotFound(f"version {ref.version} has no sample {name[:80]!r}; /files lists what it has")
         return self._read(ref, f"{SAMPLES}/{name}")
+
+    def has_report(self, ref: ModelRef) -> bool:
+        try:
+            return (self.repository.folder(ref.name, _version(ref)) / REPORT).is_file()
+        except OSError:
+            return False
 
     def read_report(self, ref: ModelRef) -> bytes:
         """HTML. Raises NotFound."""

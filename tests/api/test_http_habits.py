@@ -13,7 +13,7 @@ PAGES = (
     *("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/monitoring/prometheus/metrics"),
     *("/models", "/models/lenet5", "/routes", "/v1/models/lenet5", "/v1/models/lenet5/metadata"),
     *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/lenet5", "/v2/models/lenet5/ready"),
-    *("/page/page.js", "/models/lenet5/samples", "/models/lenet5/samples/7-0.png", "/models/lenet5/report"),
+    *("/page/page.js", "/models/lenet5/files", "/models/lenet5/samples/7-0.png", "/models/lenet5/report"),
     *("/v2/models/lenet5/config", "/v2/models/lenet5/versions/1/config", "/v2/models/stats"),
 )
 

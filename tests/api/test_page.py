@@ -60,8 +60,8 @@ def test_nothing_else_is_a_file_of_it(client: httpx.Client, path: str) -> None:
 
 
 def test_samples_are_listed_and_shown(client: httpx.Client, samples: dict[str, bytes]) -> None:
-    listed = client.get("/models/lenet5/samples").json()
-    assert listed["version"] == 1 and len(listed["samples"]) >= 10
+    listed = client.get("/models/lenet5/files").json()
+    assert listed["version"] == 1 and len(listed["samples"]) >= 10 and listed["report"] is True
     reply = client.get("/models/lenet5/samples/7-0.png", params={"version": 1})
     assert (reply.content, reply.headers["content-type"]) == (samples["7"], "image/png")
     assert reply.headers["x-content-type-options"] == "nosniff"
@@ -86,9 +86,9 @@ def test_the_report_is_shown_in_a_box_of_its_own(client: httpx.Client, lenet5_re
 
 
 def test_a_model_from_elsewhere_has_neither(client: httpx.Client) -> None:
-    assert client.get("/models/zoo/samples").json() == {"version": 7, "samples": []}
+    assert client.get("/models/zoo/files").json() == {"version": 7, "samples": [], "report": False}
     assert "report" in error_of(client.get("/models/zoo/report"), 404)["message"]
-    for path in ("samples", "samples/a.png", "report"):
+    for path in ("files", "samples/a.png", "report"):
         error_of(client.get(f"/models/nobody/{path}"), 404)
         error_of(client.get(f"/models/lenet5/{path}", params={"version": 2}), 404)
         error_of(client.get(f"/models/lenet5/{path}", params={"version": "x"}), 400)

@@ -104,7 +104,7 @@ def test_reading_about_a_model_needs_a_key_too(guarded: Guarded) -> None:
             assert refused.value.code().name == code
 
 
-@pytest.mark.parametrize("path", ["/models/lenet5/samples", "/models/lenet5/samples/7-0.png", "/models/lenet5/report"])
+@pytest.mark.parametrize("path", ["/models/lenet5/files", "/models/lenet5/samples/7-0.png", "/models/lenet5/report"])
 def test_what_the_page_shows_of_a_model_needs_a_key(guarded: Guarded, path: str) -> None:
     def shown(key: str) -> int:
         return httpx.get(f"{guarded.service.url}{path}", headers={"x-api-key": key}).status_code

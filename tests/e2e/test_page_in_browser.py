@@ -238,7 +238,9 @@ def test_a_model_of_numbers_cannot_be_chosen(tab: Browser, service: Service) -> 
         pytest.skip("TFSERVING_TESTDATA is not set")
     expect(row).to_contain_text("takes no photos")
     expect(row.locator("input")).to_be_disabled()
-    expect(page.locator("#rows tr", has_text="half_plus_two")).to_contain_text("tensors")
+    shown = page.locator("#rows tr", has_text="half_plus_two")
+    expect(shown).to_contain_text("tensors")
+    assert shown.get_by_role("link").count() == 0, "there is no report to lead to"
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

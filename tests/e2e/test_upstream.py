@@ -56,7 +56,8 @@ def test_samples_and_reports_are_shown_where_the_models_folder_is_here_too(
     gateway: Service, lenet5_repository: Path
 ) -> None:
     here = str(lenet5_repository) in " ".join(map(str, gateway.process.args))  # type: ignore[arg-type]  # a list
-    assert bool(httpx.get(f"{gateway.url}/models/lenet5/samples").json()["samples"]) == here
+    listed = httpx.get(f"{gateway.url}/models/lenet5/files").json()
+    assert (bool(listed["samples"]), listed["report"]) == (here, here)
     assert httpx.get(f"{gateway.url}/models/lenet5/report").status_code == (200 if here else 404)
     seen = httpx.post(f"{gateway.url}/preprocess/lenet5", content=PHOTO)
     assert seen.status_code == (200 if here else 400), "a graph that decodes by itself shows nothing"

@@ -71,17 +71,17 @@ const chosen = () => state.served.filter((model) => model.takes && state.chosen.
 
 async function describe(model) {
   try {
-    const { manifest, versions } = await (await call(`models/${at(model)}`)).json();
+    const [{ manifest, versions }, { samples, report }] = await Promise.all([`models/${at(model)}`, under(model, "files")].map(async (path) => (await call(path)).json()));
     const { inputs = {}, outputs = {} } = manifest.signatures.serving_default ?? {};
     const [[input, spec] = ["", {}], ...others] = Object.entries(inputs);
     const ran = manifest.profile ?? {};
     return {
-      ...model, input, outputs, takes: others.length ? "" : findKind(spec), size: manifest.preprocessing,
+      ...model, samples, report, input, outputs, takes: others.length ? "" : findKind(spec), size: manifest.preprocessing,
       status: versions.find((one) => one.version === model.version), facts: manifest.facts ?? {}, labels: manifest.labels ?? [],
       form: [ran.precision || manifest.precision, ran.engine].filter(Boolean).join(", "),
     };
   } catch (error) {
-    return { ...model, problem: error.message, outputs: {}, facts: {}, labels: [], form: "" };
+    return { ...model, problem: error.message, samples: [], outputs: {}, facts: {}, labels: [], form: "" };
   }
 }
 
@@ -121,7 +121,8 @@ function drawServed() {
   fill($("rows"), ...state.served.map((model) => {
     const { accuracy, published_accuracy: published } = model.facts;
     const told = accuracy != null ? percent(accuracy) : published ? `${percent(published.top1)}, published` : "not measured";
-    const labels = model.labels.length > 12 ? make("details", {}, make("summary", { text: `${model.labels.length} labels` }), model.labels.join(", ")) : model.labels.join(", ") || "–";
+    const list = model.labels.join(", ");
+    const labels = list.length > 90 ? make("details", {}, make("summary", { text: `${model.labels.length} labels` }), list) : list || "–";
     return make("tr", {},
       make("th", { scope: "row", text: model.name }), make("td", { text: String(model.version) }),
       make("td", { text: model.problem ?? (model.status?.state ?? "AVAILABLE").toLowerCase() }),
@@ -131,6 +132,7 @@ function drawServed() {
 }
 
 function reportLink(model) {
+  if (!model.report) return "–";
   if (sessionStorage.getItem("key") === null) return make("a", { href: new URL(under(model, "report"), base).href, text: "report", ariaLabel: `Report of ${id(model)}` });
   const button = make("button", { type: "button", text: "download", ariaLabel: `Download the report of ${id(model)}` });
   button.addEventListener("click", async () => {
@@ -147,12 +149,9 @@ async function drawSamples() {
   const model = chosen()[0];
   if (!model || state.shown === id(model)) return;
   state.shown = id(model);
-  let names = [];
-  try { names = (await (await call(under(model, "samples"))).json()).samples; } catch { /* without samples */ }
-  if (state.shown !== id(model)) return;
-  $("samples-box").hidden = names.length === 0;
+  $("samples-box").hidden = model.samples.length === 0;
   $("samples-of").textContent = model.name;
-  fill($("samples"), ...await Promise.all(names.slice(0, 24).map(async (name) => {
+  const pictures = await Promise.all(model.samples.slice(0, 24).map(async (name) => {
     const picture = make("img", { alt: "" });
     const button = make("button", { type: "button", title: name, ariaLabel: `Sample ${name}` }, picture);
     try {
@@ -161,7 +160,8 @@ async function drawSamples() {
       button.addEventListener("click", () => usePhoto(blob, name));
     } catch { button.disabled = true; }
     return button;
-  })));
+  }));
+  if (state.shown === id(model)) fill($("samples"), ...pictures);
 }
 
 // --- a photo ---------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ function drawCard(answer) {
   const { model, top, found, problem } = answer;
   const card = make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model));
   if (problem) card.append(make("p", { className: "problem", text: problem }));
-  else if (top) card.append(make("p", { className: "top", text: top[0].label }), make("ul", { className: "bars" }, ...top.map(drawBar)));
+  else if (top) card.append(make("p", { className: "top", text: top[0].label, title: top[0].label }), make("ul", { className: "bars" }, ...top.map(drawBar)));
   else if (found) card.append(drawBoxes(found), make("ul", { className: "bars" }, ...found.slice(0, 8).map(({ label, score }) => drawBar({ label, probability: score }))));
   else card.append(make("pre", { text: JSON.stringify(answer.answer.outputs ?? answer.answer, null, 1).slice(0, 2000), tabIndex: 0 }));
   if (answer.stages) card.append(drawStages(answer));
@@ -481,7 +481,7 @@ const fill = (element, ...children) => element.replaceChildren(...children);
 const percent = (share) => (share == null ? "–" : `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 2 : 1)} %`);
 const ms = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : (value ?? 0).toFixed(2));
 const short = (value) => (value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1));
-const bytes = (size) => (size < 1e6 ? `${(size / 1e3).toFixed(0)} kB` : `${(size / 1e6).toFixed(1)} MB`);
+const bytes = (size) => (size < 1e3 ? `${size} bytes` : size < 1e6 ? `${(size / 1e3).toFixed(0)} kB` : `${(size / 1e6).toFixed(1)} MB`);
 
 function say(text, bad = false) {
   $("status").textContent = text;

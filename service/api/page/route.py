@@ -45,11 +45,12 @@ _REPORT: dict[int | str, Any] = {
 _DEFAULT_PORT = b'data-grpc-port="8500" data-grpc-tls="false"'
 
 
-class Samples(BaseModel):
-    """The version that answers, and the names of the images that its export packed with it, sorted."""
+class Files(BaseModel):
+    """The version that answers, the names of the images that its export packed with it, and whether it has a report."""
 
     version: int
     samples: list[str]
+    report: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +126,19 @@ def make_router(predictor: Predictor, facts: Facts) -> APIRouter:
                     await asyncio.to_thread(_encode_png, given[0][0]), media_type="image/png", headers=_SAFE
                 )
 
-    @routes.get("/models/{model}/samples", response_model=None, responses=describe_answer(Samples))
-    async def list_samples(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
-        """The images that the export packed with the version, to try it with."""
+    @routes.get("/models/{model}/files", response_model=None, responses=describe_answer(Files))
+    async def list_files(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
+        """What lies beside the version for people: images to try it with, and the report of its export."""
         found = await predictor.find_version(find_caller(request), ModelRef.parse(model, version))
         names = await asyncio.to_thread(files.list_samples, found) if files else []
-        return {"version": found.version, "samples": names}
+        report = await asyncio.to_thread(files.has_report, found) if files else False
+        return {"version": found.version, "samples": names, "report": report}
 
     @routes.get("/models/{model}/samples/{name}", response_class=Response, responses=_SAMPLE)
     async def show_sample(
         request: Request,
         model: Model,
-        name: Annotated[str, Path(description="one that `/models/{model}/samples` lists", examples=["7-0.png"])],
+        name: Annotated[str, Path(description="one that `/models/{model}/files` lists", examples=["7-0.png"])],
         version: VersionAsked = "",
     ) -> Response:
         """One of these images."""

@@ -73,11 +73,12 @@ def test_a_report_is_a_file_of_a_bounded_size(files: VersionFiles, version: Path
     report = version / REPORT
     report.parent.mkdir()
     os.mkfifo(report)
+    assert not files.has_report(_REF) and not files.has_report(ModelRef("nobody", 1))
     with pytest.raises(NotFound, match="its export wrote none"):
         files.read_report(_REF)
     report.unlink()
     report.write_bytes(b"<!doctype html>")
-    assert files.read_report(_REF) == b"<!doctype html>"
+    assert files.read_report(_REF) == b"<!doctype html>" and files.has_report(_REF)
     with report.open("ab") as file:
         file.truncate(33 * 2**20)
     with pytest.raises(NotFound, match="larger than 32 MiB"):
