@@ -15,6 +15,7 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 
+from service.api.http.prefix import is_path_prefix
 from tests.support.service_process import Service
 
 _REF = "#/components/schemas/"
@@ -50,6 +51,11 @@ def test_every_operation_has_its_own_name_and_says_what_it_takes_and_gives(descr
         assert name in schemas, name
     assert {path.split("/")[1] for path in description["paths"]} >= {"v1", "v2", "predict", "preprocess"}
     assert list(description["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+
+
+def test_no_path_of_ours_is_taken_for_a_proxy_s_prefix(description: dict[str, Any]) -> None:
+    own = {path.split("/")[1] for path in description["paths"]}
+    assert [name for name in (*own, "page", "docs") if is_path_prefix(f"/{name}")] == []
 
 
 def test_its_examples_work_and_answers_are_as_it_says(service: Service, description: dict[str, Any]) -> None:
