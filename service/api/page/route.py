@@ -94,7 +94,6 @@ def make_router(predictor: Predictor, facts: Facts) -> APIRouter:
     assets = {name: Asset.read(name, facts) for name in ("page.html", "page.css", "page.js")}
     files = facts.files
 
-    @routes.get("/", include_in_schema=False)
     async def home(request: Request) -> Response:
         """The page for browsers; for others, the liveness of KServe's first protocol."""
         is_browser = "text/html" in request.headers.get("accept", "")
@@ -102,11 +101,15 @@ def make_router(predictor: Predictor, facts: Facts) -> APIRouter:
         answer.headers["vary"] = "Accept"
         return answer
 
-    @routes.get("/page/{name}", include_in_schema=False)
-    async def show_asset(request: Request, name: str) -> Response:
-        if name not in assets:
+    async def show_asset(request: Request) -> Response:
+        asset = assets.get(request.path_params["name"])
+        if asset is None:
             raise HTTPException(404)
-        return assets[name].answer(request)
+        return asset.answer(request)
+
+    # Starlette's own: each of FastAPI's adds some 4 ms to the start.
+    routes.add_route("/", home, methods=["GET"], include_in_schema=False)
+    routes.add_route("/page/{name}", show_asset, methods=["GET"], include_in_schema=False)
 
     @routes.post("/preprocess/{model}", response_class=Response, responses=_SEEN, openapi_extra=_BODY)
     async def preprocess(
