@@ -121,8 +121,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     predictor = Predictor(catalog, router, metrics, gate, *bounds, tracing, awaited, settings.max_queued_rows)
     metrics.follow_readiness(lambda: not predictor.find_trouble())
     access = Access(metrics, settings.access_log)
-    files = None if settings.backend is BackendName.fake else VersionFiles(Repository(settings.repository))
-    return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, files, tuple(watchers))
+    beside = None if settings.backend is BackendName.fake else VersionFiles(Repository(settings.repository))
+    return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, beside, tuple(watchers))
 
 
 def _watch_keys(path: Path, gate: Gate, metrics: Metrics) -> FileWatcher:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -274,7 +275,7 @@ def with_keys(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory)
     file.write_text("".join(entry for _, entry in made))
     with running("--repository", lenet5_repository, "--api-keys", file, "--no-open-metrics") as service:
         service.wait_ready()
-        yield service, *(secret for secret, _ in made)
+        yield service, made[0][0], made[1][0]
 
 
 def type_key(page: Page, key: str) -> None:
@@ -548,11 +549,13 @@ def test_it_looks_as_in_the_documents(
 ) -> None:
     from skimage import data
 
+    coffee: Any = data.coffee
+
     with running("--repository", serve_repository) as service:
         service.wait_ready()
         page = open_page(tab, service.url, width, dark)
         choose(page, *(name for name in page.locator("#choices span:first-of-type").all_inner_texts() if "eff" in name))
-        give(page, as_file("coffee.jpg", encode(data.coffee(), "JPEG", quality=90)))
+        give(page, as_file("coffee.jpg", encode(coffee(), "JPEG", quality=90)))
         expect(page.locator(".card:not(.old) .top").first).to_have_text("espresso")
         expect(page.locator(".card .seen").first).to_be_visible()
         expect(page.locator("#rate")).not_to_have_text(_NOTHING, timeout=15_000)
