@@ -21,7 +21,7 @@ from service.routing.describe import report
 from service.routing.discretion import Discretion
 from service.routing.router import Router
 from service.security.authorizer import Gate
-from service.types import NOBODY, Caller, ModelRef, PredictRequest, PredictResult
+from service.types import NOBODY, Caller, ModelRef, PredictRequest, PredictResult, Tensors
 
 _T = TypeVar("_T")
 
@@ -144,6 +144,44 @@ class Predictor:
         with self._discreet(caller, ref.name):
             target = self._router.routes.stands_for(ref)
             return replace(await self._find_manifest(caller, target, ref.label), name=ref.name)
+
+    async def find_version(self, caller: Caller, ref: ModelRef) -> ModelRef:
+        """The version that `ref` means, under its own name.
+
+        Raises NotFound or NotReady, Unauthenticated or Forbidden.
+        """
+        self._gate.authorise(caller, ref.name)
+        with self._discreet(caller, ref.name):
+            manifest = await self._find_manifest(caller, self._router.routes.stands_for(ref), ref.label)
+        return ModelRef(manifest.name, manifest.version)
+
+    @asynccontextmanager
+    async def admit_preprocessing(self, context: RequestContext, ref: ModelRef) -> AsyncIterator[Manifest]:
+        """Lets a request in that runs no model: its body is parsed against the manifest and given to `preprocess`
+        inside. It takes a place and is charged as a prediction is, and the deadline ends it.
+
+        Raises ServiceError, whatever is raised inside.
+        """
+        started = time.monotonic()
+        context = self._set_deadline(context, ref, started)
+        self._gate.authorise(context.caller, ref.name)
+        if self.in_flight >= self._max_in_flight:
+            raise self._make_overload()
+        self._gate.charge(context.caller)
+        self.in_flight += 1
+        try:
+            async with asyncio.timeout(None if context.deadline is None else context.deadline - started):
+                yield await self.describe(context.caller, ref)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed before the image was decoded") from error
+        finally:
+            self.in_flight -= 1
+
+    async def preprocess(self, manifest: Manifest, request: PredictRequest) -> Tensors:
+        """What that version would be given for `request`: decoded images, upright and of its size. Raises
+        ServiceError.
+        """
+        return await self._router.preprocess(manifest, request)
 
     async def describe_batching(self, caller: Caller, ref: ModelRef) -> Mapping[str, str]:
         """Why requests run alone, by signature, of the version that `ref` means; "" for those that share batches.

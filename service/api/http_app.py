@@ -6,8 +6,6 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 
 from service.api.http import errors, openapi, operations
 from service.api.http.apis import Api, Apis
@@ -19,6 +17,7 @@ from service.api.http.openapi import answer_head
 from service.api.http.prefix import Network, PathPrefix
 from service.api.oip import rest as oip
 from service.api.oip import schema as oip_schema
+from service.api.page import route as page
 from service.api.predict import embed, query, similar
 from service.api.predict import route as predict
 from service.api.predict import schema as predict_schema
@@ -61,7 +60,14 @@ class HttpGuards:
     trusted_proxies: tuple[Network, ...] = ()
 
 
-def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gate, guards: HttpGuards) -> FastAPI:
+def create_app(
+    predictor: Predictor,
+    metrics: Metrics,
+    access: Access,
+    gate: Gate,
+    guards: HttpGuards,
+    facts: page.Facts = page.NOTHING,
+) -> FastAPI:
     """An ASGI application over one predictor. `/docs` works without a network."""
     app: FastAPI = FastAPIOffline(
         title="image-model-server",
@@ -77,15 +83,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     app.include_router(answer_head(operations.make_router(predictor, metrics)), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
     app.include_router(tfserving_schema.make_documented_router(), tags=["TensorFlow Serving"])
-
-    @app.get("/", include_in_schema=False, response_model=None)
-    async def home(request: Request) -> Response:
-        """A browser's first look; for others, the liveness of KServe's first protocol."""
-        vary = {"Vary": "Accept"}
-        if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse("/docs", headers=vary)
-        return Json({"status": "alive"}, headers=vary)
-
+    app.include_router(answer_head(page.make_router(predictor, facts)), tags=["operate"])
     answer_head(app.router)
     app.add_exception_handler(ServiceError, APIS.answer_service_error)
     app.add_exception_handler(HTTPException, APIS.answer_http_error)

@@ -90,6 +90,13 @@ class Answering:
         await self._catalog.look_for(ref.name)
         return self._hold(context, ref, alone)
 
+    async def preprocess(self, manifest: Manifest, request: PredictRequest) -> Tensors:
+        """What the model would be given for `request`: decoded images, as its image signature takes them.
+
+        Raises ServiceError.
+        """
+        return (await self._preparation.prepare(manifest, request)).inputs
+
     def find_overload(self, context: RequestContext, ref: ModelRef) -> Turned | None:
         """Why `admit` would refuse a request that comes now; None where it would not, or would say something else."""
         try:

@@ -11,10 +11,11 @@ from service.errors import Code, InvalidInput, NotFound, ServiceError
 from service.models.executor import Admission, Answering, Turned
 from service.observability.context import RequestContext
 from service.observability.metrics.registry import Metrics
+from service.repository.manifest import Manifest
 from service.routing.execution import Errand, Execution, find_label
 from service.routing.plan import Average, Plan, Routes, Step
 from service.routing.routes_file import RoutesFile
-from service.types import Caller, ModelRef
+from service.types import Caller, ModelRef, PredictRequest, Tensors
 
 
 class Router:
@@ -58,6 +59,10 @@ class Router:
             raise InvalidInput(
                 f"{ref.name!r} has no version label {ref.label!r}; labels here: {known}", labels=known
             ) from error
+
+    async def preprocess(self, manifest: Manifest, request: PredictRequest) -> Tensors:
+        """What that version would be given for `request`. Raises ServiceError."""
+        return await self._answering.preprocess(manifest, request)
 
     def find_overload(self, context: RequestContext, ref: ModelRef) -> Turned | None:
         """Why `admit` would refuse a call now, for want of time and whoever is asked, and the version that would; None

@@ -88,7 +88,7 @@ class Gate:
         self._metrics.guards.asked(key.name, limited=wait > 0)
         if wait > 0:
             raise RateLimited(
-                f"the key {key.name!r} may ask {key.rate:g} predictions a second; ask again in {wait:.3g} s",
+                f"the key {key.name!r} may ask {key.rate:g} predictions a second; ask again in {_format_wait(wait)} s",
                 retry_after=wait,
                 key=key.name,
             )
@@ -110,6 +110,10 @@ class Gate:
     def _find_key(self, caller: Caller) -> ApiKey | None:
         """The caller's key, looked up again: it may have gone during a stream. None where none is needed."""
         return None if self._ring is None else _check_key(self._ring.by_digest(caller.digest))
+
+
+def _format_wait(seconds: float) -> str:
+    return f"{seconds:.3g}" if seconds < 100 else f"{seconds:.0f}"
 
 
 def _read_secret(headers: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from service.predictor import Predictor
 from service.preprocessing.limits import ImageLimits
 from service.preprocessing.preprocessor import Limits, Preparation
 from service.repository.repository import Repository
+from service.repository.version_files import VersionFiles
 from service.routing.router import Router
 from service.routing.routes_file import RoutesFile
 from service.security import api_keys
@@ -52,6 +53,7 @@ class Core:
     tracing: Tracing | None
     gate: Gate
     tls: Certificates | None
+    files: VersionFiles | None
     watchers: tuple[FileWatcher, ...]
 
 
@@ -119,7 +121,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     predictor = Predictor(catalog, router, metrics, gate, *bounds, tracing, awaited, settings.max_queued_rows)
     metrics.follow_readiness(lambda: not predictor.find_trouble())
     access = Access(metrics, settings.access_log)
-    return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, tuple(watchers))
+    beside = None if settings.backend is BackendName.fake else VersionFiles(Repository(settings.repository))
+    return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, beside, tuple(watchers))
 
 
 def _watch_keys(path: Path, gate: Gate, metrics: Metrics) -> FileWatcher:

@@ -20,6 +20,7 @@ from service.api.http.connection import ConnectionLimits, ConnectionSetup
 from service.api.http.door import Door
 from service.api.http.server import HttpServer
 from service.api.http_app import APIS, HttpGuards, create_app
+from service.api.page.route import Facts
 from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
@@ -89,10 +90,11 @@ async def serve(settings: Settings, worker: Worker | None = None) -> None:
     reservation = bind(settings.host, settings.grpc_port, "--grpc-port")
     ports.lend(reservation)
     core = build(settings, worker)
-    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings))
+    grpc_port = reservation.getsockname()[1]
+    facts = Facts(core.files, grpc_port, core.tls is not None)
+    app = create_app(core.predictor, core.metrics, core.access, core.gate, _http_guards(settings), facts)
     refused = core.metrics.guards.refused_connection
     http_tls = core.tls.for_http() if core.tls is not None else None
-    grpc_port = reservation.getsockname()[1]
     door = Door(core.predictor, core.gate, core.access, APIS, cors=bool(settings.cors_origins))
     connections = ConnectionSetup(_connection_limits(settings), door, refused, grpc_port)
     http = HttpServer(app, connections, listener, GRACE, http_tls)

@@ -15,6 +15,7 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 
+from service.api.http.prefix import is_path_prefix
 from tests.support.service_process import Service
 
 _REF = "#/components/schemas/"
@@ -48,12 +49,17 @@ def test_every_operation_has_its_own_name_and_says_what_it_takes_and_gives(descr
         assert declared == set(re.findall(r"{(\w+)}", path)), path
     for name in re.findall(rf'"{_REF}(\w+)"', json.dumps(description)):
         assert name in schemas, name
-    assert {path.split("/")[1] for path in description["paths"]} >= {"v1", "v2", "predict"}
+    assert {path.split("/")[1] for path in description["paths"]} >= {"v1", "v2", "predict", "preprocess"}
     assert list(description["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
 
 
+def test_no_path_of_ours_is_taken_for_a_proxy_s_prefix(description: dict[str, Any]) -> None:
+    own = {path.split("/")[1] for path in description["paths"]}
+    assert [name for name in (*own, "page", "docs") if is_path_prefix(f"/{name}")] == []
+
+
 def test_its_examples_work_and_answers_are_as_it_says(service: Service, description: dict[str, Any]) -> None:
-    values = {"model": "lenet5", "version": "1", "label": "float32"}
+    values = {"model": "lenet5", "version": "1", "label": "float32", "name": "7-0.png"}
     asked = 0
     with httpx.Client(base_url=service.url, timeout=30) as client:
         for method, path, operation in list_operations(description):

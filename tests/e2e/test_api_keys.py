@@ -104,7 +104,36 @@ def test_reading_about_a_model_needs_a_key_too(guarded: Guarded) -> None:
             assert refused.value.code().name == code
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/models/lenet5/files", "/models/lenet5/samples/7-0.png", "/models/lenet5/report"])
+def test_what_the_page_shows_of_a_model_needs_a_key(guarded: Guarded, path: str) -> None:
+    def shown(key: str) -> int:
+        return httpx.get(f"{guarded.service.url}{path}", headers={"x-api-key": key}).status_code
+
+    assert (shown(""), shown(guarded.cats_only), shown(guarded.all_models)) == (401, 403, 200)
+
+
+def test_what_a_model_sees_costs_what_a_prediction_does(guarded: Guarded) -> None:
+    def see(key: str, body: bytes = guarded.digit) -> httpx.Response:
+        headers = {"x-api-key": key}
+        return httpx.post(f"{guarded.service.url}/preprocess/lenet5", content=body, headers=headers, timeout=30)
+
+    assert (see("").status_code, see(guarded.cats_only).status_code) == (401, 403)
+    secret, entry = keys.make("seeing", rate=0.01, burst=2)
+    with_another = guarded.file.read_text()
+    guarded.file.write_text(with_another + entry)
+    try:
+        guarded.service.wait_until(lambda: see(secret, b"no image").status_code != 401)
+        assert see(secret, b"no image").status_code == 400, "charged before it is looked at"
+        refused = see(secret)
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) > 1
+        assert guarded.ask_http(secret).status_code == 429, "one bucket for both"
+    finally:
+        guarded.file.write_text(with_another)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/page/page.js", "/page/page.css", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"]
+)
 def test_operators_pages_stay_open(guarded: Guarded, path: str) -> None:
     assert httpx.get(guarded.service.url + path).status_code == 200
 

@@ -17,10 +17,12 @@ def check_everything_below(url: str, digit: bytes, key: str = "") -> None:
     """`url` ends in the prefix. Only addresses below it are followed."""
     prefix, headers = httpx.URL(url).path, {"accept": "text/html", "x-api-key": key}
     with httpx.Client(headers=headers, follow_redirects=True, timeout=30) as client:
-        for start in (f"{url}/", f"{url}/docs/"):
-            page = client.get(start)
-            assert page.status_code == 200 and page.url.path == f"{prefix}/docs", (start, page.history, page.url)
-            assert str(page.url).startswith(url)
+        home = client.get(f"{url}/")
+        for link in re.findall(r'(?:src|href)="(?!data:)([^"]+)"', home.text):
+            assert client.get(home.url.join(link)).status_code == 200, link
+        page = client.get(f"{url}/docs/")
+        assert page.status_code == 200 and page.url.path == f"{prefix}/docs", (page.history, page.url)
+        assert str(page.url).startswith(url)
         assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         (description,) = re.findall(r"url: '([^']+)'", page.text)
         for path in (*assets, description):
@@ -74,8 +76,9 @@ def test_a_trusted_proxy_says_where_it_has_the_service(trusting: Service, tmp_pa
 
 
 def get_location(service: Service, prefix: str) -> str:
-    headers = {"accept": "text/html", "x-forwarded-prefix": prefix}
-    return httpx.get(f"{service.url}/", headers=headers).headers["location"]
+    """The path that a redirect leads to."""
+    reply = httpx.get(f"{service.url}/docs/", headers={"x-forwarded-prefix": prefix})
+    return httpx.URL(reply.headers["location"]).path
 
 
 def test_a_prefix_that_is_none_is_ignored(trusting: Service) -> None:

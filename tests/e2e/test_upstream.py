@@ -52,6 +52,18 @@ def gateway(
         yield service
 
 
+def test_samples_and_reports_are_shown_where_the_models_folder_is_here_too(
+    gateway: Service, lenet5_repository: Path
+) -> None:
+    here = str(lenet5_repository) in " ".join(map(str, gateway.process.args))  # type: ignore[arg-type]  # a list
+    listed = httpx.get(f"{gateway.url}/models/lenet5/files").json()
+    assert (bool(listed["samples"]), listed["report"]) == (here, here)
+    assert httpx.get(f"{gateway.url}/models/lenet5/report").status_code == (200 if here else 404)
+    seen = httpx.post(f"{gateway.url}/preprocess/lenet5", content=PHOTO)
+    assert seen.status_code == (200 if here else 400), "a graph that decodes by itself shows nothing"
+    assert here or "no pixels" in seen.json()["error"]["message"]
+
+
 def test_answers_are_the_upstreams(gateway: Service, upstream: Service) -> None:
     direct, through = (
         httpx.post(f"{service.url}/predict/lenet5?top_k=10", content=PHOTO, timeout=30)

@@ -12,7 +12,7 @@ from service.security.authorizer import Gate
 _OPEN = {"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"}
 """What load balancers, Kubernetes and a browser's first look need. It tells nothing of the models."""
 _METRICS = {"/metrics", "/monitoring/prometheus/metrics"}
-_ASSETS = "/static-offline-docs/"
+_ASSETS = ("/static-offline-docs/", "/page/")
 
 
 class KeyCheck:

@@ -15,7 +15,9 @@ from service.errors import InvalidInput, TooLarge, UnsupportedEncoding
 _PIECE = 2**18  # bytes handed on at once: some 1 ms of inflating, after which it is the others' turn
 _MEMBERS = 1024  # gzip streams one after another in one body; writers in blocks of 64 KiB need 16 a MiB
 _GZIP = ("gzip", "x-gzip")
-_PAGES = frozenset({"/metrics", "/monitoring/prometheus/metrics", "/openapi.json"})
+_PAGES = frozenset(
+    {"/", "/page/page.css", "/page/page.js", "/metrics", "/monitoring/prometheus/metrics", "/openapi.json"}
+)
 _NO_GZIP = re.compile(r"gzip\s*;\s*q\s*=\s*0(\.0*)?\s*(,|$)")
 _SPENT = (b"content-encoding", b"content-length")
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -25,12 +25,22 @@ async def admit(predictor: Predictor, request: Request, ref: ModelRef) -> AsyncI
 
     Raises ServiceError.
     """
-    scope = request.scope
-    context = build_context(request.headers, scope[TRACE], find_caller(request), scope.get(ARRIVED))
-    disconnect = scope.get(DISCONNECT)
-    with nullcontext() if disconnect is None else disconnect.cancels_task():
-        async with predictor.admit(context, ref) as admitted:
+    with end_at_disconnect(request):
+        async with predictor.admit(find_context(request), ref) as admitted:
             yield admitted
+
+
+def end_at_disconnect(request: Request) -> AbstractContextManager[None]:
+    """What runs inside is cancelled as soon as the client disconnects."""
+    disconnect = request.scope.get(DISCONNECT)
+    ending: AbstractContextManager[None] = nullcontext() if disconnect is None else disconnect.cancels_task()
+    return ending
+
+
+def find_context(request: Request) -> RequestContext:
+    """Raises InvalidInput for a deadline that is none."""
+    scope = request.scope
+    return build_context(request.headers, scope[TRACE], find_caller(request), scope.get(ARRIVED))
 
 
 def build_context(headers: Mapping[str, str], trace: Trace, caller: Caller, arrived: float | None) -> RequestContext:
