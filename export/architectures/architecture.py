@@ -66,6 +66,7 @@ class Architecture:
     top5: float | None = None
     """The same, where the right class is among the five most likely."""
     measured_by: str = ""
+    """A name in `publishers.PUBLISHERS`, or THE_PAPER."""
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
     licence: str = ""

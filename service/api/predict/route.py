@@ -3,10 +3,11 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from service.api.http.errors import DOCUMENTED
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Model, VersionAsked, describe_answer, describe_body
 from service.api.http.request import admit, build_headers
 from service.api.predict.body import parse_body
 from service.errors import InvalidInput
@@ -25,23 +27,51 @@ from service.types import Array, ModelRef, PredictResult
 _PATH = "/predict/{model}"
 _TARGET = re.compile("/predict/([^/]+)")
 _TOP_K = "5"
+_PARAMETERS = ("version", "label", "top_k", "calibrated")
 _SWITCH = {"true": True, "false": False}
 
-_IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
-_INSTANCES = {"instances": {"type": "array", "items": {}}, "signature_name": {"type": "string"}}
-_JSON = {
-    "schema": {"type": "object", "required": ["instances"], "properties": _INSTANCES},
-    "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {"image": _BINARY["schema"]}}}
+
+
+class Instances(BaseModel):
+    """An image is `{"b64": "..."}`; pixels and other numbers are nested lists, several inputs an object of them."""
+
+    instances: list[Any] = Field(min_length=1)
+    signature_name: str = ""
+
+
+class Probability(BaseModel):
+    label: str
+    probability: float | None
+
+
+class Prediction(BaseModel):
+    """The most probable label, and the `top_k` most probable ones."""
+
+    label: str
+    probability: float | None
+    top_k: list[Probability]
+
+
+class Predictions(BaseModel):
+    """One prediction an image, in their order; raw `outputs` of a model that is no classifier."""
+
+    model: str
+    version: int
+    temperature: float | None = None
+    predictions: list[Prediction] | None = None
+    outputs: dict[str, Any] | None = None
+
+
+REQUESTS = (Instances,)
+_OTHERS = {
+    "image/jpeg": _BINARY,
+    "image/png": _BINARY,
+    "application/octet-stream": _BINARY,
+    "multipart/form-data": _FORM,
 }
-_BODIES = {"image/jpeg": _IMAGE, "image/png": _IMAGE, "multipart/form-data": _FORM, "application/json": _JSON}
-_OPENAPI: dict[str, Any] = {"requestBody": {"required": True, "content": _BODIES}}
-_TOP = {"label": "7", "probability": 0.98}
-_EXAMPLE = {"model": "lenet5", "version": 1, "predictions": [{**_TOP, "top_k": [_TOP]}]}
-_ANSWER: dict[str, Any] = {
-    "description": "One prediction an image, in their order",
-    "content": {"application/json": {"example": _EXAMPLE}},
-}
+_BODY = describe_body(Instances, {"instances": [{"b64": SAMPLE_B64}]}, others=_OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +110,15 @@ def find_ref(scope: Scope) -> ModelRef | None:
 
 
 def make_documented_router() -> APIRouter:
-    """The same for /docs and /openapi.json; `make_route`'s stands before it and takes every request."""
-    routes = APIRouter(responses=DOCUMENTED)
+    """The same for /docs and /openapi.json: `make_route`'s takes every request."""
+    routes = APIRouter(responses=DOCUMENTED, route_class=DescribedRoute)
 
-    @routes.post(_PATH, openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
+    @routes.post(_PATH, openapi_extra=_BODY, responses=describe_answer(Predictions), response_model=None)
     async def predict(
-        model: str,
-        version: str | None = None,
+        model: Model,
+        version: VersionAsked = "",
         label: str | None = None,
-        top_k: str = _TOP_K,
+        top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(_TOP_K),
         calibrated: Literal["true", "false"] = "false",
     ) -> None:
         """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
@@ -102,7 +132,10 @@ def make_documented_router() -> APIRouter:
 
 
 def _read_target(model: str, query: QueryParams) -> Target:
-    """Raises InvalidInput."""
+    """Raises InvalidInput, also for a parameter that does not exist: one that is misspelt would be without effect."""
+    for name in query:
+        if name not in _PARAMETERS:
+            raise InvalidInput(f"invalid query: expected parameters among {', '.join(_PARAMETERS)}, got {name[:40]!r}")
     top = _top_k(query.get("top_k", _TOP_K))
     calibrated = _parse_switch("calibrated", query.get("calibrated", "false"))
     return Target(ModelRef.parse(model, query.get("version"), query.get("label")), top, calibrated)

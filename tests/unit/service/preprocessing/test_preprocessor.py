@@ -32,6 +32,7 @@ MANIFEST = Manifest(
 )
 IMAGE = encode(photo(), "JPEG")
 ASIDE = encode(photo(), "JPEG", progressive=True)
+TINY = encode(np.full((28, 28, 3), 7, np.uint8))  # a PNG
 LARGE = encode(np.tile(photo(), (2, 2, 1)), "JPEG")
 
 
@@ -115,10 +116,12 @@ async def test_what_waits_to_be_decoded_is_bounded_in_bytes(preparation: Prepara
         ([ASIDE], 1, False),
         ([LARGE], 1, False),
         ([encode(photo(), "PNG")], 1, False),
+        ([TINY], 2, True),
+        ([TINY, TINY], 2, False),
     ],
-    ids=["one small JPEG", "two cores", "several", "progressive", "large", "PNG"],
+    ids=["one small JPEG", "two cores", "several", "progressive", "large", "PNG", "tiny", "several tiny"],
 )
-async def test_with_one_core_a_small_jpeg_needs_no_thread(
+async def test_a_tiny_image_needs_no_thread_and_with_one_core_a_small_jpeg_neither(
     monkeypatch: pytest.MonkeyPatch, encoded: list[bytes], threads: int, here: bool
 ) -> None:
     where = []
