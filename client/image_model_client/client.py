@@ -1,55 +1,68 @@
-"""Client and AsyncClient: how the flows of `exchange` are carried out."""
+"""Client and AsyncClient: how flows are carried out over HTTP."""
 
 import asyncio
-import time
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tqdm import tqdm
 
 from image_model_client import exchange, images
-from image_model_client.errors import ClientError, UnreadableImage
-from image_model_client.exchange import Flow, Options, Send, T, Wait
+from image_model_client.errors import ClientError, NotFound, UnreadableImage
+from image_model_client.exchange import Options, Send
 from image_model_client.images import Source
+from image_model_client.many import AHEAD, ask_many, make_bar
 from image_model_client.results import Embedding, Model, Outcome, Prediction
+from image_model_client.retry import Flow, T, Wait, drive
 
-_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-_AHEAD = 2  # images in hand, for each one under way
-_USER_AGENT = "image-model-client/0.1.0"
+VERSION = "0.1.0"
+_CONNECT_SECONDS = 5.0
+_TIMEOUT = httpx.Timeout(60.0, connect=_CONNECT_SECONDS)
 
 
 class _Sizes:
-    """Model -> (width, height) of its input, asked once; None where it takes no images."""
+    """Model -> (width, height) of its input, asked once; None where it takes no images or nobody says."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int | None], tuple[int, int] | None] = {}
+        self._known: dict[tuple[str, int | None, str | None], tuple[int, int] | None] = {}
 
     def find(self, model: str, options: Options) -> Flow[tuple[int, int] | None]:
-        key = model, options.version
+        key = model, options.version, options.version_label
         if key not in self._known:
-            described = yield from exchange.describe(model, options)
-            recipe = described["manifest"].get("preprocessing")
+            try:
+                described = yield from exchange.describe(model, options)
+            except NotFound:  # a route has no description of its own; that a model is missing, predict says
+                return None
+            recipe = described.get("manifest", {}).get("preprocessing")
             self._known[key] = (recipe["width"], recipe["height"]) if recipe else None
         return self._known[key]
 
 
 class Client:
-    """One service. Threads may share it; its connections stay open until it is closed.
+    """One service, over HTTP. Threads may share it; its connections stay open until it is closed.
 
     with Client("http://localhost:8000", key="...") as client:
         answer = client.predict("efficientnet_lite0", "cat.jpg")
     """
 
     def __init__(
-        self, url: str = "http://localhost:8000", *, key: str | None = None, connections: int = 16, **httpx_options: Any
+        self,
+        url: str = "http://localhost:8000",
+        *,
+        key: str | None = None,
+        connections: int = 16,
+        retries: int = 4,
+        **httpx_options: Any,
     ) -> None:
-        """`httpx_options` go to httpx.Client: `verify`, `cert`, `proxy`, `timeout`, `transport`."""
+        """`retries` is how often a call is made again that found nobody, or a service that had too much to do or was
+        not ready. `httpx_options` go to httpx.Client: `verify`, `cert`, `proxy`, `timeout`, `transport`.
+
+        Raises ValueError for what is no address or no key.
+        """
         self._http = httpx.Client(**_configure(url, key, connections, httpx_options))
-        self._connections = connections
+        self._connections, self._retries = connections, retries
         self._sizes = _Sizes()
 
     def __enter__(self) -> Self:
@@ -63,86 +76,102 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def predict(self, model: str, image: Source, *, shrink: bool = False, **options: Any) -> Prediction:
-        """What `model` says of one image. Further options: those of `Options`.
+    def predict(
+        self,
+        model: str,
+        image: Source,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int = 5,
+        calibrated: bool = False,
+        shrink: bool = False,
+        deadline: float | None = None,
+    ) -> Prediction:
+        """What `model` says of one image: its `top_k` most probable labels.
 
-        `shrink` sends a large image no larger than the model needs. Raises ClientError.
+        `version` or `version_label` (a route's, or a precision) ask another version than the newest. `calibrated`
+        makes probabilities mean what they say. `shrink` sends a large image no larger than the model needs.
+        `deadline` is in seconds from now, retries included. Raises ClientError.
         """
-        chosen = Options(**options)
-        data = self._read(image)
-        if shrink:
-            data = _shrink(data, self._run(self._sizes.find(model, chosen)))
-        return self._run(exchange.predict(model, data, chosen))
+        options = Options(version, version_label, top_k, calibrated, deadline, self._retries)
+        return self._predict(model, image, options, shrink, None)
 
     def predict_many(
         self,
         model: str,
         sources: Iterable[Source],
         *,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int = 5,
+        calibrated: bool = False,
+        shrink: bool = False,
+        deadline: float | None = None,
         concurrency: int | None = None,
         progress: bool = False,
-        shrink: bool = False,
-        **options: Any,
     ) -> Iterator[Outcome]:
         """An outcome for each source, in their order, as they come: what fails is in its outcome, and the others go on.
-        `sources` may be endless; only as many are in hand as are under way, and a few more.
+        `sources` may be endless; only twice as many are in hand as are under way.
+
+        `concurrency` images are under way at a time, by default as many as the client has connections. `deadline` is
+        for each image; `progress` draws a bar on stderr. A loop that is left early waits for what is under way.
         """
+        options = Options(version, version_label, top_k, calibrated, deadline, self._retries)
 
-        def ask(source: Source) -> Outcome:
-            try:
-                return Outcome(source, self.predict(model, source, shrink=shrink, **options))
-            except ClientError as error:
-                return Outcome(source, error=error)
+        def ask(source: Source, stopped: threading.Event) -> Prediction:
+            return self._predict(model, source, options, shrink, stopped)
 
-        workers = concurrency or self._connections
-        waiting: deque[Future[Outcome]] = deque()
-        with ThreadPoolExecutor(workers, "predict") as pool, _Bar(sources, progress) as advance:
-            try:
-                for source in sources:
-                    waiting.append(pool.submit(ask, source))
-                    if len(waiting) >= _AHEAD * workers:
-                        yield advance(waiting.popleft().result())
-                while waiting:
-                    yield advance(waiting.popleft().result())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        return ask_many(ask, sources, concurrency or self._connections, progress)
 
-    def embed(self, model: str, image: Source, *, normalize: bool = False, **options: Any) -> Embedding:
-        """The image's features. `normalize` scales them to length 1. Raises ClientError."""
-        return self._run(exchange.embed(model, self._read(image), Options(**options), normalize))
+    def embed(
+        self,
+        model: str,
+        image: Source,
+        *,
+        normalize: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
+        deadline: float | None = None,
+    ) -> Embedding:
+        """The image's features. `normalize` scales them to length 1, so that the product of two is the cosine of their
+        angle. Raises ClientError.
+        """
+        options = Options(version, version_label, deadline=deadline, retries=self._retries)
+        return self._run(exchange.embed(model, self._read(image), options, normalize))
 
     def models(self) -> list[Model]:
         """Those that answer. Raises ClientError."""
-        return self._run(exchange.list_models(Options()))
+        return self._run(exchange.list_models(Options(retries=self._retries)))
 
-    def describe(self, model: str, **options: Any) -> Mapping[str, Any]:
-        """What the service says of one model. Raises ClientError."""
-        return self._run(exchange.describe(model, Options(**options)))
+    def describe(self, model: str, *, version: int | None = None) -> Mapping[str, Any]:
+        """What the service says of one model: states of its versions, manifest, batching. Raises ClientError."""
+        return self._run(exchange.describe(model, Options(version, retries=self._retries)))
+
+    def _predict(
+        self, model: str, image: Source, options: Options, shrink: bool, stopped: threading.Event | None
+    ) -> Prediction:
+        data = self._read(image)
+        if shrink:
+            data = _shrink(data, self._run(self._sizes.find(model, options), stopped))
+        return self._run(exchange.predict(model, data, options), stopped)
 
     def _read(self, image: Source) -> bytes:
         if not images.is_address(image):
             return images.read(image)
         try:
-            return httpx.get(image, follow_redirects=True, timeout=_TIMEOUT).raise_for_status().content
-        except httpx.HTTPError as error:
+            return _check_file(image, httpx.get(image, follow_redirects=True, timeout=_TIMEOUT))
+        except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
             raise UnreadableImage(f"{image} cannot be fetched: {error}") from error
 
-    def _run(self, flow: Flow[T]) -> T:
-        reply: exchange.Reply | None = None
+    def _run(self, flow: Flow[T], stopped: threading.Event | None = None) -> T:
+        return drive(flow, self._send, stopped)
+
+    def _send(self, step: Send) -> httpx.Response | httpx.RequestError:
         try:
-            while True:
-                step = flow.send(reply)
-                if isinstance(step, Wait):
-                    time.sleep(step.seconds)
-                    reply = None
-                    continue
-                try:
-                    reply = self._http.request(**_build(step))
-                except httpx.TransportError as error:
-                    reply = error
-        except StopIteration as end:
-            result: T = end.value
-            return result
+            return self._http.request(**_build(step))
+        except httpx.RequestError as error:
+            return error
 
 
 class AsyncClient:
@@ -153,11 +182,17 @@ class AsyncClient:
     """
 
     def __init__(
-        self, url: str = "http://localhost:8000", *, key: str | None = None, connections: int = 16, **httpx_options: Any
+        self,
+        url: str = "http://localhost:8000",
+        *,
+        key: str | None = None,
+        connections: int = 16,
+        retries: int = 4,
+        **httpx_options: Any,
     ) -> None:
         """As `Client`."""
         self._http = httpx.AsyncClient(**_configure(url, key, connections, httpx_options))
-        self._connections = connections
+        self._connections, self._retries = connections, retries
         self._sizes = _Sizes()
 
     async def __aenter__(self) -> Self:
@@ -171,71 +206,107 @@ class AsyncClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def predict(self, model: str, image: Source, *, shrink: bool = False, **options: Any) -> Prediction:
+    async def predict(
+        self,
+        model: str,
+        image: Source,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int = 5,
+        calibrated: bool = False,
+        shrink: bool = False,
+        deadline: float | None = None,
+    ) -> Prediction:
         """As `Client.predict`."""
-        chosen = Options(**options)
-        data = await self._read(image)
-        if shrink:
-            data = await asyncio.to_thread(_shrink, data, await self._run(self._sizes.find(model, chosen)))
-        return await self._run(exchange.predict(model, data, chosen))
+        options = Options(version, version_label, top_k, calibrated, deadline, self._retries)
+        return await self._predict(model, image, options, shrink)
 
     async def predict_many(
         self,
         model: str,
         sources: Iterable[Source],
         *,
+        version: int | None = None,
+        version_label: str | None = None,
+        top_k: int = 5,
+        calibrated: bool = False,
+        shrink: bool = False,
+        deadline: float | None = None,
         concurrency: int | None = None,
         progress: bool = False,
-        shrink: bool = False,
-        **options: Any,
     ) -> AsyncIterator[Outcome]:
-        """As `Client.predict_many`."""
-        turns = asyncio.Semaphore(concurrency or self._connections)
+        """As `Client.predict_many`. A loop that is left early is closed by `contextlib.aclosing`."""
+        options = Options(version, version_label, top_k, calibrated, deadline, self._retries)
+        workers = concurrency or self._connections
+        turns = asyncio.Semaphore(workers)
 
         async def ask(source: Source) -> Outcome:
             async with turns:
                 try:
-                    return Outcome(source, await self.predict(model, source, shrink=shrink, **options))
+                    return Outcome(source, await self._predict(model, source, options, shrink))
                 except ClientError as error:
                     return Outcome(source, error=error)
 
         waiting: deque[asyncio.Task[Outcome]] = deque()
-        with _Bar(sources, progress) as advance:
+        with make_bar(sources, progress) as bar:
             try:
                 for source in sources:
                     waiting.append(asyncio.create_task(ask(source)))
-                    if len(waiting) >= _AHEAD * (concurrency or self._connections):
-                        yield advance(await waiting.popleft())
+                    if len(waiting) >= AHEAD * workers:
+                        outcome = await waiting.popleft()
+                        bar.update()
+                        yield outcome
                 while waiting:
-                    yield advance(await waiting.popleft())
+                    outcome = await waiting.popleft()
+                    bar.update()
+                    yield outcome
             finally:
                 for task in waiting:
                     task.cancel()
                 await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def embed(self, model: str, image: Source, *, normalize: bool = False, **options: Any) -> Embedding:
+    async def embed(
+        self,
+        model: str,
+        image: Source,
+        *,
+        normalize: bool = False,
+        version: int | None = None,
+        version_label: str | None = None,
+        deadline: float | None = None,
+    ) -> Embedding:
         """As `Client.embed`."""
-        return await self._run(exchange.embed(model, await self._read(image), Options(**options), normalize))
+        options = Options(version, version_label, deadline=deadline, retries=self._retries)
+        return await self._run(exchange.embed(model, await self._read(image), options, normalize))
 
     async def models(self) -> list[Model]:
         """As `Client.models`."""
-        return await self._run(exchange.list_models(Options()))
+        return await self._run(exchange.list_models(Options(retries=self._retries)))
 
-    async def describe(self, model: str, **options: Any) -> Mapping[str, Any]:
+    async def describe(self, model: str, *, version: int | None = None) -> Mapping[str, Any]:
         """As `Client.describe`."""
-        return await self._run(exchange.describe(model, Options(**options)))
+        return await self._run(exchange.describe(model, Options(version, retries=self._retries)))
+
+    async def _predict(self, model: str, image: Source, options: Options, shrink: bool) -> Prediction:
+        data = await self._read(image)
+        if shrink:
+            data = await asyncio.to_thread(_shrink, data, await self._run(self._sizes.find(model, options)))
+        return await self._run(exchange.predict(model, data, options))
 
     async def _read(self, image: Source) -> bytes:
+        if isinstance(image, bytes):
+            return image
         if not images.is_address(image):
             return await asyncio.to_thread(images.read, image)
         try:
             async with httpx.AsyncClient(follow_redirects=True, timeout=_TIMEOUT) as elsewhere:
-                return (await elsewhere.get(image)).raise_for_status().content
-        except httpx.HTTPError as error:
+                return _check_file(image, await elsewhere.get(image))
+        except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
             raise UnreadableImage(f"{image} cannot be fetched: {error}") from error
 
     async def _run(self, flow: Flow[T]) -> T:
-        reply: exchange.Reply | None = None
+        reply: httpx.Response | httpx.RequestError | None = None
         try:
             while True:
                 step = flow.send(reply)
@@ -245,35 +316,34 @@ class AsyncClient:
                     continue
                 try:
                     reply = await self._http.request(**_build(step))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     reply = error
         except StopIteration as end:
             result: T = end.value
             return result
 
 
-class _Bar:
-    """A progress bar on stderr, or nothing; entered, it gives what passes an outcome on and counts it."""
-
-    def __init__(self, sources: Iterable[Source], shown: bool) -> None:
-        total = len(sources) if hasattr(sources, "__len__") else None
-        self._bar = tqdm(total=total, unit=" images", disable=not shown)
-
-    def __enter__(self) -> Callable[[Outcome], Outcome]:
-        return self._pass
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def _pass(self, outcome: Outcome) -> Outcome:
-        self._bar.update()
-        return outcome
-
-
 def _configure(url: str, key: str | None, connections: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {"User-Agent": _USER_AGENT} | ({"Authorization": f"Bearer {key}"} if key else {})
+    if connections < 1:
+        raise ValueError(f"Invalid connections: expected a whole number from 1, got {connections}")
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"Invalid url {url!r}: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"Invalid url: expected an address such as http://localhost:8000, got {url!r}")
+    headers = {"User-Agent": f"image-model-client/{VERSION}"}
+    if key:
+        headers["Authorization"] = f"Bearer {check_key(key)}"
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     return {"base_url": url, "headers": headers, "limits": limits, "timeout": _TIMEOUT, **options}
+
+
+def check_key(key: str) -> str:
+    """Raises ValueError for what no header can hold."""
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("Invalid key: expected printable ASCII without spaces; is a line's end in it?")
+    return key
 
 
 def _build(step: Send) -> dict[str, Any]:
@@ -282,8 +352,15 @@ def _build(step: Send) -> dict[str, Any]:
     if step.content:
         made["content"] = step.content
     if step.seconds is not None:
-        made["timeout"] = httpx.Timeout(step.seconds + 0.1)  # the service answers 504 first
+        seconds = step.seconds + 0.1  # the service answers 504 first
+        made["timeout"] = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
     return made
+
+
+def _check_file(address: str, reply: httpx.Response) -> bytes:
+    if reply.is_success:
+        return reply.content
+    raise UnreadableImage(f"{address} was answered with {reply.status_code} {reply.reason_phrase}")
 
 
 def _shrink(data: bytes, size: tuple[int, int] | None) -> bytes:

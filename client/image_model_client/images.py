@@ -3,7 +3,7 @@
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 from image_model_client.errors import UnreadableImage
 
@@ -16,6 +16,8 @@ _KINDS = (
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
 )
+_PLAIN_MODES = ("L", "RGB", "RGBA")
+_ORIENTATION, _TURNED = 0x0112, range(5, 9)  # EXIF: rows and columns change places
 _SMALL_QUALITY = 90  # of a JPEG made smaller: pixels near those of the original, at a tenth of a photograph's bytes
 
 
@@ -29,7 +31,7 @@ an array [height, width, 1, 3 or 4] or [height, width] of uint8.
 """
 
 
-def is_address(source: Source) -> bool:
+def is_address(source: Source) -> TypeGuard[str]:
     return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
@@ -45,7 +47,7 @@ def read(source: Source) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = Path(os.fsdecode(source))
         try:
             return path.read_bytes()
         except OSError as error:
@@ -55,16 +57,19 @@ def read(source: Source) -> bytes:
     if hasattr(source, "read"):
         data = source.read()
         if not isinstance(data, bytes):
-            raise UnreadableImage(f"the file gives text: open it with open({source.name!r}, 'rb')")
+            raise UnreadableImage(f"expected a file of bytes, got {type(data).__name__}; open it with mode 'rb'")
         return data
     return _encode(_as_picture(source))
 
 
 def shrink(data: bytes, width: int, height: int) -> bytes:
-    """The same image, upright, no larger than a network of this input size needs, as a JPEG; as it is where it is small
-    already or where that would not make it smaller.
+    """The same image with no more than twice the rows and columns of a network's input, as a JPEG; as it is where it
+    is small already, where that would not make it smaller, and where its pixels are of a kind that the service reads
+    in a way of its own.
 
-    Twice the input's size is kept, so that the service's own resizing still sees more pixels than it gives.
+    The service resizes rows and columns to the input's, whatever their ratio (`preprocessing` in a manifest), so each
+    side shrinks by itself. Twice the input's size is kept, so that the service's resizing still decides how an image
+    looks.
     """
     try:
         from PIL import Image, ImageOps
@@ -72,15 +77,20 @@ def shrink(data: bytes, width: int, height: int) -> bytes:
         raise UnreadableImage("shrink=True needs Pillow: pip install 'image-model-client[images]'") from error
     try:
         picture = Image.open(io.BytesIO(data))
-        if picture.width <= 2 * width or picture.height <= 2 * height:
+        if picture.mode not in _PLAIN_MODES:
             return data
-        picture.draft("RGB", (2 * width, 2 * height))
-        small = ImageOps.exif_transpose(picture).convert("RGB")
-        small = small.resize((2 * width, 2 * height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
+        most = (2 * height, 2 * width) if turned else (2 * width, 2 * height)
+        size = min(picture.width, most[0]), min(picture.height, most[1])
+        if size == picture.size:
+            return data
+        picture.draft("RGB", size)
+        small = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+        upright = ImageOps.exif_transpose(small)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return data  # the service says what is wrong with it
     packed = io.BytesIO()
-    small.save(packed, "JPEG", quality=_SMALL_QUALITY, subsampling=0)
+    upright.save(packed, "JPEG", quality=_SMALL_QUALITY, subsampling=0, exif=b"")
     return min(packed.getvalue(), data, key=len)
 
 
@@ -112,7 +122,7 @@ def _encode(picture: "Image") -> bytes:
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(picture)
-    if upright.mode not in ("L", "RGB", "RGBA"):
+    if upright.mode not in (*_PLAIN_MODES, "I;16"):
         upright = upright.convert("RGB")
     packed = io.BytesIO()
     upright.save(packed, "PNG", compress_level=1)

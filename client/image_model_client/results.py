@@ -9,6 +9,8 @@ from image_model_client.errors import ClientError
 
 @dataclass(frozen=True, slots=True)
 class Label:
+    """`probability` is from 0 to 1; NaN where the model's answer is no number."""
+
     label: str
     probability: float
 
@@ -51,6 +53,7 @@ class Embedding:
     version: int
     vector: tuple[float, ...]
     timings: Mapping[str, float] = field(default_factory=dict)
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
