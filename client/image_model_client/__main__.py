@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on" if chosen.output else "interrupted", file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)  # threads that wait for a slow service would hold the process
+        return _complain("interrupted; the same command goes on" if chosen.output else "interrupted", INTERRUPTED)
     except BrokenPipeError:  # `| head`: nobody reads on, and Python's own flush at the end would complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK

@@ -193,15 +193,18 @@ def test_a_proxys_page_is_said_to_be_one(status: int) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b'{"predictions": [7]}', b'{"model": "m"}', b"\xff"])
 def test_other_json_is_no_answer(body: bytes) -> None:
-    with scripted(Answer(body=body)) as service, Client(service.url) as client:
-        with pytest.raises(ServerFailed, match="not by image-model-server"):
-            client.predict("m", b"x")
+    with (
+        scripted(Answer(body=body)) as service,
+        Client(service.url) as client,
+        pytest.raises(ServerFailed, match="not by image-model-server"),
+    ):
+        client.predict("m", b"x")
 
 
 def test_a_broken_encoding_is_no_crash() -> None:
-    with scripted(Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"})) as service:
-        with pytest.raises(Unreachable):
-            Client(service.url, retries=0).predict("m", b"x")
+    broken = Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    with scripted(broken) as service, pytest.raises(Unreachable):
+        Client(service.url, retries=0).predict("m", b"x")
 
 
 def test_errors_can_be_sent_to_another_process() -> None:

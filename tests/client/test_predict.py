@@ -139,7 +139,8 @@ def test_what_no_header_holds_is_no_key(key: str) -> None:
 
 async def test_the_async_client_answers_alike(service: Service, client: Client, seven: Path) -> None:
     async with AsyncClient(service.url) as twin:
-        for source in (seven, seven.read_bytes(), Image.open(seven)):
+        for kind in ("path", "bytes", "PIL image"):
+            source = SOURCES[kind](seven)
             assert (await twin.predict("lenet5", source)).top_k == client.predict("lenet5", seven).top_k
         assert await twin.models() == client.models()
         assert (await twin.describe("lenet5"))["manifest"] == client.describe("lenet5")["manifest"]
