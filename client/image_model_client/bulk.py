@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 from image_model_client.images import is_address
 from image_model_client.results import Label, Prediction
 
+_MOST_LINES = 20  # of one record: a table with one quotation mark too many is not one record that was cut off
 _IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp")
 
 
@@ -165,6 +166,8 @@ class Output:
         for number, line in enumerate(self._file):
             rest += line.decode(errors="surrogateescape")
             if not (line.endswith(b"\n") and self._form.is_whole(rest)):
+                if rest.count("\n") > _MOST_LINES:
+                    raise ValueError(f"line {number + 1} of {path} is not of this form; name another --output")
                 continue
             if start and not whole:
                 if rest != start:
