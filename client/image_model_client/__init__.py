@@ -6,6 +6,8 @@ with Client("http://localhost:8000") as client:
     print(client.predict("efficientnet_lite0", "cat.jpg").label)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from image_model_client.client import AsyncClient, Client
 from image_model_client.errors import (
     ClientError,
@@ -22,6 +24,9 @@ from image_model_client.errors import (
 )
 from image_model_client.results import Embedding, Label, Model, Outcome, Prediction
 
+if TYPE_CHECKING:
+    from image_model_client.grpc import GrpcClient
+
 __all__ = [
     "AsyncClient",
     "Client",
@@ -29,6 +34,7 @@ __all__ = [
     "DeadlineExceeded",
     "Embedding",
     "Forbidden",
+    "GrpcClient",
     "InvalidRequest",
     "Label",
     "Model",
@@ -42,3 +48,14 @@ __all__ = [
     "Unreachable",
     "UnreadableImage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """GrpcClient, imported where it is asked for: grpc and numpy are an extra."""
+    if name != "GrpcClient":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from image_model_client.grpc import GrpcClient
+    except ModuleNotFoundError as error:
+        raise ImportError(f"GrpcClient needs {error.name}: pip install 'image-model-client[grpc]'") from error
+    return GrpcClient

@@ -138,7 +138,7 @@ class Client:
         angle. Raises ClientError.
         """
         options = Options(version, version_label, deadline=deadline, retries=self._retries)
-        return self._run(exchange.embed(model, self._read(image), options, normalize))
+        return self._run(exchange.embed(model, read(image), options, normalize))
 
     def models(self) -> list[Model]:
         """Those that answer. Raises ClientError."""
@@ -151,18 +151,10 @@ class Client:
     def _predict(
         self, model: str, image: Source, options: Options, shrink: bool, stopped: threading.Event | None
     ) -> Prediction:
-        data = self._read(image)
+        data = read(image)
         if shrink:
             data = _shrink(data, self._run(self._sizes.find(model, options), stopped))
         return self._run(exchange.predict(model, data, options), stopped)
-
-    def _read(self, image: Source) -> bytes:
-        if not images.is_address(image):
-            return images.read(image)
-        try:
-            return _check_file(image, httpx.get(image, follow_redirects=True, timeout=_TIMEOUT))
-        except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
-            raise UnreadableImage(f"{image} cannot be fetched: {error}") from error
 
     def _run(self, flow: Flow[T], stopped: threading.Event | None = None) -> T:
         return drive(flow, self._send, stopped)
@@ -355,6 +347,16 @@ def _build(step: Send) -> dict[str, Any]:
         seconds = step.seconds + 0.1  # the service answers 504 first
         made["timeout"] = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
     return made
+
+
+def read(image: Source) -> bytes:
+    """An encoded image, which is fetched where it is an address. Raises UnreadableImage."""
+    if not images.is_address(image):
+        return images.read(image)
+    try:
+        return _check_file(image, httpx.get(image, follow_redirects=True, timeout=_TIMEOUT))
+    except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
+        raise UnreadableImage(f"{image} cannot be fetched: {error}") from error
 
 
 def _check_file(address: str, reply: httpx.Response) -> bytes:

@@ -32,7 +32,7 @@ def photos(tmp_path: Path, digits: list[Path]) -> Path:
 
 
 def read_digit(name: str) -> str:
-    return re.findall(r"(\d)[^/]*$", name)[0]
+    return Path(name).name[0]
 
 
 def read_csv(text: bytes) -> list[dict[str, str]]:

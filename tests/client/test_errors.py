@@ -4,8 +4,6 @@ import asyncio
 import pickle
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -26,31 +24,11 @@ from image_model_client import (
     Unauthenticated,
     Unreachable,
 )
-from service.security import api_keys
+from tests.support.client_keys import Keys
 from tests.support.scripted_http import LABEL, Answer, scripted
 from tests.support.service_process import Service, running
 
 HTML = {"Content-Type": "text/html"}
-
-
-@dataclass(frozen=True)
-class Keys:
-    url: str
-    good: str
-    cats_only: str
-    slow: str
-
-
-@pytest.fixture(scope="module")
-def keys(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
-    """A service whose key `slow` has one request at once, and another four a second."""
-    file = tmp_path_factory.mktemp("client_keys") / "keys.yaml"
-    made = [api_keys.make("good"), api_keys.make("cats", ["cats*"]), api_keys.make("slow", rate=4, burst=1)]
-    file.write_text("".join(entry for _, entry in made))
-    with running("--repository", lenet5_repository, "--api-keys", file) as service:
-        service.wait_ready()
-        yield Keys(service.url, *(secret for secret, _ in made))
-        assert service.stop() == 0
 
 
 def test_keys(keys: Keys, seven: Path) -> None:
