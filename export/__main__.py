@@ -15,6 +15,7 @@ from export import listing, spec
 from export.architectures.applications import widen
 from export.architectures.architecture import Architecture
 from export.arguments import Parser
+from export.clip import options as clip
 from export.data import image_size, sources
 from export.data import options as data_options
 from export.data.names import escape
@@ -58,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         metavar="all|NAME[,NAME...]",
-        help="what to export; --list shows what there is. Where one of several fails, the others go on",
+        help="what to export; --list shows what there is, and clip_vit_b32 answers with labels that each request "
+        "brings. Where one of several fails, the others go on",
     )
     add(
         "--list",
@@ -94,9 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--max-accuracy-drop",
         type=float,
-        default=0.005,
         metavar="X",
-        help="share of the held-out images that a quantized form may get wrong more than float32 (default: 0.005)",
+        help="share of the held-out images that a quantized form may get wrong more than float32 "
+        f"(default: {spec.MAX_ACCURACY_DROP})",
     )
     add(
         "--target",
@@ -147,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
     listing.add_flags(parser)
+    clip.add_flags(parser)
     report.add_flags(parser)
     options.add_flags(parser)
     pretrained.add_flags(parser)
@@ -182,7 +185,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             seed=args.seed,
             repository=args.repository,
             quantize=args.quantize,
-            max_accuracy_drop=args.max_accuracy_drop,
+            max_accuracy_drop=spec.MAX_ACCURACY_DROP if args.max_accuracy_drop is None else args.max_accuracy_drop,
             target=args.target,
             force=args.force,
             report=ReportOptions(args.report),
@@ -277,6 +280,9 @@ def main() -> int:
         if sys.argv[1:] and sys.argv[1] in _COMMANDS:
             code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
             return code
+        if (zero_shot := clip.read(_parser().parse_args(sys.argv[1:]), _parser().get_default)) is not None:
+            clip.run(zero_shot)
+            return 0
         specs = parse(sys.argv[1:])
         if specs is None:
             shown = listing.read(_parser().parse_args(sys.argv[1:]))

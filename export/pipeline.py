@@ -1,5 +1,6 @@
 """One export, from specification to published version: the list of its steps."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
-from export.publish import facts, network, profile, publish, samples
+from export.publish import facts, image_index, network, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
@@ -41,7 +42,7 @@ from export.training.weights import Start
 from export.verify import chance, parity
 from export.verify.parity import Parity
 from export.verify.readback import Readback
-from service.repository.manifest import TFLITE, Manifest, Preprocessing, Profile
+from service.repository.manifest import FEATURES, TFLITE, Manifest, Preprocessing, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,18 +207,27 @@ def _publish(
         if isinstance(model, LiteNetwork):
             agreed = _write_lite(spec, folder, model, dataset, progress)
         else:
-            agreed = _write_network(spec, folder, model, dataset, progress)
-        choice = _quantize(spec, folder, dataset, progress)
-        if choice is not None and choice.chosen.quality.accuracy is not None:
-            score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
+            agreed, unfeatured = _write_network(spec, folder, model, dataset, progress)
+            warnings += unfeatured
+        choice = _quantize(spec, folder, dataset, None if score is None else score.answers, progress)
+        quality = None if choice is None else choice.chosen.quality
+        if quality is not None and quality.accuracy is not None:
+            score = Score(quality.accuracy, dict(quality.by_class))
             judged = chance.judge(
                 score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
             )
         warnings += judged
         keras_model = None if isinstance(model, LiteNetwork) else model
         measured = report.measure(spec, folder, keras_model, dataset, before, progress)
+        lite_model = LiteModel((folder / TFLITE).read_bytes(), threads=os.cpu_count() or 1)
+        width = lite_model.find_width()
+        known_threshold = None
+        index_images = spec.data_options.index_images
+        if width is not None and spec.labelled and index_images:
+            with progress.stage("computing the features of training images") as stage:
+                known_threshold = image_index.write(folder, dataset, lite_model, width, index_images, stage)
         with progress.stage("writing samples, golden answers and warm-up requests"):
-            samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
+            samples.write(folder, spec.name, dataset, row, LiteModel(folder / TFLITE, threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
             cost = profile.measure(folder / TFLITE)
             stage.result = f"{cost.milliseconds[IMAGE][1]:.3g} ms an image, {cost.peak_mb:.0f} MB"
@@ -225,13 +235,14 @@ def _publish(
         manifest = Manifest(
             name=spec.name,
             version=0,
-            signatures=signatures.describe(row, size, len(dataset.labels)),
+            signatures=signatures.describe(row, size, len(dataset.labels), width),
             labels=dataset.labels,
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
             precision=precision if choice is None else choice.chosen.precision,
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
+            known_threshold=known_threshold,
             facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
         )
         report.write(spec, folder, manifest, measured)
@@ -255,18 +266,24 @@ def _publish(
     )
 
 
-def _write_network(spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, progress: Progress) -> Parity:
-    """Its SavedModel and `model.tflite`, checked against the network."""
-    with progress.stage("freezing the SavedModel"):
-        freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
+def _write_network(
+    spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, progress: Progress
+) -> tuple[Parity, tuple[str, ...]]:
+    """Its SavedModel and `model.tflite`, checked against the network, and what to warn of."""
+    warnings: tuple[str, ...] = ()
+    with progress.stage("freezing the SavedModel") as stage:
+        missing = freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
         if spec.foreign is None or spec.foreign.path.suffix == KERAS:
             network.write(folder, model)
+        if missing:
+            warnings = (f"no signature {FEATURES!r}, so no /embed: {missing}",)
+            _warn(stage, warnings)
     with progress.stage("converting to LiteRT"):
         litert.convert(folder, folder / TFLITE)
     with progress.stage("checking the staged files against the trained network") as stage:
         agreed = parity.check(Readback(folder), model, spec.architecture, dataset)
         stage.result = f"largest difference {agreed.worst:.1e}"
-    return agreed
+    return agreed, warnings
 
 
 def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dataset, progress: Progress) -> Parity:
@@ -278,11 +295,15 @@ def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dat
     with progress.stage("checking the staged file against the one that was given") as stage:
         agreed = parity.check_lite(made, model, row, dataset, exact=model.entry.precision == FLOAT32)
         stage.result = f"largest difference {agreed.worst:.1e}"
+        stage.tell(f"no signature {FEATURES!r}, so no /embed: the operations of a given file stay as they are")
     return agreed
 
 
-def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progress) -> Choice | None:
-    """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
+def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, progress: Progress) -> Choice | None:
+    """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel.
+
+    `wanted` are the classes that the network gives the held-out images, int [N], None where nobody asked it.
+    """
     if spec.quantize is None:
         return None
     most_drop = spec.max_accuracy_drop
@@ -290,19 +311,19 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
         most_drop = 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, wanted)
         else:
             choice = lite.choose(
-                (folder / TFLITE).read_bytes(),
+                folder / TFLITE,
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
                 most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
+                wanted=wanted,
             )
-            (folder / TFLITE).write_bytes(choice.chosen.data)
-            parity.check_entries(LiteModel(choice.chosen.data, threads=1), spec.architecture, dataset)
+            parity.check_entries(LiteModel(folder / TFLITE, threads=1), spec.architecture, dataset)
         chosen, float32 = choice.chosen, choice.candidates[0]
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:

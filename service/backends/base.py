@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import Manifest
+from service.repository.vocabulary import Merges
 from service.types import Array, Tensors
 
 
@@ -50,7 +52,9 @@ class Golden:
 class Loaded:
     """A version that can run. `warmup` (signature, inputs) and `golden` run before its first client.
 
-    `unshared` maps each signature whose requests must not share a batch to the reason.
+    `unshared` maps each signature whose requests must not share a batch to the reason. `index` holds the training
+    images that others are compared with, None where there are none. `merges` are the vocabulary of a version that takes
+    texts.
     """
 
     manifest: Manifest
@@ -58,6 +62,8 @@ class Loaded:
     warmup: tuple[tuple[str, Tensors], ...] = ()
     golden: Golden | None = None
     unshared: Mapping[str, str] = field(default_factory=dict)
+    index: ImageIndex | None = None
+    merges: Merges = ()
 
 
 Found = Mapping[str, Mapping[int, str]]

@@ -21,8 +21,22 @@ from service.host.cpu import machine
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
-from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
+from service.repository.image_index import ImageIndex
+from service.repository.manifest import (
+    GOLDEN,
+    IMAGE_EMBEDDING,
+    IMAGE_FEATURES,
+    PROBABILITIES,
+    SAVED_MODEL,
+    TFLITE,
+    WARMUP,
+    Manifest,
+    Profile,
+    Signature,
+    read_labels,
+)
 from service.repository.repository import Repository, check_regular
+from service.repository.vocabulary import read_merges
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -139,25 +153,34 @@ class EmbeddedBackend:
                 from service.backends.embedded.saved_model import SavedModelRunner
 
                 whole = SavedModelRunner(folder)
-                manifest = Manifest(name, version, whole.signatures, definitions=whole.definitions)
+                manifest = Manifest(name, version, whole.signatures, read_labels(folder), definitions=whole.definitions)
                 return Loaded(manifest, whole, warmup), None
             lite, profile = self._litert(folder / TFLITE, None)
-            return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
+            manifest = Manifest(name, version, lite.signatures, read_labels(folder), profile=profile)
+            return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
-        runner, own_profile = self._load_own(folder, manifest)
-        return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
+        index, merges = ImageIndex.read(folder), read_merges(folder, manifest)
+        runner, own_profile, twins = self._load_own(folder, manifest)
+        manifest = replace(manifest, profile=own_profile, twins=twins)
+        return Loaded(manifest, runner, warmup, golden, index=index, merges=merges), None
 
-    def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
+    def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None, Mapping[str, str]]:
+        """A runner of every signature, what `model.tflite` costs, and `Manifest.twins`."""
         by_signature: dict[str, Runner] = {}
         runners: list[Runner] = []
-        profile = None
+        profile, twins = None, dict[str, str]()
         if (folder / TFLITE).is_file():
             fast, profile = self._litert(folder / TFLITE, manifest.profile)
             runners.append(fast)
             by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
-        # The signature that takes encoded images needs no graph where the service decodes them itself.
-        recipe = manifest.preprocessing
-        decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
+            twins = _find_twins(manifest, fast.signatures)
+            by_signature |= {name: fast for name, twin in twins.items() if twin in by_signature}
+        # A signature that takes encoded images needs no graph where the service decodes them itself.
+        decoded = {
+            name
+            for name in manifest.signatures
+            if (recipe := manifest.decodes(name)) and recipe.image_signature in by_signature
+        }
         missing = set(manifest.signatures) - set(by_signature) - decoded
         if missing and not self._foreign_too:
             names = ", ".join(sorted(missing))
@@ -171,8 +194,8 @@ class EmbeddedBackend:
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
         if len(runners) == 1:
-            return runners[0], profile
-        return EmbeddedRunner(by_signature, tuple(runners)), profile
+            return runners[0], profile, twins
+        return EmbeddedRunner(by_signature, tuple(runners)), profile, twins
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""
@@ -192,6 +215,14 @@ class EmbeddedBackend:
         return runner, profile
 
 
+def _find_twins(manifest: Manifest, given: Mapping[str, Signature]) -> dict[str, str]:
+    """IMAGE_FEATURES -> the signature of `model.tflite` whose run gives the features anyway, where there is one."""
+    recipe, declared = manifest.preprocessing, manifest.signatures.get(IMAGE_FEATURES)
+    if recipe is None or declared is None or (twin := given.get(recipe.image_signature)) is None:
+        return {}
+    return {IMAGE_FEATURES: recipe.image_signature} if declared.outputs.keys() <= twin.outputs.keys() else {}
+
+
 def _strip_root(root: Path, text: str) -> str:
     """`text` with paths below `root` named from there on: clients read it."""
     for place in sorted({str(root), str(root.absolute()), str(root.resolve())}, key=len, reverse=True):
@@ -202,9 +233,6 @@ def _strip_root(root: Path, text: str) -> str:
 def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
     if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
         return None
+    output = PROBABILITIES if manifest.zero_shot is None else IMAGE_EMBEDDING
     with np.load(folder / GOLDEN) as arrays:
-        return Golden(
-            manifest.preprocessing.image_signature,
-            {"image": arrays["images"]},
-            {PROBABILITIES: arrays["probabilities"]},
-        )
+        return Golden(manifest.preprocessing.image_signature, {"image": arrays["images"]}, {output: arrays[output]})

@@ -54,6 +54,29 @@ async def test_images_come_out_in_their_order(preparation: Preparation) -> None:
     assert run.inputs["image"][:, 0, 0, 0].tolist() == [10, 200, 10]
 
 
+OPEN = Manifest(
+    "m", 1, {"serving_default": Signature({"x": TensorSpec("uint8", (None, None, None, 3))}, {})}, definitions={"": b""}
+)
+
+
+async def test_a_graph_of_open_sides_gets_photos_as_large_as_they_are(preparation: Preparation) -> None:
+    wide = encode(photo()[:40, :64])
+    run = await preparation.prepare(OPEN, request(wide, wide))
+    np.testing.assert_array_equal(run.inputs["x"], np.stack([photo()[:40, :64]] * 2))
+    large = encode(np.full((1000, images.LONGEST_SIDE * 2, 3), 7, np.uint8))
+    run = await preparation.prepare(OPEN, request(large))
+    assert run.inputs["x"].shape == (1, 500, images.LONGEST_SIDE, 3)
+    with pytest.raises(InvalidInput, match=r"images of one size in a request, got \['64x40', '64x41'\]"):
+        await preparation.prepare(OPEN, request(wide, encode(photo()[:41, :64])))
+
+
+async def test_a_graph_of_one_image_is_sent_one(preparation: Preparation) -> None:
+    one = Manifest("m", 1, {"serving_default": Signature({"x": TensorSpec("uint8", (1, 20, 30, 3))}, {})})
+    assert (await preparation.prepare(one, request(IMAGE))).inputs["x"].shape == (1, 20, 30, 3)
+    with pytest.raises(InvalidInput, match="takes 1 images a request, got 2"):
+        await preparation.prepare(one, request(IMAGE, IMAGE))
+
+
 async def test_one_bad_image_spares_the_others_the_decoding(
     preparation: Preparation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
