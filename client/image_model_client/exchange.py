@@ -56,14 +56,15 @@ def predict(model: str, image: bytes, options: Options) -> Flow[Prediction]:
     reply = yield from _ask(path, params, image, {}, options)
     answer = _parse(reply, path)
     try:
-        rows = answer.get("predictions") or [{}]
-        top = tuple(Label(one["label"], read_probability(one["probability"])) for one in rows[0].get("top_k", ()))
+        row = (answer.get("predictions") or [{}])[0]
+        top = tuple(Label(one["label"], read_probability(one["probability"])) for one in row.get("top_k", ()))
         name, version = str(answer["model"]), int(answer["version"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _find_stranger(reply, path) from error
     timings = read_timings(reply.headers.get("server-timing", ""))
     request_id = reply.headers.get("x-request-id", "")
-    return Prediction(name, version, top, timings, request_id, answer.get("outputs") or {}, answer)
+    outputs = answer.get("outputs") or ({} if top else row)
+    return Prediction(name, version, top, timings, request_id, outputs, answer)
 
 
 def embed(model: str, image: bytes, options: Options, normalize: bool) -> Flow[Embedding]:

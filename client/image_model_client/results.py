@@ -18,7 +18,8 @@ class Label:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """`top_k` is sorted, most probable first. `timings` has the milliseconds of each stage in the service. `outputs`
-    has what a model that is no classifier answers, as JSON; `top_k` is empty then. `fields` is the answer as it came.
+    has what a model that is no classifier answers, as JSON, such as a detector's `detections`; `top_k` is empty then.
+    `fields` is the answer as it came.
     """
 
     model: str

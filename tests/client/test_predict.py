@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from image_model_client import AsyncClient, Client, InvalidRequest, Label, NotFound, UnreadableImage
+from image_model_client import AsyncClient, Client, GrpcClient, InvalidRequest, Label, NotFound, UnreadableImage, images
 from tests.support.scripted_http import Answer, scripted
 from tests.support.service_process import Service
 
@@ -109,10 +110,12 @@ def test_what_is_no_image_is_the_services_to_say(client: Client) -> None:
 def test_no_number_is_nan_and_a_model_without_labels_has_outputs() -> None:
     null = b'{"model": "m", "version": 1, "predictions": [{"top_k": [{"label": "cat", "probability": null}]}]}'
     plain = b'{"model": "half_plus_two", "version": 2, "outputs": {"y": [2.5]}}'
-    with scripted(Answer(body=null), Answer(body=plain)) as service, Client(service.url) as client:
+    boxes = b'{"model": "ssd", "version": 1, "predictions": [{"width": 4, "height": 3, "detections": []}]}'
+    with scripted(Answer(body=null), Answer(body=plain), Answer(body=boxes)) as service, Client(service.url) as client:
         assert math.isnan(client.predict("m", b"x").probability)
         answer = client.predict("half_plus_two", b"x")
         assert answer.outputs == {"y": [2.5]} and answer.top_k == ()
+        assert client.predict("ssd", b"x").outputs == {"width": 4, "height": 3, "detections": []}
         with pytest.raises(ValueError, match=r"half_plus_two is no classifier .* \.outputs"):
             _ = answer.label
 
@@ -123,6 +126,23 @@ def test_options_are_the_services_parameters() -> None:
             client.predict("a/b ü", b"x", version_label="int8", top_k=2, calibrated=True)
         path, _ = service.asked[0]
         assert path == "/predict/a%2Fb%20%C3%BC?label=int8&top_k=2&calibrated=true"
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+async def test_features_are_those_of_the_services_json(service: Service, seven: Path, normalize: bool) -> None:
+    image = images.read(seven)
+    async with httpx.AsyncClient(base_url=service.url, params={"normalize": str(normalize).lower()}) as raw:
+        reply = await raw.post("/embed/lenet5", content=image, headers={"Content-Type": "image/png"})
+    (expected,) = reply.json()["embeddings"]
+    async with AsyncClient(service.url) as twin:
+        answers = [await twin.embed("lenet5", seven, normalize=normalize)]
+    with Client(service.url) as client, GrpcClient(f"127.0.0.1:{service.grpc_port}") as grpc:
+        answers += [each.embed("lenet5", seven, normalize=normalize) for each in (client, grpc)]
+    for answer in answers:
+        assert (answer.model, answer.version, len(answer.vector)) == ("lenet5", 1, len(expected))
+        assert answer.vector == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert len(answer.request_id) == 32
+    assert (math.hypot(*expected) == pytest.approx(1, abs=1e-5)) is normalize
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://host", "http://", "http://[::1"])
