@@ -26,9 +26,10 @@ def test_examples_run_as_printed(block: Block, service: Service, coffee: bytes, 
     ports = {"8000": service.http_port, "8500": service.grpc_port}
     code = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), block.code)
     if block.kind == "bash":
-        code = f"export IMAGE_MODEL_URL={service.url}\n" + re.sub("^python", shlex.quote(sys.executable), code)
+        code = re.sub("^python", shlex.quote(sys.executable), code)
     command = ["bash", "-euc", code] if block.kind == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    environment = {**ENVIRONMENT, "IMAGE_MODEL_URL": service.url}  # of the program, whose default is :8000
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     printed = done.stdout or (tmp_path / "answers.csv").read_text()
     assert "espresso" in printed

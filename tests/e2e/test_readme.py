@@ -47,7 +47,8 @@ def test_examples_run_as_printed(block: Block, service: tuple[Service, Path]) ->
     code = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), block.code)
     code = code.replace(".venv/bin/python", shlex.quote(sys.executable))
     command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    environment = {**ENVIRONMENT, "IMAGE_MODEL_URL": process.url}  # of the client's program, whose default is :8000
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for expected in re.findall(r"print\(.*\)  # (\d+)$", code, re.MULTILINE):
         assert expected in done.stdout.split(), done.stdout
