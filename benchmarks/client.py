@@ -28,9 +28,11 @@ from loadtest.markdown import markdown
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 
+PAGE = Path("docs/clients.md")
 NETWORK, SMALL = "efficientnet_lite0", "lenet5"
 _WARM_UP = 20
 _IN_FLIGHT = 16
+_WRK_SECONDS = 2.0
 _MEGAPIXELS_12 = (4000, 3000)
 _FILES = (1_000, 10_000)
 
@@ -42,17 +44,31 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1000, help="sent 16 at a time (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="in which they are sent (default: %(default)s)")
     parser.add_argument("--only", choices=("calls", "many", "shrink", "memory"), help="one of the four tables")
+    parser.add_argument("--write", action="store_true", help=f"write what is measured into {PAGE}")
     given = parser.parse_args()
     exported(given.repository, NETWORK, ("--weights", "imagenet"))
     exported(given.repository, SMALL, ())
-    if given.only in (None, "calls"):
-        print(show_calls(given.repository, given.calls), end="\n\n")
-    if given.only in (None, "many"):
-        print(show_many(given.repository, given.photos, given.rounds), end="\n\n")
-    if given.only in (None, "shrink"):
-        print(show_shrink(given.repository, given.calls // 10), end="\n\n")
-    if given.only in (None, "memory"):
-        print(show_memory(given.repository))
+    tables: dict[str, Callable[[], str]] = {
+        "calls": lambda: show_calls(given.repository, given.calls),
+        "many": lambda: show_many(given.repository, given.photos, given.rounds),
+        "shrink": lambda: show_shrink(given.repository, given.calls // 10),
+        "memory": lambda: show_memory(given.repository),
+    }
+    for name, show in tables.items():
+        if given.only in (None, name):
+            table = show()
+            print(table, end="\n\n", flush=True)
+            if given.write:
+                PAGE.write_text(replace_part(PAGE.read_text(), name, table))
+
+
+def replace_part(page: str, name: str, table: str) -> str:
+    """The page with `table` between its markers."""
+    start, end = f"<!-- {name}: written by benchmarks.client -->\n", "<!-- end -->"
+    before, found, after = page.partition(start)
+    if not found:
+        raise ValueError(f"{PAGE} has no part named {name!r}")
+    return f"{before}{start}\n{table}\n\n{after[after.index(end) :]}"
 
 
 def show_calls(repository: Path, calls: int) -> str:
@@ -80,37 +96,37 @@ def make_calls(url: str, model: str, image: bytes, kind: str) -> dict[str, Calla
 
 
 def show_many(repository: Path, photos: int, rounds: int) -> str:
-    """Photographs a second, `_IN_FLIGHT` under way."""
-    photo = write_photo()
-    with tempfile.TemporaryDirectory() as folder, ServerProcess.service(repository, NETWORK) as server:
-        file = Path(folder, "photo.jpg")
-        file.write_bytes(photo)
-        sent = [file] * photos
-        warm_up(server, photo)
-        rates: dict[str, list[float]] = {}
-        for _ in range(rounds):
-            load = wrk.measure(server.url, file, _IN_FLIGHT, 5.0)
-            rates.setdefault("wrk", []).append(load.requests / load.seconds)
-            for name, send in {"Client": send_by_threads, "AsyncClient": send_by_loop}.items():
-                began = time.perf_counter()
-                send(server.base, sent)
-                rates.setdefault(name, []).append(photos / (time.perf_counter() - began))
-    base = median(rates["wrk"])
-    rows = [(name, f"{median(each):.0f}", f"{median(each) / base:.0%}") for name, each in rates.items()]
-    return markdown(("sender", "images/s", "of wrk's"), rows)
+    """Images a second, `_IN_FLIGHT` under way. `photos` are sent in so many `rounds`."""
+    rows = []
+    for model, image in ((NETWORK, write_photo()), (SMALL, write_digit())):
+        with tempfile.TemporaryDirectory() as folder, ServerProcess.service(repository, model) as server:
+            file = Path(folder, "image")
+            file.write_bytes(image)
+            warm_up(server, image)
+            rates: dict[str, list[float]] = {}
+            for _ in range(rounds):
+                load = wrk.measure(server.url, file, _IN_FLIGHT, _WRK_SECONDS)
+                rates.setdefault("wrk", []).append(load.requests / load.seconds)
+                for name, send in {"Client": send_by_threads, "AsyncClient": send_by_loop}.items():
+                    began = time.perf_counter()
+                    send(server.base, model, [file] * (photos // rounds))
+                    rates.setdefault(name, []).append(photos // rounds / (time.perf_counter() - began))
+        base = median(rates["wrk"])
+        rows += [(model, name, f"{median(each):.0f}", f"{median(each) / base:.0%}") for name, each in rates.items()]
+    return markdown(("model", "sender", "images/s", "of wrk's"), rows, text=(0, 1))
 
 
-def send_by_threads(url: str, paths: list[Path]) -> None:
+def send_by_threads(url: str, model: str, paths: list[Path]) -> None:
     with Client(url, connections=_IN_FLIGHT) as client:
-        for outcome in client.predict_many(NETWORK, paths):
+        for outcome in client.predict_many(model, paths):
             if outcome.error:
                 raise outcome.error
 
 
-def send_by_loop(url: str, paths: list[Path]) -> None:
+def send_by_loop(url: str, model: str, paths: list[Path]) -> None:
     async def send() -> None:
         async with AsyncClient(url, connections=_IN_FLIGHT) as client:
-            async for outcome in client.predict_many(NETWORK, paths):
+            async for outcome in client.predict_many(model, paths):
                 if outcome.error:
                     raise outcome.error
 

@@ -167,7 +167,7 @@ class GrpcClient:
         output.parameters["classification"].int64_param = options.top_k
         reply = self._run(_ask("ModelInfer", message, options), stopped)
         version = int(reply.message.model_version)
-        top = tuple(map(_parse_label, _read_texts(reply.message.raw_output_contents[0])))
+        top = tuple(map(parse_label, _read_texts(reply.message.raw_output_contents[0])))
         return Prediction(reply.message.model_name, version, top, request_id=reply.request_id)
 
     def _run(self, flow: Flow[T], stopped: threading.Event | None = None) -> T:
@@ -199,7 +199,7 @@ def _read_texts(raw: bytes) -> Iterator[str]:
         at = end
 
 
-def _parse_label(text: str) -> Label:
+def parse_label(text: str) -> Label:
     """Of "value:index:label"; the label may have colons."""
     value, _, label = text.split(":", 2)
     return Label(label, float(value))

@@ -14,12 +14,14 @@ from image_model_client import (
     Forbidden,
     GrpcClient,
     InvalidRequest,
+    Label,
     NotFound,
     Overloaded,
     Unauthenticated,
     Unreachable,
     UnreadableImage,
 )
+from image_model_client.grpc import parse_label
 from tests.support.client_command import ENVIRONMENT
 from tests.support.client_keys import Keys
 from tests.support.service_process import Service, running
@@ -42,10 +44,14 @@ def test_answers_are_those_of_http(client: Client, twin: GrpcClient, digits: lis
     assert twin.models() == client.models()
 
 
-def test_labels_with_colons_and_commas_are_whole(client: Client, twin: GrpcClient, coffee: bytes) -> None:
+def test_all_labels_of_a_network_are_whole(client: Client, twin: GrpcClient, coffee: bytes) -> None:
     ours, theirs = (each.predict("efficientnet_lite0", coffee, top_k=1000) for each in (twin, client))
     assert {each.label for each in ours.top_k} == {each.label for each in theirs.top_k}
     assert len(ours.top_k) == 1000 and any("," in each.label for each in ours.top_k)
+
+
+def test_a_label_may_have_colons() -> None:
+    assert parse_label("0.750000:12:a: b") == Label("a: b", 0.75)
 
 
 def test_many_are_in_order(twin: GrpcClient, digits: list[Path]) -> None:
