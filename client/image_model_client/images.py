@@ -63,9 +63,9 @@ def read(source: Source) -> bytes:
 
 
 def shrink(data: bytes, width: int, height: int) -> bytes:
-    """The same image with no more than twice the rows and columns of a network's input, as a JPEG; as it is where it
-    is small already, where that would not make it smaller, and where its pixels are of a kind that the service reads
-    in a way of its own.
+    """The same image with no more than twice the rows and columns of a network's input, as a JPEG; as it is where at
+    least half of its pixels would stay, where that would not make it smaller, and where its pixels are of a kind that
+    the service reads in a way of its own.
 
     The service resizes rows and columns to the input's, whatever their ratio (`preprocessing` in a manifest), so each
     side shrinks by itself. Twice the input's size is kept, so that the service's resizing still decides how an image
@@ -82,7 +82,7 @@ def shrink(data: bytes, width: int, height: int) -> bytes:
         turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
         most = (2 * height, 2 * width) if turned else (2 * width, 2 * height)
         size = min(picture.width, most[0]), min(picture.height, most[1])
-        if size == picture.size:
+        if 2 * size[0] * size[1] >= picture.width * picture.height:
             return data
         picture.draft("RGB", size)
         small = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)

@@ -33,15 +33,16 @@ def test_a_large_image_keeps_twice_the_models_rows_and_columns() -> None:
 
 @pytest.mark.parametrize(
     ("size", "wanted"),
-    [((1000, 90), (128, 90)), ((90, 1000), (90, 96)), ((1000, 1000), (128, 96)), ((129, 96), (128, 96))],
+    [((1000, 90), (128, 90)), ((90, 1000), (90, 96)), ((1000, 1000), (128, 96)), ((260, 96), (128, 96))],
 )
 def test_each_side_shrinks_by_itself(size: tuple[int, int], wanted: tuple[int, int]) -> None:
     assert read_size(images.shrink(encode(draw(*size)), _WIDTH, _HEIGHT)) == wanted
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
-def test_a_small_image_is_sent_as_it_is(kind: str) -> None:
-    data = encode(draw(128, 96), kind)
+@pytest.mark.parametrize("width", [20, 128, 250])
+def test_an_image_that_is_not_twice_as_large_is_sent_as_it_is(kind: str, width: int) -> None:
+    data = encode(draw(width, 96), kind)
     assert images.shrink(data, _WIDTH, _HEIGHT) is data
 
 
