@@ -71,7 +71,7 @@ lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt
 
 clean: ## .venv and caches, not the models
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info client/*.egg-info
 
 .venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
