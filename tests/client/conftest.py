@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from image_model_client import Client
-from service.security import api_keys
-from tests.support.client_keys import Keys
 from tests.support.service_process import Service, running
 
 
@@ -17,17 +15,6 @@ def service(serve_repository: Path) -> Iterator[Service]:
     with running("--repository", serve_repository, "--max-body-bytes", 4 << 20) as service:
         service.wait_ready()
         yield service
-        assert service.stop() == 0
-
-
-@pytest.fixture(scope="package")
-def keys(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
-    file = tmp_path_factory.mktemp("client_keys") / "keys.yaml"
-    made = [api_keys.make("good"), api_keys.make("cats", ["cats*"]), api_keys.make("slow", rate=4, burst=1)]
-    file.write_text("".join(entry for _, entry in made))
-    with running("--repository", lenet5_repository, "--api-keys", file) as service:
-        service.wait_ready()
-        yield Keys(service.url, f"127.0.0.1:{service.grpc_port}", *(secret for secret, _ in made))
         assert service.stop() == 0
 
 

@@ -4,6 +4,8 @@ import asyncio
 import pickle
 import socket
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from image_model_client import (
     Client,
     DeadlineExceeded,
     Forbidden,
+    GrpcClient,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -24,11 +27,33 @@ from image_model_client import (
     Unauthenticated,
     Unreachable,
 )
-from tests.support.client_keys import Keys
+from service.security import api_keys
 from tests.support.scripted_http import LABEL, Answer, scripted
 from tests.support.service_process import Service, running
 
 HTML = {"Content-Type": "text/html"}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """`slow` has one request at once, and another four a second."""
+
+    url: str
+    grpc: str
+    good: str
+    cats_only: str
+    slow: str
+
+
+@pytest.fixture(scope="module")
+def keys(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
+    file = tmp_path_factory.mktemp("client_keys") / "keys.yaml"
+    made = [api_keys.make("good"), api_keys.make("cats", ["cats*"]), api_keys.make("slow", rate=4, burst=1)]
+    file.write_text("".join(entry for _, entry in made))
+    with running("--repository", lenet5_repository, "--api-keys", file) as service:
+        service.wait_ready()
+        yield Keys(service.url, f"127.0.0.1:{service.grpc_port}", *(secret for secret, _ in made))
+        assert service.stop() == 0
 
 
 def test_keys(keys: Keys, seven: Path) -> None:
@@ -52,6 +77,19 @@ def test_a_rate_is_waited_for(keys: Keys, seven: Path) -> None:
     assert caught.value.status == 429 and caught.value.retry_after and caught.value.retry_after <= 1
 
 
+def test_keys_and_rates_over_grpc(keys: Keys, seven: Path) -> None:
+    with pytest.raises(Unauthenticated):
+        GrpcClient(keys.grpc).predict("lenet5", seven)
+    with pytest.raises(Forbidden):
+        GrpcClient(keys.grpc, key=keys.cats_only).predict("lenet5", seven)
+    with GrpcClient(keys.grpc, key=keys.slow) as client:
+        assert [client.predict("lenet5", seven).label for _ in range(3)] == ["7"] * 3
+    with GrpcClient(keys.grpc, key=keys.slow, retries=0) as client, pytest.raises(Overloaded) as caught:
+        for _ in range(3):
+            client.predict("lenet5", seven)
+    assert caught.value.status == 429 and caught.value.retry_after and caught.value.retry_after <= 1
+
+
 def test_a_model_or_version_that_is_not_there(client: Client, seven: Path) -> None:
     for model, version in (("no_model", None), ("lenet5", 9)):
         with pytest.raises(NotFound, match="lenet5"):
@@ -70,12 +108,16 @@ def test_a_service_that_starts_is_waited_for(lenet5_repository: Path, seven: Pat
         assert Client(url, retries=100).predict("lenet5", seven, deadline=90).label == "7"
 
 
-def test_a_service_without_a_model_that_is_ready(tmp_path: Path) -> None:
+def test_a_service_without_a_model_that_is_ready() -> None:
     with running("--backend", "tfserving", "--target", "127.0.0.1:1") as service:
-        with pytest.raises(Overloaded) as caught:
-            Client(service.url, retries=1).predict("lenet5", b"x")
-        assert (caught.value.status, caught.value.code) == (503, "NOT_READY")
-        assert "no upstream answers" in str(caught.value)
+        address = f"127.0.0.1:{service.grpc_port}"
+        for client, code in (
+            (Client(service.url, retries=1), "NOT_READY"),
+            (GrpcClient(address, retries=1), "UNAVAILABLE"),
+        ):
+            with client, pytest.raises(Overloaded, match="no upstream answers") as caught:
+                client.predict("lenet5", b"x")
+            assert (caught.value.status, caught.value.code) == (503, code)
 
 
 def test_nobody_listens() -> None:
