@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from tests.support.client_command import ENVIRONMENT, run_client, start_client
+from tests.support.exporter import ROOT
 from tests.support.scripted_http import LABEL, Answer, scripted
 from tests.support.service_process import Service
 
@@ -164,3 +166,10 @@ def test_help_names_the_exit_codes() -> None:
     command = [sys.executable, "-m", "image_model_client", "predict", "--help"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and re.findall(r"^  (\d+)  ", done.stdout, re.MULTILINE) == ["0", "1", "2", "3", "130"]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    command = [sys.executable, "-m", "image_model_client", "--version"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    assert done.stdout.strip() == project["version"]
