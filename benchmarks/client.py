@@ -96,7 +96,9 @@ def make_calls(url: str, model: str, image: bytes, kind: str) -> dict[str, Calla
 
 
 def show_many(repository: Path, photos: int, rounds: int) -> str:
-    """Images a second, `_IN_FLIGHT` under way. `photos` are sent in so many `rounds`."""
+    """Images a second, `_IN_FLIGHT` under way. `photos` are sent in each round: at the end of fewer, when nothing is left
+    to send, the service would idle for a share that counts.
+    """
     rows = []
     for model, image in ((NETWORK, write_photo()), (SMALL, write_digit())):
         with tempfile.TemporaryDirectory() as folder, ServerProcess.service(repository, model) as server:
@@ -109,8 +111,8 @@ def show_many(repository: Path, photos: int, rounds: int) -> str:
                 rates.setdefault("wrk", []).append(load.requests / load.seconds)
                 for name, send in {"Client": send_by_threads, "AsyncClient": send_by_loop}.items():
                     began = time.perf_counter()
-                    send(server.base, model, [file] * (photos // rounds))
-                    rates.setdefault(name, []).append(photos // rounds / (time.perf_counter() - began))
+                    send(server.base, model, [file] * photos)
+                    rates.setdefault(name, []).append(photos / (time.perf_counter() - began))
         base = median(rates["wrk"])
         rows += [(model, name, f"{median(each):.0f}", f"{median(each) / base:.0%}") for name, each in rates.items()]
     return markdown(("model", "sender", "images/s", "of wrk's"), rows, text=(0, 1))
