@@ -96,8 +96,8 @@ def make_calls(url: str, model: str, image: bytes, kind: str) -> dict[str, Calla
 
 
 def show_many(repository: Path, photos: int, rounds: int) -> str:
-    """Images a second, `_IN_FLIGHT` under way. `photos` are sent in each round: at the end of fewer, when nothing is left
-    to send, the service would idle for a share that counts.
+    """Images a second, `_IN_FLIGHT` under way. Each round sends all `photos`: of few, the end where fewer are under way
+    would be a share that counts.
     """
     rows = []
     for model, image in ((NETWORK, write_photo()), (SMALL, write_digit())):
