@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
+from tests.support.client_command import ENVIRONMENT
 from tests.support.documents import DOCS, README, Block, read_blocks
 from tests.support.service_process import Service, running
 
@@ -46,12 +47,15 @@ def test_examples_run_as_printed(block: Block, service: tuple[Service, Path]) ->
     code = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), block.code)
     code = code.replace(".venv/bin/python", shlex.quote(sys.executable))
     command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    environment = {**ENVIRONMENT, "IMAGE_MODEL_URL": process.url}  # of the client's program, whose default is :8000
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for expected in re.findall(r"print\(.*\)  # (\d+)$", code, re.MULTILINE):
         assert expected in done.stdout.split(), done.stdout
     if "coffee.jpg" in code:
         assert '"label": "espresso"' in done.stdout, done.stdout
+    elif "image_model_client predict" in code:
+        assert (folder / "answers.csv").read_text().startswith("file,model,version,label_1,probability_1\n")
     elif ":predict" in code:
         assert '"classes": [' in done.stdout, done.stdout
     elif kind == "bash":

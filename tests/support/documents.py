@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/ as tests read them: pages, their code blocks, their commands."""
+"""READMEs, CONTRIBUTING and docs/ as tests read them: pages, their code blocks, their commands."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.exporter import ROOT
 
 README, CONTRIBUTING, DOCS = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs"
+CLIENT_README = ROOT / "client" / "README.md"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Block:
 
 
 def find_pages() -> list[Path]:
-    return [README, CONTRIBUTING, *sorted(DOCS.rglob("*.md"))]
+    return [README, CONTRIBUTING, CLIENT_README, *sorted(DOCS.rglob("*.md"))]
 
 
 def name_page(page: Path) -> str:

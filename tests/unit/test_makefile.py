@@ -16,7 +16,8 @@ def _serve(folder: Path) -> list[str]:
     python = folder / ".venv" / "bin" / "python"
     python.write_text(_RECORDER)
     python.chmod(0o755)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    (folder / "client").mkdir()
+    for name in ("Makefile", "pyproject.toml", "client/pyproject.toml", "constraints.txt"):
         shutil.copyfile(ROOT / name, folder / name)
         os.utime(folder / name, (0, 0))
     (folder / ".venv" / "installed").touch()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client_command import ENVIRONMENT
 from tests.support.documents import find_pages, name_page, read_commands, read_prose
 from tests.support.exporter import ROOT
 from tools.architecture.packages import PROGRAMS
@@ -17,6 +18,7 @@ from tools.architecture.packages import PROGRAMS
 _SUBCOMMANDS = {
     "service": ("keys", "sync", "profile", "healthcheck"),
     "export": ("advise", "augment", "describe", "explain"),
+    "image_model_client": ("predict",),
 }
 _NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
 _NAMELESS |= {"loadtest.sizing", "tools.architecture"}
@@ -34,9 +36,8 @@ _TOOLS = {"curl", "docker", "kubectl", "echo", "cd", "image=model_repository/len
 @cache
 def _read_help(program: str) -> frozenset[str]:
     """The flags of `python -m PROGRAM`, as its --help has them."""
-    done = subprocess.run(
-        [sys.executable, "-m", *program.split(), "--help"], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    command = [sys.executable, "-m", *program.split(), "--help"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode == 0, f"python -m {program} --help: {done.stderr}"
     return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))
 
@@ -51,7 +52,7 @@ def _find_runs(words: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _check_run(program: str, flags: list[str]) -> None:
-    if re.split(r"[ .]", program)[0] not in (*PROGRAMS, "tests"):
+    if re.split(r"[ .]", program)[0] not in (*PROGRAMS, "image_model_client", "tests"):
         return
     module = importlib.util.find_spec(program.partition(" ")[0])
     assert module is not None, program
