@@ -14,6 +14,7 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.engines import Engines
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
@@ -54,9 +55,14 @@ class EmbeddedRunner:
 class EmbeddedBackend:
     """LiteRT runs the signatures of `model.tflite`, TensorFlow the others."""
 
-    def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
-        """Without `foreign`, models without a manifest are refused, and so is everything that needs TensorFlow."""
+    def __init__(
+        self, repository: Repository, profiles: ProfileStore, engines: Engines | None = None, *, foreign: bool = True
+    ) -> None:
+        """Without `engines`, LiteRT runs what it can. Without `foreign`, models without a manifest are refused, and so
+        is everything that needs TensorFlow.
+        """
         self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
+        self._engines = engines or Engines("litert")
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._found: dict[tuple[str, int], str] = {}
@@ -144,17 +150,21 @@ class EmbeddedBackend:
             lite, profile = self._litert(folder / TFLITE, None)
             return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
-        runner, own_profile = self._load_own(folder, manifest)
+        runner, own_profile = self._load_own(folder, manifest, golden)
         return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
 
-    def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None]:
+    def _load_own(self, folder: Path, manifest: Manifest, golden: Golden | None) -> tuple[Runner, Profile | None]:
         by_signature: dict[str, Runner] = {}
         runners: list[Runner] = []
         profile = None
-        if (folder / TFLITE).is_file():
-            fast, profile = self._litert(folder / TFLITE, manifest.profile)
-            runners.append(fast)
-            by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
+        if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
+            lite, profile = self._litert(folder / TFLITE, manifest.profile)
+            runners.append(lite)
+            by_signature |= {name: lite for name in lite.signatures if name in manifest.signatures}
+            faster, profile = self._engines.find_faster(folder, manifest, profile, golden, self._profiles)
+            if faster is not None:
+                runners.append(faster)
+                by_signature |= dict.fromkeys(faster.signatures, faster)
         # The signature that takes encoded images needs no graph where the service decodes them itself.
         recipe = manifest.preprocessing
         decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()

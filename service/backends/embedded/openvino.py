@@ -1,0 +1,142 @@
+"""OpenVINO runs a float32 network in float32 or, where the processor has instructions for it, in bfloat16.
+
+It reads the float32 `model.tflite` that an export writes, and `assets.extra/openvino/model.xml` beside a quantized one,
+whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4).
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from service.backends.embedded.litert import LARGEST_RUN, Layout
+from service.backends.embedded.threads import Threads, run_timed
+from service.errors import BackendFailed
+from service.repository.manifest import Signature
+from service.types import Tensors
+
+FLOAT32, BFLOAT16 = "f32", "bf16"
+"""OpenVINO's own names of the precisions that it is asked to compute in."""
+
+
+def find_version() -> str:
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def find_precisions() -> tuple[str, ...]:
+    """Those that this processor has instructions for, the most exact one first."""
+    told = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return (FLOAT32, BFLOAT16) if "BF16" in told else (FLOAT32,)
+
+
+@cache
+def _core() -> Any:
+    import openvino
+
+    core = openvino.Core()
+    # A mapped file that is overwritten or cut short would end the process with SIGBUS.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
+
+
+class OpenVINORunner:
+    """A pool of inference requests over one compiled network, a thread of this process behind each.
+
+    One compilation runs every batch size: up to `LARGEST_RUN` rows it is as fast as one for that size alone (measured),
+    and larger batches go in parts.
+    """
+
+    def __init__(self, path: Path, signatures: Mapping[str, Signature], precision: str, layout: Layout) -> None:
+        """`signatures` are the version's; the runner has those that the network answers.
+
+        Raises ValueError, naming the file, where OpenVINO cannot run it or it answers none of them.
+        """
+        try:
+            network = _core().read_model(str(path))
+            network.reshape({port: _open_rows(port.partial_shape) for port in network.inputs})
+            compiled = _core().compile_model(
+                network,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": precision,
+                    "NUM_STREAMS": layout.lanes,
+                    "INFERENCE_NUM_THREADS": layout.lanes * layout.threads,
+                    "ENABLE_CPU_PINNING": False,  # the cores are shared with the event loop and with other models
+                },
+            )
+        except RuntimeError as error:
+            raise ValueError(f"{path} cannot be run by OpenVINO: {_last_line(error)}") from error
+        self._inputs = {_find_alias(port): index for index, port in enumerate(compiled.inputs)}
+        self._outputs = {_find_alias(port): index for index, port in enumerate(compiled.outputs)}
+        self.signatures = {
+            name: signature
+            for name, signature in signatures.items()
+            if set(signature.inputs) == set(self._inputs) and set(signature.outputs) <= set(self._outputs)
+        }
+        if not self.signatures:
+            raise ValueError(f"{path} answers none of the signatures {sorted(signatures)}")
+        self.slots = layout.lanes
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(layout.lanes):
+            self._free.put(compiled.create_infer_request())
+        self._threads = Threads(layout.lanes)
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        return await self._threads.run(run_timed, self.call, signature, inputs)
+
+    def call(self, signature: str, inputs: Tensors) -> Tensors:
+        """`run` for a thread that may block. Raises BackendFailed."""
+        request = self._free.get()
+        try:
+            rows = max(len(array) for array in inputs.values())
+            parts = [
+                self._infer(request, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
+                for start in range(0, rows, LARGEST_RUN)
+            ]
+        except RuntimeError as error:
+            raise BackendFailed(f"OpenVINO failed: {_last_line(error)}") from error
+        finally:
+            self._free.put(request)
+        names = self.signatures[signature].outputs
+        if len(parts) == 1:
+            return {alias: parts[0][alias] for alias in names}
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in names}
+
+    async def close(self) -> None:
+        await self._threads.close()
+        while not self._free.empty():
+            self._free.get()
+
+    def _infer(self, request: Any, inputs: Tensors) -> Tensors:
+        found = request.infer({self._inputs[alias]: np.ascontiguousarray(array) for alias, array in inputs.items()})
+        return {alias: np.array(found[index]) for alias, index in self._outputs.items()}
+
+
+def _open_rows(shape: Any) -> Any:
+    """The same shape for 1 to `LARGEST_RUN` rows."""
+    import openvino
+
+    sizes = list(shape)
+    sizes[0] = openvino.Dimension(1, LARGEST_RUN)
+    return openvino.PartialShape(sizes)
+
+
+def _find_alias(port: Any) -> str:
+    """A tensor's name in its signature: TensorFlow's has the number of the operation's output behind it."""
+    with suppress(RuntimeError):  # it has none
+        return str(min(port.names, key=len)).removesuffix(":0")
+    return ""
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
