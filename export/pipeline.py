@@ -23,7 +23,7 @@ from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
-from export.publish import facts, network, profile, publish, samples
+from export.publish import facts, network, openvino, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
@@ -307,6 +307,9 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:
             stage.result += f", {float32.cost / chosen.cost:.1f} times as fast"
+    if spec.target != GPU and chosen is not float32:
+        with progress.stage("converting to OpenVINO") as stage:
+            openvino.write(folder, float32.data, dataset.held_out.images[: len(dataset.examples)], stage)
     return choice
 
 

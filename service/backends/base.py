@@ -50,7 +50,8 @@ class Golden:
 class Loaded:
     """A version that can run. `warmup` (signature, inputs) and `golden` run before its first client.
 
-    `unshared` maps each signature whose requests must not share a batch to the reason.
+    `unshared` maps each signature whose requests must not share a batch to the reason. `engine` computes in
+    `precision`, where it runs in this process; both are empty where that is unknown.
     """
 
     manifest: Manifest
@@ -58,6 +59,8 @@ class Loaded:
     warmup: tuple[tuple[str, Tensors], ...] = ()
     golden: Golden | None = None
     unshared: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
+    precision: str = ""
 
 
 Found = Mapping[str, Mapping[int, str]]

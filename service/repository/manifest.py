@@ -138,8 +138,8 @@ class Profile:
 
     Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
     of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
-    (`make bench`). `peak_mb` is what loading and running added to the process at most. `precision` is what `engine` was
-    asked to compute in, empty where the file decides; `rivals` are the others that were measured, and what they cost.
+    (`make bench`). `peak_mb` is what loading and running added to the process at most. `precision` is what `engine`
+    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first.
     """
 
     machine: str
@@ -150,7 +150,7 @@ class Profile:
     peak_mb: float
     engine: str = "litert"
     precision: str = ""
-    rivals: Mapping[str, str] = field(default_factory=dict)
+    race: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:

@@ -14,7 +14,8 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
-from service.backends.embedded.engines import Engines
+from service.backends.embedded.deferred import DeferredRunner
+from service.backends.embedded.engines import Engines, describe_engine
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
@@ -53,7 +54,7 @@ class EmbeddedRunner:
 
 
 class EmbeddedBackend:
-    """LiteRT runs the signatures of `model.tflite`, TensorFlow the others."""
+    """LiteRT or OpenVINO run the signatures of `model.tflite`, TensorFlow the others."""
 
     def __init__(
         self, repository: Repository, profiles: ProfileStore, engines: Engines | None = None, *, foreign: bool = True
@@ -112,7 +113,12 @@ class EmbeddedBackend:
             loaded, lite = await run_in_thread(self._load, name, version)
         except Exception as error:
             raise CannotLoad(_strip_root(self._repository.root, str(error)), str(error)) from error
-        signatures = loaded.manifest.signatures
+        profile, signatures = loaded.manifest.profile, loaded.manifest.signatures
+        if profile is None:
+            loaded = replace(loaded, engine="tensorflow")
+        else:
+            loaded = replace(loaded, engine=profile.engine, precision=profile.precision)
+        _log.info("%s/%d runs on %s", name, version, "tensorflow" if profile is None else describe_engine(profile))
         if loaded.manifest.checked:  # exported networks answer row for row
             return replace(loaded, unshared=row_probe.find_declared(signatures))
         try:
@@ -150,21 +156,23 @@ class EmbeddedBackend:
             lite, profile = self._litert(folder / TFLITE, None)
             return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
-        runner, own_profile = self._load_own(folder, manifest, golden)
+        runner, own_profile, deferred = self._load_own(folder, manifest, golden)
+        warmup = tuple(each for each in warmup if each[0] not in deferred)
         return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
 
-    def _load_own(self, folder: Path, manifest: Manifest, golden: Golden | None) -> tuple[Runner, Profile | None]:
+    def _load_own(
+        self, folder: Path, manifest: Manifest, golden: Golden | None
+    ) -> tuple[Runner, Profile | None, set[str]]:
+        """The runner, its profile, and the signatures that load with their first call."""
         by_signature: dict[str, Runner] = {}
-        runners: list[Runner] = []
         profile = None
         if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
-            lite, profile = self._litert(folder / TFLITE, manifest.profile)
-            runners.append(lite)
-            by_signature |= {name: lite for name in lite.signatures if name in manifest.signatures}
-            faster, profile = self._engines.find_faster(folder, manifest, profile, golden, self._profiles)
-            if faster is not None:
-                runners.append(faster)
-                by_signature |= dict.fromkeys(faster.signatures, faster)
+            found, profile = self._engines.load(
+                folder, manifest, golden, self._profiles, lambda: self._litert(folder / TFLITE, manifest.profile)
+            )
+            by_signature |= found
+        runners = list(dict.fromkeys(by_signature.values()))
+        deferred = {name for name, runner in by_signature.items() if isinstance(runner, DeferredRunner)}
         # The signature that takes encoded images needs no graph where the service decodes them itself.
         recipe = manifest.preprocessing
         decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
@@ -180,9 +188,8 @@ class EmbeddedBackend:
             whole = SavedModelRunner(folder)
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
-        if len(runners) == 1:
-            return runners[0], profile
-        return EmbeddedRunner(by_signature, tuple(runners)), profile
+        runner = runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, tuple(runners))
+        return runner, profile, deferred
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""

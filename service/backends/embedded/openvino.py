@@ -4,24 +4,31 @@ It reads the float32 `model.tflite` that an export writes, and `assets.extra/ope
 whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4).
 """
 
+import importlib
+import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 
 from service.backends.embedded.litert import LARGEST_RUN, Layout
 from service.backends.embedded.threads import Threads, run_timed
+from service.backends.golden import BFLOAT16
 from service.errors import BackendFailed
 from service.repository.manifest import Signature
 from service.types import Tensors
 
-FLOAT32, BFLOAT16 = "f32", "bf16"
-"""OpenVINO's own names of the precisions that it is asked to compute in."""
+FLOAT32 = "float32"
+_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}  # OpenVINO's own names
+_TOOLS = "openvino.tools.ovc"
+_importing = threading.Lock()
 
 
 def find_version() -> str:
@@ -34,15 +41,37 @@ def find_version() -> str:
 @cache
 def find_precisions() -> tuple[str, ...]:
     """Those that this processor has instructions for, the most exact one first."""
-    told = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return (FLOAT32, BFLOAT16) if "BF16" in told else (FLOAT32,)
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return (FLOAT32, BFLOAT16) if "BF16" in capabilities else (FLOAT32,)
+
+
+def import_openvino() -> Any:
+    """The package without its conversion tools, whose import tells Intel about it: it writes an identifier below the
+    user's home, forks this process and sends to Google Analytics (2026.4). Nothing here needs them.
+    """
+    with _importing:
+        if "openvino" not in sys.modules:
+            sys.modules[_TOOLS] = cast(
+                ModuleType, None
+            )  # an import of it raises ImportError, which the package expects
+            try:
+                return importlib.import_module("openvino")
+            finally:
+                del sys.modules[_TOOLS]
+        return sys.modules["openvino"]
+
+
+def convert(tflite: Path, target: Path) -> None:
+    """Writes `target`, an `.xml`, and its weights in float16 beside it. Raises ValueError where OpenVINO cannot."""
+    try:
+        import_openvino().save_model(_core().read_model(str(tflite)), str(target), compress_to_fp16=True)
+    except RuntimeError as error:
+        raise ValueError(f"{tflite} cannot be read by OpenVINO: {_last_line(error)}") from error
 
 
 @cache
 def _core() -> Any:
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     # A mapped file that is overwritten or cut short would end the process with SIGBUS.
     core.set_property({"ENABLE_MMAP": False})
     return core
@@ -56,10 +85,13 @@ class OpenVINORunner:
     """
 
     def __init__(self, path: Path, signatures: Mapping[str, Signature], precision: str, layout: Layout) -> None:
-        """`signatures` are the version's; the runner has those that the network answers.
+        """`signatures` are the version's; the runner has those that the network answers. `precision` is one of
+        `find_precisions`.
 
         Raises ValueError, naming the file, where OpenVINO cannot run it or it answers none of them.
         """
+        if precision not in _HINTS:
+            raise ValueError(f"unknown precision {precision!r:.20}; expected {' or '.join(_HINTS)}")
         try:
             network = _core().read_model(str(path))
             network.reshape({port: _open_rows(port.partial_shape) for port in network.inputs})
@@ -67,7 +99,7 @@ class OpenVINORunner:
                 network,
                 "CPU",
                 {
-                    "INFERENCE_PRECISION_HINT": precision,
+                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
                     "NUM_STREAMS": layout.lanes,
                     "INFERENCE_NUM_THREADS": layout.lanes * layout.threads,
                     "ENABLE_CPU_PINNING": False,  # the cores are shared with the event loop and with other models
@@ -123,8 +155,7 @@ class OpenVINORunner:
 
 def _open_rows(shape: Any) -> Any:
     """The same shape for 1 to `LARGEST_RUN` rows."""
-    import openvino
-
+    openvino = import_openvino()
     sizes = list(shape)
     sizes[0] = openvino.Dimension(1, LARGEST_RUN)
     return openvino.PartialShape(sizes)

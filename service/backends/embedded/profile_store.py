@@ -65,9 +65,8 @@ class ProfileStore:
     def write(self, model: Path, profile: Profile, kind: str = "") -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(
-                self._path(model, kind), json.dumps(asdict(profile)).encode()
-            )  # other processes read and write it
+            document = json.dumps(asdict(profile)).encode()
+            write_whole(self._path(model, kind), document)  # other processes read and write it
         except OSError as error:
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
 
