@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_MOST_CONNECTIONS = 2500
+MOST_CONNECTIONS = 2500  # of an open loop
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TICK = 0.0005  # seconds between two looks at what an open loop has to start
 
@@ -141,7 +141,7 @@ class OpenLoop(_Loop):
                 return
             self._open -= 1
         self._waiting.append(intended)
-        if self._open < _MOST_CONNECTIONS:
+        if self._open < MOST_CONNECTIONS:
             self._open += 1
             task = asyncio.get_running_loop().create_task(self._add())
             self._opening.add(task)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from benchmarks.loops import ClosedLoop, OpenLoop, Outcome
+from benchmarks.loops import MOST_CONNECTIONS, ClosedLoop, OpenLoop, Outcome
 from benchmarks.networks import CACHE, UNTRAINED, exported
 from loadtest.markdown import markdown
 from loadtest.target import machine
@@ -170,7 +170,8 @@ Written by `make overload`; do not edit.
 - {machine.describe()}
 - each load lasts {seconds:g} s, over HTTP; then comes half of the peak for {_CALM_SECONDS:g} s
 - closed: so many connections, each of which asks again as soon as it has an answer, a refusal too
-- open: Poisson arrivals at {_TIMES:g} times the peak; latency counts from the intended start
+- open: Poisson arrivals at {_TIMES:g} times the peak; latency counts from the intended start, and so does the wait for
+  one of {MOST_CONNECTIONS:,} connections where all are taken
 - peak: the most answers/s within the SLO that {_listing(_PEAK_CONNECTIONS)} closed loops get which are refused nothing,
   the mean of before and after
 - lenet5 gets a 28x28 PNG of 300 bytes, the others a 640x427 JPEG of {machine.photo_bytes() / 1000:.0f} kB

@@ -60,13 +60,13 @@ def _report(manifests: list[Manifest]) -> Iterator[str]:
     for manifest in manifests:
         rows = _candidates(manifest)
         yield from ("", f"## {manifest.name}", "")
-        yield markdown(_CANDIDATE_HEAD, [_candidate(row, rows[0]) for row in rows], text=(0, 7))
+        yield markdown(_CANDIDATE_HEAD, [_candidate(row, rows[0]) for row in rows], text=(0, 8))
         for name, why in manifest.facts["quantization"]["failed"].items():
             yield f"\nNot built: {name}: {why}"
 
 
 _HEAD = ("network", "float32 ms", "published", "ms", "faster", "size", "float32 accuracy", "accuracy", "int8 or mixed")
-_CANDIDATE_HEAD = ("candidate", "ms", "ms in eights", "size", "accuracy", "agrees", "worst class", "verdict")
+_CANDIDATE_HEAD = ("candidate", "ms", "ms in eights", "size", "images", "accuracy", "agrees", "worst class", "verdict")
 
 
 def _summary(manifest: Manifest) -> tuple[str, ...]:
@@ -87,9 +87,16 @@ def _summary(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _best_integer(manifest: Manifest) -> float:
-    """How many times as fast as float32 the fastest accurate form with int8 activations is; 0 where there is none."""
+    """How many times as fast as float32 the fastest accurate form with int8 activations is; 0 where there is none.
+
+    Forms that nobody examined are slower than what is published, and not known to be accurate.
+    """
     rows = _candidates(manifest)
-    integer = [row for row in rows if row["precision"] in ("int8", "mixed") and "refused" not in row["verdict"]]
+    integer = [
+        row
+        for row in rows
+        if row["precision"] in ("int8", "mixed") and row["images"] and "refused" not in row["verdict"]
+    ]
     return max((_ms(rows[0]) / _ms(row) for row in integer), default=0.0)
 
 
@@ -99,9 +106,15 @@ def _candidate(row: dict[str, Any], float32: dict[str, Any]) -> tuple[str, ...]:
         f"{_ms(row):.3g}",
         f"{row['milliseconds_an_image_by_batch']['8']:.3g}",
         f"{row['bytes'] / float32['bytes']:.0%}",
-        f"{row['accuracy']:.4f}",
-        f"{row['agreement_with_float32']:.4f}",
-        f"{row['worst_class']['accuracy']:.4f}",
+        str(row["images"]),
+        *(
+            "-" if share is None else f"{share:.4f}"
+            for share in (
+                row["accuracy"],
+                row["agreement_with_float32"],
+                row["worst_class"] and row["worst_class"]["accuracy"],
+            )
+        ),
         row["verdict"],
     )
 

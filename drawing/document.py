@@ -1,9 +1,11 @@
 """A report as one HTML file that needs no network, for a phone and a desktop, on light and dark screens."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from drawing.canvas import Canvas
 from drawing.chart import NARROW, Chart
 
 _HERE = Path(__file__).parent
@@ -35,6 +37,22 @@ def render_chart(chart: Chart) -> str:
 
 def render_list(facts: dict[str, str]) -> str:
     return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"
+
+
+def render_svg(canvas: Canvas, title: str) -> str:
+    """A drawing as a file of its own, dark on white: a page that shows it as an image brings no style sheet."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {canvas.width:g} {canvas.height:g}" '
+        f'width="{canvas.width:g}" height="{canvas.height:g}" role="img" aria-label="{escape(title)}">'
+        f'<style>{read_light_looks()}</style><rect width="100%" height="100%" fill="#ffffff"/>{canvas.inside()}</svg>\n'
+    )
+
+
+def read_light_looks() -> str:
+    """The drawings' style sheet with the light scheme's colours in place of the page's variables."""
+    light = read_asset("style.css").partition("@media")[0]
+    colours = dict(re.findall(r"(--[\w-]+): (#\w+);", light))
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: colours[found[1]], read_asset("charts.css"))
 
 
 def read_asset(name: str) -> str:

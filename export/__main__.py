@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.progress import Progress
 
 _DESCRIPTION = (
-    "Train an image classifier and publish it as a version that any TensorFlow server can load. Two other commands: "
-    "`python -m export advise --help` compares networks on your images, `python -m export augment --help` draws what "
-    "training sees of them."
+    "Train an image classifier and publish it as a version that any TensorFlow server can load. Other commands: "
+    "`python -m export advise --help` compares networks on your images, `augment --help` draws what training sees of "
+    "them, `describe --help` shows what a network is made of, `explain --help` draws why a version answers as it does."
 )
 
 LEAST_ALPHA, MOST_ALPHA = 0.1, 4.0
@@ -47,6 +47,7 @@ _COMMANDS: Mapping[str, str] = {
     "advise": "export.advise.command",
     "augment": "export.data.contact_sheet",
     "describe": "export.description",
+    "explain": "export.explain.command",
 }
 """Subcommands: name -> module that has `main(arguments) -> int`."""
 
@@ -62,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--list",
         action="store_true",
-        help="list the architectures: family, year, parameters, depth, multiply-adds, input, published top-1 and top-5 "
-        "on ImageNet, whose weights there are and their licence; then end",
+        help="list the architectures: family, year, millions of parameters (Mpar), depth, billions of multiply-adds "
+        "(GMAC), input in pixels, published top-1 and top-5 on ImageNet, LiteRT's milliseconds for an image and "
+        "megabytes where they were measured (docs/zoo.md), whose weights there are and their licence; then end",
     )
     add(
         "--data",
@@ -92,9 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--max-accuracy-drop",
         type=float,
-        default=0.005,
         metavar="X",
-        help="share of the held-out images that a quantized form may get wrong more than float32 (default: 0.005)",
+        help="share of the held-out images that a quantized form may get wrong more than float32 "
+        f"(default: {spec.MAX_ACCURACY_DROP})",
     )
     add(
         "--target",
@@ -180,7 +182,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
             seed=args.seed,
             repository=args.repository,
             quantize=args.quantize,
-            max_accuracy_drop=args.max_accuracy_drop,
+            max_accuracy_drop=spec.MAX_ACCURACY_DROP if args.max_accuracy_drop is None else args.max_accuracy_drop,
             target=args.target,
             force=args.force,
             report=ReportOptions(args.report),

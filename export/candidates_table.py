@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a list of architectures needs nothing that measures
     from export.quantize.candidates import Candidate, Choice
 
-_QUALITY = ("size", "accuracy", "agrees", "worst class", "")
+_QUALITY = ("size", "accuracy", "agrees", "worst class", "images", "")
 
 
 def candidates(choice: "Choice") -> str:
@@ -30,14 +30,15 @@ def candidates(choice: "Choice") -> str:
 
 def _row(choice: "Choice", candidate: "Candidate", whole: int) -> tuple[str, ...]:
     quality = candidate.quality
-    measured = quality.accuracy is not None
+    examined: tuple[str, ...] = ("-", "-", "-", "0")
+    if quality is not None:
+        shares = (quality.accuracy, quality.agreement, quality.by_class.get(quality.worst))
+        examined = (*("-" if each is None else f"{each:.4f}" for each in shares), str(quality.images))
     return (
         "->" if candidate is choice.chosen else "",
         candidate.name,
         *(f"{value:.3g}" for value in candidate.milliseconds.values()),
         f"{candidate.size / whole:.0%}",
-        f"{quality.accuracy:.4f}" if measured else "-",
-        f"{quality.agreement:.4f}",
-        f"{quality.by_class[quality.worst]:.4f}" if measured else "-",
+        *examined,
         choice.verdict(candidate),
     )

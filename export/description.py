@@ -11,6 +11,8 @@ from export.architectures.architecture import Architecture
 from export.architectures.cost import Stage, build_shapes, list_stages
 from export.architectures.costs import COSTS
 from export.architectures.ideas import IDEAS
+from export.architectures.measurements import read_measurements
+from export.architectures.publishers import PUBLISHERS
 from export.errors import UsageError
 from export.listing import describe, format_count, format_table
 
@@ -50,18 +52,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _describe(row: Architecture) -> dict[str, Any]:
     stages = [asdict(stage) for stage in list_stages(build_shapes(row))]
-    return {**describe(row), "idea": list(IDEAS[row.family]), "stages": stages}
+    return {**describe(row, read_measurements()), "idea": list(IDEAS[row.family]), "stages": stages}
 
 
 def _write(row: Architecture) -> list[str]:
     stages, cost = list_stages(build_shapes(row)), COSTS[row.name]
     shares = [f"top-{rank} {100 * share:.1f}" for rank, share in ((1, row.top1), (5, row.top5)) if share is not None]
+    where = f" ({PUBLISHERS[row.measured_by]})" if row.measured_by in PUBLISHERS else ""
     least = f"{row.smallest_size}x{row.smallest_size}"
     facts = [
         f"input {'x'.join(map(str, row.shape(row.input_size)))}, no smaller than {least}",
         f"{row.parameters:,} parameters, depth {cost.depth}, {cost.macs / 1e9:.3g} GMACs",
-        *([f"ImageNet: {', '.join(shares)}, by {row.measured_by}"] if shares else []),
-        f"weights: {row.weights_by}, {row.licence}"
+        *([f"ImageNet: {', '.join(shares)}, by {row.measured_by}{where}"] if shares else []),
+        f"weights: {row.weights_by}, {row.licence or 'licence not known'}"
         if row.weights_by
         else "weights: none to be had; it is trained here",
     ]

@@ -5,15 +5,17 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from export.architectures import ARCHITECTURES
 from export.architectures.architecture import Architecture
 from export.architectures.costs import COSTS
+from export.architectures.measurements import Measurements, read_measurements
+from export.architectures.publishers import PUBLISHERS
 from export.errors import UsageError
 
-_HEAD = ("name", "family", "year", "params", "depth", "GMACs", "input", "top-1", "top-5", "weights, licence")
+_HEAD = ("name", "family", "year", "Mpar", "depth", "GMAC", "px", "top1", "top5", "ms", "MB", "weights licence")
 _LEFT = frozenset({0, 1, len(_HEAD) - 1})
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6}
 
@@ -60,18 +62,19 @@ def show(listing: Listing) -> None:
         if listing.family in ("", row.family)
         and (listing.max_parameters is None or row.parameters <= listing.max_parameters)
     ]
+    measured = read_measurements()
     if listing.as_json:
-        print(json.dumps([describe(row) for row in rows], indent=1))
+        print(json.dumps([describe(row, measured) for row in rows], indent=1))
         return
     if not rows:
         raise UsageError(f"no network of this family has {listing.max_parameters:,} parameters or fewer")
-    for line in format_table(_HEAD, [_format(row) for row in rows], _LEFT):
+    for line in format_table(_HEAD, [_format(row, measured) for row in rows], _LEFT):
         print(line)
 
 
-def describe(row: Architecture) -> dict[str, Any]:
+def describe(row: Architecture, measured: Measurements) -> dict[str, Any]:
     """What is known of a network without building it, as JSON has it; shares from 0 to 1, None where unknown."""
-    cost = COSTS[row.name]
+    cost, found = COSTS[row.name], measured.networks.get(row.name)
     return {
         "name": row.name,
         "family": row.family,
@@ -85,9 +88,11 @@ def describe(row: Architecture) -> dict[str, Any]:
         "top1": row.top1,
         "top5": row.top5,
         "measured_by": row.measured_by or None,
+        "measured_at": PUBLISHERS.get(row.measured_by),
         "weights": row.weights_by or None,
         "licence_of_weights": row.licence or None,
         "source": row.source,
+        "measured": None if found is None else {"machine": measured.machine, **asdict(found)},
     }
 
 
@@ -108,18 +113,31 @@ def format_count(count: int) -> str:
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.0f}K"
 
 
-def _format(row: Architecture) -> tuple[str, ...]:
-    cost = COSTS[row.name]
+def format_short(value: float) -> str:
+    """Three digits, two below one: "<.01", "0.06", "4.69", "62.4", "138", "1401"."""
+    if value < 0.005:
+        return "<.01"
+    for digits, least in ((0, 99.95), (1, 9.995)):
+        if value >= least:
+            return f"{value:.{digits}f}"
+    return f"{value:.2f}"
+
+
+def _format(row: Architecture, measured: Measurements) -> tuple[str, ...]:
+    cost, found = COSTS[row.name], measured.networks.get(row.name)
+    latency = None if found is None else found.latency
     return (
         row.name,
         row.family,
         str(row.year),
-        format_count(row.parameters),
+        format_short(row.parameters / 1e6),
         str(cost.depth),
-        f"{cost.macs / 1e9:.2f}" if cost.macs >= 1e7 else "<0.01",
+        format_short(cost.macs / 1e9),
         str(row.input_size),
         *("-" if share is None else f"{100 * share:.1f}" for share in (row.top1, row.top5)),
-        f"{row.weights_by} {row.licence}".strip() or "-",
+        "-" if latency is None else format_short(latency.litert_ms[1]),
+        "-" if found is None else format_short(found.litert_bytes / 1e6),
+        f"{row.weights_by} {row.licence.removesuffix('-Clause').removesuffix('.0')}".strip() or "-",
     )
 
 

@@ -207,9 +207,10 @@ def _publish(
             agreed = _write_lite(spec, folder, model, dataset, progress)
         else:
             agreed = _write_network(spec, folder, model, dataset, progress)
-        choice = _quantize(spec, folder, dataset, progress)
-        if choice is not None and choice.chosen.quality.accuracy is not None:
-            score = Score(choice.chosen.quality.accuracy, dict(choice.chosen.quality.by_class))
+        choice = _quantize(spec, folder, dataset, None if score is None else score.answers, progress)
+        quality = None if choice is None else choice.chosen.quality
+        if quality is not None and quality.accuracy is not None:
+            score = Score(quality.accuracy, dict(quality.by_class))
             judged = chance.judge(
                 score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
             )
@@ -217,7 +218,7 @@ def _publish(
         keras_model = None if isinstance(model, LiteNetwork) else model
         measured = report.measure(spec, folder, keras_model, dataset, before, progress)
         with progress.stage("writing samples, golden answers and warm-up requests"):
-            samples.write(folder, spec.name, dataset, row, LiteModel((folder / TFLITE).read_bytes(), threads=1))
+            samples.write(folder, spec.name, dataset, row, LiteModel(folder / TFLITE, threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
             cost = profile.measure(folder / TFLITE)
             stage.result = f"{cost.milliseconds[IMAGE][1]:.3g} ms an image, {cost.peak_mb:.0f} MB"
@@ -281,8 +282,11 @@ def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dat
     return agreed
 
 
-def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progress) -> Choice | None:
-    """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel."""
+def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, progress: Progress) -> Choice | None:
+    """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel.
+
+    `wanted` are the classes that the network gives the held-out images, int [N], None where nobody asked it.
+    """
     if spec.quantize is None:
         return None
     most_drop = spec.max_accuracy_drop
@@ -290,19 +294,19 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progre
         most_drop = 1 - spec.as_is.min_agreement
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, wanted)
         else:
             choice = lite.choose(
-                (folder / TFLITE).read_bytes(),
+                folder / TFLITE,
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
                 most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
+                wanted=wanted,
             )
-            (folder / TFLITE).write_bytes(choice.chosen.data)
-            parity.check_entries(LiteModel(choice.chosen.data, threads=1), spec.architecture, dataset)
+            parity.check_entries(LiteModel(folder / TFLITE, threads=1), spec.architecture, dataset)
         chosen, float32 = choice.chosen, choice.candidates[0]
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:

@@ -23,6 +23,7 @@ from service.types import is_model_name
 
 ALL = "all"
 LARGEST_SIZE = 2048
+MAX_ACCURACY_DROP = 0.005
 
 CPU, GPU = "cpu", "gpu"
 TARGETS = (CPU, GPU)
@@ -55,7 +56,7 @@ class ExportSpec:
     seed: int
     repository: Path
     quantize: str | None = None
-    max_accuracy_drop: float = 0.005
+    max_accuracy_drop: float = MAX_ACCURACY_DROP
     target: str = CPU
     force: bool = False
     report: ReportOptions = field(default_factory=ReportOptions)

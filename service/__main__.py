@@ -33,12 +33,9 @@ def serve(arguments: list[str]) -> int:
     try:
         settings = configuration.parse(arguments)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem, arguments) for problem in error.errors())
-        print(f"python -m service: {problems}; see --help", file=sys.stderr)
-        return 2
+        return _refuse("; ".join(_describe(problem, arguments) for problem in error.errors()), arguments)
     except SettingsError as error:
-        print(f"python -m service: {error}; see --help", file=sys.stderr)
-        return 2
+        return _refuse(str(error), arguments)
     # Imported late, so that --help answers at once.
     from service.observability import logs
     from service.security.api_keys import LIKE_A_KEY
@@ -51,6 +48,18 @@ def serve(arguments: list[str]) -> int:
     from service.server.lifecycle import run
 
     run(settings)
+
+
+def _refuse(problem: str, arguments: list[str]) -> int:
+    """Tells what is wrong with the settings, in the form that they would have had the log in; the exit code."""
+    from service.observability import logs
+
+    flags = " ".join(arguments).replace("=", " ")
+    chosen = re.findall(r"--log-format (\S+)", flags) or [os.environ.get("SERVICE_LOG_FORMAT", "")]
+    if chosen[-1] == "json":
+        logs.configure("INFO", "json")
+    logs.report_end(f"python -m service: {problem}; see --help")
+    return 2
 
 
 def _describe(problem: Any, arguments: list[str]) -> str:

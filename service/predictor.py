@@ -11,10 +11,11 @@ from service.errors import BackendFailed, Cancelled, DeadlineExceeded, NotFound,
 from service.models.executor import Admission, Turned
 from service.models.lookup import translate_label_error
 from service.models.registry import Catalog
-from service.models.version import Status
+from service.models.version import State, Status
 from service.observability.context import OK, RequestContext, Trace, Tracing
 from service.observability.error_log import FailureLog
 from service.observability.metrics.registry import Metrics
+from service.observability.metrics.statistics import Statistics
 from service.repository.manifest import Manifest
 from service.routing.describe import report
 from service.routing.discretion import Discretion
@@ -57,12 +58,16 @@ class Predictor:
         latency_slo: float | None = None,
         tracing: Tracing | None = None,
         awaited: Callable[[], str] = str,
+        max_rows: int = 1024,
     ) -> None:
-        """`awaited` tells which other processes have to be ready too, and are not yet."""
+        """`awaited` tells which other processes have to be ready too, and are not yet; `max_rows` is the most that one
+        request may have.
+        """
         self._catalog, self._router, self._metrics, self._gate = catalog, router, metrics, gate
         self._max_in_flight, self._latency_slo = max_in_flight, latency_slo
         self._tracing, self._awaited = tracing, awaited
         self._failures = FailureLog()
+        self.max_rows = max_rows
         self.in_flight = 0
         self.draining = False
 
@@ -95,7 +100,7 @@ class Predictor:
             if admitted is not None and admitted.is_answered:
                 raise
             failure = _as_service_error(error)
-            self._fail(context, ref, failure)
+            self._fail(context, ref, failure, self._metrics.failed)
             try:
                 if isinstance(failure, Cancelled):
                     raise
@@ -118,7 +123,8 @@ class Predictor:
         if turned is None:
             return None
         failure: ServiceError = turned.error
-        self._begin(context.trace)
+        if self._tracing is not None:
+            self._tracing.begin(context.trace)
         try:
             self._gate.authorise(context.caller, ref.name)
             if not full:
@@ -126,8 +132,7 @@ class Predictor:
             context.trace.ref = turned.ref
         except ServiceError as error:
             failure = error
-        self.in_flight -= 1
-        self._fail(context, ref, failure)
+        self._fail(context, ref, failure, self._metrics.refused)
         return self._make_discretion(context.caller, ref.name).error(failure)
 
     async def describe(self, caller: Caller, ref: ModelRef) -> Manifest:
@@ -179,6 +184,26 @@ class Predictor:
         """Model name -> its versions, newest first, the last that went too, of the models the caller may know of."""
         return self._shown(caller, self._catalog.index())
 
+    async def list_statistics(
+        self, caller: Caller, name: str = "", version: int | None = None
+    ) -> Mapping[str, Mapping[int, Statistics]]:
+        """Model name -> version that answers, newest first -> what is counted for it: of the model `name`, or of all
+        that the caller may know of.
+
+        Raises NotFound, Unauthenticated or Forbidden.
+        """
+        models = {name: await self.list_statuses(caller, name, version)} if name else self.list_versions(caller)
+        target = self._router.routes.stands_for(ModelRef(name)).name if name else ""
+        counted = self._metrics.read_statistics()
+        return {
+            model: {
+                status.version: counted.get(ModelRef(target or model, status.version), Statistics())
+                for status in statuses
+                if status.state == State.AVAILABLE
+            }
+            for model, statuses in models.items()
+        }
+
     def list_passed_over(self, caller: Caller) -> Mapping[str, str]:
         """Path below the repository -> why nothing is served from there, of what the caller may know of."""
         return self._catalog.passed_over(caller)
@@ -225,7 +250,7 @@ class Predictor:
         """The same context, with the deadline that the route or the service sets where it brings none."""
         if context.deadline is None and (slo := self._router.routes.latency_slo(ref.name) or self._latency_slo):
             arrived = now if context.arrived is None else context.arrived
-            return replace(context, deadline=arrived + slo)
+            return RequestContext(context.trace, context.caller, arrived + slo, context.routing_key, context.arrived)
         return context
 
     def _begin(self, trace: Trace) -> None:
@@ -245,9 +270,15 @@ class Predictor:
             trace.span.end(OK, result.timings.parts())
         return self._make_discretion(context.caller, ref.name).result(result)
 
-    def _fail(self, context: RequestContext, ref: ModelRef, failure: ServiceError) -> None:
+    def _fail(
+        self,
+        context: RequestContext,
+        ref: ModelRef,
+        failure: ServiceError,
+        count: Callable[[str, str, ModelRef | None], None],
+    ) -> None:
         trace = context.trace
-        self._metrics.failed(context.protocol, failure.code, trace.ref)
+        count(context.protocol, failure.code, trace.ref)
         self._failures.record(ref, failure)
         if trace.span is not None:
             trace.span.end(failure.code, {})

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, FilePath, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
+from service.api.http.prefix import is_path_prefix
 from service.backends.tfserving import targets
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -122,6 +123,10 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="address of both servers")
     http_port: Port = Field(8000, description="HTTP port; 0 takes a free one")
     grpc_port: Port = Field(8500, description="gRPC port; 0 takes a free one")
+    root_path: str = Field(
+        "",
+        description="path below which a proxy in front has the service, such as /vision (docs/security.md)",
+    )
     workers: int = Field(
         1,
         ge=1,
@@ -200,6 +205,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins whose pages may ask from a browser, such as https://app.example.com; * for all"
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded-Prefix is believed, such as 10.0.0.0/8",
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the service's own log; libraries log warnings and errors only"
@@ -237,13 +246,31 @@ class Settings(BaseSettings):
                 raise ValueError(f"--target {error}") from error
         return self
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
-    def _split_origins(cls, given: object) -> object:
+    def _split_list(cls, given: object) -> object:
         parts = [given] if isinstance(given, str) else given
         if not isinstance(parts, list | tuple):
             return given
-        return tuple(origin.strip().rstrip("/") for part in parts for origin in str(part).split(",") if origin.strip())
+        return tuple(item.strip().rstrip("/") for part in parts for item in str(part).split(",") if item.strip())
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, given: str) -> str:
+        path = given.rstrip("/")
+        if path and not is_path_prefix(path):
+            raise ValueError(f"expected a path such as /vision that the service does not have itself, got {given!r}")
+        return path
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for network in given:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"expected addresses or networks such as 10.0.0.0/8, got {network!r}") from error
+        return given
 
     @field_validator("cors_origins")
     @classmethod

@@ -22,6 +22,18 @@ FROM_SCRATCH, PROBE, FINE_TUNED = "from scratch", "linear probe", "fine-tuned"
 PROBED, FAR = 0.95, 0.2
 """What a linear probe gets right of PHOTOGRAPHS at least, and by how much a network from scratch stays below it."""
 
+PROBE_COST, TUNE_FEW, TUNE_MANY = "linear-probe", "fine-tune-few", "fine-tune-many"
+FEW, MANY = 1_000, 10_000
+COSTS = {
+    PROBE_COST: f"linear probe at 224x224, {FEW:,} images",
+    TUNE_FEW: f"fine-tuning at 64x64, {FEW:,} images",
+    TUNE_MANY: f"fine-tuning at 64x64, {MANY:,} images",
+}
+PROBE_SECONDS, PROBE_MB = 90, 1500
+"""What training a linear probe takes at most on two cores, and the process that exports it of memory."""
+GROWTH = 1.1
+"""Memory of a fine-tuning that cannot be given back: for MANY images over that for FEW, at most."""
+
 Accuracies = Mapping[str, Mapping[str, float]]
 """Way -> seed, as JSON has it -> the share of held-out images answered right."""
 
@@ -48,6 +60,13 @@ epoch is chosen by 20 validation images, and on seed 1 they chose one of the fir
 here either: 100 of them are enough to learn from scratch.""",
 }
 
+_COSTS = """Whole exports of `efficientnet_lite0` from ImageNet's weights, with conversion, checks and report, on JPEG
+files of crops of twelve photographs. The fine-tuning is of one epoch and 0.4 of the blocks. *Training* is the
+wall-clock time of the strategy alone, *CPU* what all of the export took of both cores. Memory is the most at any time
+that was resident, in MB: of the process that exports, and of it with its children, one of which measures what the
+published file costs. Of the latter, what is anonymous cannot be given back; what is of files, such as libraries and
+the pixels on disk, the system takes back when others need it."""
+
 
 def read(file: Path) -> dict[str, Any]:
     """What was found so far: nothing where there is no `file`."""
@@ -61,9 +80,21 @@ def keep(file: Path, task: str, seed: int, found: Mapping[str, float], machine: 
     ways = results["tasks"].setdefault(task, {})
     for way, accuracy in found.items():
         ways.setdefault(way, {})[str(seed)] = accuracy
+    _write_results(file, results)
+    return results
+
+
+def keep_cost(file: Path, run: str, cost: Mapping[str, float], machine: str) -> dict[str, Any]:
+    """Adds what one of COSTS takes to what `file` has of others, and returns it all."""
+    results = read(file) | {"machine": machine}
+    results.setdefault("costs", {})[run] = dict(cost)
+    _write_results(file, results)
+    return results
+
+
+def _write_results(file: Path, results: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    return results
 
 
 def write(results: Mapping[str, Any], page: Path) -> str:
@@ -78,12 +109,15 @@ def render(results: Mapping[str, Any]) -> str:
     for task, text in _TEXTS.items():
         if task in tasks:
             lines += ["", f"## {TASKS[task]}", "", text, "", *_tabulate(tasks[task])]
+    if costs := results.get("costs"):
+        lines += ["", "## What it takes", "", _COSTS, "", _tabulate_costs(costs)]
     return "\n".join(lines) + "\n"
 
 
 def list_missed(results: Mapping[str, Any]) -> list[str]:
     """What the page claims and the figures do not bear out, a sentence each."""
-    means = {task: {way: mean(each.values()) for way, each in ways.items()} for task, ways in results["tasks"].items()}
+    tasks = results["tasks"]
+    means = {task: {way: mean(each.values()) for way, each in ways.items()} for task, ways in tasks.items()}
     missed = []
     if PHOTOGRAPHS in means:
         probe, scratch = means[PHOTOGRAPHS][PROBE], means[PHOTOGRAPHS][FROM_SCRATCH]
@@ -91,7 +125,18 @@ def list_missed(results: Mapping[str, Any]) -> list[str]:
             missed.append(f"{TASKS[PHOTOGRAPHS]}: the linear probe gets {probe:.3f} right, wanted {PROBED:g}")
         if probe - scratch < FAR:
             missed.append(f"{TASKS[PHOTOGRAPHS]}: from scratch gets {scratch:.3f} right, the probe {probe:.3f}")
-    return missed
+    return missed + list(_list_excess(results.get("costs", {})))
+
+
+def _list_excess(costs: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    if probe := costs.get(PROBE_COST):
+        for key, unit, most in (("training", "seconds", PROBE_SECONDS), ("alone", "MB", PROBE_MB)):
+            if probe[key] > most:
+                yield f"{COSTS[PROBE_COST]}: {probe[key]:g} {unit}, wanted {most} at most"
+    if TUNE_FEW in costs and TUNE_MANY in costs:
+        few, many = costs[TUNE_FEW]["anonymous"], costs[TUNE_MANY]["anonymous"]
+        if many > few * GROWTH:
+            yield f"{COSTS[TUNE_MANY]}: {many:g} MB that cannot be given back, {FEW:,} take {few:g}"
 
 
 def _tabulate(ways: Accuracies) -> Iterator[str]:
@@ -107,3 +152,17 @@ def _tabulate(ways: Accuracies) -> Iterator[str]:
         for way, accuracies in ways.items()
     ]
     yield markdown(("", *(f"seed {seed}" for seed in seeds), "mean", "gained"), rows)
+
+
+def _tabulate_costs(costs: Mapping[str, Mapping[str, float]]) -> str:
+    head = ("", "training", "whole export", "CPU", "MB, process", "with children", "anonymous", "of files")
+    rows = [
+        (
+            title,
+            *(f"{costs[run][key]:.0f} s" for key in ("training", "seconds", "cpu")),
+            *(f"{costs[run][key]:,.0f}" for key in ("alone", "resident", "anonymous", "file_backed")),
+        )
+        for run, title in COSTS.items()
+        if run in costs
+    ]
+    return markdown(head, rows)

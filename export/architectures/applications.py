@@ -86,7 +86,8 @@ def network(
 
     `top1` and `top5` are from the table in Keras' documentation (https://keras.io/api/applications), and so is
     `parameters` where `count` does not say otherwise; MobileNet V3's accuracy is in the docstring of its builders.
-    `licence` is that of the weights, where Keras' documentation names it.
+    `licence` is that of the weights, where Keras 2.3's documentation names it (docs/templates/applications.md of
+    keras-team/keras; "the BSD license" of ResNet V2 is fb.resnet.torch's, of three clauses). Newer ones name none.
     """
     build = Builder(builder, bare, amend, 1.0 if alphas else None)
     return Architecture(

@@ -66,6 +66,7 @@ class Architecture:
     top5: float | None = None
     """The same, where the right class is among the five most likely."""
     measured_by: str = ""
+    """A name in `publishers.PUBLISHERS`, or THE_PAPER."""
     pretrained: Callable[[], Any] | None = None
     weights_by: str = ""
     licence: str = ""
@@ -74,6 +75,8 @@ class Architecture:
     """Widths that there are weights for, where the width can be chosen."""
     settle: Callable[[Any, bool], None] | None = None
     absorbs: Callable[[Layer], bool] | None = None
+    auxiliary: Callable[[Any], tuple[Any, ...]] | None = None
+    """Answers of new heads in the middle of a network that `build` made, float32 [N, classes], for its training."""
 
     def shape(self, size: int) -> Shape:
         return (size, size, self.channels)

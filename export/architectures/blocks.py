@@ -35,6 +35,7 @@ def own_network(
     scaling: Scaling = TORCH,
     recipe: Recipe = LARGE,
     accuracy: tuple[float, float, str] | None = None,
+    auxiliary: Callable[[Any], tuple[Any, ...]] | None = None,
 ) -> Architecture:
     """The row of a network that nobody's package builds for Keras; `count` says who published `parameters`, or
     `trainable` where only those are counted. `accuracy` is top-1, top-5 and who measured them, with weights that nobody
@@ -58,6 +59,7 @@ def own_network(
         top5=top5,
         measured_by=measured_by,
         source=f"{source}; count: {count}",
+        auxiliary=auxiliary,
     )
 
 

@@ -58,6 +58,7 @@ def _normalize(x: Any, name: str) -> Any:
 
 _densenet = partial(
     network,
+    licence="BSD-3-Clause",
     family="DenseNet",
     year=2017,
     scaling=TORCH,

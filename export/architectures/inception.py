@@ -4,7 +4,7 @@ from functools import partial
 
 from export.architectures.applications import TF, network
 
-_inception = partial(network, scaling=TF, input_size=299, smallest_size=75)
+_inception = partial(network, licence="Apache-2.0", scaling=TF, input_size=299, smallest_size=75)
 
 ROWS = (
     _inception(

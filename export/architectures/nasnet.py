@@ -6,6 +6,7 @@ from export.architectures.applications import LARGE, SMALL, TF, network
 
 _nasnet = partial(
     network,
+    licence="Apache-2.0",
     family="NASNet",
     year=2018,
     scaling=TF,

@@ -14,6 +14,7 @@ _v1 = partial(
 )
 _v2 = partial(
     network,
+    licence="BSD-3-Clause",
     family="ResNet V2",
     year=2016,
     scaling=TF,

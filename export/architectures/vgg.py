@@ -36,6 +36,7 @@ class Builder:
 
 _vgg = partial(
     network,
+    licence="CC-BY-4.0",
     family="VGG",
     year=2014,
     scaling=CAFFE,

@@ -9,6 +9,7 @@ ROWS = (
         22_910_480,
         top1=0.790,
         top5=0.945,
+        licence="MIT",
         family="Xception",
         year=2017,
         scaling=TF,

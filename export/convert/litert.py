@@ -1,5 +1,10 @@
-"""`model.tflite`: a frozen SavedModel converted for the embedded engine, and such a file called."""
+"""`model.tflite`: a frozen SavedModel converted for the embedded engine, and such a file called.
 
+`python -m export.convert.litert SAVED_MODEL TARGET` converts in a process of its own.
+"""
+
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -7,17 +12,33 @@ from typing import Any
 import numpy as np
 
 from export.convert.signatures import IMAGE, TENSOR
-from export.quiet import silenced
+from export.errors import ExportError
+from export.quiet import import_tensorflow, silenced
+from service.repository.manifest import SAVED_MODEL
 
-_LEAST_CALLS = 3
+LARGE = 64_000_000
+"""Bytes of a SavedModel from which on another process converts it: the converter takes a multiple of them, and what it
+gives back is not the system's again. Another process costs the seconds of importing TensorFlow.
+"""
 
 
 def convert(saved_model: Path, target: Path) -> None:
     """Writes a float32 LiteRT model with the signatures `image` and `tensor` over one set of weights.
 
     It converts the published graph itself, not the Keras model: a SavedModel that still has variables
-    converts into one whose shared signatures answer NaN (TensorFlow 2.21).
+    converts into one whose shared signatures answer NaN (TensorFlow 2.21). Raises ExportError.
     """
+    if (saved_model / SAVED_MODEL).stat().st_size < LARGE:
+        _convert(saved_model, target)
+        return
+    command = [sys.executable, "-m", "export.convert.litert", str(saved_model), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        why = done.stderr.strip()[-500:] or f"the converter ended with status {done.returncode}"
+        raise ExportError(f"the SavedModel cannot be converted to LiteRT: {why}")
+
+
+def _convert(saved_model: Path, target: Path) -> None:
     with silenced():
         import tensorflow as tf
 
@@ -26,13 +47,14 @@ def convert(saved_model: Path, target: Path) -> None:
 
 
 class LiteModel:
-    """A TFLite file in memory, called through its signatures. Raises ValueError where it is none."""
+    """A TFLite file, called through its signatures: mapped where it is a path. Raises ValueError where it is none."""
 
-    def __init__(self, data: bytes, threads: int) -> None:
+    def __init__(self, model: bytes | Path, threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        given = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
         with silenced():
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)
+            self._interpreter = Interpreter(**given, num_threads=threads)
 
     def run(self, signature: str, rows: Any) -> dict[str, Any]:
         """Outputs by alias for `rows`, fed to the signature's only input."""
@@ -42,15 +64,20 @@ class LiteModel:
             return {name: np.array(value) for name, value in runner(**{alias: rows}).items()}
 
     def seconds(self, signature: str, rows: Any, at_least: float) -> float:
-        """Median seconds of one call with `rows`, over as many as fit in `at_least` seconds, three at least."""
+        """Median seconds of one call with `rows`, over as many as fit in `at_least` seconds, one at least."""
         with silenced():
             runner = self._interpreter.get_signature_runner(signature)
             (alias,) = runner.get_input_details()
             runner(**{alias: rows})
             taken: list[float] = []
             until = time.perf_counter() + at_least
-            while len(taken) < _LEAST_CALLS or time.perf_counter() < until:
+            while not taken or time.perf_counter() < until:
                 began = time.perf_counter()
                 runner(**{alias: rows})
                 taken.append(time.perf_counter() - began)
         return float(np.median(taken))
+
+
+if __name__ == "__main__":
+    import_tensorflow()
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]))

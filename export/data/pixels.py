@@ -11,6 +11,14 @@ from export.architectures.architecture import Architecture
 # ITU-R BT.601 luma, as JPEG and every common "convert to grayscale" has it.
 _LUMA = (0.299, 0.587, 0.114)
 
+_MOST_IMAGES, _MOST_PIXELS = 32, 8 * 224 * 224
+"""At once: the maps of a large network take some 100 MB for each image of 224x224 pixels."""
+
+
+def choose_batch(size: int) -> int:
+    """How many images of [size, size] a network is asked about at once where nothing depends on it but memory."""
+    return max(1, min(_MOST_IMAGES, _MOST_PIXELS // size**2))
+
 
 def decode(data: Any, size: int) -> Any:
     """One encoded image (scalar string: JPEG, PNG, BMP or GIF) -> uint8 RGB [size, size, 3].

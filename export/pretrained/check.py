@@ -11,6 +11,9 @@ from export.data.names import escape
 from export.errors import ExportError
 from export.training.weights import Start
 
+_AT_ONCE = 2
+"""Images: called as it is, a Keras network keeps what every layer made of them until its end."""
+
 _SAME = 1e-3
 """Two answers that differ by less in every probability are one."""
 
@@ -32,7 +35,9 @@ def judge(model: Any, architecture: Architecture, dataset: Dataset, force: bool)
     Raises ExportError where they are not numbers, and, unless `force`, where they are all one.
     """
     images = np.asarray(dataset.held_out.images[: len(dataset.examples)])
-    answers = model(pixels.to_tensor(images, architecture), training=False).numpy()
+    starts = range(0, len(images), _AT_ONCE)
+    batches = [pixels.to_tensor(images[start : start + _AT_ONCE], architecture) for start in starts]
+    answers = np.concatenate([model(batch, training=False).numpy() for batch in batches])
     if not np.isfinite(answers).all():
         raise ExportError("refused to publish: the network answers NaN or infinity")
     if np.ptp(answers, axis=0).max() >= _SAME:

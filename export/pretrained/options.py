@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.data import photographs
 from export.errors import UsageError
+from export.report.options import FULL
 from export.training import weights
 
 MIN_AGREEMENT = 0.9
@@ -84,6 +85,7 @@ def choose(args: argparse.Namespace, training: Sequence[str]) -> AsIs | None:
                 f"{flag} trains, and there is nothing to learn from: give --data DIR (or --data digits), or "
                 f"leave {flag} out, and the network is published as it is"
             )
+        _refuse_measured(args)
         return AsIs(**given)
     if given:
         flag = "--" + next(iter(given)).replace("_", "-")
@@ -92,3 +94,17 @@ def choose(args: argparse.Namespace, training: Sequence[str]) -> AsIs | None:
             "without --data, or with --from"
         )
     return None
+
+
+def _refuse_measured(args: argparse.Namespace) -> None:
+    """Raises UsageError for a flag about what only images with labels can tell."""
+    if args.max_accuracy_drop is not None:
+        raise UsageError(
+            "--max-accuracy-drop needs images with labels, and there are none: give --min-agreement, which judges "
+            "--quantize without them, or --data DIR"
+        )
+    if args.report == FULL:
+        raise UsageError(
+            "--report full needs images with labels, and there are none: give --data DIR, or leave it out, and the "
+            "network is published without a report"
+        )

@@ -11,6 +11,7 @@ from typing import Any
 from export.data.dataset import Dataset
 from export.data.names import escape
 from export.quantize.candidates import Choice
+from export.quantize.evaluate import Quality
 from export.quantize.select_saved_model import XLA
 from export.spec import ExportSpec
 from export.training.adapt import Training
@@ -106,19 +107,25 @@ def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
                 "precision": each.precision,
                 "bytes": each.size,
                 "milliseconds_an_image_by_batch": {size: round(value, 4) for size, value in each.milliseconds.items()},
-                "accuracy": None if each.quality.accuracy is None else round(each.quality.accuracy, 6),
-                "agreement_with_float32": round(each.quality.agreement, 6),
-                "worst_class": {
-                    "label": each.quality.worst,
-                    "accuracy": round(each.quality.by_class[each.quality.worst], 6),
-                }
-                if each.quality.by_class
-                else None,
+                **_describe_quality(each.quality),
                 "verdict": choice.verdict(each),
             }
             for each in choice.candidates
         ],
         "failed": dict(choice.failed),
+    }
+
+
+def _describe_quality(found: Quality | None) -> dict[str, Any]:
+    """Of a candidate that nobody examined: nulls."""
+    if found is None:
+        return {"images": 0, "accuracy": None, "agreement_with_float32": None, "worst_class": None}
+    worst = {"label": found.worst, "accuracy": round(found.by_class[found.worst], 6)} if found.by_class else None
+    return {
+        "images": found.images,
+        "accuracy": None if found.accuracy is None else round(found.accuracy, 6),
+        "agreement_with_float32": round(found.agreement, 6),
+        "worst_class": worst,
     }
 
 

@@ -1,37 +1,50 @@
 """How good and how fast a candidate is: accuracy on held-out images, time on this machine."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
+from export.data import mapped
 from export.data.dataset import Dataset
+from export.quantize.sequential_test import SequentialTest
 from export.training.train import average_by_class
+
+if TYPE_CHECKING:
+    from export.quantize.candidates import Candidate
 
 BATCHES = (1, 8)
 """Batch sizes every candidate is timed at: a lone request, and as many as the service runs together."""
 
-_ROUNDS = 5
 _ROUND_SECONDS = 0.1
 _EVALUATION_BATCH = 8
+_SEED = 15
+
+Ask = Callable[[Any], Any]
+"""Probabilities, float32 [n, C], of images, uint8 [n, H, W, 3]."""
+
+Explain = Callable[[Any], str]
+"""Why the answers to images, uint8 [n, H, W, 3], are not numbers; "" where that cannot be known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What a candidate makes of the held-out images. `agreement` is the share where its first label is float32's.
+    """What a candidate makes of `images` of the held-out images: as many as decided, all of them for what is published.
 
-    `accuracy` is None, and `by_class` empty, where nobody knows what the images show. `refused` says why a candidate
-    like that may not be published; "" where it may.
+    `agreement` is the share where its first label is float32's. `accuracy` is None, and `by_class` empty, where nobody
+    knows what the images show. `refused` says why a candidate like that may not be published; "" where it may.
     """
 
     accuracy: float | None
     by_class: Mapping[str, float]
     agreement: float
     refused: str
+    images: int
 
     @property
     def worst(self) -> str:
@@ -40,17 +53,23 @@ class Quality:
 
 
 class Judge:
-    """Holds every candidate of one network against its float32 form."""
+    """Holds every candidate of one network against its float32 form, image by image, in an order drawn once.
 
-    def __init__(self, wanted: Any, dataset: Dataset, most_drop: float) -> None:
-        """`wanted` are float32's probabilities, [N, C], of the held-out images; `most_drop` is by how much a
-        candidate's accuracy may be below its, as a share of images. Where nobody knows what the images show, it is
-        for how many of them a candidate may name another class than float32.
+    Owns the answers: each form is asked about an image once at most.
+    """
+
+    def __init__(self, dataset: Dataset, most_drop: float, ask_float32: Ask, wanted: Any = None) -> None:
+        """`most_drop` is by how much a candidate's accuracy may be below float32's, as a share of images. Where nobody
+        knows what the images show, it is for how many of them a candidate may name another class than float32.
+        `wanted` are the classes that float32 gives the held-out images, int [N], where that is known already.
         """
         self._held_out, self._labels, self._most_drop = dataset.held_out, dataset.labels, most_drop
-        self._wanted = wanted.argmax(-1)
+        self._count = len(dataset.held_out.classes)
         self._labelled = bool((dataset.held_out.classes >= 0).all())
-        self._accuracy = float((self._wanted == dataset.held_out.classes).mean())
+        self._order = np.random.default_rng(_SEED).permutation(self._count)
+        self._ask_float32 = ask_float32
+        self._wanted = np.full(self._count, -1) if wanted is None else np.asarray(wanted)
+        self._given: dict[str, Any] = {}
 
     @property
     def remedy(self) -> str:
@@ -59,48 +78,99 @@ class Judge:
             return f"give a larger --max-accuracy-drop than {self._most_drop:g}"
         return f"give a smaller --min-agreement than {1 - self._most_drop:g}"
 
-    def quality(self, given: Any) -> Quality:
-        """Of a candidate by its probabilities, shaped as `wanted`."""
-        split = self._held_out
-        first = given.argmax(-1)
-        agreement = float((first == self._wanted).mean())
+    def examine_float32(self) -> Quality:
+        """Of float32 itself: all images where they are labelled, else none."""
+        if self._labelled:
+            for start in range(0, self._count, _EVALUATION_BATCH):
+                self._find_wanted(self._order[start : start + _EVALUATION_BATCH])
+        rows = self._order if self._labelled else self._order[:0]
+        return self._describe(self._wanted, rows, "")
+
+    def examine(self, name: str, ask: Ask, explain: Explain, whole: bool = False) -> Quality:
+        """Of the candidate `name`, on as many images as decide whether its losses are within the budget, or on the
+        `whole` of them. Goes on where an earlier call of the same name has stopped.
+        """
+        given = self._given.setdefault(name, np.full(self._count, -1))
+        budget = int(np.floor(self._most_drop * self._count + 1e-9))
+        test = SequentialTest(self._count, budget, gains=self._labelled)
+        kept: bool | None = None
+        for start in range(0, self._count, _EVALUATION_BATCH):
+            rows = self._order[start : start + _EVALUATION_BATCH]
+            if (given[rows] < 0).any():
+                images = mapped.read_rows(self._held_out.images, rows)
+                answers = ask(images)
+                if not np.isfinite(answers).all():
+                    why = explain(images)
+                    return self._describe(given, self._order[:start], f"answers NaN{why and f': {why}'}")
+                given[rows] = answers.argmax(-1)
+            test.add(*self._compare(given, rows))
+            kept = test.decide()
+            if kept is not None and not whole:
+                break
+        rows = self._order[: test.seen]
+        return self._describe(given, rows, "" if kept else self._describe_losses(given, rows))
+
+    def _compare(self, given: Any, rows: Any) -> tuple[Any, Any]:
+        """Which of these rows are lost, and which gained: bool [n] each."""
+        wanted, classes = self._find_wanted(rows), self._held_out.classes[rows]
         if not self._labelled:
-            least = 1 - self._most_drop
-            refused = f"agrees with float32 on {agreement:.4f} of the images (at least {least:g})"
-            return Quality(None, {}, agreement, self._refuse(given, refused if agreement < least else ""))
-        right = first == split.classes
-        drop = self._accuracy - float(right.mean())
-        refused = f"loses {drop:.4f} of float32's accuracy (at most {self._most_drop:g})"
+            lost = given[rows] != wanted
+            return lost, np.zeros_like(lost)
+        before, after = wanted == classes, given[rows] == classes
+        return before & ~after, after & ~before
+
+    def _find_wanted(self, rows: Any) -> Any:
+        missing = rows[self._wanted[rows] < 0]
+        if len(missing):
+            answers = self._ask_float32(mapped.read_rows(self._held_out.images, missing))
+            self._wanted[missing] = answers.argmax(-1)
+        return self._wanted[rows]
+
+    def _describe_losses(self, given: Any, rows: Any) -> str:
+        on = "the images" if len(rows) == self._count else f"{len(rows)} images"
+        if not self._labelled:
+            agreement = float((given[rows] == self._wanted[rows]).mean())
+            return f"agrees with float32 on {agreement:.4f} of {on} (at least {1 - self._most_drop:g})"
+        lost, gained = self._compare(given, rows)
+        drop = float(lost.mean() - gained.mean())
+        where = "" if len(rows) == self._count else f" on {on}"
+        return f"loses {drop:.4f} of float32's accuracy{where} (at most {self._most_drop:g})"
+
+    def _describe(self, given: Any, rows: Any, refused: str) -> Quality:
+        classes = self._held_out.classes[rows]
+        right = given[rows] == classes
+        counted = self._labelled and len(rows) > 0
         return Quality(
-            accuracy=float(right.mean()),
-            by_class=average_by_class(right, split.classes, self._labels),
-            agreement=agreement,
-            refused=self._refuse(given, refused if drop > self._most_drop else ""),
+            accuracy=float(right.mean()) if counted else None,
+            by_class=average_by_class(right, classes, self._labels) if counted else {},
+            agreement=float((given[rows] == self._wanted[rows]).mean()) if len(rows) else float(not refused),
+            refused=refused,
+            images=len(rows),
         )
 
-    def _refuse(self, given: Any, otherwise: str) -> str:
-        return otherwise if np.isfinite(given).all() else "answers NaN"
 
-
-def answers(data: bytes, images: Any) -> Any:
+def answers(model: bytes | Path, images: Any) -> Any:
     """Probabilities, float32 [N, C], of `images`, uint8 [N, H, W, 3]."""
-    model = LiteModel(data, os.cpu_count() or 1)
+    ask = open_model(model)
     starts = range(0, len(images), _EVALUATION_BATCH)
-    return np.concatenate(
-        [model.run(IMAGE, np.asarray(images[start : start + _EVALUATION_BATCH]))[PROBABILITIES] for start in starts]
-    )
+    return np.concatenate([ask(np.asarray(images[start : start + _EVALUATION_BATCH])) for start in starts])
 
 
-def milliseconds(files: Sequence[bytes], images: Any) -> list[dict[int, float]]:
-    """For every file: batch size -> milliseconds an image, on one thread, as the service runs them.
+def open_model(model: bytes | Path) -> Ask:
+    """A `.tflite` file, run on all processors."""
+    lite = LiteModel(model, os.cpu_count() or 1)
+    return lambda images: lite.run(IMAGE, images)[PROBABILITIES]
 
-    They take turns, so that a machine that slows down slows down for all; medians of `_ROUNDS` rounds.
+
+def time_round(candidates: "Sequence[Candidate]", images: Any) -> None:
+    """Adds a round of times to each of them, on one thread, as the service runs them.
+
+    They take turns, so that a machine that slows down slows down for all, and each is loaded for its turn only.
     """
-    models = [LiteModel(data, threads=1) for data in files]
-    taken: list[dict[int, list[float]]] = [{size: [] for size in BATCHES} for _ in files]
-    for _ in range(_ROUNDS):
-        for model, kept in zip(models, taken, strict=True):
-            for size in BATCHES:
-                rows = np.resize(images, (size, *images.shape[1:]))
-                kept[size].append(model.seconds(IMAGE, rows, _ROUND_SECONDS) / size * 1000)
-    return [{size: float(np.median(values)) for size, values in kept.items()} for kept in taken]
+    for candidate in candidates:
+        model = LiteModel(candidate.file, threads=1)
+        taken = {}
+        for size in BATCHES:
+            rows = np.resize(images, (size, *images.shape[1:]))
+            taken[size] = model.seconds(IMAGE, rows, _ROUND_SECONDS) / size * 1000
+        candidate.rounds.append(taken)

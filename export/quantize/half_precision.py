@@ -5,11 +5,11 @@ policy keeps them, in float32 between two casts each. From the `tensor` on every
 up to the logits; the softmax, and what clients send and get, stay float32.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from export.convert.signatures import PROBABILITIES, TENSOR
+from export.quantize import graph
 from service.repository.manifest import SAVED_MODEL
 
 _SOFTMAX = "Softmax"
@@ -18,24 +18,20 @@ _SUFFIX = "/half"
 
 def write(source: Path, target: Path, precision: str) -> None:
     """Writes the SavedModel of the version folder `source` into `target`, its network in `precision`."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    document = saved_model_pb2.SavedModel()
-    document.ParseFromString((source / SAVED_MODEL).read_bytes())
-    (meta_graph,) = document.meta_graphs
-    _convert(meta_graph.graph_def, precision)
+    document = graph.read_document(source)
+    _convert(document.meta_graphs[0].graph_def, precision)
     (target / SAVED_MODEL).write_bytes(document.SerializeToString())
     (target / "variables").mkdir(exist_ok=True)
 
 
-def _convert(graph: Any, precision: str) -> None:
+def _convert(definition: Any, precision: str) -> None:
     import tensorflow as tf
 
     dtype = tf.dtypes.as_dtype(precision)
-    nodes = {node.name: node for node in graph.node}
-    network = _ancestors(nodes, [PROBABILITIES], until=TENSOR)
+    nodes = {node.name: node for node in definition.node}
+    network = graph.find_ancestors(nodes, [PROBABILITIES], until=TENSOR)
     end = next(name for name in network if nodes[name].op == _SOFTMAX)
-    network = _ancestors(nodes, nodes[end].input, until=TENSOR)
+    network = graph.find_ancestors(nodes, nodes[end].input, until=TENSOR)
     for name in network:
         node = nodes[name]
         if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
@@ -45,32 +41,15 @@ def _convert(graph: Any, precision: str) -> None:
             if attribute.type == tf.float32.as_datatype_enum:
                 attribute.type = dtype.as_datatype_enum
         for position, source in enumerate(node.input):
-            if _name(source) == TENSOR:
+            if graph.find_node(source) == TENSOR:
                 node.input[position] = TENSOR + _SUFFIX
-    _cast(graph, TENSOR, TENSOR + _SUFFIX, tf.float32, dtype)
+    _cast(definition, TENSOR, TENSOR + _SUFFIX, tf.float32, dtype)
     logits = nodes[end].input[0]
-    _cast(graph, logits, end + _SUFFIX, dtype, tf.float32)
+    _cast(definition, logits, end + _SUFFIX, dtype, tf.float32)
     nodes[end].input[0] = end + _SUFFIX
 
 
-def _cast(graph: Any, source: str, name: str, before: Any, after: Any) -> None:
-    node = graph.node.add(name=name, op="Cast", input=[source])
+def _cast(definition: Any, source: str, name: str, before: Any, after: Any) -> None:
+    node = definition.node.add(name=name, op="Cast", input=[source])
     node.attr["SrcT"].type = before.as_datatype_enum
     node.attr["DstT"].type = after.as_datatype_enum
-
-
-def _ancestors(nodes: dict[str, Any], ends: Iterable[str], until: str) -> set[str]:
-    """Names of everything that `ends` are computed from, themselves included; not `until` nor what is before it."""
-    found: set[str] = set()
-    open_ends = [_name(end) for end in ends]
-    while open_ends:
-        name = open_ends.pop()
-        if name not in found and name != until:
-            found.add(name)
-            open_ends += [_name(source) for source in nodes[name].input]
-    return found
-
-
-def _name(source: str) -> str:
-    """Of the node behind an edge such as "add:0" or "^check"."""
-    return source.removeprefix("^").partition(":")[0]

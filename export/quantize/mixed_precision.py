@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ _STRETCHES = 8
 _IN_FLOAT = (1, 2, 4)
 
 
-def forms(scheme: Scheme, convertible: Convertible, images: Any) -> Iterator[Scheme]:
+def forms(scheme: Scheme, convertible: Convertible, float_model: Path | bytes, images: Any) -> Iterator[Scheme]:
     """First without its first and last layer, which see pixels and decide; then without its most sensitive
-    stretches, ranked on `images` (uint8 [N, H, W, 3]) by the error that is left with each alone in float.
+    stretches, ranked on `images` (uint8 [N, H, W, 3]) by the error against `float_model` that is left with each alone
+    in float.
     """
     layers = convertible.layers
     yield _without(scheme, "first and last layer", (layers[0], layers[-1]))
-    wanted = answers(convertible.float_model, images)
+    wanted = answers(float_model, images)
 
     def error(stretch: tuple[str, ...]) -> float:
         form = convertible.under(replace(scheme, floats=stretch))

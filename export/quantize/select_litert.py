@@ -1,6 +1,14 @@
-"""The form of `model.tflite` to publish: every candidate built and measured, the fastest accurate one chosen."""
+"""The form of `model.tflite` to publish: the fastest accurate one, found without measuring what cannot be it.
 
+Every candidate is timed, briefly. Then they are examined from the fastest on, each until it is certain whether it is
+accurate enough (`sequential_test`), and the first that is ends it: what is slower would not be published anyway. Only
+those whose times lie close together are timed for long.
+"""
+
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +17,9 @@ from export.architectures.architecture import Architecture
 from export.data.dataset import Dataset, Split
 from export.errors import ExportError
 from export.progress import Stage
-from export.quantize import evaluate as judge
+from export.quantize import evaluate, overflow
 from export.quantize import mixed_precision as mixed
-from export.quantize.candidates import Candidate, Choice, fastest
+from export.quantize.candidates import Candidate, Choice, list_rivals
 from export.quantize.convert import Convertible
 from export.quantize.evaluate import Judge
 from export.quantize.schemes import FLOAT32, INT8, Scheme
@@ -19,86 +27,149 @@ from export.quantize.schemes import FLOAT32, INT8, Scheme
 CALIBRATION_IMAGES = 128
 
 _RANKING_IMAGES = 32
+_TIMED_IMAGES = 8
+
+_BRIEF_ROUNDS, _ROUNDS = 2, 5
+_CLOSE = 1.25
+"""Times of a few calls that are further apart than this are in the right order."""
 
 
 def choose(
-    float_model: bytes,
+    file: Path,
     architecture: Architecture,
     schemes: Sequence[Scheme],
     dataset: Dataset,
     most_drop: float,
     or_float: bool,
     stage: Stage,
+    wanted: Any = None,
 ) -> Choice:
-    """Measures `schemes` of `float_model`, a `model.tflite` with float32 weights, and `float_model` itself.
+    """Measures `schemes` of `file`, a `model.tflite` with float32 weights, and puts the chosen in its place.
 
     Where an int8 candidate is faster than whatever may be published but loses more than `most_drop` of
-    accuracy, mixed forms of it are tried too. `or_float` says that float32 may be what is published.
+    accuracy, mixed forms of it are tried too. `or_float` says that float32 may be what is published; `wanted` are the
+    classes that float32 gives the held-out images, int [N], where that is known already.
 
-    Raises ExportError where no candidate may.
+    Raises ExportError where no candidate may be published.
     """
     images = _spread(dataset.train, CALIBRATION_IMAGES)
     stage.advance(0, len(schemes) + 1, f"calibrating on {len(images)} images")
     try:
-        convertible = Convertible(float_model, images, architecture)
+        convertible = Convertible(file.read_bytes(), images, architecture)
     except (ValueError, RuntimeError) as error:
         raise ExportError(
             f"refused to publish: the quantizer cannot calibrate this network ({error}); export it without --quantize"
         ) from error
-    held_out = dataset.held_out.images
-    wanted = judge.answers(float_model, held_out)
-    judges = Judge(wanted, dataset, most_drop)
-    candidates = [Candidate(FLOAT32, FLOAT32, float_model, judges.quality(wanted))]
-    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        judge = Judge(dataset, most_drop, evaluate.open_model(file), wanted)
+        contest = _Contest(Path(scratch), convertible, judge, images[:_TIMED_IMAGES], or_float, stage)
+        float32 = Candidate(FLOAT32, FLOAT32, file, file.stat().st_size, judge.examine_float32())
+        contest.candidates.append(float32)
+        for scheme in schemes:
+            stage.advance(len(contest.candidates), len(schemes) + 1, scheme.name)
+            contest.build(scheme)
+        contest.time(contest.candidates, _BRIEF_ROUNDS)
+        best = contest.settle()
+        if tempting := contest.find_tempting():
+            rejected = next(scheme for scheme in schemes if scheme.name == tempting.name)
+            for form in mixed.forms(rejected, convertible, file, images[:_RANKING_IMAGES]):
+                if contest.try_mixed(form, best):
+                    best = contest.settle()
+                    break
+        if best is None:
+            raise ExportError(_nothing_left(contest.candidates[1:], contest.failed, judge.remedy))
+        if best is not float32:
+            best.file.replace(file)  # not written into: who maps the old one keeps it
+    return Choice(best, tuple(contest.candidates), contest.failed)
 
-    def attempt(scheme: Scheme) -> list[Candidate]:
-        stage.advance(len(candidates), len(schemes) + 1, scheme.name)
+
+class _Contest:
+    """Owns what is known of the candidates so far: those that were built, why others have no file."""
+
+    def __init__(
+        self, folder: Path, convertible: Convertible, judge: Judge, images: Any, or_float: bool, stage: Stage
+    ) -> None:
+        """`images`, uint8 [n, H, W, 3], are what candidates are timed on."""
+        self.candidates: list[Candidate] = []
+        self.failed: dict[str, str] = {}
+        self._folder, self._convertible, self._judge = folder, convertible, judge
+        self._images, self._or_float, self._stage = images, or_float, stage
+
+    def build(self, scheme: Scheme) -> Candidate | None:
+        """Writes its file, where the quantizer knows how."""
+        file = self._folder / f"{len(self.candidates)}.tflite"
         try:
-            data = convertible.under(scheme)
-            return [Candidate(scheme.name, scheme.precision, data, judges.quality(judge.answers(data, held_out)))]
+            file.write_bytes(self._convertible.under(scheme))
+            evaluate.answers(file, self._images[:1])
         except (ValueError, RuntimeError) as error:
-            failed[scheme.name] = str(error).partition("\n")[0]
-            return []
+            self.failed[scheme.name] = str(error).partition("\n")[0]
+            return None
+        self.candidates.append(Candidate(scheme.name, scheme.precision, file, file.stat().st_size))
+        return self.candidates[-1]
 
-    for scheme in schemes:
-        candidates += attempt(scheme)
-    _time(candidates, images, stage)
-    accepted = [each for each in candidates if not each.quality.refused and (or_float or each.precision != FLOAT32)]
-    if too_lossy := _tempting(candidates, accepted):
-        rejected = next(scheme for scheme in schemes if scheme.name == too_lossy.name)
-        for form in mixed.forms(rejected, convertible, images[:_RANKING_IMAGES]):
-            found = attempt(form)
-            candidates += found
-            if found and not found[0].quality.refused:
-                accepted += found
-                break
-        _time(candidates, images, stage)
-    if not accepted:
-        raise ExportError(_nothing_left(candidates[1:], failed, judges.remedy))
-    return Choice(fastest(accepted), tuple(candidates), failed)
+    def time(self, candidates: Sequence[Candidate], rounds: int) -> None:
+        """Until each has so many rounds, in turns."""
+        while late := [each for each in candidates if len(each.rounds) < rounds]:
+            self._stage.advance(
+                len(self.candidates), len(self.candidates) + 1, f"timing {len(late)} candidates in turns"
+            )
+            evaluate.time_round(late, self._images)
 
+    def settle(self) -> Candidate | None:
+        """The one that would be chosen if all had been examined on all images; None where none is accurate enough."""
+        while rivals := self._list_open():
+            first = rivals[0]
+            if not first.accepted:
+                self._examine(first)
+                continue
+            close = [each for each in rivals if each.cost <= first.cost * _CLOSE]
+            if len(close) > 1 and any(len(each.rounds) < _ROUNDS for each in close):
+                self.time(close, _ROUNDS)
+                continue
+            smaller = list_rivals(first, rivals)
+            best = next((each for each in smaller if each.accepted or self._examine(each)), first)
+            if self._examine(best, whole=True):  # chance has no part in what is published
+                return best
+        return None
 
-def _tempting(candidates: Sequence[Candidate], accepted: Sequence[Candidate]) -> Candidate | None:
-    """The fastest int8 candidate that is faster than all accepted ones, and refused."""
-    limit = min((each.cost for each in accepted), default=float("inf"))
-    lossy = [each for each in candidates if each.quality.refused and each.precision == INT8 and each.cost < limit]
-    return min(lossy, key=lambda each: each.cost, default=None)
+    def find_tempting(self) -> Candidate | None:
+        """The fastest int8 candidate that is faster than all accepted ones, and refused."""
+        limit = min((each.cost for each in self._list_open() if each.accepted), default=float("inf"))
+        lossy = [each for each in self.candidates if each.refusal and each.precision == INT8 and each.cost < limit]
+        return min(lossy, key=lambda each: each.cost, default=None)
 
+    def try_mixed(self, scheme: Scheme, best: Candidate | None) -> bool:
+        """Whether a form under `scheme` is accurate enough, and not certainly slower than `best`."""
+        form = self.build(scheme)
+        if form is None:
+            return False
+        self.time([form], _BRIEF_ROUNDS)
+        if best is not None and form.cost > best.cost * _CLOSE:
+            return False
+        return self._examine(form)
 
-def _time(candidates: Sequence[Candidate], images: Any, stage: Stage) -> None:
-    stage.advance(len(candidates), len(candidates) + 1, f"timing {len(candidates)} candidates in turns")
-    for candidate, taken in zip(
-        candidates, judge.milliseconds([each.data for each in candidates], images), strict=True
-    ):
-        candidate.milliseconds = taken
+    def _list_open(self) -> list[Candidate]:
+        """Those that may be published as far as is known, the fastest first."""
+        allowed = [each for each in self.candidates if self._or_float or each.precision != FLOAT32]
+        return sorted((each for each in allowed if not each.refusal), key=lambda each: each.cost)
+
+    def _examine(self, candidate: Candidate, whole: bool = False) -> bool:
+        """Whether it is accurate enough."""
+        if candidate.precision != FLOAT32:
+            self._stage.advance(len(self.candidates), len(self.candidates) + 1, f"examining {candidate.name}")
+            ask = evaluate.open_model(candidate.file)
+            explain = partial(overflow.explain_lite, candidate.file)
+            candidate.quality = self._judge.examine(candidate.name, ask, explain, whole)
+        return candidate.accepted
 
 
 def _nothing_left(candidates: Sequence[Candidate], failed: Mapping[str, str], remedy: str) -> str:
     if not candidates:
         return "refused to publish: " + "; ".join(f"{name}: {why}" for name, why in failed.items())
-    best = max(candidates, key=lambda each: (each.quality.accuracy or 0.0, each.quality.agreement))
+    found = [(each, each.quality) for each in candidates if each.quality is not None]
+    best, quality = max(found, key=lambda each: (each[1].accuracy or 0.0, each[1].agreement))
     return (
-        f"refused to publish: even the best candidate, {best.name}, {best.quality.refused}; {remedy}, or --quantize "
+        f"refused to publish: even the best candidate, {best.name}, {quality.refused}; {remedy}, or --quantize "
         "auto, which keeps float32 where nothing else will do"
     )
 

@@ -10,18 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data.dataset import Dataset
 from export.errors import ExportError
 from export.progress import Stage
 from export.quantize import half_precision as half
-from export.quantize.candidates import Candidate, Choice, fastest
-from export.quantize.evaluate import Judge
+from export.quantize import overflow
+from export.quantize.candidates import Candidate, Choice, choose_fastest
+from export.quantize.evaluate import Ask, Judge
 from export.quantize.schemes import AUTO, BFLOAT16, FLOAT16, FLOAT32
 from export.quiet import silenced
 from service.repository.manifest import SAVED_MODEL
@@ -30,8 +31,6 @@ XLA = ", XLA"
 """Behind the name of a form that is to be served with XLA: TF_XLA_FLAGS as in `XLA_FLAGS`."""
 
 XLA_FLAGS = "--tf_xla_auto_jit=2"
-
-_EVALUATION_BATCH = 32
 
 
 def check_measurable(quantize: str | None) -> None:
@@ -43,34 +42,33 @@ def check_measurable(quantize: str | None) -> None:
         )
 
 
-def choose(folder: Path, dataset: Dataset, quantize: str, most_drop: float, stage: Stage) -> Choice:
+def choose(folder: Path, dataset: Dataset, quantize: str, most_drop: float, stage: Stage, wanted: Any = None) -> Choice:
     """Builds the forms `quantize` stands for beside the float32 SavedModel in `folder`, and puts the chosen there.
 
-    Raises ExportError where none that was asked for is accurate enough.
+    `wanted` are the classes that float32 gives the held-out images, int [N], where that is known already. Raises
+    ExportError where none that was asked for is accurate enough.
     """
-    wanted = _answers(folder, dataset.held_out.images)
-    judges = Judge(wanted, dataset, most_drop)
-    float32 = Candidate(FLOAT32, FLOAT32, (folder / SAVED_MODEL).read_bytes(), judges.quality(wanted))
-    candidates = [float32]
+    judge = Judge(dataset, most_drop, _open(folder), wanted)
+    size = (folder / SAVED_MODEL).stat().st_size
+    candidates = [Candidate(FLOAT32, FLOAT32, folder / SAVED_MODEL, size, judge.examine_float32())]
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        folders = {FLOAT32: folder}
         for precision in (FLOAT16, BFLOAT16) if quantize == AUTO else (quantize,):
             stage.advance(len(candidates), 3, precision)
-            folders[precision] = Path(scratch, precision)
-            folders[precision].mkdir()
-            half.write(folder, folders[precision], precision)
-            quality = judges.quality(_answers(folders[precision], dataset.held_out.images))
-            data = (folders[precision] / SAVED_MODEL).read_bytes()
-            candidates.append(Candidate(precision, precision, data, quality))
+            made = Path(scratch, precision)
+            made.mkdir()
+            half.write(folder, made, precision)
+            quality = judge.examine(precision, _open(made), partial(overflow.explain_saved_model, made), whole=True)
+            size = (made / SAVED_MODEL).stat().st_size
+            candidates.append(Candidate(precision, precision, made / SAVED_MODEL, size, quality))
         if _gpus():
-            candidates = [timed for each in candidates for timed in _timed(each, folders[each.precision], stage)]
+            candidates = [timed for each in candidates for timed in _timed(each, stage)]
         asked = [each for each in candidates if quantize in (AUTO, each.precision)]
-        accepted = [each for each in asked if not each.quality.refused]
+        accepted = [each for each in asked if each.accepted]
         if not accepted:
-            raise ExportError(f"refused to publish: {asked[0].name} {asked[0].quality.refused}; {judges.remedy}")
-        chosen = fastest(accepted) if accepted[0].milliseconds else accepted[0]
+            raise ExportError(f"refused to publish: {asked[0].name} {asked[0].refusal}; {judge.remedy}")
+        chosen = choose_fastest(accepted) if accepted[0].milliseconds else accepted[0]
         if chosen.precision != FLOAT32:
-            shutil.copyfile(folders[chosen.precision] / SAVED_MODEL, folder / SAVED_MODEL)
+            shutil.copyfile(chosen.file, folder / SAVED_MODEL)
     return Choice(chosen, tuple(candidates), {})
 
 
@@ -86,26 +84,21 @@ def milliseconds(folder: Path, xla: bool) -> Mapping[int, float]:
     return {int(size): value for size, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def _timed(candidate: Candidate, folder: Path, stage: Stage) -> Iterator[Candidate]:
+def _timed(candidate: Candidate, stage: Stage) -> Iterator[Candidate]:
     for xla in (False, True):
         name = candidate.name + XLA * xla
         stage.advance(0, 1, f"timing {name}")
-        yield Candidate(name, candidate.precision, candidate.data, candidate.quality, milliseconds(folder, xla))
+        yield replace(candidate, name=name, rounds=[milliseconds(candidate.file.parent, xla)])
 
 
-def _answers(folder: Path, images: Any) -> Any:
+def _open(folder: Path) -> Ask:
     import tensorflow as tf
 
     with silenced():
         model = tf.saved_model.load(str(folder))
     run = model.signatures[IMAGE]
-    starts = range(0, len(images), _EVALUATION_BATCH)
-    return np.concatenate(
-        [
-            run(**{IMAGE: tf.constant(np.asarray(images[start : start + _EVALUATION_BATCH]))})[PROBABILITIES].numpy()
-            for start in starts
-        ]
-    )
+    run.keep_alive = model  # a signature does not hold the model it came from
+    return lambda images: run(**{IMAGE: tf.constant(images)})[PROBABILITIES].numpy()
 
 
 def _gpus() -> bool:

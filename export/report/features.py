@@ -14,7 +14,6 @@ MOST = 300
 
 PCA, TSNE, UMAP = "PCA", "t-SNE", "UMAP"
 
-_BATCH = 32
 _NEIGHBOURS = 15
 _WIDE = 50
 _SEED = 0
@@ -32,8 +31,9 @@ def extract(model: Any, architecture: Architecture, split: Split) -> Any | None:
         return None
     body = keras.Model(model.inputs, weighted[-1].input)
     rows = []
-    for start in range(0, min(len(split.classes), MOST), _BATCH):
-        images = np.asarray(split.images[start : min(start + _BATCH, MOST)])
+    most = pixels.choose_batch(split.images.shape[1])
+    for start in range(0, min(len(split.classes), MOST), most):
+        images = np.asarray(split.images[start : min(start + most, MOST)])
         found = np.asarray(body(pixels.to_tensor(images, architecture), training=False), np.float32)
         rows.append(found.mean(axis=tuple(range(1, found.ndim - 1))) if found.ndim > 2 else found)
     return np.concatenate(rows)

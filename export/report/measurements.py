@@ -12,6 +12,7 @@ import numpy as np
 from export.architectures.architecture import Architecture
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
+from export.data import pixels
 from export.data.dataset import Dataset, Split
 from export.progress import Stage
 from export.report import calibration, classification, features
@@ -27,7 +28,6 @@ MOST = 5_000
 _PICTURES = 12
 _PICTURE_SIZE = 160
 _FEWEST_MAPPED = 10
-_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def measure(
 
 def _open(folder: Path, from_lite: bool) -> Any:
     if from_lite:
-        lite = LiteModel((folder / TFLITE).read_bytes(), os.cpu_count() or 1)
+        lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
         return lambda rows: lite.run(IMAGE, rows)[PROBABILITIES]
     staged = Readback(folder)
     return lambda rows: staged.saved_model(IMAGE, rows)[PROBABILITIES]
@@ -119,9 +119,10 @@ def _ask(ask: Any, split: Split, stage: Stage) -> Any:
     """Probabilities of the first MOST images, float32 [N, C]."""
     count = min(len(split.classes), MOST)
     answers = []
-    for start in range(0, count, _BATCH):
-        answers.append(ask(np.asarray(split.images[start : min(start + _BATCH, count)])))
-        stage.advance(min(start + _BATCH, count), count, "images")
+    most = pixels.choose_batch(split.images.shape[1]) if count else 1
+    for start in range(0, count, most):
+        answers.append(ask(np.asarray(split.images[start : min(start + most, count)])))
+        stage.advance(min(start + most, count), count, "images")
     return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
 
 
@@ -153,10 +154,10 @@ def find_mistakes(probabilities: Any, images: Any, classes: Any, labels: tuple[s
     )
 
 
-def _picture(pixels: Any) -> bytes:
+def _picture(image_pixels: Any) -> bytes:
     from PIL import Image
 
-    image = Image.fromarray(np.asarray(pixels))
+    image = Image.fromarray(np.asarray(image_pixels))
     image.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
     file = io.BytesIO()
     image.save(file, "PNG")

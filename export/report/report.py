@@ -13,14 +13,15 @@ from export.report import features, measurements, page
 from export.report.measurements import Measurements
 from export.report.options import FULL, NUMBERS, OFF, PAGE
 from export.spec import CPU, ExportSpec
+from export.training.options import NONE
 from service.repository.manifest import Manifest
 
 _DIGITS = 4
 
 
 def look(spec: ExportSpec, model: Any, dataset: Dataset, progress: Progress) -> Any | None:
-    """What the network makes of held-out images ahead of training, for `measure`; None without a report."""
-    if spec.report.kind == OFF:
+    """What the network makes of held-out images ahead of training, for `measure`; None without a report or training."""
+    if spec.report.kind == OFF or spec.training.strategy == NONE:
         return None
     with progress.stage("measuring features before training"):
         return features.extract(model, spec.architecture, dataset.held_out)

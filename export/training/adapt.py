@@ -12,6 +12,7 @@ from export.progress import Progress, Stage
 from export.spec import ExportSpec
 from export.training import auto, batch_norms, features, loop, phases, train
 from export.training.auto import Decision
+from export.training.auxiliary import join_heads
 from export.training.checkpoints import Checkpoints
 from export.training.loop import Batches, Outcome
 from export.training.options import AUTO, FINE_TUNE, FLOAT32, TrainingOptions
@@ -137,7 +138,7 @@ def _run(
         options,
         stage,
         rates=phase.rates,
-        settle=(lambda: batch_norms.catch_up(*given)) if norms and not phase.cached else None,
+        settle=batch_norms.build_catch_up(*given) if norms and not phase.cached else None,
         brief=phase.cached,
         **more,
     )
@@ -153,6 +154,8 @@ def _prepare_images(spec: ExportSpec, model: Any, phase: Phase, dataset: Dataset
     if spec.training.dropout is not None:
         backbone, head = features.cut(model, [[layer for layer in model.layers if layer.weights][-1]])
         network = keras.Model(model.inputs, _drop_features(model, head, spec.training.dropout)(backbone(model.inputs)))
+    if spec.architecture.auxiliary is not None and not phase.frozen:
+        network = join_heads(network, spec.architecture.auxiliary(model))
     return network, train.prepare_batches(
         spec.architecture,
         dataset.train,
@@ -204,7 +207,7 @@ def _summarize(outcome: Outcome, most: int) -> str:
     stopped = f" of {most}" if outcome.epochs < most else ""
     best = outcome.best_epoch - 1
     return (
-        f"epochs: {outcome.epochs}{stopped}, best: {outcome.best_epoch}, with accuracy "
+        f"epochs: {outcome.epochs}{stopped}, kept: {outcome.best_epoch}, with accuracy "
         f"{outcome.history['val_accuracy'][best]:.3f} on the validation images"
     )
 

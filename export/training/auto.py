@@ -26,7 +26,9 @@ SIMILAR = 0.05
 _IMAGES, _PER_CLASS = 300, 30
 _LEARN_SHARE = 2 / 3
 _PROBE_STEPS, _PROBE_RATE = 300, 5e-3
-_SCRATCH_STEPS, _SCRATCH_SECONDS, _BATCH = 60, 30.0, 16
+_SCRATCH_STEPS, _BATCH = 60, 16
+_SECONDS = 30.0
+"""For each half of the trial: a network that is slow here is tried on fewer images, and takes fewer steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def decide(
     learn, check = _draw(split, seed)
     if len(check.classes) == 0:
         return Decision(LINEAR_PROBE, None, "there are too few images to try anything else")
-    probe = _try_probe(model, known, architecture, learn, check, stage)
+    probe, learn, check = _try_probe(model, known, architecture, learn, check, stage)
     scratch = _try_scratch(architecture, model, learn, check, stage)
     return choose(per_class, probe, scratch, f"on {len(check.classes)} images, after a trial on {len(learn.classes)},")
 
@@ -78,38 +80,45 @@ def choose(per_class: float, probe: float, scratch: float, where: str = "") -> D
 
 
 def _draw(split: Split, seed: int) -> tuple[Split, Split]:
-    """A few images of each class to learn from, and others to check with."""
+    """A few images of each class to learn from, and others to check with, classes taking turns in both."""
     generator = np.random.default_rng(seed)
     labels = np.unique(split.classes)
     each = max(2, min(_PER_CLASS, math.ceil(_IMAGES / len(labels))))
-    learn: list[int] = []
-    check: list[int] = []
+    learn: list[tuple[int, int]] = []
+    check: list[tuple[int, int]] = []
     for label in labels:
         members = generator.permutation(np.flatnonzero(split.classes == label))[:each]
         count = math.ceil(len(members) * _LEARN_SHARE)
-        learn += members[:count].tolist()
-        check += members[count:].tolist()
-    learn.sort()
-    check.sort()
-    return Split(split.images[learn], split.classes[learn]), Split(split.images[check], split.classes[check])
+        learn += enumerate(members[:count].tolist())
+        check += enumerate(members[count:].tolist())
+    # Sorted by their turn: whoever has no time for all images has had some of each class.
+    rows, others = ([index for _, index in sorted(part)] for part in (learn, check))
+    return Split(split.images[rows], split.classes[rows]), Split(split.images[others], split.classes[others])
 
 
 def _try_probe(
     model: Any, known: tuple[Any, ...], architecture: Architecture, learn: Split, check: Split, stage: Stage
-) -> float:
+) -> tuple[float, Split, Split]:
+    """The share that the probe gets right, and the images that there was time to learn from and to check with."""
     import keras
 
     head_layers = split_head(model, known)[1]
     before = [layer.get_weights() for layer in head_layers]
     backbone, head = features.cut(model, head_layers)
-    seen, unseen = (features.compute(backbone, architecture, each, stage) for each in (learn, check))
+    began = time.monotonic()
+    unseen = features.compute(backbone, architecture, check, stage, began + _SECONDS * (1 - _LEARN_SHARE))
+    seen = features.compute(backbone, architecture, learn, stage, began + _SECONDS)
     head.compile(keras.optimizers.Adam(_PROBE_RATE), "sparse_categorical_crossentropy", jit_compile=False)
-    steps = math.ceil(len(learn.classes) / _BATCH)
+    steps = math.ceil(len(seen.classes) / _BATCH)
     head.fit(seen.images, seen.classes, batch_size=_BATCH, epochs=max(1, _PROBE_STEPS // steps), verbose=0)
     answers = head.predict(unseen.images, verbose=0).argmax(-1)
     for layer, weights in zip(head_layers, before, strict=True):
         layer.set_weights(weights)
-    return float((answers == unseen.classes).mean())
+    tried, checked = (
+        Split(each.images[:count], each.classes[:count])
+        for each, count in ((learn, len(seen.classes)), (check, len(unseen.classes)))
+    )
+    return float((answers == unseen.classes).mean()), tried, checked
 
 
 def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Split, stage: Stage) -> float:
@@ -118,6 +127,7 @@ def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Sp
 
     from export.training import train
 
+    ends = time.monotonic() + _SECONDS
     size = learn.images.shape[1]
     fresh = architecture.build(architecture.shape(size), int(model.output_shape[-1]))
     for layer in fresh.layers:
@@ -126,7 +136,6 @@ def _try_scratch(architecture: Architecture, model: Any, learn: Split, check: Sp
     fresh.compile(
         keras.optimizers.Adam(architecture.recipe.learning_rate), "sparse_categorical_crossentropy", jit_compile=False
     )
-    ends = time.monotonic() + _SCRATCH_SECONDS
 
     class Bound(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

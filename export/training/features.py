@@ -1,5 +1,7 @@
 """A network in two: a backbone whose features are computed once an image, and the head that is trained on them."""
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from export.data.scratch import release_pages
 from export.errors import ExportError
 from export.progress import Stage
 
-_BATCH = 32
+_CHECKED = 128
 
 
 def cut(model: Any, head: Sequence[Any]) -> tuple[Any, Any]:
@@ -25,9 +27,10 @@ def cut(model: Any, head: Sequence[Any]) -> tuple[Any, Any]:
     return keras.Model(model.inputs, tensor), keras.Model(tensor, model.outputs[0])
 
 
-def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stage) -> Split:
+def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stage, ends: float = math.inf) -> Split:
     """What `backbone` makes of every image, as in use: float32 [N, ...] in an unnamed scratch file, and their classes.
 
+    After `ends`, a time of the monotonic clock, no batch begins but the first: N is how many images were done by then.
     Raises ExportError where the file does not fit on the disk.
     """
     import tensorflow as tf
@@ -37,14 +40,19 @@ def compute(backbone: Any, architecture: Architecture, split: Split, stage: Stag
     infer = tf.function(
         lambda images: backbone(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
-    for start in range(0, shape[0], _BATCH):
-        rows = slice(start, start + _BATCH)
+    most = pixels.choose_batch(split.images.shape[1])
+    done = 0
+    for start in range(0, shape[0], most):
+        if start and time.monotonic() > ends:
+            break
+        rows = slice(start, start + most)
         features[rows] = infer(tf.constant(mapped.read_rows(split.images, rows))).numpy()
         release_pages(features)
-        stage.advance(min(start + _BATCH, shape[0]), shape[0], "images' features")
-    if not np.isfinite(features[: 4 * _BATCH]).all():
+        done = min(start + most, shape[0])
+        stage.advance(done, shape[0], "images' features")
+    if not np.isfinite(features[: min(done, _CHECKED)]).all():
         raise ExportError("the network's features are NaN or infinite: its weights are, or its pixels are scaled wrong")
-    return Split(features, split.classes)
+    return Split(features[:done], split.classes[:done])
 
 
 def batch_rows(split: Split, size: int, seed: int | None) -> Any:

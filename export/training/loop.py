@@ -1,9 +1,9 @@
-"""One run of gradient descent: compiled, timed, stopped early with the best weights, and kept on disk every epoch."""
+"""One run of gradient descent: compiled, timed, stopped early with good weights, and kept on disk every epoch."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -69,7 +69,7 @@ def run(
     settle: Callable[[], None] | None = None,
     brief: bool = False,
 ) -> Outcome:
-    """Trains what is trainable of `model` in place, and leaves the weights of the epoch that validated best.
+    """Trains what is trainable of `model` in place, and leaves the weights of the last epoch that is among the best.
 
     `settle` is called ahead of each validation. `folder` holds what an interrupted run left, and what this one would. A
     `brief` run is one of seconds: it says little and starts anew after an interruption. Raises ExportError where the
@@ -87,7 +87,8 @@ def run(
     if brief:
         (folder / _STATE).unlink(missing_ok=True)
     with _compute_in(model, options.precision):
-        keeper = _build_keeper(folder, choose_patience(options.patience, recipe.epochs), settle)
+        patience = choose_patience(options.patience, recipe.epochs)
+        keeper = _build_keeper(folder, patience, batches.validation_images, settle)
         if keeper.epochs:
             stage.tell(f"resuming after epoch {keeper.epochs}")
         elif not brief:
@@ -128,6 +129,29 @@ def choose_patience(asked: int | None, epochs: int) -> int:
     if asked is None:  # the last epochs, at low rates, gain most after some that gained nothing
         return max(_LEAST_PATIENCE, math.ceil(epochs / 2))
     return asked or epochs + 1
+
+
+def is_among_best(accuracies: Sequence[float], images: int) -> bool:
+    """Whether the last of `accuracies`, each on the same `images`, is within a standard error of the highest.
+
+    After Breiman et al., Classification and Regression Trees, 1984. Of a few images, an early epoch gets one or two
+    more right by chance, and at high learning rates; what is learnt later, at low ones, makes up for it. The loss would
+    choose networks that have hardly learnt: it rises while a network that gets more and more right becomes surer of its
+    mistakes.
+    """
+    highest = max(accuracies)
+    return accuracies[-1] >= highest - math.sqrt(highest * (1 - highest) / images)
+
+
+def find_last_gain(accuracies: Sequence[float], losses: Sequence[float]) -> int:
+    """The last epoch, counted from 1, with a higher accuracy or a lower loss than any before it."""
+    last, accuracy, loss = 0, -math.inf, math.inf
+    for epoch, each in enumerate(zip(accuracies, losses, strict=True), 1):
+        if each[0] > accuracy or each[1] < loss * (1 - _IMPROVEMENT):
+            last = epoch
+        accuracy = max(accuracy, each[0])
+        loss = each[1] if each[1] < loss * (1 - _IMPROVEMENT) else loss
+    return last
 
 
 def _build_loss(smoothing: float) -> Any:
@@ -208,8 +232,11 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None) -> Any:
-    """What Keras' EarlyStopping does, with all it knows on disk now and then, so that a killed run goes on with it."""
+def _build_keeper(folder: Path, patience: int, images: int, settle: Callable[[], None] | None) -> Any:
+    """What Keras' EarlyStopping does, with all it knows on disk now and then, so that a killed run goes on with it.
+
+    `images` is how many validate.
+    """
     import keras
 
     class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -219,7 +246,6 @@ def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None
             self.history: dict[str, list[float]] = state["history"]
             self.best_epoch: int = state["best_epoch"]
             self.seconds_before: float = state["seconds"]
-            self._best: float = state["best"]
             self._best_weights: list[Any] | None = None
             self._started = time.monotonic()
             self._written = -math.inf
@@ -242,22 +268,11 @@ def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None
                 raise ExportError("training diverged: the loss is no number any more; lower --learning-rate")
             for key in _NUMBERS:
                 self.history.setdefault(key, []).append(round(logs[key], 6))
-            if self._improves(self.history["val_accuracy"], logs["val_loss"]):
-                self._best, self.best_epoch = logs["val_loss"], epoch + 1
+            if is_among_best(self.history["val_accuracy"], images):
+                self.best_epoch = epoch + 1
                 self._best_weights = self.model.get_weights()
-            if epoch + 1 - self.best_epoch >= patience:
+            if epoch + 1 - find_last_gain(self.history["val_accuracy"], self.history["val_loss"]) >= patience:
                 self.model.stop_training = True
-
-        def _improves(self, accuracies: list[float], loss: float) -> bool:
-            """Whether the last epoch answers more images right, or as many with a lower loss.
-
-            The loss alone would keep a network that has hardly learnt: of few images, it rises while a network that
-            gets more and more of them right becomes surer of its mistakes.
-            """
-            if not self.best_epoch:
-                return True
-            best = accuracies[self.best_epoch - 1]
-            return accuracies[-1] > best or (accuracies[-1] == best and loss < self._best * (1 - _IMPROVEMENT))
 
         def write(self) -> bool:
             """Writes the best weights and what else it knows, unless that was done lately."""
@@ -271,7 +286,6 @@ def _build_keeper(folder: Path, patience: int, settle: Callable[[], None] | None
                 new.rename(folder / _BEST)
             state = {
                 "history": self.history,
-                "best": self._best,
                 "best_epoch": self.best_epoch,
                 "seconds": self.seconds_before + time.monotonic() - self._started,
             }
@@ -305,7 +319,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = json.loads((folder / _STATE).read_bytes())
     except (OSError, ValueError):
-        return {"history": {}, "best": math.inf, "best_epoch": 0, "seconds": 0.0}
+        return {"history": {}, "best_epoch": 0, "seconds": 0.0}
     return state
 
 

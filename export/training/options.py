@@ -172,8 +172,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=int,
         metavar="N",
-        help="stop after N epochs in which the validation images were not answered better, and keep the best epoch's "
-        "weights; 0 never stops (default: half of the epochs, at least 5)",
+        help="stop after N epochs without a higher accuracy or a lower loss on the validation images; 0 never stops. "
+        "The last epoch that validated as well as any is kept (default: half of the epochs, at least 5)",
     )
     add(
         "--train-precision",

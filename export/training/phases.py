@@ -15,6 +15,8 @@ LARGE = 200
 
 _FINE_TUNE_RATE = 0.1
 _FEWEST_STEPS = 100
+_FEWEST_STEPS_FROM_SCRATCH = 400
+"""MobileNetV3-Small on digits at 64x64: 0.96 and 0.98 of the held-out images after 252 steps, 0.99 after 420."""
 _SMALLEST_BATCH = 8
 _FEWEST_BATCHES = 8
 """In an epoch: a small data set takes a smaller batch, so that an epoch has more than a step or two."""
@@ -44,13 +46,17 @@ class Phase:
     description: str = ""
 
 
-def fit_recipe(recipe: Recipe, images: int, explicit: frozenset[str] = frozenset()) -> Recipe:
-    """`recipe`, for so many images to train on: smaller batches and more epochs for few, but what is `explicit`."""
+def fit_recipe(
+    recipe: Recipe, images: int, explicit: frozenset[str] = frozenset(), steps: int = _FEWEST_STEPS
+) -> Recipe:
+    """`recipe`, for so many images to train on: smaller batches and more epochs for few, so that there are as many
+    `steps` at least, but what is `explicit`.
+    """
     batch, epochs = recipe.batch_size, recipe.epochs
     if "batch_size" not in explicit:
         batch = min(batch, max(_SMALLEST_BATCH, images // _FEWEST_BATCHES // 8 * 8))
     if "epochs" not in explicit:
-        epochs = max(epochs, math.ceil(_FEWEST_STEPS / count_steps(images, batch)))
+        epochs = max(epochs, math.ceil(steps / count_steps(images, batch)))
     return replace(recipe, batch_size=batch, epochs=epochs)
 
 
@@ -92,7 +98,8 @@ def plan(
             )
         return ()
     if strategy == FULL:
-        fitted = fit_recipe(recipe, images, options.explicit)
+        steps = _FEWEST_STEPS if known else _FEWEST_STEPS_FROM_SCRATCH
+        fitted = fit_recipe(recipe, images, options.explicit, steps)
         return (
             Phase("training", fitted, description=f"all {len(layers)} layers, learning rate {fitted.learning_rate:g}"),
         )

@@ -1,7 +1,7 @@
 """Images as batches to learn from, and finding out how well a network does on images it never saw."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,19 @@ from export.errors import ExportError
 from export.progress import Stage
 from export.training.loop import Batches
 
-_EVALUATION_BATCH = 32
 _VALIDATION_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a network does on held-out images: the share it gets right, in all and of each class that they show."""
+    """How a network does on held-out images: the share it gets right, in all and of each class that they show.
+
+    `answers` are the classes that it gives them, int [N], where they are kept.
+    """
 
     accuracy: float
     by_class: dict[str, float]
+    answers: Any = field(default=None, repr=False, compare=False)
 
     @property
     def worst(self) -> str:
@@ -56,16 +59,17 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
     infer = tf.function(
         lambda images: model(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
     )
-    right = np.zeros(len(split.classes), bool)
-    for start in range(0, len(right), _EVALUATION_BATCH):
-        rows = slice(start, start + _EVALUATION_BATCH)
+    given, most = np.zeros(len(split.classes), np.int32), pixels.choose_batch(split.images.shape[1])
+    for start in range(0, len(given), most):
+        rows = slice(start, start + most)
         images = tf.constant(mapped.read_rows(split.images, rows))
         answers = infer(images).numpy()
         if not np.isfinite(answers).all():
             raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
-        right[rows] = answers.argmax(-1) == split.classes[rows]
-        stage.advance(min(start + _EVALUATION_BATCH, len(right)), len(right), "held-out images")
-    return Score(float(right.mean()), average_by_class(right, split.classes, labels))
+        given[rows] = answers.argmax(-1)
+        stage.advance(min(start + most, len(given)), len(given), "held-out images")
+    right = given == split.classes
+    return Score(float(right.mean()), average_by_class(right, split.classes, labels), given)
 
 
 def average_by_class(right: Any, classes: Any, labels: tuple[str, ...]) -> dict[str, float]:

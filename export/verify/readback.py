@@ -34,7 +34,7 @@ class Readback:
         try:
             with silenced():
                 self._saved_model = tf.saved_model.load(str(folder))
-                self._lite = LiteModel((folder / TFLITE).read_bytes(), os.cpu_count() or 1)
+                self._lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise ExportError(f"the exported model cannot be read back: {error}") from error
 

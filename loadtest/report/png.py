@@ -1,12 +1,11 @@
 """report.png: the report's main charts on one sheet, for where no page can be shown."""
 
-import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from drawing.chart import WIDE, Chart
-from drawing.document import read_asset
+from drawing.document import read_light_looks
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding
 from loadtest.report.page import overview_charts
@@ -42,7 +41,7 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         heights[column] += _TITLE + chart.wide.height + _GAP
     width, height = 2 * WIDE + 4 * _MARGIN, max(heights)
     title = wording.title(run) + (f" ({run.interrupted})" if run.interrupted else "")
-    looks = _plain(read_asset("charts.css"))
+    looks = read_light_looks()
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="Lato">'
         f"<style>{looks}svg{{font-family:'Lato'}}.title{{font-size:17px;font-weight:bold}}"
@@ -52,10 +51,3 @@ def _sheet(run: Run, charts: Sequence[Chart]) -> str:
         f'<text x="{_MARGIN}" y="70" class="axis">{run.started:%d %B %Y}. {escape(wording.machine(run))}</text>'
         f"{''.join(parts)}</svg>"
     )
-
-
-def _plain(looks: str) -> str:
-    """With the light scheme's colours in place of the page's variables, which its renderer does not know."""
-    light = read_asset("style.css").partition("@media")[0]
-    colours = dict(re.findall(r"(--[\w-]+): (#\w+);", light))
-    return re.sub(r"var\((--[\w-]+)\)", lambda found: colours[found[1]], looks)

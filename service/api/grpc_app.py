@@ -21,6 +21,7 @@ from service.security.authorizer import Gate
 from service.security.tls import Certificates
 
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", oip.SERVICE)
+_COMMON = (HEALTH, reflection.SERVICE_NAME)
 _POLL = 0.1  # seconds between looks while stopping
 _WINDOW_BYTES = 2**20  # taken ahead of a call: gRPC's own 64 KiB are less than one image's pixels
 _IDLE_MS = 300_000  # without a call: channels connect again by themselves
@@ -77,13 +78,13 @@ class GrpcServer:
         self._steps = CallSteps(access, gate)
         options = [*limits.options(), ("grpc.so_reuseport", 1)]  # beside the reservation, and other workers' sockets
         self._server = grpc.aio.server(interceptors=[self._steps], options=options)
-        self._health = Health(("", *SERVICES), lambda: not predictor.find_trouble())
+        self._health = Health(("", *SERVICES, *_COMMON), lambda: not predictor.find_trouble())
         self._following: asyncio.Task[None] | None = None
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(predictor), self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictor), self._server)
         oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(oip.InferenceService(predictor), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*SERVICES, *_COMMON), self._server)
 
     async def start(self) -> int:
         """The port it listens on. Raises StartError."""

@@ -1,24 +1,27 @@
 """The HTTP application: routes, error handlers, middleware, put together."""
 
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
-from service.api.http import errors, operations
+from service.api.http import errors, openapi, operations
 from service.api.http.apis import Api, Apis
 from service.api.http.auth import KeyCheck
-from service.api.http.compression import Decompression
+from service.api.http.compression import CompressedPages, Decompression
 from service.api.http.json_answer import Json
 from service.api.http.middleware import RequestGuard
+from service.api.http.openapi import answer_head
+from service.api.http.prefix import Network, PathPrefix
 from service.api.oip import rest as oip
+from service.api.oip import schema as oip_schema
 from service.api.predict import route as predict
 from service.api.tfserving import rest as tfserving
+from service.api.tfserving import schema as tfserving_schema
 from service.errors import ServiceError
 from service.observability.access_log import Access
 from service.observability.context import REQUEST_ID
@@ -44,12 +47,16 @@ _DESCRIPTION = (
 
 @dataclass(frozen=True, slots=True)
 class HttpGuards:
-    """What every route is guarded by. No `cors_origins`: browsers' pages from elsewhere may not ask."""
+    """What every route is guarded by. No `cors_origins`: browsers' pages from elsewhere may not ask. A proxy in front
+    has the service below `root_path`; one in `trusted_proxies` may say so itself.
+    """
 
     max_body_bytes: int
     body_seconds: float
     cors_origins: tuple[str, ...] = ()
     open_metrics: bool = True
+    root_path: str = ""
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gate, guards: HttpGuards) -> FastAPI:
@@ -59,27 +66,35 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
         description=_DESCRIPTION,
         redoc_url=None,
         default_response_class=Json,
+        generate_unique_id_function=openapi.name_operation,
     )
     app.router.routes.append(predict.make_route(predictor))
     app.include_router(predict.make_documented_router(), tags=["predict"])
-    app.include_router(oip.make_router(predictor), tags=["open inference protocol"])
-    app.include_router(operations.make_router(predictor, metrics), tags=["operate"])
+    app.include_router(answer_head(oip.make_router(predictor)), tags=["open inference protocol"])
+    app.include_router(answer_head(operations.make_router(predictor, metrics)), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
+    app.include_router(tfserving_schema.make_documented_router(), tags=["TensorFlow Serving"])
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    @app.get("/", include_in_schema=False, response_model=None)
+    async def home(request: Request) -> Response:
+        """A browser's first look; for others, the liveness of KServe's first protocol."""
+        vary = {"Vary": "Accept"}
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("/docs", headers=vary)
+        return Json({"status": "alive"}, headers=vary)
 
+    answer_head(app.router)
     app.add_exception_handler(ServiceError, APIS.answer_service_error)
     app.add_exception_handler(HTTPException, APIS.answer_http_error)
     app.add_exception_handler(Exception, APIS.answer_unexpected)
     _guard(app, predictor, access, gate, guards)
-    _describe(app, gate.needs_keys)
+    openapi.complete(app, (*predict.REQUESTS, *oip_schema.REQUESTS, *tfserving_schema.REQUESTS), gate.needs_keys)
     return app
 
 
 def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guards: HttpGuards) -> None:
     """Around every route, those that others add too; the last one added sees a request first."""
+    app.add_middleware(CompressedPages)
     app.add_middleware(Decompression, max_body_bytes=guards.max_body_bytes)
     if gate.needs_keys:
         app.add_middleware(KeyCheck, gate=gate, apis=APIS, open_metrics=guards.open_metrics)
@@ -93,26 +108,11 @@ def _guard(app: FastAPI, predictor: Predictor, access: Access, gate: Gate, guard
         )
     app.add_middleware(
         RequestGuard,
+        apis=APIS,
         max_body_bytes=guards.max_body_bytes,
         body_seconds=guards.body_seconds,
         draining=lambda: predictor.draining,
         access=access,
     )
-
-
-def _describe(app: FastAPI, needs_keys: bool) -> None:
-    """For the page at /docs: where to put a key; and one row for GET and HEAD, which differ in nothing to read."""
-    without = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        with warnings.catch_warnings():  # FastAPI's, that GET and HEAD have one id
-            warnings.filterwarnings("ignore", "Duplicate Operation ID")
-            schema = without()
-        for methods in schema["paths"].values():
-            methods.pop("head", None)
-        if not needs_keys:
-            return schema
-        schema.setdefault("components", {})["securitySchemes"] = {"API key": {"type": "http", "scheme": "bearer"}}
-        return schema | {"security": [{"API key": []}]}
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way
+    if guards.root_path or guards.trusted_proxies:
+        app.add_middleware(PathPrefix, root_path=guards.root_path, trusted=guards.trusted_proxies)

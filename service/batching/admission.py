@@ -1,4 +1,4 @@
-"""Who may wait for a model: forecasts of a request's latency, how far off they were, and the refusals that follow."""
+"""Who may wait for a model: forecasts of a request's latency from queues and costs, and the refusals that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,6 @@ from service.errors import Overloaded
 
 _RENDERING = 0.04  # of the time allowed goes to writing and sending the answer, which no batcher sees
 _SWAMPED = 2.2  # times the capacity; found by simulating with 0.8 to 3
-_HALF_LIFE = 10.0  # times the time allowed, in which an unneeded margin shrinks to half
-_OVERRUN_WEIGHT = 0.02  # of the newest request
-_LAG_HALF_LIFE = 1.0  # seconds
-_LAG_WEIGHT = 0.1  # of the newest batch
-_MOST = 0.25  # of the time allowed: a service that refuses everybody learns nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +26,6 @@ class Ticket:
     """An admitted request. It counts as one row until its body has been read and its rows reach a queue."""
 
     since: float
-    promised: float
-    """Seconds, from `since`, in which an answer was expected."""
-    forecast: float
-    """`promised` without the correction by `Overrun`; 0 where nothing was forecast."""
     coming: int = 1
     reading: float | None = None
     """Seconds that the client took to send the body, which are not the service's; None until the body is complete."""
@@ -61,62 +52,6 @@ def refuse_full(waiting: str, seconds: float) -> Overloaded:
 
 Slack = tuple[int, float]
 """The rows of a waiting request, and the seconds until its deadline."""
-
-
-class Margin:
-    """Seconds to add to a forecast, so that next to no admitted request is late.
-
-    The margin is the largest error that lately made a request late. It is not an average: the requests of one batch are
-    late together, by the same error.
-    """
-
-    def __init__(self) -> None:
-        self._seconds, self._since, self._half_life = 0.0, 0.0, 1.0
-
-    def seconds(self, now: float) -> float:
-        return float(self._seconds * 0.5 ** ((now - self._since) / self._half_life))
-
-    def observe_late(self, promised: float, took: float, allowed: float, now: float) -> None:
-        """A request took `took` seconds, more than the `allowed`; an answer was expected within `promised`."""
-        needed = min(took - promised, _MOST * allowed)
-        self._seconds, self._since, self._half_life = max(needed, self.seconds(now)), now, _HALF_LIFE * allowed
-
-
-class Lag:
-    """Seconds that the event loop lately adds to a batch. A forecast adds them once.
-
-    The average fades with time: in a storm of refusals no batch could show that the loop is free again.
-    """
-
-    def __init__(self) -> None:
-        self._seconds, self._since = 0.0, 0.0
-
-    def seconds(self, now: float) -> float:
-        return float(self._seconds * 0.5 ** ((now - self._since) / _LAG_HALF_LIFE))
-
-    def observe(self, seconds: float, now: float) -> None:
-        faded = self.seconds(now)
-        self._seconds, self._since = faded + _LAG_WEIGHT * (max(0.0, seconds) - faded), now
-
-
-class Overrun:
-    """The ratio of latencies to forecasts, at least 1.
-
-    A forecast covers queues and batches. With a small model the way to it and back takes longer than the model.
-    """
-
-    def __init__(self) -> None:
-        self._took = self._forecast = 0.0
-
-    @property
-    def ratio(self) -> float:
-        return max(1.0, self._took / self._forecast) if self._forecast > 0 else 1.0
-
-    def observe(self, forecast: float, took: float) -> None:
-        """The seconds forecast for an answered request, and those it took. A forecast of 0 teaches nothing."""
-        if forecast > 0:
-            self._took += _OVERRUN_WEIGHT * (took - self._took)
-            self._forecast += _OVERRUN_WEIGHT * (forecast - self._forecast)
 
 
 def forecast_seconds(

@@ -17,9 +17,10 @@ from math import inf
 
 from service.backends.base import Runner
 from service.backends.batch_sharing import BatchSharing
-from service.batching.admission import Bounds, Margin, Overrun, Ticket, find_late, forecast_seconds, refuse_full
+from service.batching.admission import Bounds, Ticket, find_late, forecast_seconds, refuse_full
 from service.batching.cost_model import Cost
 from service.batching.dispatch import CANCELLED, EXPIRED, Dispatch, Events, Nobody
+from service.batching.limit import Limit
 from service.batching.policy import Policy
 from service.batching.queue import Answer, Arrivals, Entry, Queue
 from service.errors import DeadlineExceeded, NotReady, Overloaded
@@ -27,6 +28,7 @@ from service.host.fair_queue import Places
 from service.types import DEFAULT_SIGNATURE, ModelRef, Tensors
 
 _ALIKE = 0.001  # seconds by which two deadlines may differ and share a forecast
+_FEWEST_INSIDE = 2  # requests for each slot that no limit keeps out: one is computed and one is prepared
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +79,8 @@ class Batcher:
         self._costs: dict[str, Cost] = {usual: cost(usual)}
         self._usual = usual
         self._running: dict[asyncio.Task[None], _Run] = {}
-        self._arrivals, self._margin, self._overrun = Arrivals(), Margin(), Overrun()
+        self._arrivals, self._limit = Arrivals(), Limit()
+        self._inside = 0
         self._last_refused: _Refused | None = None
         self._at_door = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -89,28 +92,26 @@ class Batcher:
         """Lets a request in whose rows will be submitted soon, after `ahead` seconds of decoding, or raises Overloaded
         where it is not expected to be finished by its deadline. An idle model always tries.
         """
-        now, forecast = self._clock(), 0.0
+        now = self._clock()
         self._arrivals.observe(1, now)
-        if deadline is not None:
-            forecast = self._expected(1, deadline, ahead)
-        promised = forecast * self._overrun.ratio
         if deadline is not None and not self._idle:
-            late = find_late(promised + self._margin.seconds(now), deadline - now)
+            late = find_late(self._expected(1, deadline, ahead), deadline - now)
             if late is not None:
                 raise late
-        ticket = Ticket(now, promised, forecast)
+        ticket = Ticket(now)
+        expected = deadline is None or self._limit.seconds(self._inside + 1) <= deadline - now
         self._coming_rows += ticket.coming
+        self._inside += 1
+        answered = False
         try:
             yield ticket
-            self._overrun.observe(forecast, self._clock() - now - (ticket.reading or 0.0))
-        except (asyncio.CancelledError, DeadlineExceeded):
-            ended = self._clock()
-            expired = deadline is not None and ended >= deadline
-            if expired and ticket.reading is not None:  # by us, and not by its client
-                self._overrun.observe(forecast, ended - now - ticket.reading)
-            raise
+            answered = True
         finally:
+            self._inside -= 1
             self.arrived(ticket)
+            ended = self._clock()
+            if deadline is not None and (answered if ended < deadline else expected):
+                self._limit.observe(ended - now, ticket.reading or 0.0, deadline - now, self._inside, ended)
 
     def overloaded(self, deadline: float | None, ahead: float = 0.0) -> Overloaded | None:
         """Why `admit` would refuse a request that comes now; None where it would not: it is to be admitted in this turn
@@ -129,8 +130,7 @@ class Batcher:
         if last is not None and left <= last.left + _ALIKE:
             late = find_late(last.seconds - (now - last.at), left)
         if late is None:
-            forecast = self._expected(1, deadline, ahead, self._at_door)
-            seconds = forecast * self._overrun.ratio + self._margin.seconds(now)
+            seconds = self._expected(1, deadline, ahead, self._at_door)
             late = find_late(seconds, left)
             if late is not None:
                 self._last_refused = _Refused(now, left, seconds)
@@ -200,11 +200,6 @@ class Batcher:
                     self._party.give_up()
             self._stop_unread()
             raise
-        finally:
-            now = self._clock()
-            if ticket is not None and deadline is not None and now >= deadline:
-                took = now - ticket.since - (ticket.reading or 0.0)
-                self._margin.observe_late(ticket.promised, took, deadline - ticket.since, now)
 
     async def drain(self) -> None:
         """Returns when all submitted requests are settled. `submit` is refused from now on."""
@@ -223,20 +218,25 @@ class Batcher:
             raise refuse_full(waiting, self._expected(entry.rows, None, 0.0))
 
     def _expected(self, rows: int, deadline: float | None, ahead: float, at_door: int = 0) -> float:
-        """Seconds until `rows` that arrive now are computed, after `at_door` others and `ahead` seconds of decoding."""
+        """Seconds until `rows` that arrive now are answered, after `at_door` others and `ahead` seconds of decoding."""
         now, cost = self._clock(), self._costs[self._usual]
+        allowed = inf if deadline is None else deadline - now
+        most = min(self._policy.max_rows, cost.enough) if self.sharing.allows(self._usual) else 1
+        inside, slots = self._inside + at_door, self._runner.slots
+        waited = self._limit.seconds(inside + 1)
+        if waited > allowed and inside >= _FEWEST_INSIDE * slots:
+            return waited
         free = max(0.0, min(run.until for run in self._running.values()) - now) if self._busy else 0.0
-        computed = forecast_seconds(
+        return forecast_seconds(
             cost,
             rows,
             before=self.queued_rows + self._coming_rows + at_door,
             free=max(ahead, free),
-            most=min(self._policy.max_rows, cost.enough) if self.sharing.allows(self._usual) else 1,
-            allowed=inf if deadline is None else deadline - now,
+            most=most,
+            allowed=allowed,
             rate=self._arrivals.rate,
-            slots=self._runner.slots,
+            slots=slots,
         )
-        return computed + self._dispatch.lag.seconds(now)
 
     @property
     def _idle(self) -> bool:

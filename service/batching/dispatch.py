@@ -8,7 +8,6 @@ import numpy as np
 
 from service.backends.base import Runner, Timed
 from service.backends.batch_sharing import BatchSharing, find_mismatch
-from service.batching.admission import Lag
 from service.batching.queue import Answer, Entry, Queue
 from service.errors import BackendFailed, DeadlineExceeded, InvalidInput, ServiceError
 from service.types import Tensors
@@ -31,13 +30,12 @@ class Nobody:
 
 
 class Dispatch:
-    """Runs batches and corrects their queue's cost. `lag` is what the event loop adds to each."""
+    """Runs batches and corrects their queue's cost."""
 
     def __init__(
         self, runner: Runner, events: Events, sharing: BatchSharing, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._runner, self._events, self._sharing, self._clock = runner, events, sharing, clock
-        self.lag = Lag()
 
     async def run(self, queue: Queue, batch: list[Entry]) -> None:
         """Returns when all entries are settled. Raises nothing but cancellation."""
@@ -73,11 +71,8 @@ class Dispatch:
         rows = sum(entry.rows for entry in batch)
         self._events.batch(rows, sum(entry.rows for entry in batch if _is_dead(entry, started)))
         outputs = await self._runner.run(queue.signature, inputs, queue.outputs, _seconds_left(batch, started))
-        now = self._clock()
-        compute = now - started
-        cost = outputs.seconds if isinstance(outputs, Timed) else compute
-        queue.cost.observe(rows, cost)
-        self.lag.observe(compute - cost, now)
+        compute = self._clock() - started
+        queue.cost.observe(rows, outputs.seconds if isinstance(outputs, Timed) else compute)
         if queue.shared and (reason := find_mismatch(outputs, rows)):  # the rows cannot be told apart
             self._sharing.stop(queue.signature, reason)
             if len(batch) > 1:

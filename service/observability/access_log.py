@@ -26,6 +26,7 @@ class Access:
         if not self._log:
             return
         milliseconds = round(1000 * (now - request.began), 3)
+        method, _, path = what.rpartition(" ")
         model = {"model": request.ref.name, "version": request.ref.version} if request.ref else {}
         _log.info(
             "%s %s %.1f ms, %d bytes in, %d out, request %s",
@@ -36,10 +37,12 @@ class Access:
             sent,
             request.request_id,
             extra=logs.fields(
+                method=method or path.rpartition("/")[2],
+                path=path[:_LONGEST],
                 status=status,
                 protocol=request.protocol,
                 **model,
-                ms=milliseconds,
+                duration_ms=milliseconds,
                 received_bytes=request.received,
                 sent_bytes=sent,
             ),

@@ -7,7 +7,7 @@ of its requests and carries the first one's.
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,8 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 _SAMPLED = tuple("13579bdf")  # last digit of a traceparent's flags
 _LONGEST_STATE = 512  # characters, as W3C has it
 
+Described = tuple[Mapping[str, str | int], bool]
+"""Attributes by OpenTelemetry's semantic conventions, and whether the server is to blame."""
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -56,7 +58,8 @@ class Trace:
     """What is known of a request so far, for logs, metrics and spans.
 
     `client` is the client's `traceparent`, `received` the bytes of its body. `ref` is the version found last, and once
-    there is an answer the one that gave it; `answered` is when (`time.monotonic()`).
+    there is an answer the one that gave it; `answered` is when (`time.monotonic()`). `describe` is the edge's: what a
+    span says of a request that ends with a code.
     """
 
     protocol: str
@@ -68,6 +71,7 @@ class Trace:
     ref: ModelRef | None = None
     answered: float | None = None
     span: Span | None = None
+    describe: Callable[[str], "Described"] | None = None
 
     @property
     def traceparent(self) -> str:

@@ -36,11 +36,41 @@ def configure(level: str, style: LogFormat, worker: int | None = None, secrets: 
     if style == "json":
         handler.setFormatter(JsonFormatter(worker))
         logging.captureWarnings(True)
+        _log_what_python_prints()
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before gRPC is imported: its C core writes lines of its own
     else:
         who = "" if worker is None else f"worker {worker}: "
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s"))
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelName(level)), handlers=[handler], force=True)
     logging.getLogger(_OURS).setLevel(level)
+
+
+def report_end(message: str) -> None:
+    """The reason why this process does not start, for whoever reads stderr: a person, or a machine that takes JSON."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in handlers):
+        logging.getLogger(_OURS).critical("%s", message)
+    else:
+        print(message, file=sys.stderr)
+
+
+def _log_what_python_prints() -> None:
+    """Tracebacks that nobody caught, and those of threads and destructors, are events too."""
+    log = logging.getLogger(_OURS)
+
+    def on_exception(kind: type[BaseException], error: BaseException, _: object) -> None:
+        if issubclass(kind, KeyboardInterrupt):  # the process ends by its signal, and that is no error
+            return
+        log.critical("unexpected %s", kind.__name__, exc_info=error)
+
+    def on_thread(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else "a thread"
+        log.error("unexpected %s in %s", args.exc_type.__name__, name, exc_info=args.exc_value)
+
+    def on_unraisable(args: Any) -> None:
+        log.error("unexpected %s in %r", args.exc_type.__name__, args.object, exc_info=args.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = on_exception, on_thread, on_unraisable
 
 
 def fields(**values: Any) -> dict[str, Any]:

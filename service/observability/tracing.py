@@ -1,8 +1,9 @@
 """Traces for an OpenTelemetry collector; imported only where traces are on.
 
-A request is a server span that continues its client's trace. Its stages become children at its end; a call to an
-upstream is a child of its own, whose `traceparent` goes to the upstream. A thread sends the spans from a bounded queue:
-a collector that is slow or gone costs spans, never requests.
+A request is a server span that continues its client's trace, with the attributes of OpenTelemetry's semantic
+conventions for HTTP and RPC; an error that its client made leaves its status unset. Its stages become children at its
+end; a call to an upstream is a child of its own, whose `traceparent` goes to the upstream. A thread sends the spans
+from a bounded queue: a collector that is slow or gone costs spans, never requests.
 """
 
 import os
@@ -20,6 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service.observability.context import OK, TRACEPARENT, TRACESTATE, Trace
 from service.version import NAME, version
 
+_PREDICT = {"rpc.system": "grpc", "rpc.service": "tensorflow.serving.PredictionService", "rpc.method": "Predict"}
 _FLUSH = 3.0  # seconds at the end for unsent spans
 
 
@@ -62,7 +64,10 @@ class _Span:
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
     def upstream(self, target: str) -> "_Span":
-        attributes = {"server.address": target}
+        host, _, port = target.rpartition(":")
+        attributes: dict[str, str | int] = {"server.address": host if port.isdigit() else target, **_PREDICT}
+        if port.isdigit():
+            attributes["server.port"] = int(port)
         return _Span(
             self._tracer, self._tracer.start_span("upstream", self._context, trace.SpanKind.CLIENT, attributes)
         )
@@ -76,10 +81,13 @@ class _Span:
                 if seconds:
                     self._tracer.start_span(stage, self._context, start_time=began).end(ended)
                 began = ended
-            if code != OK:
+            if self._is_error(code):
                 self._span.set_attribute("error.type", code)
                 self._span.set_status(trace.StatusCode.ERROR, code)
         self._span.end()
+
+    def _is_error(self, code: str) -> bool:
+        return code != OK
 
 
 class _Server(_Span):
@@ -92,7 +100,16 @@ class _Server(_Span):
         self._span.set_attributes({"protocol": request.protocol, "request.id": request.request_id})
         if request.ref is not None:
             self._span.set_attributes({"model": request.ref.name, "model.version": request.ref.version or 0})
+        if code != OK:
+            self._span.set_attribute("code", code)
         super().end(code, stages)
+
+    def _is_error(self, code: str) -> bool:
+        if self._request.describe is None:
+            return code != OK
+        attributes, is_error = self._request.describe(code)
+        self._span.set_attributes(attributes)
+        return is_error
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -52,8 +52,12 @@ except ImportError:
 
 _OF_THREAD = threading.local()
 _MARGIN = 1.5
+_TINY_PIXELS, _TINY_BYTES = 64 * 64, 8192  # some 0.1 ms
 _QUICK_PIXELS, _QUICK_BYTES = 500_000, 1_000_000  # some 2 ms
 _MAX_CHUNKS = 10_000  # of a PNG; libpng writes 4,096 of 8 KiB for 32 MiB
+
+LONGEST_SIDE = 1536
+"""Of what is decoded at its own size: the largest input of TensorFlow 2's detection model zoo (EfficientDet D7)."""
 
 Reserve = Callable[[int], AbstractContextManager[object]]
 
@@ -69,23 +73,56 @@ def quick(data: bytes) -> bool:
     return header.reduced is not None and header.pixels <= _QUICK_PIXELS
 
 
+def tiny(data: bytes) -> bool:
+    """True for an image of so few pixels that decoding it takes less than its way to another thread and back."""
+    if len(data) > _TINY_BYTES:
+        return False
+    try:
+        return read_header(data).pixels <= _TINY_PIXELS
+    except ServiceError:
+        return False
+
+
 def find_orientation(data: bytes) -> int:
     """EXIF's number, 1 (upright) to 8, of an image that `decode` takes. Raises InvalidInput for others."""
     header = read_header(data)
     return _strip_png(data)[1] if header.format is Format.png else header.orientation
 
 
+def measure(data: bytes) -> tuple[int, int, int]:
+    """Rows and columns of an image once it stands upright, and the orientation that it is stored in.
+
+    Raises InvalidInput for what `decode` does not take.
+    """
+    header, orientation = read_header(data), find_orientation(data)
+    return *_stored_size(header.height, header.width, orientation), orientation
+
+
+def _fit_size(data: bytes, height: int | None, width: int | None) -> tuple[int, int]:
+    """What is asked for; where that is open, the image's own rows and columns, reduced to LONGEST_SIDE."""
+    rows, columns, _ = measure(data)
+    scale = min(1.0, LONGEST_SIDE / max(rows, columns, 1))
+    return height or max(1, round(rows * scale)), width or max(1, round(columns * scale))
+
+
 def decode(
-    data: bytes, height: int, width: int, limits: ImageLimits = DEFAULT_LIMITS, reserve: Reserve = nullcontext
+    data: bytes,
+    height: int | None,
+    width: int | None,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    reserve: Reserve = nullcontext,
 ) -> Pixels:
     """RGB, uint8 [height, width, 3], upright, from a JPEG, PNG, GIF, BMP or WebP of any size.
 
+    A `height` or `width` of None is the image's own, where its longer side is at most LONGEST_SIDE; else it is reduced.
     `reserve` is entered, with the bytes of memory that
     decoding takes, before anything is allocated; it may wait or raise. Raises InvalidInput for what is no such image,
     or only half of one, and TooLarge where its header claims more than `limits`.
     """
     header = read_header(data)
     limits.check_size(header, len(data))
+    if height is None or width is None:
+        height, width = _fit_size(data, height, width)
     factor = 1
     if header.reduced:
         factor = _reduction(header.height, header.width, *_stored_size(height, width, header.orientation))

@@ -5,6 +5,7 @@ Read by own code, which looks at one number: a library's reading follows every o
 """
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,3 +50,15 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
     return np.ascontiguousarray(turned)
+
+
+def turn_box_upright(box: Sequence[float], orientation: int) -> tuple[float, float, float, float]:
+    """Top, left, bottom and right as shares of the stored image -> of the upright one."""
+    top, left, bottom, right = box
+    if swap_sides(orientation):
+        top, left, bottom, right = left, top, right, bottom
+    if orientation in (3, 4, 7, 8):
+        top, bottom = 1 - bottom, 1 - top
+    if orientation in (2, 3, 6, 7):
+        left, right = 1 - right, 1 - left
+    return top, left, bottom, right

@@ -7,9 +7,9 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,9 @@ _IMAGES_A_REQUEST = 20  # times the decoding time that one image may take
 
 _Decoded = tuple[Pixels, float]
 """An image, and the seconds that its decoding took in its thread."""
+
+_Size = tuple[int | None, int | None]
+"""Rows and columns to decode to; None is the image's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,9 @@ class Prepared:
 class Preparation:
     """Owns the decoding threads.
 
-    With one core a second thread gains nothing and costs two switches. A request's only image, if it is a small JPEG,
-    is then decoded on the event loop.
+    A request's only image, if it is tiny, is decoded on the event loop: while both want Python's lock, two threads pass
+    it on some 3 ms late each (lenet5, 2 cores). With one core a second thread gains nothing and costs two switches, and
+    so is a small JPEG.
     """
 
     def __init__(self, limits: Limits, threads: int) -> None:
@@ -93,12 +97,15 @@ class Preparation:
         inputs = _name_inputs(signature, name, request.inputs)
         _check_outputs(signature, name, request.outputs)
         outputs, decode = request.outputs, 0.0
+        began = time.monotonic()
         if recipe := manifest.decodes(name):
-            began = time.monotonic()
             inputs = await self._decode(manifest, recipe, signature, inputs)
             decode = time.monotonic() - began
             name, signature = recipe.image_signature, manifest.signature(recipe.image_signature)
             outputs = tuple(alias for alias in outputs if alias in signature.outputs)
+        elif not manifest.checked and set(request.inputs) == {""} and _lacks_pixels(signature, inputs):
+            inputs = await self._decode_to_shape(manifest, signature, inputs)
+            decode = time.monotonic() - began
         self._check(manifest, signature, inputs)
         # Sorted: requests for the same outputs in another order share a batch.
         return Prepared(name, inputs, tuple(sorted(outputs)), _shares_batch(signature, inputs), decode)
@@ -127,6 +134,27 @@ class Preparation:
     ) -> Tensors:
         ((alias, encoded),) = inputs.items()
         signature.inputs[alias].check(alias, encoded)
+        pixels = await self._decode_rows(manifest, alias, encoded, (recipe.height, recipe.width))
+        target = manifest.signature(recipe.image_signature).only_input
+        assert target is not None  # our exports have exactly one
+        return {target: _stack(pixels)}
+
+    async def _decode_to_shape(self, manifest: Manifest, signature: Signature, inputs: Tensors) -> Tensors:
+        """Pixels in the shape that the graph declares, each open side of it as long as the image's own."""
+        ((alias, encoded),) = inputs.items()
+        shape = signature.inputs[alias].shape
+        assert shape is not None
+        if shape[0] is not None and len(encoded) != shape[0]:
+            raise InvalidInput(f"the model takes {shape[0]} images a request, got {len(encoded)}")
+        pixels = await self._decode_rows(manifest, alias, encoded, (shape[1], shape[2]))
+        if len(sizes := {image.shape[:2] for image in pixels}) > 1:
+            given = listed([f"{width}x{height}" for height, width in sizes])
+            raise InvalidInput(
+                f"this model takes images of one size in a request, got {given}; send each in a request of its own"
+            )
+        return {alias: _stack(pixels)}
+
+    async def _decode_rows(self, manifest: Manifest, alias: str, encoded: Array, target: _Size) -> list[Pixels]:
         self._check_rows(alias, len(encoded))
         size = sum(map(len, encoded))
         if self._bytes and self._bytes + size > self._limits.max_bytes:
@@ -137,19 +165,18 @@ class Preparation:
         self._bytes += size
         turns = self._turns[manifest.name]
         try:
-            pixels = await self._pixels(turns, recipe, encoded)
+            return await self._pixels(turns, target, encoded)
         finally:
             self._bytes -= size
-        target = manifest.signature(recipe.image_signature).only_input
-        assert target is not None  # our exports have exactly one
-        return {target: pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)}
 
-    async def _pixels(self, turns: Turns, recipe: Preprocessing, encoded: Array) -> list[Pixels]:
+    async def _pixels(self, turns: Turns, target: _Size, encoded: Array) -> list[Pixels]:
         if len(encoded) == 1:
-            return [await self._decode_row(turns, recipe, 0, encoded[0], self._alone, _Spent())]
+            if images.tiny(encoded[0]):
+                return [self._decode_tiny(target, encoded[0])]
+            return [await self._decode_row(turns, target, 0, encoded[0], self._alone, _Spent())]
         spent = _Spent()
         rows = [  # never here: several would hold up the event loop
-            asyncio.ensure_future(self._decode_row(turns, recipe, row, data, False, spent))
+            asyncio.ensure_future(self._decode_row(turns, target, row, data, False, spent))
             for row, data in enumerate(encoded)
         ]
         try:
@@ -159,7 +186,7 @@ class Preparation:
                 rows.pop().cancel()
 
     async def _decode_row(
-        self, turns: Turns, recipe: Preprocessing, row: int, data: bytes, here: bool, spent: "_Spent"
+        self, turns: Turns, target: _Size, row: int, data: bytes, here: bool, spent: "_Spent"
     ) -> Pixels:
         await turns.take(self._image)
         most = _IMAGES_A_REQUEST * self._limits.image.max_milliseconds / 1000
@@ -170,20 +197,25 @@ class Preparation:
                 "may (--max-decode-ms); send fewer images per request",
                 row=row,
             )
-        work = partial(self._decode_timed, recipe, data, spent)
-        try:
+        work = partial(self._decode_timed, target, data, spent)
+        with _naming_row(row, data):
             pixels, seconds = await self._run(work, turns, here and images.quick(data))
-        except ServiceError as error:
-            hint = _BASE64_HINT if _BASE64.match(data) else ""
-            raise error.copy(error.message + hint, row=row) from error
         self._image += _NEWEST * (seconds - self._image)
         return pixels
 
-    def _decode_timed(self, recipe: Preprocessing, data: bytes, spent: "_Spent") -> _Decoded:
+    def _decode_tiny(self, target: _Size, data: bytes) -> Pixels:
+        """On this thread, which must not wait for memory: a tiny image takes none worth counting."""
+        began = time.monotonic()
+        with _naming_row(0, data):
+            pixels = images.decode(data, *target, self._limits.image)
+        self._image += _NEWEST * (time.monotonic() - began - self._image)
+        return pixels
+
+    def _decode_timed(self, target: _Size, data: bytes, spent: "_Spent") -> _Decoded:
         """Timed where it runs: a late event loop adds nothing to an image's cost."""
         began, processor = time.monotonic(), time.thread_time()
         try:
-            pixels = images.decode(data, recipe.height, recipe.width, self._limits.image, self._memory.share)
+            pixels = images.decode(data, *target, self._limits.image, self._memory.share)
             return pixels, time.monotonic() - began
         finally:
             spent.seconds += time.thread_time() - processor
@@ -216,6 +248,16 @@ class _Spent:
     seconds: float = 0.0
 
 
+@contextmanager
+def _naming_row(row: int, data: bytes) -> Iterator[None]:
+    """An error about an image says which one it is, and what it looks like."""
+    try:
+        yield
+    except ServiceError as error:
+        hint = _BASE64_HINT if _BASE64.match(data) else ""
+        raise error.copy(error.message + hint, row=row) from error
+
+
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:
     """The outputs asked for, in the signature's order; labels are the manifest's where no graph gave them."""
     declared = manifest.signature(request.signature).outputs
@@ -242,6 +284,19 @@ def _check_outputs(signature: Signature, name: str, outputs: tuple[str, ...]) ->
         raise InvalidInput(f"signature {name!r} has no output {unknown[0]!r:.70}; it has {sorted(signature.outputs)}")
     if len(set(outputs)) < len(outputs):
         raise InvalidInput(f"an output is asked for twice: {listed(outputs)}")
+
+
+def _lacks_pixels(signature: Signature, inputs: Tensors) -> bool:
+    """Whether encoded images are given to a signature whose only input is uint8 RGB, [N, height, width, 3]."""
+    if len(inputs) != 1 or signature.only_input is None:
+        return False
+    spec, array = signature.inputs[signature.only_input], inputs[signature.only_input]
+    shape = spec.shape or ()
+    return array.dtype == object and spec.dtype == "uint8" and len(shape) == 4 and shape[3] in (3, None)
+
+
+def _stack(pixels: list[Pixels]) -> Array:
+    return pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)
 
 
 def _shares_batch(signature: Signature, inputs: Tensors) -> bool:

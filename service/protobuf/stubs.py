@@ -3,6 +3,8 @@
 TensorFlow's message modules lie in `tensorflow`, whose `__init__` takes seconds and hundreds of megabytes; those of the
 Open Inference Protocol in `tritonclient.grpc`, whose `__init__` imports a client (20 ms, 4 MB). During the import bare
 modules with nothing but `__path__` stand in for these packages. A later real import shares the message classes.
+
+The modules that describe services are for reflection, which finds what has been imported.
 """
 
 import importlib.util
@@ -47,9 +49,11 @@ with _bare("tensorflow"):
         inference_pb2,
         model_management_pb2,
         model_pb2,
+        model_service_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_log_pb2,
+        prediction_service_pb2,
         prediction_service_pb2_grpc,
         regression_pb2,
     )
@@ -69,11 +73,13 @@ __all__ = [
     "model_management_pb2",
     "model_pb2",
     "model_server_config_pb2",
+    "model_service_pb2",
     "model_service_pb2_grpc",
     "oip_pb2",
     "oip_pb2_grpc",
     "predict_pb2",
     "prediction_log_pb2",
+    "prediction_service_pb2",
     "prediction_service_pb2_grpc",
     "regression_pb2",
     "saved_model_pb2",

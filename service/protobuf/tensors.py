@@ -88,7 +88,7 @@ def _unpack(name: str, proto: TensorProto, shape: tuple[int, ...]) -> Array:
     values = getattr(proto, field)
     if len(values) > count or (not values and count) or (len(values) < count and count > _MOST_REPEATED):
         raise InvalidInput(f"input {name!r}: shape {list(shape)} holds {count} values, got {len(values)}", input=name)
-    array = _from_values(name, numpy_name, values)
+    array = _from_values(numpy_name, values)
     if len(array) == count:
         return array.reshape(shape)
     if len(array) == 1:
@@ -97,17 +97,13 @@ def _unpack(name: str, proto: TensorProto, shape: tuple[int, ...]) -> Array:
     return np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))]).reshape(shape)
 
 
-def _from_values(name: str, numpy_name: str, values: Any) -> Array:
+def _from_values(numpy_name: str, values: Any) -> Array:
     if numpy_name == "string":
         return strings(list(values))
     if numpy_name == "float16":
         return np.array(values, np.uint16).view(np.float16)
     if numpy_name in _NARROW:
-        wide = np.array(values, np.int32)
-        limits = np.iinfo(numpy_name)
-        if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
-            raise InvalidInput(f"input {name!r}: a value does not fit {numpy_name}", input=name)
-        return wide.astype(numpy_name)
+        return np.array(values, np.int32).astype(numpy_name)  # one that does not fit wraps, as in TensorFlow
     return np.array(values, numpy_name)
 
 

@@ -31,6 +31,7 @@ CLASSES = "classes"
 
 
 _LARGEST_SIDE = 16_384
+_LARGEST_LABELS = 2**20  # bytes of a file that nobody vouches for; ImageNet's 21,841 names are 0.6 MB
 _SINGLE_VALUES = ((), (1,), (None, 1), (1, 1))
 
 
@@ -76,11 +77,9 @@ class TensorSpec:
         return InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(shape)}", input=name)
 
     def check(self, name: str, array: Array) -> None:
-        """Raises InvalidInput where dtype or shape differ, or a float input holds NaN or infinity."""
+        """Raises InvalidInput where dtype or shape differ. What NaN and infinity mean is the model's business."""
         self.check_dtype(name, array)
         self.check_shape(name, array.shape)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidInput(f"input {name!r} holds NaN or infinity", input=name)
 
 
 def _fits(shape: tuple[int, ...], spec: tuple[int | None, ...]) -> bool:
@@ -257,6 +256,16 @@ class Manifest:
             raise ValueError(
                 f"{path} cannot be read ({reason}); export the model again, or update the service if that is older"
             ) from error
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """The lines of `assets/labels.txt` below somebody else's version folder; empty where there is no such text."""
+    try:
+        if (folder / LABELS).stat().st_size > _LARGEST_LABELS:
+            return ()
+        return tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeDecodeError):  # whatever it is, the model is served without it
+        return ()
 
 
 def _positive(value: float | None) -> float | None:

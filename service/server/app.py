@@ -115,7 +115,8 @@ def build(settings: Settings, worker: Worker | None = None) -> Core:
     tracing = _tracing(settings)
     awaited = worker.describe_awaited if worker else str
     slo = settings.latency_slo_ms / 1000 or None
-    predictor = Predictor(catalog, router, metrics, gate, settings.max_in_flight, slo, tracing, awaited)
+    bounds = (settings.max_in_flight, slo)
+    predictor = Predictor(catalog, router, metrics, gate, *bounds, tracing, awaited, settings.max_queued_rows)
     metrics.follow_readiness(lambda: not predictor.find_trouble())
     access = Access(metrics, settings.access_log)
     return Core(catalog, preparation, predictor, metrics, access, tracing, gate, tls, tuple(watchers))

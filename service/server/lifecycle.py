@@ -6,6 +6,7 @@ bind ports ─> HTTP answers (not ready) ─> models load ─> gRPC opens, ready
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
 from service.models.registry import Catalog
+from service.observability import logs
 from service.server.app import Core, build
 from service.server.worker import Worker
 from service.settings import Settings, describe_exposure
@@ -63,7 +65,7 @@ def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
             runner.run(serve(settings, worker))
             code = 0
         except StartError as error:
-            print(f"python -m service: {error}", file=sys.stderr)
+            logs.report_end(f"python -m service: {error}")
             code = 1
         logging.shutdown()
         sys.stderr.flush()
@@ -187,6 +189,8 @@ def _http_guards(settings: Settings) -> HttpGuards:
         settings.body_timeout_seconds,
         settings.cors_origins,
         open_metrics=settings.open_metrics,
+        root_path=settings.root_path,
+        trusted_proxies=tuple(map(ipaddress.ip_network, settings.trusted_proxies)),
     )
 
 

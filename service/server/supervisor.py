@@ -43,14 +43,14 @@ def supervise(settings: Settings) -> int:
         folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
     except OSError as error:
         why = error.strerror or error
-        print(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp", file=sys.stderr)
+        logs.report_end(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp")
         return 1
     try:
         if settings.routes is not None:  # a mistake ends the start once, not in every worker
             RoutesFile(settings.routes, Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
     except (StartError, ReloadError) as error:
-        print(f"python -m service: {error}", file=sys.stderr)
+        logs.report_end(f"python -m service: {error}")
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

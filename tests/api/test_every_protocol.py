@@ -79,7 +79,6 @@ CASES = {
     ),
     "the wrong size": Case(np.zeros((1, 29, 28, 3), np.uint8), Code.INVALID_INPUT, "[N, 28, 28, 3]", signature="image"),
     "the wrong rank": Case(np.zeros((28, 28, 3), np.uint8), Code.INVALID_INPUT, "[N, 28, 28, 3]", signature="image"),
-    "NaN": Case(np.full((1, 28, 28, 1), np.nan, np.float32), Code.INVALID_INPUT, "NaN", signature="tensor"),
     "text where a number belongs": Case(
         strings([b"one"]), Code.INVALID_INPUT, "float32", model="half_plus_two", marks=[needs_testdata]
     ),

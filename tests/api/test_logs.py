@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,13 +85,14 @@ def test_the_start_is_events_too(talking: Service) -> None:
 
 def test_an_http_request_is_one_line_and_no_payload(talking: Service, samples: dict[str, bytes]) -> None:
     headers = {"x-request-id": "http-1", "traceparent": TRACEPARENT, "authorization": "Bearer sesame"}
-    reply = httpx.post(f"{talking.url}/predict/lenet5?top_k=1&key=open", content=samples["7"], headers=headers)
+    reply = httpx.post(f"{talking.url}/predict/lenet5?top_k=1", content=samples["7"], headers=headers)
     said = event(talking, "http-1")
     assert said["status"] == "200" and said["protocol"] == "http" and said["trace_id"] == TRACE
     assert (said["model"], said["version"]) == ("lenet5", 1)
     assert said["received_bytes"] == len(samples["7"]) and said["sent_bytes"] == len(reply.content)
-    assert 0 < said["ms"] < 30_000 and said["message"].startswith("POST /predict/lenet5 200 ")
-    assert "sesame" not in talking.log() and "key=open" not in talking.log() and "PNG" not in talking.log()
+    assert (said["method"], said["path"]) == ("POST", "/predict/lenet5")
+    assert 0 < said["duration_ms"] < 30_000 and said["message"].startswith("POST /predict/lenet5 200 ")
+    assert "sesame" not in talking.log() and "top_k=1" not in talking.log() and "PNG" not in talking.log()
 
 
 def test_a_refusal_is_logged_with_its_request(talking: Service) -> None:
@@ -114,6 +117,7 @@ def test_grpc_calls_have_ids_and_lines_too(talking: Service, samples: dict[str, 
     assert trailing(call)["x-request-id"] == "grpc-1"
     said = event(talking, "grpc-1")
     assert said["status"] == "OK" and said["protocol"] == "grpc" and said["model"] == "lenet5"
+    assert (said["method"], said["path"]) == ("Predict", "/tensorflow.serving.PredictionService/Predict")
     assert said["received_bytes"] == request.ByteSize() and said["sent_bytes"] == reply.ByteSize()
     assert said["trace_id"] == TRACE and "PredictionService/Predict OK" in said["message"]
 
@@ -167,6 +171,55 @@ def test_who_is_turned_away_is_logged_without_the_key(
 def test_without_the_flag_there_is_no_access_log(service: Service, samples: dict[str, bytes]) -> None:
     assert httpx.post(f"{service.url}/predict/lenet5", content=samples["7"]).status_code == 200
     assert "service.observability.access_log" not in service.log() and " INFO    service: HTTP on port" in service.log()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--http-port", "x"], 2, "--http-port"),
+        (["--no-such-flag"], 2, "--no-such-flag"),
+        (["--routes", "/no/such/file"], 1, "/no/such/file"),
+        (["--routes", "/no/such/file", "--workers", "2"], 1, "/no/such/file"),
+    ],
+)
+def test_a_start_that_fails_is_events_too(arguments: list[str], code: int, says: str) -> None:
+    with running("--log-format", "json", *arguments) as service:
+        assert service.process.wait(60) == code
+        last = events(service)[-1]
+    assert last["level"] == "CRITICAL" and says in last["message"]
+
+
+def test_what_grpc_and_python_print_is_events_or_nothing(talking: Service) -> None:
+    """gRPC's C core has words of its own for clients that speak something else."""
+    for port in (talking.grpc_port, talking.http_port):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as wire:
+            wire.sendall(b"\x16\x03\x01\x00\x05hello" * 20)
+            wire.shutdown(socket.SHUT_WR)
+            while wire.recv(65536):
+                pass
+    events(talking)
+
+
+def test_tracebacks_that_nobody_caught_are_events() -> None:
+    look = """
+import sys, threading
+from service.observability import logs
+logs.configure("INFO", "json")
+class Bad:
+    def __del__(self): raise ValueError("in a destructor")
+def fail(): raise ValueError("in a thread")
+Bad()
+thread = threading.Thread(target=fail); thread.start(); thread.join()
+raise ValueError("at the end")
+"""
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)
+    stacks = [json.loads(line)["stack"] for line in done.stderr.splitlines()]
+    assert done.returncode == 1
+    assert [stack.splitlines()[-1].partition(": ")[2] for stack in stacks] == [
+        "in a destructor",
+        "in a thread",
+        "at the end",
+    ]
 
 
 def test_a_stack_stays_in_its_line() -> None:

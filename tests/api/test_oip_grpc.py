@@ -69,7 +69,7 @@ def test_health_and_metadata(ask: Any) -> None:
     described = ask.get_model_metadata("lenet5")
     assert (described.name, list(described.versions), described.platform) == ("lenet5", ["1"], "tensorflow")
     assert [(one.name, one.datatype, list(one.shape)) for one in (*described.inputs, *described.outputs)] == [
-        ("image_bytes", "BYTES", [-1]),
+        ("image_bytes", "BYTES", [-1, 1]),
         ("probabilities", "FP32", [-1, 10]),
         ("classes", "BYTES", [-1, 10]),
     ]
@@ -174,24 +174,6 @@ async def test_the_asynchronous_client(service: Service, samples: dict[str, byte
         with pytest.raises(InferenceServerException, match="NOT_FOUND"):
             await ask.infer("nobody", images(samples["3"]))
 
-        async def requests() -> Any:
-            yield {"model_name": "lenet5", "inputs": images(samples["3"])}
-
-        with pytest.raises(grpc.aio.AioRpcError, match="streams are not served here"):
-            async for _ in ask.stream_infer(requests()):
-                pass
-
-
-@pytest.mark.parametrize("writes", [True, False])
-def test_streams_say_that_they_are_not_served(ask: Any, samples: dict[str, bytes], writes: bool) -> None:
-    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    ask.start_stream(lambda result, error: answers.put((result, error)))
-    if writes:
-        ask.async_stream_infer("lenet5", images(samples["7"]))
-    _, error = answers.get(timeout=30)
-    assert "UNIMPLEMENTED" in str(error) and "call ModelInfer" in str(error)
-    ask.stop_stream(cancel_requests=True)
-
 
 def test_what_triton_has_and_this_does_not_says_so(service: Service, ask: Any, samples: dict[str, bytes]) -> None:
     for absent in (
@@ -200,8 +182,6 @@ def test_what_triton_has_and_this_does_not_says_so(service: Service, ask: Any, s
         ask.unregister_cuda_shared_memory,
         lambda: ask.load_model("lenet5"),
         lambda: ask.unload_model("lenet5"),
-        lambda: ask.get_model_config("lenet5"),
-        lambda: ask.get_inference_statistics("lenet5"),
         ask.get_log_settings,
         ask.get_trace_settings,
     ):

@@ -51,6 +51,8 @@ def inputs(*tensors: Any, **more: Any) -> bytes:
         (inputs(pixels(data=[[1], [2, 3]])), None, "size 2 at level 1; expected size 1"),
         (inputs({"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [7]}), None, "takes string"),
         (inputs(pixels(parameters=7)), None, "parameters"),
+        (inputs(pixels(parameters=[])), None, "parameters is an object"),
+        (inputs(pixels(), parameters=""), None, "parameters is an object"),
         (inputs(pixels(), parameters={"signature_name": 7}), None, "signature_name"),
         (inputs(pixels(), parameters={"binary_data_output": 1}), None, "true or false"),
         (inputs(pixels(), id=7), None, "id is a string"),

@@ -1,5 +1,6 @@
 """What Open Inference Protocol says of models that come, fail and go, on both ports of a service of its own."""
 
+import queue
 import shutil
 import signal
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_a_service_that_drains_answers_and_is_not_ready(lenet5_repository: Path,
                 assert client.is_server_live() and not client.is_server_ready() and not client.is_model_ready("lenet5")
                 image = kind.InferInput("image_bytes", [1], "BYTES").set_data_from_numpy(strings([samples["7"]]))
                 assert np.argmax(client.infer("lenet5", [image]).as_numpy("probabilities")) == 7
+
+
+def test_an_open_stream_holds_up_no_end(lenet5_repository: Path, samples: dict[str, bytes]) -> None:
+    image = tritonclient.grpc.InferInput("image_bytes", [1], "BYTES").set_data_from_numpy(strings([samples["7"]]))
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with running("--repository", lenet5_repository) as service:
+        service.wait_ready()
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{service.grpc_port}") as client:
+            client.start_stream(lambda result, error: answers.put((result, error)))
+            client.async_stream_infer("lenet5", [image])
+            assert answers.get(timeout=30)[1] is None
+            assert service.stop(seconds=20) == 0
+            assert answers.get(timeout=30)[1] is not None, "the stream ends too"
+        assert "Traceback" not in service.log()
 
 
 def test_routes_are_models_too(lenet5_repository: Path, tmp_path: Path, samples: dict[str, bytes]) -> None:

@@ -71,8 +71,13 @@ def test_a_version_past_int64_is_refused(client: httpx.Client) -> None:
     refused(client.get(f"/v1/models/lenet5/versions/{2**63 - 1}"), 404)
 
 
+@pytest.mark.parametrize("method", ["TRACE", "QUERY"])
+def test_other_methods_are_refused_as_every_http_server_does(client: httpx.Client, method: str) -> None:
+    reply = client.request(method, "/v1/models/lenet5")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD, POST, OPTIONS") and "error" in reply.json()
+
+
 def test_methods_without_a_body(client: httpx.Client) -> None:
-    assert client.head("/v1/models/lenet5").status_code == 400
     for origin, status in (("http://a", 200), ("https://a", 200), ("ftp://a", 400), (None, 400)):
         reply = client.options("/v1/models/lenet5:predict", headers={"origin": origin} if origin else {})
         assert (reply.status_code, reply.content) == (status, b"")

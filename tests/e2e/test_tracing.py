@@ -69,6 +69,15 @@ def test_both_hops_are_one_trace(traced: tuple[Service, Collector]) -> None:
     for span in (ours["predict"], theirs["predict"]):
         assert span.attributes["request.id"] == f"id-{trace}"
         assert (span.attributes["model"], span.attributes["model.version"]) == ("lenet5", "1")
+    assert ours["predict"].attributes.items() >= {
+        ("http.request.method", "POST"),
+        ("url.scheme", "http"),
+        ("url.path", "/predict/lenet5"),
+        ("http.response.status_code", "200"),
+    }
+    rpc = {("rpc.system", "grpc"), ("rpc.service", "tensorflow.serving.PredictionService"), ("rpc.method", "Predict")}
+    assert ours["upstream"].attributes.items() >= rpc
+    assert theirs["predict"].attributes.items() >= rpc | {("rpc.grpc.status_code", "0")}
     assert ours["predict"].attributes["protocol"] == "http" and theirs["predict"].attributes["protocol"] == "grpc"
 
 
@@ -91,7 +100,19 @@ def test_a_failure_is_an_error_in_its_trace(traced: tuple[Service, Collector]) -
     assert post(gateway, trace, body=b"nonsense").status_code == 400
     gateway.wait_until(lambda: "predict" in collector.of("image-model-server", trace), 20)
     span = collector.of("image-model-server", trace)["predict"]
-    assert span.error and span.attributes["error.type"] == "INVALID_INPUT"
+    assert not span.error and "error.type" not in span.attributes, "the client is to blame, not this server"
+    assert span.attributes["http.response.status_code"] == "400" and span.attributes["code"] == "INVALID_INPUT"
+
+
+def test_a_servers_own_error_is_one_in_its_trace(traced: tuple[Service, Collector]) -> None:
+    gateway, collector = traced
+    trace = trace_id(8)
+    headers = {"traceparent": f"00-{trace}-{CLIENT}-01", "x-request-deadline-ms": "0.001"}
+    assert httpx.post(f"{gateway.url}/predict/lenet5", content=PHOTO, headers=headers, timeout=30).status_code == 504
+    gateway.wait_until(lambda: "predict" in collector.of("image-model-server", trace), 20)
+    span = collector.of("image-model-server", trace)["predict"]
+    assert span.error and span.attributes["error.type"] == "DEADLINE"
+    assert span.attributes["http.response.status_code"] == "504"
 
 
 def test_what_the_client_does_not_sample_is_not_sent(traced: tuple[Service, Collector]) -> None:

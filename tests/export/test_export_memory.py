@@ -30,7 +30,7 @@ def peak():
 loaded = dataset.load(sources.find(sys.argv[1]), int(sys.argv[2]), Stage("reading", lambda text: None))
 print("read", peak())
 row, count = ARCHITECTURES["mobilenet_v3_small"], len(loaded.train.classes)
-batches = iter(train.batch_images(row, loaded.train, 32, 0, PRESETS["light"], len(loaded.labels)))
+batches = iter(train.batch_images(row, loaded.train, 32, 0, len(loaded.labels), PRESETS["light"]))
 for _ in range(count // 32):
     next(batches)
 print("trained", peak())

@@ -1,8 +1,14 @@
 """What `--list` and `describe` show."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 from export.architectures import ARCHITECTURES
+from export.architectures.measurements import Latency, Measured, Measurements, read_measurements
+from export.architectures.publishers import PUBLISHERS, THE_PAPER
+from export.listing import _format, describe
 from tests.support.exporter import run_export
 
 
@@ -16,9 +22,57 @@ def test_a_list_has_every_network_on_a_line_of_100_characters() -> None:
     head, *lines = list_networks()
     assert [line.split()[0] for line in lines] == list(ARCHITECTURES)
     assert max(map(len, (head, *lines))) <= 100
-    assert head.split()[:9] == ["name", "family", "year", "params", "depth", "GMACs", "input", "top-1", "top-5"]
+    heads = ["name", "family", "year", "Mpar", "depth", "GMAC", "px", "top1", "top5", "ms", "MB", "weights", "licence"]
+    assert head.split() == heads
     (vgg16,) = (line for line in lines if line.startswith("vgg16 "))
-    assert vgg16.split()[1:] == ["VGG", "2014", "138.4M", "16", "15.47", "224", "71.3", "90.1", "Keras"]
+    assert vgg16.split()[1:9] == ["VGG", "2014", "138", "16", "15.5", "224", "71.3", "90.1"]
+    assert vgg16.endswith(" Keras CC-BY-4")
+
+
+def test_a_list_has_the_latency_and_size_that_were_measured() -> None:
+    """One network was, and one was not: what is not known is a dash, and null."""
+    row = ARCHITECTURES["resnet50"]
+    latency = Latency({1: 12.345, 8: 101.0}, {1: 30.0, 8: 200.0})
+    measured = Measurements("a machine", {"resnet50": Measured(1.0, 9.5, 103_000_000, 102_200_000, latency)})
+    assert _format(row, measured)[-3:-1] == ("12.3", "102")
+    assert describe(row, measured)["measured"] == {
+        "machine": "a machine",
+        "build_seconds": 1.0,
+        "export_seconds": 9.5,
+        "saved_model_bytes": 103_000_000,
+        "litert_bytes": 102_200_000,
+        "latency": {"litert_ms": {1: 12.345, 8: 101.0}, "tensorflow_ms": {1: 30.0, 8: 200.0}},
+    }
+    other = ARCHITECTURES["resnet101"]
+    assert _format(other, measured)[-3:-1] == ("-", "-")
+    assert describe(other, measured)["measured"] is None
+    not_timed = Measurements("a machine", {"resnet50": replace(measured.networks["resnet50"], latency=None)})
+    assert _format(row, not_timed)[-3:-1] == ("-", "102")
+
+
+def test_measurements_are_read_as_they_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "measurements.json"
+    assert read_measurements(file) == Measurements()
+    latency = Latency({1: 0.5, 8: 3.0}, {1: 1.0, 8: 4.0})
+    written = Measurements(
+        "a machine",
+        {"lenet5": Measured(0.2, 1.6, 264_742, 254_992, latency), "nin": Measured(0.3, 2.0, 3_900_000, 3_870_000)},
+    )
+    written.write(file)
+    assert read_measurements(file) == written
+    assert set(read_measurements().networks) <= set(ARCHITECTURES)
+    assert latency.merge(None) == latency
+    assert latency.merge(Latency({1: 0.6, 8: 2.0}, {1: 0.9, 8: 5.0})) == Latency({1: 0.5, 8: 2.0}, {1: 0.9, 8: 4.0})
+
+
+def test_each_published_accuracy_has_a_source_to_look_it_up_in() -> None:
+    for row in ARCHITECTURES.values():
+        if row.top1 is None:
+            assert (row.top5, row.measured_by) == (None, ""), row.name
+        elif row.measured_by == THE_PAPER:
+            assert re.match(r"(arXiv:\d{4}\.\d{4,5}|\w+ \d{4}), [^:]+: .+", row.source), row.name
+        else:
+            assert PUBLISHERS[row.measured_by].startswith("https://"), row.name
 
 
 def test_filters_leave_what_they_name() -> None:
@@ -47,6 +101,7 @@ def test_a_description_has_the_paper_and_what_each_stage_costs() -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert "arXiv:1602.07360, Iandola et al." in ended.stdout
+    assert f"ImageNet: top-1 58.2, top-5 80.6, by torchvision ({PUBLISHERS['torchvision']})" in ended.stdout
     assert "1,235,496 parameters, depth 18, 0.349 GMACs" in ended.stdout
     assert ended.stdout.splitlines()[-1].split() == ["in", "all", "1.2M", "349.2"]
     unknown = run_export("describe", "squeezenet")

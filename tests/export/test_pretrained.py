@@ -70,6 +70,12 @@ def test_weights_without_data_are_published_as_they_are() -> None:
         (["--weights", "imagenet", "--augment", "strong"], "--augment trains, and there is nothing"),
         (["--weights", "imagenet", "--resume"], "--resume trains, and there is nothing"),
         (["--weights", "imagenet", "--train-precision", "mixed_bfloat16"], "--train-precision trains, and there is"),
+        (
+            ["--weights", "imagenet", "--quantize", "--max-accuracy-drop", "0.1"],
+            "--max-accuracy-drop needs images with",
+        ),
+        (["--weights", "imagenet", "--max-accuracy-drop", "0.005"], "there are none: give --min-agreement"),
+        (["--weights", "imagenet", "--report", "full"], "--report full needs images with labels, and there are none"),
         (["--labels", "x.txt"], "--labels is for a pretrained network that is published as it is"),
         (["--min-agreement", "0.8"], "--min-agreement is for a pretrained network"),
         (["--weights", "imagenet", "--data", "digits", "--calibration", "."], "--calibration is for a pretrained"),
@@ -177,20 +183,35 @@ def test_a_network_that_does_not_look_is_refused(crops: Dataset) -> None:
 
 def test_forms_of_an_unmeasured_network_are_judged_by_agreement(crops: Dataset) -> None:
     wanted = np.eye(7, dtype=np.float32)[np.arange(len(crops.held_out.classes)) % 7]
-    judge = Judge(wanted, crops, 0.1)
+    places = {image.tobytes(): place for place, image in enumerate(np.asarray(crops.held_out.images))}
+
+    def answer(images: Any, given: Any) -> Any:
+        return given[[places[image.tobytes()] for image in images]]
+
+    def ask_wanted(images: Any) -> Any:
+        return answer(images, wanted)
+
+    judge = Judge(crops, 0.1, ask_wanted)
     given = wanted.copy()
     given[:40] = np.roll(wanted[:40], 1, axis=1)
-    quality = judge.quality(given)
+    quality = judge.examine("lossy", lambda images: answer(images, given), lambda images: "", whole=True)
     share = 1 - 40 / len(wanted)
     assert (quality.accuracy, dict(quality.by_class), quality.worst) == (None, {}, "")
-    assert quality.agreement == pytest.approx(share)
+    assert quality.agreement == pytest.approx(share) and quality.images == len(wanted)
     assert quality.refused == f"agrees with float32 on {share:.4f} of the images (at least 0.9)"
-    assert judge.quality(wanted).refused == ""
-    given[0] = np.nan
-    assert judge.quality(given).refused == "answers NaN"
+    given[40:160] = np.roll(wanted[40:160], 1, axis=1)
+    quality = judge.examine("worse", lambda images: answer(images, given), lambda images: "")
+    assert quality.images < 100, "that much is clear soon"
+    assert quality.refused.endswith(f" of {quality.images} images (at least 0.9)")
+    quality = judge.examine("same", ask_wanted, lambda images: "")
+    assert (quality.refused, quality.agreement) == ("", 1.0) and quality.images < 100
+    assert judge.examine("same", ask_wanted, lambda images: "", whole=True).images == len(wanted)
+    given[:] = np.nan
+    quality = judge.examine("half", lambda images: answer(images, given), lambda images: "overflow in layer x")
+    assert quality.refused == "answers NaN: overflow in layer x"
     assert "--min-agreement than 0.9" in judge.remedy
     known = replace(crops, held_out=replace(crops.held_out, classes=np.zeros_like(crops.held_out.classes)))
-    assert "--max-accuracy-drop than 0.1" in Judge(wanted, known, 0.1).remedy
+    assert "--max-accuracy-drop than 0.1" in Judge(known, 0.1, ask_wanted).remedy
 
 
 def test_weights_that_leave_layers_random_are_refused() -> None:

@@ -159,6 +159,27 @@ def test_auto_tells_weights_that_fit_from_those_that_know_nothing(tmp_path: Path
     assert "10 images a class are few; on 9 images, after a trial on 21, a new head" in found[False].why
 
 
+def test_a_trial_that_has_no_time_left_takes_a_batch_of_images_of_every_class_and_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Recorder(Stage):
+        def advance(self, done: int, total: int, note: str = "") -> None:
+            told.append((done, total, note))
+
+    told: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(auto, "_SECONDS", 0.0)
+    start = begin(known=4)
+    found = auto.decide(start.model, start.known, LENET, bars(90, 3), 3, 0, Recorder("test", lambda text: None))
+    assert "on 30 images, after a trial on 32, a new head" in found.why
+    assert [each for each in told if "held-out" not in each[2]] == [
+        (30, 30, "images' features"),
+        (32, 60, "images' features"),
+        (1, 60, "steps of a trial from scratch"),
+    ]
+    learn, _ = auto._draw(bars(90, 3), 0)
+    assert np.bincount(learn.classes[:32]).min() >= 10
+
+
 def test_weights_for_other_labels_get_a_new_last_layer_or_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "1" / "assets.extra" / "network.keras"
     (tmp_path / "1" / "assets").mkdir(parents=True)

@@ -106,6 +106,16 @@ def test_weights_as_they_are_need_a_head_that_fits() -> None:
         plan("none")
 
 
+def test_random_weights_get_more_steps_than_given_ones() -> None:
+    model = network()
+    layers = [layer for layer in model.layers if layer.weights]
+    steps = {}
+    for known in ((), layers):
+        (phase,) = phases.plan(model, known, "full", RECIPE, TrainingOptions("full"), 42, 10)
+        steps[len(known)] = phase.recipe.epochs * phases.count_steps(42, phase.recipe.batch_size)
+    assert steps[0] >= 400 > steps[len(layers)] >= 100
+
+
 @pytest.mark.parametrize("images", [10, 42, 300, 5000])
 def test_few_images_get_some_hundred_steps_all_the_same(images: int) -> None:
     recipe = phases.fit_recipe(Recipe(12, 64, 1e-3), images)
@@ -175,27 +185,52 @@ def fit(tmp_path: Path, recipe: Recipe, **options: Any) -> tuple[Any, loop.Outco
     return model, done
 
 
-def test_the_best_epochs_weights_are_kept_and_bad_ones_end_the_run(tmp_path: Path) -> None:
+def test_epochs_without_a_gain_end_the_run_and_weights_are_those_of_the_epoch_that_is_named(tmp_path: Path) -> None:
     # So high a rate leaves good weights behind again.
     model, done = fit(tmp_path, Recipe(12, 8, 0.02), schedule="constant", patience=2)
     losses = done.history["val_loss"]
     assert done.epochs == len(losses) < 12
-    assert done.best_epoch == done.epochs - 2
+    assert loop.find_last_gain(done.history["val_accuracy"], losses) == done.epochs - 2
     answers = model(to_tensor(stripes(30).images, LENET), training=False).numpy()
     loss = -np.log(answers[np.arange(30), stripes(30).classes]).mean()
     assert loss == pytest.approx(losses[done.best_epoch - 1], rel=1e-3)
 
 
-def test_the_epoch_that_gets_most_right_is_the_best_whatever_its_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("images", "accuracies", "among"),
+    [
+        (400, [0.3, 0.8, 0.79, 0.7, 0.8], [True, True, True, False, True]),
+        (10, [0.3, 0.8, 0.7, 0.6, 0.9], [True, True, True, False, True]),
+        (144, [0.9722, 0.9306, 0.9653], [True, False, True]),  # a lucky epoch, and one that is an image worse
+        (5, [1.0, 0.8, 1.0], [True, False, True]),
+    ],
+)
+def test_an_epoch_is_among_the_best_within_a_standard_error(
+    images: int, accuracies: list[float], among: list[bool]
+) -> None:
+    assert [loop.is_among_best(accuracies[: count + 1], images) for count in range(len(accuracies))] == among
+
+
+def test_weights_kept_are_the_last_of_the_best_and_gains_are_of_accuracy_or_loss(tmp_path: Path) -> None:
     """Of few images the loss rises while more of them are right: the network is surer of its mistakes."""
-    keeper = loop._build_keeper(tmp_path, 9, None)
+    keeper = loop._build_keeper(tmp_path, 3, 400, None)
     keeper.set_model(network())
-    told = [(1.1, 0.3), (1.4, 0.8), (1.2, 0.8), (0.9, 0.7), (1.2, 0.8)]
-    best = []
+    told = [(1.1, 0.3), (1.4, 0.8), (1.5, 0.79), (0.9, 0.7), (1.2, 0.8), (1.2, 0.6), (1.2, 0.6), (1.2, 0.6)]
+    best, stopped = [], []
     for epoch, (loss, accuracy) in enumerate(told):
+        keeper.model.stop_training = False
+        keeper.model.layers[1].set_weights(
+            [np.full(weight.shape, epoch + 1) for weight in keeper.model.layers[1].weights]
+        )
         keeper.on_epoch_end(epoch, {"loss": 1.0, "accuracy": 0.5, "val_loss": loss, "val_accuracy": accuracy})
         best.append(keeper.best_epoch)
-    assert best == [1, 2, 3, 3, 3]
+        stopped.append(keeper.model.stop_training)
+    assert best == [1, 2, 3, 3, 5, 5, 5, 5]
+    keeper.restore_best()
+    assert float(keeper.model.layers[1].weights[0].numpy().max()) == 5
+    assert stopped == [False] * 6 + [True] * 2, "the fourth epoch had the lowest loss, and three came after it"
+    losses, accuracies = zip(*told, strict=True)
+    assert [loop.find_last_gain(accuracies[:count], losses[:count]) for count in range(1, 9)] == [1, 2, 2] + [4] * 5
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

@@ -153,6 +153,8 @@ def _messages(model: str, digit: bytes) -> list[tuple[str, Any]]:
         (f"{_OIP}ModelInfer", infer),
         (f"{_OIP}ModelInfer", typed),
         (f"{_OIP}ModelMetadata", oip_pb2.ModelMetadataRequest(name=model)),
+        (f"{_OIP}ModelConfig", oip_pb2.ModelConfigRequest(name=model)),
+        (f"{_OIP}ModelStatistics", oip_pb2.ModelStatisticsRequest(name=model, version="1")),
         (f"{_OIP}ModelReady", oip_pb2.ModelReadyRequest(name=model, version="1")),
         (f"{_OIP}RepositoryIndex", oip_pb2.RepositoryIndexRequest(ready=True)),
     ]

@@ -32,7 +32,7 @@ def export(*arguments: object) -> str:
 
 DEMO = {
     "lenet5": ["--model", "lenet5"],
-    "mobilenet_v3_small": ["--model", "mobilenet_v3_small", "--image-size", "48"],
+    "mobilenet_v3_small": ["--model", "mobilenet_v3_small", "--image-size", "48", "--epochs", "12"],
     "efficientnet_lite0": ["--model", "efficientnet_lite0", "--weights", "imagenet"],
 }
 """Two networks that learn digits, and one that knows photographs in float32: name -> the arguments of its export."""

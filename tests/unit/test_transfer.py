@@ -1,13 +1,16 @@
 """What shows that transfer transfers: images to test with are of no region and no digit to learn from, and claims."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.transfer import digits, page, photographs
+from benchmarks.transfer import digits, page, photographs, resources
 
 EASY = {
     page.FROM_SCRATCH: {"0": 0.5, "1": 0.7},
@@ -66,6 +69,42 @@ def test_a_claim_that_figures_do_not_bear_out_is_named() -> None:
         "Photographs: the linear probe gets 0.640 right, wanted 0.95",
         "Photographs: from scratch gets 0.600 right, the probe 0.640",
     ]
+
+
+def test_a_cost_that_is_higher_than_claimed_is_named() -> None:
+    probe = {"training": 60.0, "alone": 1400.0}
+    tuning = {"anonymous": 1000.0}
+    costs = {page.PROBE_COST: probe, page.TUNE_FEW: tuning, page.TUNE_MANY: {"anonymous": 1090.0}}
+    assert page.list_missed({"tasks": {}, "costs": costs}) == []
+    costs = {page.PROBE_COST: {"training": 99.0, "alone": 1600.0}, page.TUNE_FEW: tuning}
+    costs[page.TUNE_MANY] = {"anonymous": 1110.0}
+    assert page.list_missed({"tasks": {}, "costs": costs}) == [
+        "linear probe at 224x224, 1,000 images: 99 seconds, wanted 90 at most",
+        "linear probe at 224x224, 1,000 images: 1600 MB, wanted 1500 at most",
+        "fine-tuning at 64x64, 10,000 images: 1110 MB that cannot be given back, 1,000 take 1000",
+    ]
+
+
+def test_memory_of_a_process_and_its_children_is_anonymous_or_of_files(tmp_path: Path) -> None:
+    """A child that holds 64 MB of its own and has read 32 MB of a mapped file."""
+    file = tmp_path / "mapped"
+    file.touch()
+    os.truncate(file, 2**25)
+    held = (
+        "import mmap, sys; own = b'x' * 2**26; file = open(sys.argv[1], 'rb');"
+        "mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ); seen = sum(mapped[::4096]);"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    shell = ["sh", "-c", f'{sys.executable} -c "$0" "$1"; true', held, str(file)]
+    with subprocess.Popen(shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        found = resources.read_memory(process.pid)
+        process.stdin.close()
+    assert found.alone < 30
+    assert 64 <= found.anonymous < 100
+    assert 32 <= found.file_backed < 100
+    assert found.resident == pytest.approx(found.anonymous + found.file_backed, abs=0.2)
 
 
 def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> None:

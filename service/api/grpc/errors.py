@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import grpc
 
 from service.errors import Code, ServiceError
+from service.observability.context import OK, Described
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
@@ -23,6 +24,8 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.CANCELLED: grpc.StatusCode.CANCELLED,
     Code.BACKEND: grpc.StatusCode.INTERNAL,
 }
+_TO_BLAME = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""Statuses that OpenTelemetry's conventions for gRPC call a server's error."""
 _LONGEST = 1024  # bytes, as in TensorFlow Serving: gRPC carries messages in headers, whose size peers bound
 _CUT = "...TRUNCATED"
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -34,6 +37,19 @@ def build_trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
         return ()
     seconds = error.retry_after
     return ("retry-after", str(max(1, math.ceil(seconds)))), (_PUSHBACK, str(math.ceil(seconds * 1000)))
+
+
+def describe_span(method: str, code: str) -> Described:
+    """A call that ends with an error's code, or OK, as OpenTelemetry's conventions for RPC have it."""
+    status = grpc.StatusCode.OK if code == OK else STATUS.get(Code(code), grpc.StatusCode.UNKNOWN)
+    service, _, name = method.strip("/").partition("/")
+    attributes: dict[str, str | int] = {
+        "rpc.system": "grpc",
+        "rpc.service": service,
+        "rpc.method": name,
+        "rpc.grpc.status_code": status.value[0],
+    }
+    return attributes, status.name in _TO_BLAME
 
 
 async def abort(context: Any, error: ServiceError) -> NoReturn:

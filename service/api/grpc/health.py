@@ -36,6 +36,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated
         self._look()
         return _Status(status=self._status(request.service))
 
+    async def List(self, request: Any, call: UnaryCall) -> Any:
+        self._look()
+        return health_pb2.HealthListResponse(
+            statuses={service: _Status(status=self._status(service)) for service in self._services}
+        )
+
     async def Watch(self, request: Any, context: Any) -> None:
         self._look()
         said = None

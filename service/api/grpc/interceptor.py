@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, NoReturn, TypeAlias, cast
 
@@ -11,9 +12,10 @@ import grpc.aio
 
 from service.api.grpc import errors, messages
 from service.api.grpc.request import Context, UnaryCall
+from service.api.grpc.stream import answer_in_order
 from service.errors import ServiceError, Unauthenticated
 from service.observability.access_log import Access
-from service.observability.context import HEADERS, REQUEST_ID, Trace, begin_trace, set_trace
+from service.observability.context import HEADERS, REQUEST_ID, Trace, begin_trace, renew_trace, set_trace
 from service.security.authorizer import Gate
 from service.types import Caller
 
@@ -21,9 +23,11 @@ _log = logging.getLogger("service.api.grpc")
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for type checkers only
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Behaviour: TypeAlias = Callable[[Any, UnaryCall], Awaitable[Any]]
 
 _OPEN = {
     "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
     "/grpc.health.v1.Health/Watch",
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
@@ -38,7 +42,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
         self._access, self._gate = access, gate
         self._handlers: dict[str, Handler] = {}
         self.under_way = 0
-        """Unary calls that are being answered."""
+        """Calls, and messages of streams, that are being answered."""
 
     async def intercept_service(
         self,
@@ -49,6 +53,7 @@ class CallSteps(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         texts = {name: text for name, text in handler_call_details.invocation_metadata or () if isinstance(text, str)}
         trace = begin_trace("grpc", *(texts.get(name, "") for name in HEADERS))
+        trace.describe = partial(errors.describe_span, method)
         set_trace(trace)
         try:
             caller = self._gate.identify(texts, "grpc", needed=method not in _OPEN)
@@ -58,9 +63,10 @@ class CallSteps(grpc.aio.ServerInterceptor):
             found = await continuation(handler_call_details)
             if found is None:
                 return None
-            self._handlers[method] = found if iscoroutinefunction(found.unary_unary) else messages.bound_handler(found)
+            self._handlers[method] = messages.bound_handler(found) if _find_behaviour(found) is None else found
         handler = self._handlers[method]
-        return self._account(method, handler, trace, caller) if iscoroutinefunction(handler.unary_unary) else handler
+        behaviour = _find_behaviour(handler)
+        return handler if behaviour is None else self._account(method, handler, behaviour, trace, caller)
 
     def _refuse(self, method: str, trace: Trace, error: ServiceError) -> Handler:
         async def refuse(_: Any, context: Context) -> None:
@@ -71,13 +77,12 @@ class CallSteps(grpc.aio.ServerInterceptor):
         # As a stream, whatever the method is: gRPC then ends the call without receiving its message first.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    def _account(self, method: str, handler: Handler, trace: Trace, caller: Caller) -> Handler:
-        """Takes and gives bytes: here their sizes are known."""
-        behaviour = cast(Callable[[Any, UnaryCall], Awaitable[Any]], handler.unary_unary)
+    def _account(self, method: str, handler: Handler, behaviour: Behaviour, trace: Trace, caller: Caller) -> Handler:
+        """Takes and gives bytes: here their sizes are known. Each message of a stream is accounted for as a call."""
         parse = handler.request_deserializer or bytes
         serialize = handler.response_serializer or bytes
 
-        async def account(data: bytes, context: Context) -> bytes:
+        async def account(data: bytes, context: Context, trace: Trace) -> bytes:
             call = UnaryCall(context, trace, caller)
             trace.received = len(data)
             context.set_trailing_metadata(((REQUEST_ID, trace.request_id),))
@@ -85,6 +90,8 @@ class CallSteps(grpc.aio.ServerInterceptor):
             status, reply = "OK", b""
             try:
                 reply = serialize(await behaviour(await _parse(parse, data, context), call))
+                if call.failure is not None:
+                    status = errors.STATUS[call.failure].name
                 return reply
             except asyncio.CancelledError:
                 left = context.time_remaining()
@@ -104,16 +111,33 @@ class CallSteps(grpc.aio.ServerInterceptor):
                 self.under_way -= 1
                 self._access.finished(call.trace, method, status, len(reply))
 
-        async def answer(data: bytes, context: Context) -> bytes:
+        async def answer(data: bytes, context: Context, trace: Trace = trace) -> bytes:
             try:
-                return await account(data, context)
+                return await account(data, context, trace)
             except grpc.aio.AbortError as error:
                 # gRPC keeps it in the call, to which its traceback leads: the message would stay until a collection.
                 error.__context__ = error.__cause__ = None
                 del data, context
                 raise error.with_traceback(None) from None
 
+        async def answer_message(data: bytes, context: Context) -> bytes:
+            """In a task of its own."""
+            renewed = renew_trace(trace)
+            set_trace(renewed)
+            return await answer(data, context, renewed)
+
+        async def answer_stream(requests: AsyncIterator[bytes], context: Context) -> None:
+            await answer_in_order(requests, lambda data: answer_message(data, context), context.write)
+
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(answer_stream)
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _find_behaviour(handler: Handler) -> Behaviour | None:
+    """What answers one message of a call or of a stream; None for streams that go their own ways."""
+    behaviour = handler.unary_unary or handler.stream_stream
+    return cast(Behaviour, behaviour) if iscoroutinefunction(behaviour) else None
 
 
 async def _parse(parse: Callable[[bytes], Any], data: bytes, context: Context) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from service.errors import InvalidInput
+from service.errors import Code, InvalidInput
 from service.observability.context import RequestContext, Trace, renew_trace, set_trace
 from service.predictor import Admitted, Predictor
 from service.types import Caller, ModelRef, PredictResult
@@ -24,6 +24,8 @@ class UnaryCall:
 
     def __init__(self, context: Context, trace: Trace, caller: Caller) -> None:
         self._context, self.trace, self.caller = context, trace, caller
+        self.failure: Code | None = None
+        """What the answer itself says, where it is one although the question failed."""
 
     def admit(self, predictor: Predictor, ref: ModelRef) -> AbstractAsyncContextManager[Admitted]:
         """`predictor.admit` with this call's deadline and metadata."""

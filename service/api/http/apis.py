@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,8 +13,10 @@ from starlette.types import Scope
 from service.api.http.errors import build_error_headers
 from service.api.http.request import TRACE
 from service.errors import Code, InvalidInput, ServiceError
-from service.observability.context import REQUEST_ID
+from service.observability.context import OK, REQUEST_ID, Described
 from service.types import ModelRef
+
+_MOST_PATHS = 256  # remembered; a path is as long as a head may be
 
 RenderError = Callable[[str, str, str, Mapping[str, Any]], bytes]
 """An error's body, of its code, message, request id and detail. It is JSON."""
@@ -36,9 +39,13 @@ class Apis:
 
     def __init__(self, apis: Sequence[Api]) -> None:
         self._apis = tuple(apis)
+        self._find = lru_cache(_MOST_PATHS)(self._search)  # a storm of refusals looks twice for each
 
     def find(self, scope: Scope) -> Api:
-        path = scope["raw_path"].decode("latin-1").lower()
+        return self._find(scope["raw_path"])
+
+    def _search(self, raw_path: bytes) -> Api:
+        path = raw_path.decode("latin-1").lower()
         return next(api for api in self._apis if not api.prefix or _is_below(path, api.prefix))
 
     def find_ref(self, scope: Scope) -> ModelRef | None:
@@ -52,6 +59,17 @@ class Apis:
         """Its status and body, as the API that was asked has them."""
         api = self.find(scope)
         return api.status[error.code], api.render_error(error.code, error.message, request_id, error.detail)
+
+    def describe_span(self, method: str, scheme: str, raw_path: bytes, code: str) -> Described:
+        """A request that ends with an error's code, or OK, as OpenTelemetry's conventions for HTTP have it."""
+        status = 200 if code == OK else self.find({"raw_path": raw_path}).status.get(Code(code), 500)
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": scheme,
+            "url.path": raw_path.decode("latin-1"),
+            "http.response.status_code": status,
+        }
+        return attributes, status >= 500
 
     async def answer_service_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.http.apis import Apis
-from service.api.http.request import CALLER
+from service.api.http.request import CALLER, find_path
 from service.errors import Unauthenticated
 from service.security.authorizer import Gate
 
@@ -26,7 +26,7 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = scope["path"]
+            path = find_path(scope)
             needed = path not in self._open and not path.startswith(_ASSETS)
             try:
                 scope[CALLER] = self._gate.identify(Headers(scope=scope), "http", needed)

@@ -1,17 +1,22 @@
-"""Compressed bodies, for every route: inflated piece by piece, and never past the limit."""
+"""Compressed bodies: of requests, inflated piece by piece and never past the limit; and of the large pages."""
 
 import asyncio
+import re
 import zlib
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.request import find_path
 from service.errors import InvalidInput, TooLarge, UnsupportedEncoding
 
 _PIECE = 2**18  # bytes handed on at once: some 1 ms of inflating, after which it is the others' turn
 _MEMBERS = 1024  # gzip streams one after another in one body; writers in blocks of 64 KiB need 16 a MiB
 _GZIP = ("gzip", "x-gzip")
+_PAGES = frozenset({"/metrics", "/monitoring/prometheus/metrics", "/openapi.json"})
+_NO_GZIP = re.compile(r"gzip\s*;\s*q\s*=\s*0(\.0*)?\s*(,|$)")
 _SPENT = (b"content-encoding", b"content-length")
 
 
@@ -26,6 +31,18 @@ class Decompression:
             receive = _Inflating(receive, encodings, self._limit)
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SPENT]
         await self._app(scope, receive, send)
+
+
+class CompressedPages:
+    """Pure ASGI. Answers with gzip, where the client takes it, the text that is many times its compressed size."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._gzip = app, GZipMiddleware(app, minimum_size=1000, compresslevel=5)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and find_path(scope) in _PAGES
+        refused = is_page and _NO_GZIP.search(Headers(scope=scope).get("accept-encoding", ""))
+        await (self._gzip if is_page and not refused else self._app)(scope, receive, send)
 
 
 def _encodings(scope: Scope) -> list[str]:

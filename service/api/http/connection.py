@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from service.api.http.door import Door, Refusal
@@ -160,7 +161,8 @@ class BoundedProtocol(UvicornConnection):
         if refusal is None:
             self.run(cycle, app)
         else:
-            self.loop.call_later(refusal.wait, self._send_refusal, cycle, refusal)
+            self.drop_body(cycle)
+            self._door.held.hold(self.loop, refusal.wait, partial(self._send_refusal, cycle, refusal))
 
     def on_answered(self, is_last: bool) -> None:
         if self._waits is _Waits.REQUEST:

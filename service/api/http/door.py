@@ -26,6 +26,7 @@ from service.security.authorizer import API_KEY, AUTHORIZATION, Gate
 
 _SHARE = 0.04  # of the event loop's time, about, for requests that are refused
 _UNSEEN = 4.0  # times what deciding takes: the way through the kernel and the parser, and back
+_MOST_HELD = 500  # refusals that wait for their turn: more than most loops of clients have connections
 _LONGEST = 1.0  # seconds that a refusal waits for its turn at most: no longer than its Retry-After says
 _NEWEST = 0.05  # weight of the newest refusal in what one takes
 _READ = frozenset(name.encode() for name in (*HEADERS, DEADLINE, ROUTING_KEY, AUTHORIZATION, API_KEY, "origin"))
@@ -59,23 +60,52 @@ class Pace:
         return min(self._until - now, _LONGEST * (0.5 + self._chance.random() / 2))
 
 
-class Reads:
-    """Owns the moment at which the event loop took what its sockets have for it just now: of a thousand requests that
-    are read in one turn the last has waited for the others, and its client counts that time too.
+class Held:
+    """Owns the refusals that wait for their turn. The one that has waited longest makes room for one too many.
+
+    A client of a closed loop that waits sends nothing meanwhile. Others come whatever happens, and then more wait than
+    there are clients that holding them back could slow down.
     """
 
     def __init__(self) -> None:
-        self._began, self._going_on = 0.0, False
+        self._waiting: dict[asyncio.TimerHandle, Callable[[], None]] = {}
+
+    def hold(self, loop: asyncio.AbstractEventLoop, seconds: float, send: Callable[[], None]) -> None:
+        """Calls `send` in so many seconds, or earlier."""
+
+        def leave() -> None:
+            del self._waiting[timer]
+            send()
+
+        timer = loop.call_later(seconds, leave)
+        self._waiting[timer] = send
+        if len(self._waiting) > _MOST_HELD:
+            first = next(iter(self._waiting))
+            first.cancel()
+            self._waiting.pop(first)()
+
+
+class Reads:
+    """Owns the moments at which the event loop took what its sockets have for it, once a turn: of a thousand requests
+    that are read in one turn the last has waited for the others, and all of them for the turn before to end. Their
+    clients count that time too.
+    """
+
+    def __init__(self) -> None:
+        self._arrival, self._going_on = 0.0, False
+        self._ended, self._worked = time.monotonic(), time.thread_time()
 
     def find_arrival(self, loop: asyncio.AbstractEventLoop) -> float:
-        """When what is read just now had arrived, as far as can be told: a `time.monotonic()`."""
+        """When what is read just now had arrived, at the earliest it may have: a `time.monotonic()`."""
         if not self._going_on:
-            self._going_on, self._began = True, time.monotonic()
+            self._going_on, now = True, time.monotonic()
+            # The loop has worked since it last looked, or it has waited here for the very data that came.
+            self._arrival = max(self._ended, now - (time.thread_time() - self._worked))
             loop.call_soon(self._end)  # after the last socket
-        return self._began
+        return self._arrival
 
     def _end(self) -> None:
-        self._going_on = False
+        self._going_on, self._ended, self._worked = False, time.monotonic(), time.thread_time()
 
 
 class Door:
@@ -85,7 +115,7 @@ class Door:
 
     def __init__(self, predictor: Predictor, gate: Gate, access: Access, apis: Apis, cors: bool) -> None:
         self._predictor, self._gate, self._access, self._apis, self._cors = predictor, gate, access, apis, cors
-        self._pace, self.reads = Pace(), Reads()
+        self._pace, self.held, self.reads = Pace(), Held(), Reads()
 
     @property
     def draining(self) -> bool:
@@ -104,6 +134,8 @@ class Door:
         if not self._gate.shows(caller, ref.name):
             return None
         trace = begin_trace("http", *(headers.get(name, "") for name in HEADERS))
+        raw_path: bytes = scope["raw_path"]
+        trace.describe = partial(self._apis.describe_span, scope["method"], scope.get("scheme", "http"), raw_path)
         try:
             context = build_context(headers, trace, caller, scope.get(ARRIVED))
         except InvalidInput:
@@ -118,8 +150,7 @@ class Door:
             f"{_LINES[status]}content-length: {len(body)}\r\n{told}"
             f"content-type: application/json\r\n{REQUEST_ID}: {trace.request_id}\r\n"
         )
-        path: bytes = scope["raw_path"]
-        what = f"POST {path.decode('ascii', 'backslashreplace')}"
+        what = f"POST {raw_path.decode('ascii', 'backslashreplace')}"
         sent = partial(self._access.finished, trace, what, str(status), len(body))
         now = time.monotonic()
         return Refusal(head.encode("latin-1"), body, self._pace.wait(now - began, now), sent)

@@ -44,15 +44,18 @@ _MOST_DIMENSIONS = 64  # NumPy's own bound
 _FREE = 2**16  # of each sort of value, in a body of any size
 _SPARSE = {b"[": (4, "lists"), b"{": (64, "objects"), b'"': (4, "quotes")}  # bytes that a body has for each of a sort
 
+_CONSTANT = re.compile(rb"\b(NaN|Infinity)\b")
+
 _B64 = {"b64"}
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def parse(body: bytes, strict: bool = True) -> Any:
-    """The value of a JSON text. `strict` takes what the standard allows; otherwise NaN and infinities, bytes that are
-    not UTF-8, and anything behind the first value pass too, as TensorFlow Serving has it.
+def parse(body: bytes, strict: bool = True, constants: bool = False) -> Any:
+    """The value of a JSON text. `strict` takes what the standard allows, and NaN and infinities where `constants`, as
+    Triton has it; otherwise these, bytes that are not UTF-8, and anything behind the first value pass too, as
+    TensorFlow Serving has it.
 
     Raises ValueError, saying what is wrong with the text, and InvalidInput for one that is dense with lists, objects or
     strings: each takes up to thirty times its bytes in memory.
@@ -63,14 +66,14 @@ def parse(body: bytes, strict: bool = True) -> Any:
         try:
             return orjson.loads(body)  # several times as fast as the standard library, which takes a few texts more
         except ValueError:
-            if strict:
+            if strict and not (constants and _CONSTANT.search(body)):
                 raise
         # Functions in Python let other threads take their turn, which a parser in C does not.
         number: Callable[[str], float] = lambda text: float(text)  # noqa: E731
         hooks = {"parse_float": number, "parse_int": lambda text: int(text), "parse_constant": number}
     try:
         if strict:
-            return json.loads(body, parse_constant=_refuse_constant)
+            return json.loads(body, **(hooks if constants else {"parse_constant": _refuse_constant}))
         text = body.decode("utf-8-sig", "surrogateescape").lstrip(" \t\r\n")
         return json.JSONDecoder(**hooks).raw_decode(text)[0]
     except RecursionError as error:
@@ -106,10 +109,19 @@ def is_b64(value: Any) -> bool:
 
 
 def read_array(
-    alias: str, value: Any, dtype: str, first: int = 0, items: str = "", spec: TensorSpec | None = None
+    alias: str,
+    value: Any,
+    dtype: str,
+    first: int = 0,
+    items: str = "",
+    spec: TensorSpec | None = None,
+    *,
+    whole_floats: bool = False,
 ) -> Array:
     """Nested lists, or one value, as an array of `dtype`. The shape is that of the first item everywhere. That of many
     values is held against `spec` before they are looked through; whoever gets an array checks it all the same.
+
+    With `whole_floats`, 2.0 is a whole number too: languages without integers write it so.
 
     Errors count levels from `first`, and name the item of the list `items`, where that is given.
     Raises InvalidInput, naming the input and the level, where a size or an element's type differs; Unsupported for a
@@ -143,7 +155,11 @@ def read_array(
     if spec is not None and len(flat) > _STRETCH:
         spec.check_shape(alias, tuple(shape))
     wanted = _KINDS[dtype]
-    if not set(map(type, flat)).issubset(wanted):
+    kinds = set(map(type, flat))
+    if whole_floats and dtype in _INTEGERS and float in kinds:
+        flat = [int(item) if type(item) is float and item.is_integer() else item for item in flat]
+        kinds = set(map(type, flat))
+    if not kinds.issubset(wanted):
         index = next(index for index, item in enumerate(flat) if type(item) not in wanted)
         deeper = " deeper than the others" if isinstance(flat[index], list) else ""
         takes = 'string: text or {"b64": "..."}' if dtype == STRING else dtype

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.apis import Apis
 from service.api.http.request import TRACE
 from service.errors import Cancelled, DeadlineExceeded, TooLarge
 from service.observability.access_log import Access
@@ -18,9 +20,15 @@ class RequestGuard:
     """Pure ASGI: no task, no queue, no copy of the body on the way."""
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, body_seconds: float, draining: Callable[[], bool], access: Access
+        self,
+        app: ASGIApp,
+        apis: Apis,
+        max_body_bytes: int,
+        body_seconds: float,
+        draining: Callable[[], bool],
+        access: Access,
     ) -> None:
-        self._app, self._limit, self._seconds = app, max_body_bytes, body_seconds
+        self._app, self._apis, self._limit, self._seconds = app, apis, max_body_bytes, body_seconds
         self._draining, self._access = draining, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,6 +37,8 @@ class RequestGuard:
             return
         headers = dict(scope["headers"])
         trace = begin_trace("http", *(headers.get(name, b"").decode("latin-1") for name in _HEADERS))
+        method, scheme, target = scope["method"], scope.get("scheme", "http"), scope.get("raw_path", b"")
+        trace.describe = partial(self._apis.describe_span, method, scheme, target)
         set_trace(trace)
         scope[TRACE] = trace
         declared = headers.get(b"content-length", b"")
@@ -72,8 +82,8 @@ class RequestGuard:
         try:
             await self._app(scope, bounded_receive, tagged_send)
         finally:
-            path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-            self._access.finished(trace, f"{scope['method']} {path}", str(status), sent)
+            path = target.decode("ascii", "backslashreplace")
+            self._access.finished(trace, f"{method} {path}", str(status), sent)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from service.errors import InvalidInput
 from service.observability.context import RequestContext, Trace
@@ -43,6 +44,12 @@ def find_caller(request: Request) -> Caller:
     """Nobody where keys are needed and no middleware has looked for one."""
     caller: Caller = request.scope.get(CALLER, NOBODY)
     return caller
+
+
+def find_path(scope: Scope) -> str:
+    """The decoded path that routes see: without the prefix that a proxy has this service below."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def find_media_type(request: Request) -> str:

@@ -12,6 +12,11 @@ from fastapi import FastAPI
 from service.api.http.connection import KEEP_ALIVE, BoundedProtocol, ConnectionSetup, sweep
 from service.host import sockets as ports
 
+_ACCEPTED_A_TURN = 16
+"""Connections. uvloop accepts one for each listener and turn of its loop, which takes milliseconds under load: a client
+that connects then would wait for those before it, unseen. So the listener has duplicates.
+"""
+
 
 class _Uvicorn(uvicorn.Server):
     def __init__(
@@ -27,14 +32,15 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
         self.started = False  # not before this: uvicorn itself would let a handshake take a minute
-        server = await asyncio.get_running_loop().create_server(
-            lambda: BoundedProtocol(self._setup, self.config, self.server_state, self.lifespan.state),
-            sock=self._listener,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._setup.limits.header_seconds if self._tls else None,
-            backlog=ports.BACKLOG,
-        )
-        self.servers.append(server)
+        for listener in (self._listener, *(self._listener.dup() for _ in range(_ACCEPTED_A_TURN - 1))):
+            server = await asyncio.get_running_loop().create_server(
+                lambda: BoundedProtocol(self._setup, self.config, self.server_state, self.lifespan.state),
+                sock=listener,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._setup.limits.header_seconds if self._tls else None,
+                backlog=ports.BACKLOG,
+            )
+            self.servers.append(server)
         self.started = True
 
 

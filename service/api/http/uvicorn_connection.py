@@ -70,6 +70,7 @@ class UvicornConnection(HttpToolsProtocol):
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: Cycle | None = None
+        self._unwanted: Cycle | None = None  # whose body is for nobody
         self._disconnect: Disconnect | None = None  # of its request
         self._upgrade = False  # asked for by the head that was read last, and not taken
         self.writer: ResponseWriter | None = None  # of the response under way
@@ -113,7 +114,8 @@ class UvicornConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        super().on_body(body)
+        if self.cycle is not self._unwanted:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._upgrade:  # the head's end, which is read again
@@ -148,6 +150,11 @@ class UvicornConnection(HttpToolsProtocol):
             return False
         self.pipeline.popleft()
         return True
+
+    def drop_body(self, cycle: Cycle) -> None:
+        """What has come of it and what is to come: nobody will read it."""
+        self._unwanted = cycle
+        cycle.body.clear()
 
     def run(self, cycle: Cycle, app: Any) -> None:
         """Lets the application answer."""

@@ -1,23 +1,23 @@
 """Open Inference Protocol v2 ("KServe v2") over gRPC: inference.GRPCInferenceService, for its clients and Triton's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from google.protobuf import json_format
+
 from service import version as about
-from service.api.grpc import errors
-from service.api.grpc.request import Context, UnaryCall, check_count
-from service.api.oip import protocol
+from service.api.grpc.request import UnaryCall, check_count
+from service.api.oip import protocol, triton
 from service.api.oip.tensors import encode_raw, name_datatype, parse_contents, parse_raw
-from service.errors import InvalidInput, NotFound, NotReady, Unsupported, listed
+from service.errors import InvalidInput, NotFound, NotReady, ServiceError, Unsupported, listed
 from service.predictor import Predictor
 from service.protobuf.stubs import oip_pb2, oip_pb2_grpc
 from service.repository.manifest import Manifest
-from service.types import ModelRef, PredictRequest, dtype_of
+from service.types import ModelRef, PredictRequest, PredictResult, dtype_of
 
 _LARGE = 2**20  # bytes past which reading leaves the event loop to the others
-_FIRST_OF_STREAM = 2.0  # seconds
+_FINAL = "triton_final_response"
 SERVICE = "inference.GRPCInferenceService"
 
 
@@ -59,11 +59,17 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             name=manifest.name,
             versions=protocol.list_ready_versions(statuses),
             platform=protocol.PLATFORM,
-            inputs=protocol.describe_tensors(signature.inputs),
-            outputs=protocol.describe_tensors(signature.outputs),
+            inputs=protocol.describe_inputs(signature),
+            outputs=protocol.describe_outputs(signature),
         )
 
     async def ModelInfer(self, request: Any, call: UnaryCall) -> Any:
+        result, reply = await self._infer(request, call)
+        call.set_served_by(result)
+        return reply
+
+    async def _infer(self, request: Any, call: UnaryCall) -> tuple[PredictResult, Any]:
+        """The result, and the ModelInferResponse of it. Raises ServiceError."""
         async with call.admit(self._predictor, _read_ref(request.model_name, request.model_version)) as admitted:
             outputs = _read_outputs(request)
             if sum(map(len, request.raw_input_contents)) > _LARGE:
@@ -71,7 +77,6 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             else:
                 question = _parse_request(request, outputs, admitted.manifest)
             result = await admitted.predict(question)
-        call.set_served_by(result)
         reply = oip_pb2.ModelInferResponse(
             model_name=result.ref.name, model_version=str(result.ref.version), id=request.id
         )
@@ -79,14 +84,30 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
             datatype = name_datatype(dtype_of(array.dtype))
             reply.outputs.add(name=output.name, datatype=datatype, shape=array.shape)
             reply.raw_output_contents.append(encode_raw(array))
-        return reply
+        return result, reply
 
-    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> None:
-        # A client that still writes its first request when the call ends may learn no more than that it could not.
-        with suppress(TimeoutError, StopAsyncIteration, InvalidInput):
-            async with asyncio.timeout(_FIRST_OF_STREAM):
-                await anext(aiter(requests))
-        await errors.abort(context, Unsupported("streams are not served here; call ModelInfer once a request"))
+    async def ModelStreamInfer(self, request: Any, call: UnaryCall) -> Any:
+        """One message of a stream. An answer is the last one of its request, whether it is an error or not."""
+        try:
+            _, reply = await self._infer(request, call)
+            answer = oip_pb2.ModelStreamInferResponse(infer_response=reply)
+        except ServiceError as error:
+            call.failure = error.code
+            answer = oip_pb2.ModelStreamInferResponse(error_message=error.message)
+            answer.infer_response.id = request.id
+        answer.infer_response.parameters[_FINAL].bool_param = True
+        return answer
+
+    async def ModelConfig(self, request: Any, call: UnaryCall) -> Any:
+        manifest = await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
+        document = {"config": triton.describe_config(manifest, self._predictor.max_rows)}
+        return json_format.ParseDict(document, oip_pb2.ModelConfigResponse())
+
+    async def ModelStatistics(self, request: Any, call: UnaryCall) -> Any:
+        """Of every model where none is named."""
+        ref = ModelRef.parse(request.name, request.version)
+        found = await self._predictor.list_statistics(call.caller, ref.name, ref.version)
+        return json_format.ParseDict(triton.describe_statistics(found), oip_pb2.ModelStatisticsResponse())
 
     async def RepositoryIndex(self, request: Any, call: UnaryCall) -> Any:
         return oip_pb2.RepositoryIndexResponse(
@@ -94,8 +115,6 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
         )
 
     RepositoryModelLoad = RepositoryModelUnload = _make_absent(protocol.NO_LOADING)
-    ModelConfig = _make_absent(protocol.NO_CONFIGURATION)
-    ModelStatistics = _make_absent(protocol.NO_STATISTICS)
     TraceSetting = LogSettings = _make_absent(protocol.NO_SETTINGS)
     SystemSharedMemoryStatus = SystemSharedMemoryRegister = SystemSharedMemoryUnregister = _make_absent(
         protocol.NO_SHARED_MEMORY

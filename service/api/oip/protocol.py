@@ -13,14 +13,12 @@ from service.protobuf import signatures
 from service.repository.manifest import STRING, Manifest, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, strings
 
-EXTENSIONS = ("binary_tensor_data", "classification", "parameters")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "parameters", "statistics")
 PLATFORM = "tensorflow"
 SIGNATURE_NAME = "signature_name"
 CLASSIFICATION = "classification"
 NO_SHARED_MEMORY = "shared memory is not served here; send and receive the data itself"
 NO_LOADING = "models are loaded and unloaded as their folders come and go in the model repository"
-NO_CONFIGURATION = "models have no Triton configuration here; their metadata says what they take and give"
-NO_STATISTICS = "statistics are on the HTTP port at /metrics, for Prometheus"
 NO_SETTINGS = "this is set by the service's own flags when it starts"
 """What Triton's clients can call and this service does not do."""
 
@@ -89,14 +87,34 @@ def find_shown_signature(manifest: Manifest) -> tuple[str, Signature]:
     return name, manifest.signature(name)
 
 
-def describe_tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
-    """Name, datatype and shape of each: -1 for any size, [-1] where not even the rank is known."""
-    return [
-        {"name": name, "datatype": name_datatype(spec.dtype), "shape": _shape(spec)} for name, spec in specs.items()
-    ]
+def describe_inputs(signature: Signature) -> list[dict[str, Any]]:
+    """Name, datatype and shape of each: -1 for any size, [-1] where not even the rank is known.
+
+    One value a row is [-1, 1], as Triton has it, whose clients cannot send [-1]; `build_request` takes both.
+    """
+    return [_describe(name, spec, list_input_sizes(signature, spec)) for name, spec in signature.inputs.items()]
 
 
-def _shape(spec: TensorSpec) -> list[int]:
+def describe_outputs(signature: Signature) -> list[dict[str, Any]]:
+    """Name, datatype and shape of each."""
+    return [_describe(name, spec, list_sizes(spec)) for name, spec in signature.outputs.items()]
+
+
+def _describe(name: str, spec: TensorSpec, sizes: list[int]) -> dict[str, Any]:
+    return {"name": name, "datatype": name_datatype(spec.dtype), "shape": sizes}
+
+
+def list_input_sizes(signature: Signature, spec: TensorSpec) -> list[int]:
+    return [-1, 1] if is_one_value(spec) and not signature.fixed else list_sizes(spec)
+
+
+def is_one_value(spec: TensorSpec) -> bool:
+    """Whether a tensor has one value a row, and no dimension for it."""
+    return spec.shape == (None,)
+
+
+def list_sizes(spec: TensorSpec) -> list[int]:
+    """-1 for any size, [-1] where not even the rank is known."""
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
 
 
@@ -117,13 +135,19 @@ def list_versions(models: Mapping[str, Sequence[Status]], only_ready: bool) -> l
 
 def build_request(manifest: Manifest, name: str, inputs: Tensors, outputs: Sequence[Output]) -> PredictRequest:
     """Inputs left out take their defaults. Raises InvalidInput where classes are asked of an output without numbers."""
-    known = manifest.signature(name).outputs
+    specs, known = manifest.signature(name).inputs, manifest.signature(name).outputs
+    inputs = {alias: _as_rows(array, specs.get(alias)) for alias, array in inputs.items()}
     if len(inputs) < len(manifest.signature(name).inputs):
-        inputs = signatures.defaults(manifest, name) | dict(inputs)
+        inputs = signatures.defaults(manifest, name) | inputs
     for output in outputs:
         if output.classes and output.name in known and known[output.name].dtype == STRING:
             raise InvalidInput(f"output {output.name!r} holds text; {CLASSIFICATION} needs numbers to rank")
     return PredictRequest(inputs, name, tuple(output.name for output in outputs))
+
+
+def _as_rows(array: Array, spec: TensorSpec | None) -> Array:
+    """[N, 1] as the [N] that is declared."""
+    return array[:, 0] if spec is not None and is_one_value(spec) and array.shape[1:] == (1,) else array
 
 
 def pick_outputs(

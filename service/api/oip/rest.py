@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
@@ -16,8 +15,9 @@ from service import version as about
 from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
+from service.api.http.openapi import Model, describe_answer, describe_body
 from service.api.http.request import admit, build_headers, find_caller
-from service.api.oip import protocol
+from service.api.oip import protocol, schema, triton
 from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
 from service.errors import InvalidInput, NotReady, Unsupported
 from service.predictor import Predictor
@@ -31,27 +31,20 @@ _CODINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
 _INFER = re.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_INFER_BODY = describe_body(schema.InferRequest, schema.INFER_EXAMPLE)
 _ABSENT = {
     "/v2/systemsharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
     "/v2/cudasharedmemory/{rest:path}": protocol.NO_SHARED_MEMORY,
     "/v2/repository/models/{rest:path}": protocol.NO_LOADING,
-    _MODEL + "/config": protocol.NO_CONFIGURATION,
-    _VERSION + "/config": protocol.NO_CONFIGURATION,
-    _MODEL + "/stats": protocol.NO_STATISTICS,
-    _VERSION + "/stats": protocol.NO_STATISTICS,
     "/v2/trace/setting": protocol.NO_SETTINGS,
     _MODEL + "/trace/setting": protocol.NO_SETTINGS,
     "/v2/logging": protocol.NO_SETTINGS,
 }
 
 
-class ErrorReply(BaseModel):
-    """Every error of the Open Inference Protocol."""
-
-    error: str
-
-
-_DOCUMENTED: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorReply, "description": "What went wrong"}}
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "default": {"model": schema.InferError, "description": "What went wrong"}
+}
 
 
 def render_error(code: str, message: str, request_id: str, detail: Mapping[str, Any]) -> bytes:
@@ -67,33 +60,53 @@ def find_ref(scope: Scope) -> ModelRef | None:
 def make_router(predictor: Predictor) -> APIRouter:
     routes = APIRouter(responses=_DOCUMENTED)
 
-    @routes.get("/v2", response_model=None)
-    async def server() -> dict[str, Any]:
+    @routes.get("/v2", response_model=None, responses=describe_answer(schema.ServerMetadata))
+    async def server_metadata() -> dict[str, Any]:
         """Who this is, and which extensions of the protocol it speaks."""
         return {"name": about.NAME, "version": about.version(), "extensions": list(protocol.EXTENSIONS)}
 
-    @routes.api_route("/v2/health/live", methods=["GET", "HEAD"], response_model=None)
-    async def live() -> dict[str, bool]:
+    @routes.get("/v2/health/live", response_model=None, responses=describe_answer(schema.ServerLive))
+    async def server_live() -> dict[str, bool]:
         """200 while the process answers at all."""
         return {"live": True}
 
-    @routes.api_route("/v2/health/ready", methods=["GET", "HEAD"], response_model=None)
-    async def ready(request: Request) -> dict[str, bool]:
+    @routes.get("/v2/health/ready", response_model=None, responses=describe_answer(schema.ServerReady))
+    async def server_ready(request: Request) -> dict[str, bool]:
         """200 when a model can answer, else 503 with the reason."""
         _check_ready(request)
         return {"ready": True}
 
-    @routes.api_route(_MODEL + "/ready", methods=["GET", "HEAD"], response_model=None)
-    @routes.api_route(_VERSION + "/ready", methods=["GET", "HEAD"], response_model=None)
-    async def model_ready(request: Request, model: str, version: str = "") -> dict[str, Any]:
+    @routes.get(_MODEL + "/ready", response_model=None, responses=describe_answer(schema.ModelReady))
+    @routes.get(_VERSION + "/ready", response_model=None, responses=describe_answer(schema.ModelReady))
+    async def model_ready(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
         _check_ready(request)
         manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
 
-    @routes.get(_MODEL, response_model=None)
-    @routes.get(_VERSION, response_model=None)
-    async def metadata(request: Request, model: str, version: str = "") -> dict[str, Any]:
+    @routes.get("/v2/models/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
+    async def statistics(request: Request) -> dict[str, Any]:
+        """What was counted since the service started, of every model, in Triton's words."""
+        return triton.describe_statistics(await predictor.list_statistics(find_caller(request)))
+
+    @routes.get(_MODEL + "/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
+    @routes.get(_VERSION + "/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
+    async def model_statistics(request: Request, model: Model, version: str = "") -> dict[str, Any]:
+        """The same of one model."""
+        ref = ModelRef.parse(model, version)
+        found = await predictor.list_statistics(find_caller(request), ref.name, ref.version)
+        return triton.describe_statistics(found)
+
+    @routes.get(_MODEL + "/config", response_model=None, responses=describe_answer(schema.ModelConfig))
+    @routes.get(_VERSION + "/config", response_model=None, responses=describe_answer(schema.ModelConfig))
+    async def model_config(request: Request, model: Model, version: str = "") -> dict[str, Any]:
+        """What the model's default signature takes and gives, and the most rows of a request, in Triton's words."""
+        manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
+        return triton.describe_config(manifest, predictor.max_rows)
+
+    @routes.get(_MODEL, response_model=None, responses=describe_answer(schema.ModelMetadata))
+    @routes.get(_VERSION, response_model=None, responses=describe_answer(schema.ModelMetadata))
+    async def model_metadata(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
         caller = find_caller(request)
         manifest = await predictor.describe(caller, protocol.parse_ref(model, version))
@@ -103,13 +116,20 @@ def make_router(predictor: Predictor) -> APIRouter:
             "name": manifest.name,
             "versions": protocol.list_ready_versions(statuses),
             "platform": protocol.PLATFORM,
-            "inputs": protocol.describe_tensors(signature.inputs),
-            "outputs": protocol.describe_tensors(signature.outputs),
+            "inputs": protocol.describe_inputs(signature),
+            "outputs": protocol.describe_outputs(signature),
         }
 
-    @routes.post(_MODEL + "/infer", response_model=None)
-    @routes.post(_VERSION + "/infer", response_model=None)
-    async def infer(request: Request, model: str, version: str = "") -> Response:
+    @routes.post(
+        _MODEL + "/infer", response_model=None, responses=describe_answer(schema.InferReply), openapi_extra=_INFER_BODY
+    )
+    @routes.post(
+        _VERSION + "/infer",
+        response_model=None,
+        responses=describe_answer(schema.InferReply),
+        openapi_extra=_INFER_BODY,
+    )
+    async def infer(request: Request, model: Model, version: str = "") -> Response:
         """Runs the model. Tensors are JSON lists or, behind the JSON, bytes. `version` is a number or a label.
 
         The request's parameter `signature_name` picks a signature; without it, the inputs' names do.
@@ -127,8 +147,13 @@ def make_router(predictor: Predictor) -> APIRouter:
         kind = "application/json" if length is None else "application/octet-stream"
         return Response(body, media_type=kind, headers=headers)
 
-    @routes.post("/v2/repository/index", response_model=None)
-    async def index(request: Request) -> Response:
+    @routes.post(
+        "/v2/repository/index",
+        response_model=None,
+        responses={200: {"model": list[schema.IndexEntry], "description": "Every version of every model"}},
+        openapi_extra=describe_body(schema.IndexRequest, {"ready": True}, required=False),
+    )
+    async def repository_index(request: Request) -> Response:
         """Every version of every model and its state; with the body `{"ready": true}` those that answer."""
         body = await request.body()
         only_ready = await large_json.read(len(body), lambda: parse_only_ready(body))

@@ -122,7 +122,7 @@ def _only_bytes(body: bytes, manifest: Manifest) -> PredictRequest:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        document = json_values.parse(text)
+        document = json_values.parse(text, constants=True)
     except ValueError as error:
         raise InvalidInput(
             f"the request is not valid JSON ({error}); where bytes follow it, Inference-Header-Content-Length says "
@@ -153,7 +153,10 @@ def _id(document: Mapping[str, Any]) -> str:
 
 
 def _parameters(of: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(parameters := document.get("parameters") or {}, dict):
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
         raise InvalidInput(f"{of}: parameters is an object, got {name_type(parameters)}")
     return parameters
 
@@ -185,7 +188,7 @@ def _input(name: str, tensor: Mapping[str, Any], tail: memoryview) -> tuple[Arra
     if not isinstance(data := tensor.get("data"), list):
         raise InvalidInput(f"input {name!r} needs data, a list, or a {_BINARY_SIZE} in its parameters", input=name)
     dtype = find_dtype(name, datatype)
-    array = json_values.read_array(name, data, dtype)
+    array = json_values.read_array(name, data, dtype, whole_floats=True)
     if dtype == STRING and parameters.get("content_type") == "base64" and not _is_decoded(data):
         encoded = [
             json_values.decode_base64(f"input {name!r}", text.decode(errors="replace")) for text in array.ravel()

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -73,7 +74,11 @@ def _from_json(body: bytes, manifest: Manifest) -> PredictRequest:
 
     def read_rows(alias: str, rows: list[Any]) -> Array:
         spec = specs[alias]
-        return json_values.read_array(alias, rows, spec.dtype, -1, "instances", spec if manifest.checked else None)
+        checked = spec if manifest.checked else None
+        array = json_values.read_array(alias, rows, spec.dtype, -1, "instances", checked, whole_floats=True)
+        if checked is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidInput(f"input {alias!r}: a number does not fit {spec.dtype}", input=alias)
+        return array
 
     if not objects:
         if len(specs) != 1:

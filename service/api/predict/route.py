@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +16,10 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from service.api.http.errors import DOCUMENTED
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Model, VersionAsked, describe_answer, describe_body
 from service.api.http.request import admit, build_headers
 from service.api.predict.body import parse_body
+from service.api.predict.detections import BOXES, Choice, Photo, measure_photos, render_detections
 from service.errors import InvalidInput
 from service.predictor import Predictor
 from service.repository import calibration
@@ -25,32 +29,91 @@ from service.types import Array, ModelRef, PredictResult
 _PATH = "/predict/{model}"
 _TARGET = re.compile("/predict/([^/]+)")
 _TOP_K = "5"
+_PARAMETERS = ("version", "label", "top_k", "calibrated", "min_score", "max_detections")
+# As TensorFlow's Object Detection API draws them (visualize_boxes_and_labels_on_image_array).
+_MIN_SCORE, _MAX_DETECTIONS = "0.5", "20"
+_SHARE = re.compile(r"[0-9]{0,4}\.?[0-9]{1,20}")
 _SWITCH = {"true": True, "false": False}
 
-_IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
-_INSTANCES = {"instances": {"type": "array", "items": {}}, "signature_name": {"type": "string"}}
-_JSON = {
-    "schema": {"type": "object", "required": ["instances"], "properties": _INSTANCES},
-    "example": {"instances": [{"b64": "<base64 of a JPEG or PNG file>"}]},
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {"image": _BINARY["schema"]}}}
+
+
+class Instances(BaseModel):
+    """An image is `{"b64": "..."}`; pixels and other numbers are nested lists, several inputs an object of them."""
+
+    instances: list[Any] = Field(min_length=1)
+    signature_name: str = ""
+
+
+class Probability(BaseModel):
+    label: str
+    probability: float | None
+
+
+class Prediction(BaseModel):
+    """The most probable label, and the `top_k` most probable ones."""
+
+    label: str
+    probability: float | None
+    top_k: list[Probability]
+
+
+class Box(BaseModel):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Detection(BaseModel):
+    """`box` is in pixels of the upright photo, `normalized_box` in shares of its sides."""
+
+    label: str
+    class_: int = Field(alias="class")
+    score: float
+    box: Box
+    normalized_box: Box
+
+
+class Detections(BaseModel):
+    """What an object detector finds in a photo of `width` and `height` pixels, the highest score first."""
+
+    width: int
+    height: int
+    detections: list[Detection]
+
+
+class Predictions(BaseModel):
+    """One prediction an image, in their order; raw `outputs` of a model that is no classifier and no detector."""
+
+    model: str
+    version: int
+    temperature: float | None = None
+    predictions: list[Prediction | Detections] | None = None
+    outputs: dict[str, Any] | None = None
+
+
+REQUESTS = (Instances,)
+_OTHERS = {
+    "image/jpeg": _BINARY,
+    "image/png": _BINARY,
+    "application/octet-stream": _BINARY,
+    "multipart/form-data": _FORM,
 }
-_BODIES = {"image/jpeg": _IMAGE, "image/png": _IMAGE, "multipart/form-data": _FORM, "application/json": _JSON}
-_OPENAPI: dict[str, Any] = {"requestBody": {"required": True, "content": _BODIES}}
-_TOP = {"label": "7", "probability": 0.98}
-_EXAMPLE = {"model": "lenet5", "version": 1, "predictions": [{**_TOP, "top_k": [_TOP]}]}
-_ANSWER: dict[str, Any] = {
-    "description": "One prediction an image, in their order",
-    "content": {"application/json": {"example": _EXAMPLE}},
-}
+_BODY = describe_body(Instances, {"instances": [{"b64": SAMPLE_B64}]}, others=_OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request's URL says: the model, how many labels of it, and whether with calibrated probabilities."""
+    """What a request's URL says: the model, how many labels of it, whether with calibrated probabilities, and which
+    detections.
+    """
 
     ref: ModelRef
     top_k: int
     calibrated: bool
+    detections: Choice
 
 
 def make_route(predictor: Predictor) -> Route:
@@ -63,8 +126,10 @@ def make_route(predictor: Predictor) -> Route:
         async with admit(predictor, request, target.ref) as admitted:
             if target.calibrated:
                 _check_temperature(admitted.manifest.temperature, target.ref)
-            result = await admitted.predict(await parse_body(request, admitted.manifest))
-        body = json.dumps(_render(result, target), allow_nan=False)
+            asked = await parse_body(request, admitted.manifest)
+            result = await admitted.predict(asked)
+        photos = measure_photos(admitted.manifest, asked) if BOXES in result.outputs else []
+        body = json.dumps(_render(result, target, photos), allow_nan=False)
         return Response(body, media_type="application/json", headers=build_headers(result))
 
     return Route(_PATH, answer, methods=["POST"], include_in_schema=False)
@@ -80,38 +145,54 @@ def find_ref(scope: Scope) -> ModelRef | None:
 
 
 def make_documented_router() -> APIRouter:
-    """The same for /docs and /openapi.json; `make_route`'s stands before it and takes every request."""
-    routes = APIRouter(responses=DOCUMENTED)
+    """The same for /docs and /openapi.json: `make_route`'s takes every request."""
+    routes = APIRouter(responses=DOCUMENTED, route_class=DescribedRoute)
 
-    @routes.post(_PATH, openapi_extra=_OPENAPI, responses={200: _ANSWER}, response_model=None)
+    @routes.post(_PATH, openapi_extra=_BODY, responses=describe_answer(Predictions), response_model=None)
     async def predict(
-        model: str,
-        version: str | None = None,
+        model: Model,
+        version: VersionAsked = "",
         label: str | None = None,
-        top_k: str = _TOP_K,
+        top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(_TOP_K),
         calibrated: Literal["true", "false"] = "false",
+        min_score: Annotated[float, Query(ge=0, le=1)] = float(_MIN_SCORE),
+        max_detections: Annotated[int, Query(ge=1, lt=10**6)] = int(_MAX_DETECTIONS),
     ) -> None:
         """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
         `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature
         that the version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer
-        says which. `Server-Timing` has the milliseconds of each stage. A model that is no classifier answers with its
-        raw `outputs`.
+        says which. `Server-Timing` has the milliseconds of each stage. An object detector
+        answers with the `max_detections` best boxes of each image whose score is at least `min_score`, in pixels of the
+        upright photo and as shares of it. Any other model answers with its raw `outputs`.
         """
 
     return routes
 
 
 def _read_target(model: str, query: QueryParams) -> Target:
-    """Raises InvalidInput."""
-    top = _top_k(query.get("top_k", _TOP_K))
+    """Raises InvalidInput, also for a parameter that does not exist: one that is misspelt would be without effect."""
+    for name in query:
+        if name not in _PARAMETERS:
+            raise InvalidInput(f"invalid query: expected parameters among {', '.join(_PARAMETERS)}, got {name[:40]!r}")
+    top = _parse_count("top_k", query.get("top_k", _TOP_K))
     calibrated = _parse_switch("calibrated", query.get("calibrated", "false"))
-    return Target(ModelRef.parse(model, query.get("version"), query.get("label")), top, calibrated)
+    choice = Choice(
+        _parse_share("min_score", query.get("min_score", _MIN_SCORE)),
+        _parse_count("max_detections", query.get("max_detections", _MAX_DETECTIONS)),
+    )
+    return Target(ModelRef.parse(model, query.get("version"), query.get("label")), top, calibrated, choice)
 
 
-def _top_k(text: str) -> int:
+def _parse_count(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0):
-        raise InvalidInput(f"invalid top_k: expected a whole number from 1, got {text[:40]!r}")
+        raise InvalidInput(f"invalid {name}: expected a whole number from 1, got {text[:40]!r}")
     return int(text)
+
+
+def _parse_share(name: str, text: str) -> float:
+    if not _SHARE.fullmatch(text) or float(text) > 1:
+        raise InvalidInput(f"invalid {name}: expected a number from 0 to 1, got {text[:40]!r}")
+    return float(text)
 
 
 def _parse_switch(name: str, text: str) -> bool:
@@ -129,7 +210,7 @@ def _check_temperature(temperature: float | None, ref: ModelRef) -> float:
     return temperature
 
 
-def _render(result: PredictResult, target: Target) -> dict[str, Any]:
+def _render(result: PredictResult, target: Target, photos: Sequence[Photo]) -> dict[str, Any]:
     answer: dict[str, Any] = {"model": result.ref.name, "version": result.ref.version}
     probabilities = result.outputs.get(PROBABILITIES)
     if target.calibrated:  # another version may have answered than the one that let the request in
@@ -139,6 +220,9 @@ def _render(result: PredictResult, target: Target) -> dict[str, Any]:
         shown = calibration.scale(probabilities, answer["temperature"]) if target.calibrated else probabilities
         rows = zip(probabilities, shown, strict=True)
         return answer | {"predictions": [_top(row, told, labels, target.top_k) for row, told in rows]}
+    detections = render_detections(result.outputs, photos, result.labels, target.detections)
+    if detections is not None:
+        return answer | {"predictions": detections}
     return answer | {"outputs": {alias: _plain(array) for alias, array in result.outputs.items()}}
 
 

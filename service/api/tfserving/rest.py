@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -28,6 +29,8 @@ STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
 
 _ROOT = "/v1/"
 _JSON = "application/json"
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
+"""Those that TensorFlow Serving looks at, if only to call the request malformed."""
 _LARGEST_VERSION = 2**63 - 1
 
 _WHICH = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
@@ -55,7 +58,9 @@ class TensorFlowServing(BaseRoute):
         if method == "OPTIONS":
             origin = request.headers.get("origin", "").lower()
             return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
-        pattern = {"POST": _ASKED, "GET": _LOOKED_AT}.get(method)
+        if method not in _METHODS:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
+        pattern = {"POST": _ASKED, "GET": _LOOKED_AT, "HEAD": _LOOKED_AT}.get(method)
         match = pattern.fullmatch(target) if pattern else None
         if match is None:
             raise InvalidInput(f"Malformed request: {method} {target}")
@@ -64,7 +69,7 @@ class TensorFlowServing(BaseRoute):
             raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")
         if (ref := _read_ref(match)) is None:
             raise InvalidInput(f"invalid version: expected a number up to {_LARGEST_VERSION}")
-        if method == "GET":
+        if pattern is _LOOKED_AT:
             return await (self._metadata if what == "metadata" else self._status)(request, ref)
         if what not in VERBS:
             raise InvalidInput(f"Malformed request: {method} {target}; :{what.lower()} is written in lower case")

@@ -23,7 +23,16 @@ from service.host.cpu import machine
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
-from service.repository.manifest import GOLDEN, PROBABILITIES, SAVED_MODEL, TFLITE, WARMUP, Manifest, Profile
+from service.repository.manifest import (
+    GOLDEN,
+    PROBABILITIES,
+    SAVED_MODEL,
+    TFLITE,
+    WARMUP,
+    Manifest,
+    Profile,
+    read_labels,
+)
 from service.repository.repository import Repository, check_regular
 from service.types import Tensors
 
@@ -151,10 +160,11 @@ class EmbeddedBackend:
                 from service.backends.embedded.saved_model import SavedModelRunner
 
                 whole = SavedModelRunner(folder)
-                manifest = Manifest(name, version, whole.signatures, definitions=whole.definitions)
+                manifest = Manifest(name, version, whole.signatures, read_labels(folder), definitions=whole.definitions)
                 return Loaded(manifest, whole, warmup), None
             lite, profile = self._litert(folder / TFLITE, None)
-            return Loaded(Manifest(name, version, lite.signatures, profile=profile), lite, warmup), lite
+            manifest = Manifest(name, version, lite.signatures, read_labels(folder), profile=profile)
+            return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
         runner, own_profile, deferred = self._load_own(folder, manifest, golden)
         warmup = tuple(each for each in warmup if each[0] not in deferred)

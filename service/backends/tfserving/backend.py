@@ -26,7 +26,7 @@ from service.observability.context import call_upstream
 from service.observability.metrics.upstreams import ReplicaReport
 from service.protobuf import signatures, tensors
 from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
-from service.repository.manifest import Manifest
+from service.repository.manifest import Manifest, read_labels
 from service.repository.repository import Repository, check_regular
 from service.types import Tensors, is_model_name
 
@@ -188,8 +188,9 @@ class TFServingBackend:
         if manifest is not None:
             return Loaded(manifest, runner, unshared=row_probe.find_declared(manifest.signatures))
         definitions = await self._definitions(name, version)
+        labels = await asyncio.to_thread(self._own_labels, name, version)
         manifest = Manifest(
-            name, version, signatures.from_protos(definitions), definitions=signatures.serialize(definitions)
+            name, version, signatures.from_protos(definitions), labels, definitions=signatures.serialize(definitions)
         )
         return Loaded(manifest, runner, unshared=await row_probe.probe_rows(runner, manifest.signatures))
 
@@ -204,6 +205,15 @@ class TFServingBackend:
         except ValueError as error:  # the upstream serves it all the same
             _log.warning("%s; the upstream's own description of %s/%d is used instead", error, name, version)
             return None
+
+    def _own_labels(self, name: str, version: int) -> tuple[str, ...]:
+        if self._repository is None:
+            return ()
+        try:
+            check_regular(folder := self._repository.folder(name, version))
+        except (FileNotFoundError, ValueError):
+            return ()
+        return read_labels(folder)
 
     async def _definitions(self, name: str, version: int) -> dict[str, Any]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])

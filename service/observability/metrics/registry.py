@@ -14,6 +14,7 @@ from service.observability.context import OK, Trace
 from service.observability.metrics.process import ProcessMetrics
 from service.observability.metrics.routes import RouteMetrics
 from service.observability.metrics.security import GuardMetrics
+from service.observability.metrics.statistics import BATCH_ROWS, REQUESTS, STAGES, Statistics, read_statistics
 from service.observability.metrics.upstreams import ReplicaMetrics
 from service.observability.metrics.versions import VersionMetrics, version_labels
 from service.observability.metrics.worker_files import WorkerFiles, WorkersCollector
@@ -55,12 +56,12 @@ class Metrics:
         counter = partial(Counter, registry=self._registry)
         histogram = partial(Histogram, registry=self._registry)
         self._requests = counter(
-            "model_server_requests",
+            REQUESTS,
             "Predict calls, by the version that answered (empty where none did) and the error code (OK where none).",
             ("model", "version", "protocol", "code"),
         )
         self._stages = histogram(
-            "model_server_stage_seconds",
+            STAGES,
             "Seconds of successful calls by stage: read (the body), decode, queue (for its turn), batch (for company), "
             "compute; total, which is these; and render, the answer's writing and sending.",
             ("model", "version", "stage"),
@@ -79,7 +80,7 @@ class Metrics:
             buckets=_BYTES,
         )
         self._batch_rows = histogram(
-            "model_server_batch_rows",
+            BATCH_ROWS,
             "Rows of each batch that went to the model.",
             ("model", "version"),
             buckets=_ROWS,
@@ -132,8 +133,14 @@ class Metrics:
             answers.stages[stage].observe(seconds, exemplar)
 
     def failed(self, protocol: str, code: str, ref: ModelRef | None) -> None:
-        """`ref` is None where the model is not served: a client's invention must not become a label."""
+        """Of a call that was started."""
         self._in_flight.dec()
+        self.refused(protocol, code, ref)
+
+    def refused(self, protocol: str, code: str, ref: ModelRef | None) -> None:
+        """A call that was never started. `ref` is None where the model is not served: a client's invention must not
+        become a label.
+        """
         failures = self._failures.get((ref, protocol, code))
         if failures is None:
             model, version = ("", "") if ref is None else version_labels(ref)
@@ -198,6 +205,10 @@ class Metrics:
         if self._files is None:
             self._remove_ended()
         return page, content_type
+
+    def read_statistics(self) -> dict[ModelRef, Statistics]:
+        """By version, of all workers together."""
+        return read_statistics(self._page.collect())
 
     def _remove_ended(self, linger: float = 0.0) -> None:
         """Removes versions that ended `linger` seconds ago. An answer that a slow client takes after that brings series

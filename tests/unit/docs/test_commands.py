@@ -14,7 +14,10 @@ from tests.support.documents import find_pages, name_page, read_commands, read_p
 from tests.support.exporter import ROOT
 from tools.architecture.packages import PROGRAMS
 
-_SUBCOMMANDS = {"service": ("keys", "sync", "profile", "healthcheck"), "export": ("advise", "augment", "describe")}
+_SUBCOMMANDS = {
+    "service": ("keys", "sync", "profile", "healthcheck"),
+    "export": ("advise", "augment", "describe", "explain"),
+}
 _NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
 _NAMELESS |= {"loadtest.sizing", "tools.architecture"}
 """Programs whose flags a page may name without the program; those of a subcommand too, where the page runs it."""

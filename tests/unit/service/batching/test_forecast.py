@@ -1,58 +1,13 @@
-"""What a batcher promises: how large its batches, how wide its margin, whom it gives up."""
+"""What a batcher promises: how large its batches, how long its queues take, whom it gives up."""
 
 from math import inf
 
 import pytest
 
-from service.batching.admission import (
-    Lag,
-    Margin,
-    Overrun,
-    choose_batch,
-    count_sacrificed,
-    find_largest_batch,
-    forecast_seconds,
-)
+from service.batching.admission import choose_batch, count_sacrificed, find_largest_batch, forecast_seconds
 from service.batching.cost_model import Learned, Profiled
 
 GPU = Profiled({rows: 5 + 0.2 * rows for rows in (1, 2, 4, 8, 16, 32, 64)})  # ms: the start costs nearly all
-
-
-def test_the_margin_is_what_the_latest_would_have_needed() -> None:
-    margin = Margin()
-    assert margin.seconds(0.0) == 0.0
-    margin.observe_late(promised=0.085, took=0.105, allowed=0.100, now=10.0)
-    assert margin.seconds(10.0) == pytest.approx(0.020)
-    margin.observe_late(promised=0.090, took=0.101, allowed=0.100, now=10.0)
-    assert margin.seconds(10.0) == pytest.approx(0.020), "a smaller error changes nothing"
-
-
-def test_the_margin_is_forgotten_and_never_shuts_the_door() -> None:
-    margin = Margin()
-    margin.observe_late(promised=0.010, took=9.0, allowed=0.100, now=0.0)
-    assert margin.seconds(0.0) == pytest.approx(0.025)
-    assert margin.seconds(20.0) < 0.001
-
-
-def test_lag_is_an_average_that_is_forgotten() -> None:
-    lag = Lag()
-    for step in range(100):
-        lag.observe(0.020, 10 + step / 100)
-    assert lag.seconds(11.0) == pytest.approx(0.020, rel=0.1)
-    assert lag.seconds(31.0) < 0.0001, "nobody was let in, and it is forgotten all the same"
-
-
-def test_an_overrun_is_how_many_times_longer_than_forecast_and_never_shorter() -> None:
-    overrun = Overrun()
-    assert overrun.ratio == 1.0
-    for _ in range(100):
-        overrun.observe(0.001, 0.010)
-    assert overrun.ratio == pytest.approx(10.0)
-    overrun.observe(0.0, 5.0)
-    assert overrun.ratio == pytest.approx(10.0), "nothing was forecast"
-    for _ in range(500):
-        overrun.observe(0.010, 0.001)
-    assert overrun.ratio == pytest.approx(1.0)
 
 
 def test_few_arrivals_call_for_small_batches_and_many_for_large_ones() -> None:

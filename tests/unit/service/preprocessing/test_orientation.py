@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from service.errors import TooLarge
 from service.preprocessing import decode as images
-from service.preprocessing.orientation import read_orientation, turn_upright
+from service.preprocessing.orientation import read_orientation, turn_box_upright, turn_upright
 from tests.support.image_matrix import ImageFile, after_start, all_files, exif, segment, turned
 from tests.support.images import encode, photo, png_chunk, png_claiming
 
@@ -42,6 +42,16 @@ def test_there_are_all_eight_of_every_format_that_has_them() -> None:
 def test_all_eight_turn_pixels_as_pillow_does(orientation: int) -> None:
     seen = Image.fromarray(photo()[:31, :17])
     np.testing.assert_array_equal(turn_upright(np.asarray(turned(seen, orientation)), orientation), np.asarray(seen))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_as_their_pixels_do(orientation: int) -> None:
+    stored = np.zeros((40, 20, 3), np.uint8)
+    stored[4:12, 10:15] = 255
+    upright = turn_upright(stored, orientation)[..., 0]
+    (rows, columns), (height, width) = np.nonzero(upright), upright.shape
+    wanted = (rows.min() / height, columns.min() / width, (rows.max() + 1) / height, (columns.max() + 1) / width)
+    assert turn_box_upright((4 / 40, 10 / 20, 12 / 40, 15 / 20), orientation) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

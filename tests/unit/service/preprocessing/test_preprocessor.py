@@ -32,6 +32,7 @@ MANIFEST = Manifest(
 )
 IMAGE = encode(photo(), "JPEG")
 ASIDE = encode(photo(), "JPEG", progressive=True)
+TINY = encode(np.full((28, 28, 3), 7, np.uint8))  # a PNG
 LARGE = encode(np.tile(photo(), (2, 2, 1)), "JPEG")
 
 
@@ -51,6 +52,29 @@ async def test_images_come_out_in_their_order(preparation: Preparation) -> None:
     run = await preparation.prepare(MANIFEST, request(dark, light, dark))
     assert run.signature == "image" and run.inputs["image"].shape == (3, 8, 8, 3)
     assert run.inputs["image"][:, 0, 0, 0].tolist() == [10, 200, 10]
+
+
+OPEN = Manifest(
+    "m", 1, {"serving_default": Signature({"x": TensorSpec("uint8", (None, None, None, 3))}, {})}, definitions={"": b""}
+)
+
+
+async def test_a_graph_of_open_sides_gets_photos_as_large_as_they_are(preparation: Preparation) -> None:
+    wide = encode(photo()[:40, :64])
+    run = await preparation.prepare(OPEN, request(wide, wide))
+    np.testing.assert_array_equal(run.inputs["x"], np.stack([photo()[:40, :64]] * 2))
+    large = encode(np.full((1000, images.LONGEST_SIDE * 2, 3), 7, np.uint8))
+    run = await preparation.prepare(OPEN, request(large))
+    assert run.inputs["x"].shape == (1, 500, images.LONGEST_SIDE, 3)
+    with pytest.raises(InvalidInput, match=r"images of one size in a request, got \['64x40', '64x41'\]"):
+        await preparation.prepare(OPEN, request(wide, encode(photo()[:41, :64])))
+
+
+async def test_a_graph_of_one_image_is_sent_one(preparation: Preparation) -> None:
+    one = Manifest("m", 1, {"serving_default": Signature({"x": TensorSpec("uint8", (1, 20, 30, 3))}, {})})
+    assert (await preparation.prepare(one, request(IMAGE))).inputs["x"].shape == (1, 20, 30, 3)
+    with pytest.raises(InvalidInput, match="takes 1 images a request, got 2"):
+        await preparation.prepare(one, request(IMAGE, IMAGE))
 
 
 async def test_one_bad_image_spares_the_others_the_decoding(
@@ -115,10 +139,12 @@ async def test_what_waits_to_be_decoded_is_bounded_in_bytes(preparation: Prepara
         ([ASIDE], 1, False),
         ([LARGE], 1, False),
         ([encode(photo(), "PNG")], 1, False),
+        ([TINY], 2, True),
+        ([TINY, TINY], 2, False),
     ],
-    ids=["one small JPEG", "two cores", "several", "progressive", "large", "PNG"],
+    ids=["one small JPEG", "two cores", "several", "progressive", "large", "PNG", "tiny", "several tiny"],
 )
-async def test_with_one_core_a_small_jpeg_needs_no_thread(
+async def test_a_tiny_image_needs_no_thread_and_with_one_core_a_small_jpeg_neither(
     monkeypatch: pytest.MonkeyPatch, encoded: list[bytes], threads: int, here: bool
 ) -> None:
     where = []

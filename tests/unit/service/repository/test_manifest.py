@@ -62,13 +62,15 @@ def test_an_unknown_signature_lists_the_known() -> None:
         (np.zeros((1, 3), np.float64), "takes float32, got float64"),
         (np.zeros((1, 4), np.float32), r"takes shape \[N, 3\], got \[1, 4\]"),
         (np.zeros(3, np.float32), r"got \[3\]"),
-        (np.full((1, 3), np.nan, np.float32), "NaN"),
-        (np.full((1, 3), np.inf, np.float32), "infinity"),
     ],
 )
 def test_arrays_are_held_against_the_spec(array: np.ndarray, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         TensorSpec("float32", (None, 3)).check("x", array)
+
+
+def test_nan_and_infinity_are_the_models_business() -> None:
+    TensorSpec("float32", (None, 3)).check("x", np.array([[np.nan, np.inf, -np.inf]], np.float32))
 
 
 @pytest.mark.parametrize(

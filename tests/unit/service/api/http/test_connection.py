@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.api.http.connection import ConnectionLimits, ConnectionSetup
-from service.api.http.door import Reads
+from service.api.http.door import Held, Reads, Refusal
 from service.api.http.request import DISCONNECT
 from service.api.http.server import HttpServer
 from service.errors import Cancelled
@@ -114,10 +114,15 @@ class OpenDoor:
     draining = False
 
     def __init__(self) -> None:
-        self.reads = Reads()
+        self.reads, self.held = Reads(), Held()
 
-    def refuse(self, scope: Any) -> None:
-        return None
+    def refuse(self, scope: Any) -> Refusal | None:
+        """Lets everybody in but those that ask for /refused, who wait for a tenth of a second."""
+        if scope["path"] != "/refused":
+            return None
+        body = b'{"error":{"message":"full"}}'
+        head = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: %d\r\n" % len(body)
+        return Refusal(head, body, 0.1, lambda: None)
 
 
 @pytest.fixture
@@ -360,3 +365,32 @@ async def test_idle_connections_do_not_hold_up_the_end(echo: Echo) -> None:
     assert await silent[0].read() == b"" and await used[0].read() == b""
     silent[1].close()
     used[1].close()
+
+
+async def test_the_body_of_a_refused_request_is_read_and_kept_nowhere(echo: Echo) -> None:
+    """A thousand refused photographs that wait for their answers would take a hundred megabytes."""
+    size = 3_000_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
+    with closing(writer):
+        writer.write(b"POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+        writer.write(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+        await asyncio.wait_for(writer.drain(), 5)
+        cycles = [one for one in gc.get_objects() if type(one) is RequestResponseCycle]
+        assert cycles and all(len(cycle.body) < 100 for cycle in cycles if cycle.scope["path"] == "/refused")
+        writer.write_eof()
+        assert answers(await asyncio.wait_for(reader.read(), 5)) == [(429, "full"), ("POST", "/echo", "hi")]
+
+
+async def test_many_clients_that_connect_at_once_are_accepted_within_a_few_turns(echo: Echo) -> None:
+    """One a turn would be slow where a turn is: each client's first request would wait for as many turns."""
+    accepted = len(asyncio.all_tasks())
+    clients = [socket.create_connection(("127.0.0.1", echo.port)) for _ in range(64)]
+    try:
+        for client in clients:
+            client.sendall(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
+        for _ in range(20):  # turns
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) - accepted >= 64
+    finally:
+        for client in clients:
+            client.close()

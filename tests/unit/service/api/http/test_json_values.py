@@ -122,6 +122,25 @@ def test_what_only_some_parsers_take_is_taken_where_that_is_asked_for(body: str)
             parse(form)
 
 
+@pytest.mark.parametrize("padding", [0, LARGE])
+def test_constants_pass_where_they_are_asked_for_and_nothing_else_does(padding: int) -> None:
+    assert str(parse(b"[NaN, Infinity, -Infinity, 1]" + b" " * padding, constants=True)) == "[nan, inf, -inf, 1]"
+    for wrong in (b"[1] behind", b'["NaN" 1]', b"[NaN] NaN", b'["\xff"]', b"nan"):
+        with pytest.raises(ValueError):
+            parse(wrong + b" " * padding, constants=True)
+
+
+def test_whole_floats_are_whole_numbers_where_that_is_asked_for() -> None:
+    assert read_array("x", [[1.0, 2], [-0.0, 255.0]], "uint8", whole_floats=True).tolist() == [[1, 2], [0, 255]]
+    with pytest.raises(InvalidInput, match="a fraction"):
+        read_array("x", [1.0], "uint8")
+    for wrong, says in ((1.5, "a fraction"), (256.0, "0 to 255"), (1e300, "0 to 255"), (float("nan"), "a fraction")):
+        with pytest.raises(InvalidInput, match=says):
+            read_array("x", [2, wrong], "uint8", whole_floats=True)
+    with pytest.raises(InvalidInput, match="a fraction"):
+        read_array("x", [1.0], "bool", whole_floats=True)
+
+
 @pytest.mark.parametrize("item", ["[]", "[[0]]", "{}", '{"":0}', '"ab"', '{"b64":""}'])
 def test_large_bodies_dense_with_values_are_refused_before_they_are_parsed(item: str) -> None:
     body = ("[" + ",".join([item] * 1_000_000) + "]").encode()
