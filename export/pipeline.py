@@ -292,6 +292,9 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
     most_drop = spec.max_accuracy_drop
     if spec.as_is is not None and not spec.as_is.measured:
         most_drop = 1 - spec.as_is.min_agreement
+    if spec.target != GPU:
+        with progress.stage("converting to OpenVINO") as stage:  # while model.tflite is in float32
+            openvino.write(folder, dataset.held_out.images[: len(dataset.examples)], stage)
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
             choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, wanted)
@@ -311,9 +314,8 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:
             stage.result += f", {float32.cost / chosen.cost:.1f} times as fast"
-    if spec.target != GPU and chosen is not float32:
-        with progress.stage("converting to OpenVINO") as stage:
-            openvino.write(folder, float32.data, dataset.held_out.images[: len(dataset.examples)], stage)
+    if chosen is float32:
+        openvino.remove(folder)  # it reads model.tflite itself
     return choice
 
 
