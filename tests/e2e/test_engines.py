@@ -28,7 +28,7 @@ def test_two_workers_race_once_and_say_what_runs(lenet5_repository: Path, tmp_pa
     with running("--repository", lenet5_repository, *flags) as service:
         service.wait_until(lambda: service.log().count("ready, serving") == 2)
         assert answers(service)
-        profile = httpx.get(f"{service.url}/models/lenet5").json()["versions"][0]["profile"]
+        profile = httpx.get(f"{service.url}/models/lenet5").json()["manifest"]["profile"]
         assert (profile["engine"], profile["precision"]) == ("openvino", "float32")
         assert set(profile["race"]) == {"litert", "openvino float32"}
         info = 'model_server_engine_info{engine="openvino",model="lenet5",precision="float32",version="1"}'
@@ -57,7 +57,7 @@ def test_a_race_that_is_killed_runs_again_and_a_version_that_changes_meanwhile_i
         shutil.rmtree(repository / "lenet5" / "2")
         add_version(repository, 2, architecture="second")
         versions = f"{service.url}/models/lenet5"
-        service.wait_until(lambda: httpx.get(versions).json()["versions"][0].get("architecture") == "second")
+        service.wait_until(lambda: httpx.get(versions).json()["manifest"]["architecture"] == "second")
         assert answers(service)
 
 
