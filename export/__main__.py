@@ -15,6 +15,7 @@ from export import listing, spec
 from export.architectures.applications import widen
 from export.architectures.architecture import Architecture
 from export.arguments import Parser
+from export.clip import options as clip
 from export.data import image_size, sources
 from export.data import options as data_options
 from export.data.names import escape
@@ -58,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         metavar="all|NAME[,NAME...]",
-        help="what to export; --list shows what there is. Where one of several fails, the others go on",
+        help="what to export; --list shows what there is, and clip_vit_b32 answers with labels that each request "
+        "brings. Where one of several fails, the others go on",
     )
     add(
         "--list",
@@ -147,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"where versions are published (default: {DEFAULT_REPOSITORY})",
     )
     listing.add_flags(parser)
+    clip.add_flags(parser)
     report.add_flags(parser)
     options.add_flags(parser)
     pretrained.add_flags(parser)
@@ -277,6 +280,9 @@ def main() -> int:
         if sys.argv[1:] and sys.argv[1] in _COMMANDS:
             code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
             return code
+        if (zero_shot := clip.read(_parser().parse_args(sys.argv[1:]), _parser().get_default)) is not None:
+            clip.run(zero_shot)
+            return 0
         specs = parse(sys.argv[1:])
         if specs is None:
             shown = listing.read(_parser().parse_args(sys.argv[1:]))

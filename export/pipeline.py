@@ -1,5 +1,6 @@
 """One export, from specification to published version: the list of its steps."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
-from export.publish import facts, network, openvino, profile, publish, samples
+from export.publish import facts, image_index, network, openvino, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
@@ -41,7 +42,7 @@ from export.training.weights import Start
 from export.verify import chance, parity
 from export.verify.parity import Parity
 from export.verify.readback import Readback
-from service.repository.manifest import TFLITE, Manifest, Preprocessing, Profile
+from service.repository.manifest import FEATURES, TFLITE, Manifest, Preprocessing, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,8 @@ def _publish(
         if isinstance(model, LiteNetwork):
             agreed = _write_lite(spec, folder, model, dataset, progress)
         else:
-            agreed = _write_network(spec, folder, model, dataset, progress)
+            agreed, unfeatured = _write_network(spec, folder, model, dataset, progress)
+            warnings += unfeatured
         choice = _quantize(spec, folder, dataset, None if score is None else score.answers, progress)
         quality = None if choice is None else choice.chosen.quality
         if quality is not None and quality.accuracy is not None:
@@ -217,6 +219,13 @@ def _publish(
         warnings += judged
         keras_model = None if isinstance(model, LiteNetwork) else model
         measured = report.measure(spec, folder, keras_model, dataset, before, progress)
+        lite_model = LiteModel((folder / TFLITE).read_bytes(), threads=os.cpu_count() or 1)
+        width = lite_model.find_width()
+        known_threshold = None
+        index_images = spec.data_options.index_images
+        if width is not None and spec.labelled and index_images:
+            with progress.stage("computing the features of training images") as stage:
+                known_threshold = image_index.write(folder, dataset, lite_model, width, index_images, stage)
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel(folder / TFLITE, threads=1))
         with progress.stage("measuring what it costs on this machine") as stage:
@@ -226,13 +235,14 @@ def _publish(
         manifest = Manifest(
             name=spec.name,
             version=0,
-            signatures=signatures.describe(row, size, len(dataset.labels)),
+            signatures=signatures.describe(row, size, len(dataset.labels), width),
             labels=dataset.labels,
             preprocessing=Preprocessing(height=size, width=size),
             architecture=row.name,
             precision=precision if choice is None else choice.chosen.precision,
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
+            known_threshold=known_threshold,
             facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
         )
         report.write(spec, folder, manifest, measured)
@@ -256,18 +266,24 @@ def _publish(
     )
 
 
-def _write_network(spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, progress: Progress) -> Parity:
-    """Its SavedModel and `model.tflite`, checked against the network."""
-    with progress.stage("freezing the SavedModel"):
-        freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
+def _write_network(
+    spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, progress: Progress
+) -> tuple[Parity, tuple[str, ...]]:
+    """Its SavedModel and `model.tflite`, checked against the network, and what to warn of."""
+    warnings: tuple[str, ...] = ()
+    with progress.stage("freezing the SavedModel") as stage:
+        missing = freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
         if spec.foreign is None or spec.foreign.path.suffix == KERAS:
             network.write(folder, model)
+        if missing:
+            warnings = (f"no signature {FEATURES!r}, so no /embed: {missing}",)
+            _warn(stage, warnings)
     with progress.stage("converting to LiteRT"):
         litert.convert(folder, folder / TFLITE)
     with progress.stage("checking the staged files against the trained network") as stage:
         agreed = parity.check(Readback(folder), model, spec.architecture, dataset)
         stage.result = f"largest difference {agreed.worst:.1e}"
-    return agreed
+    return agreed, warnings
 
 
 def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dataset, progress: Progress) -> Parity:
@@ -279,6 +295,7 @@ def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dat
     with progress.stage("checking the staged file against the one that was given") as stage:
         agreed = parity.check_lite(made, model, row, dataset, exact=model.entry.precision == FLOAT32)
         stage.result = f"largest difference {agreed.worst:.1e}"
+        stage.tell(f"no signature {FEATURES!r}, so no /embed: the operations of a given file stay as they are")
     return agreed
 
 

@@ -4,18 +4,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, TooLarge
 
 Array = NDArray[Any]
 Pixels = NDArray[np.uint8]
 Tensors = Mapping[str, Array]
 
 DEFAULT_SIGNATURE = "serving_default"
+MOST_LABELS = 1000
+"""Of a request that brings its own; each costs a run of a text encoder once."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -95,16 +97,50 @@ NOBODY = Caller()
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateLabels:
+    """The labels that a request brings to a model that compares images with texts. Each is put into `template`, in the
+    place of "{}".
+    """
+
+    names: tuple[str, ...]
+    template: str = "{}"
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput or TooLarge."""
+        if not self.names:
+            raise InvalidInput("labels is empty: expected at least one, such as labels=a cat,a dog")
+        if len(self.names) > MOST_LABELS:
+            raise TooLarge(f"{len(self.names):,} labels are too many: send at most {MOST_LABELS:,}", max=MOST_LABELS)
+        for place, name in enumerate(self.names):
+            if not name.strip():
+                raise InvalidInput(f"label {place} is blank: expected a text", label=place)
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for place, name in enumerate(self.names) if name in self.names[:place])
+            raise InvalidInput(f"label {twice[:40]!r} is given twice")
+        if "{}" not in self.template:
+            raise InvalidInput(
+                f"invalid template: expected a text with {{}} in the place of the label, got {self.template[:40]!r}"
+            )
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self.template.replace("{}", name) for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
 class PredictRequest:
     """What a caller asks of a model. `inputs` maps a signature's input names to arrays that share dim 0 (the rows).
 
     Encoded images are arrays of dtype object holding `bytes`, shape [N]. An empty `signature` means the
-    default one, one input keyed "" the signature's only one, empty `outputs` all of them.
+    default one, one input keyed "" the signature's only one, empty `outputs` all of them. With `features`, those of
+    images come beside the outputs, from the same run. With `candidates` the answer is their `probabilities`.
     """
 
     inputs: Tensors
     signature: str = ""
     outputs: tuple[str, ...] = ()
+    features: bool = False
+    candidates: CandidateLabels | None = None
 
     @property
     def rows(self) -> int:
@@ -112,10 +148,30 @@ class PredictRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A training image, and the cosine of the angle between its features and another image's. `label` is a number."""
+
+    name: str
+    label: int
+    similarity: float
+
+
+class TrainingImages(Protocol):
+    """What a version learnt from, to compare images with by their features, float32 [N, D] of any length."""
+
+    def find_nearest(self, features: Array, count: int) -> list[list[Neighbour]]:
+        """For each row the `count` images most like it, the nearest first."""
+
+    def measure_familiarity(self, features: Array) -> Array:
+        """The cosine of each row's angle to the nearest image, float32 [N]."""
+
+
+@dataclass(frozen=True, slots=True)
 class PredictResult:
     """What a call returns: `ref` is the name asked for and the version that answered, `served_by` that version
     under its own name, or all of an ensemble, whose first one's number is in `ref`. `temperature` is in that
-    version's manifest, and not applied; None where it has none, and of an ensemble.
+    version's manifest, and not applied; None where it has none, and of an ensemble. So is `known_threshold`; `index`
+    has that version's training images.
     """
 
     ref: ModelRef
@@ -125,6 +181,8 @@ class PredictResult:
     timings: Timings = field(default_factory=Timings)
     served_by: tuple[ModelRef, ...] = ()
     temperature: float | None = None
+    known_threshold: float | None = None
+    index: TrainingImages | None = None
 
     @property
     def answered_by(self) -> ModelRef:

@@ -24,6 +24,7 @@ from export.architectures import (
     shufflenet,
     squeezenet,
     vgg,
+    vit,
     xception,
 )
 from export.architectures.architecture import Architecture
@@ -50,6 +51,7 @@ _FAMILIES = (
     efficientnet,
     efficientnet_lite,
     efficientnet_v2,
+    vit,
     convnext,
 )
 

@@ -16,8 +16,9 @@ from export.architectures.architecture import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`macs` are multiply-adds of convolutions and dense layers for one image; `depth` is the number of these layers on
-    the longest way through, without those that only weigh channels (squeeze-and-excitation).
+    """`macs` are multiply-adds of convolutions, dense layers and attention for one image; `depth` is the number of
+    these on the longest way through, without those that only weigh channels (squeeze-and-excitation) or have no weights
+    (attention's products).
     """
 
     macs: int
@@ -45,7 +46,7 @@ def build_shapes(row: Architecture) -> Any:
 
 
 def count_cost(model: Any) -> Cost:
-    from keras import tree
+    from keras import layers, tree
 
     deepest: dict[int, int] = {}
     total = 0
@@ -54,7 +55,8 @@ def count_cost(model: Any) -> Cost:
         total += sum(map(_count_macs, multiplying))
         before = [deepest.get(id(tensor._keras_history.operation), 0) for tensor in tree.flatten(operation.input)]
         only_weighs = size and not _read_size(operation)
-        deepest[id(operation)] = max(before, default=0) + (0 if only_weighs else len(multiplying))
+        weighted = sum(isinstance(each, layers.Layer) for each in multiplying)
+        deepest[id(operation)] = max(before, default=0) + (0 if only_weighs else weighted)
     return Cost(total, deepest[id(model.outputs[0]._keras_history.operation)])
 
 
@@ -73,22 +75,31 @@ def _place_operations(model: Any) -> Iterator[tuple[Any, tuple[int, ...]]]:
     """
     from keras import layers
 
-    passing = (layers.ZeroPadding2D, layers.Reshape, layers.Permute)
+    def passes(operation: Any) -> bool:
+        """Also what attention computes by head: its height would be the number of heads."""
+        reshapes = isinstance(operation, (layers.ZeroPadding2D, layers.Reshape, layers.Permute))
+        return reshapes or not (isinstance(operation, layers.Layer) or len(operation.output.shape) == 3)
+
     operations = [each for each in model.operations if not isinstance(each, layers.InputLayer)]
     sizes = [_read_size(each) for each in operations]
     last = max(number for number, size in enumerate(sizes) if size)
-    current = next(size for each, size in zip(operations, sizes, strict=True) if size and not isinstance(each, passing))
+    current = next(size for each, size in zip(operations, sizes, strict=True) if size and not passes(each))
     for number, (operation, size) in enumerate(zip(operations, sizes, strict=True)):
         if number > last:
             current = ()
-        elif size and not isinstance(operation, passing):
+        elif size and not passes(operation):
             current = size
         yield operation, current
 
 
 def _read_size(operation: Any) -> tuple[int, ...]:
-    """Height and width of what it answers; () for one pixel, and for what is no image."""
+    """Height and width of what it answers, or the number of its tokens; () for one of either, and for what has none.
+
+    Attention's own tensors, which are by head, belong to the stage they lie in.
+    """
     shape = operation.output.shape
+    if len(shape) == 3:
+        return tuple(shape[1:2]) if shape[1] > 1 else ()
     return tuple(shape[1:3]) if len(shape) == 4 and shape[1] * shape[2] > 1 else ()
 
 
@@ -102,6 +113,9 @@ def _count_macs(operation: Any) -> int:
     """Multiply-adds of one image. A bias, a normalization and an activation count nothing, as in papers."""
     from keras import layers
 
+    if _multiplies_activations(operation):
+        products: int = math.prod(operation.output.shape[1:]) * operation.input[0].shape[-1]
+        return products
     kernels: tuple[Any, ...]
     match operation:
         case layers.SeparableConv2D():
@@ -116,9 +130,16 @@ def _count_macs(operation: Any) -> int:
     return math.prod(places) * weights
 
 
+def _multiplies_activations(operation: Any) -> bool:
+    """Whether it is a matrix product of two things that the network computes, of which attention has two a block."""
+    return type(operation).__name__ == "Matmul" and isinstance(operation.input, (list, tuple))
+
+
 def _name_kernel(operation: Any) -> str:
     from keras import layers
 
+    if _multiplies_activations(operation):
+        return "attention"
     if isinstance(operation, layers.Dense):
         return "dense"
     size = "x".join(map(str, operation.kernel_size))
@@ -143,8 +164,11 @@ def _summarize(size: tuple[int, ...], operations: list[Any]) -> Stage:
     by_channel = sum(map(_filters_by_channel, multiplying))
     sums = sum(isinstance(each, layers.Add) or type(each).__name__ == "Add" for each in operations)
     joined = sum(isinstance(each, layers.Concatenate) for each in operations)
+    attention = sum(map(_multiplies_activations, operations)) // 2
     if not size:
         kind, repeats = "head", 1
+    elif attention:
+        kind, repeats = "transformer blocks", attention
     elif by_channel and joined:
         kind, repeats = "joined depthwise branches", joined
     elif by_channel:

@@ -69,6 +69,7 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
         "efficientnet_v2_s": Cost(8_365_617_152, 111),
         "efficientnet_v2_m": Cost(24_582_460_384, 158),
         "efficientnet_v2_l": Cost(56_079_699_008, 218),
+        "vit_b16": Cost(17_563_828_224, 50),
         "convnext_tiny": Cost(4_455_531_264, 59),
         "convnext_small": Cost(8_683_712_256, 113),
         "convnext_base": Cost(15_354_729_472, 113),

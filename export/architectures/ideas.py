@@ -145,6 +145,11 @@ IDEAS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "Ordinary 3x3 in the first stages, smaller kernels, images and regularization that grow in training.",
             "Better than V1 at each cost, and faster on what runs it.",
         ),
+        "ViT": (
+            "How far does a plain transformer get on images, with next to nothing of convolutions built in?",
+            "16x16 patches become tokens, a class token joins them, twelve blocks of attention answer from it.",
+            "Needs large data or given weights; its cost is in dense layers, which GPUs and bfloat16 like.",
+        ),
         "ConvNeXt": (
             "What of a vision transformer's success is attention, and what is everything around it?",
             "A ResNet with a transformer's choices: 7x7 depthwise, one norm and one GELU a block.",

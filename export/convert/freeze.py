@@ -1,41 +1,60 @@
 """A Keras model -> a SavedModel of one flat, frozen graph.
 
-Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and the
-three signatures point into the same graph, so weights are stored once.
+Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and all
+signatures point into the same graph, so weights are stored once.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.architectures.architecture import Architecture
-from export.convert import signatures
+from export.convert import features, signatures
+from export.convert.features import NoFeatures
+from service.repository.manifest import FEATURES, Signature
 
 _METHOD = "tensorflow/serving/predict"
 
 
 def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
-    """The GraphDef of `signatures.chain` with every variable turned into a constant."""
+    """The tf.Graph of `signatures.chain` with every variable turned into a constant."""
+    return _freeze(signatures.chain(model, architecture, size, labels))
+
+
+def freeze(chain: Any) -> Any:
+    """The GraphDef of a `tf.function` with every variable turned into a constant."""
+    return _freeze(chain).as_graph_def()
+
+
+def _freeze(chain: Any) -> Any:
     from tensorflow.python.framework import convert_to_constants
 
-    function = signatures.chain(model, architecture, size, labels).get_concrete_function()
+    function = chain.get_concrete_function()
     # Control flow stays functional: lowered Switch/Merge graphs can be neither fed half-way nor converted.
-    frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
-    return frozen.graph.as_graph_def()
+    return convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False).graph
 
 
-def folded(graph: Any) -> Any:
+def folded(
+    graph: Any,
+    kept: Sequence[str] = (
+        signatures.IMAGE_BYTES,
+        signatures.IMAGE,
+        signatures.TENSOR,
+        signatures.PROBABILITIES,
+        signatures.CLASSES,
+    ),
+) -> Any:
     """A frozen GraphDef with everything computed that can be, once here instead of at every load.
 
     A batch norm in inference is a product and a sum with constants: TensorFlow's own constant folding
     pushes the product into the weights of the convolution before it and leaves the sum as its bias.
-    What signatures feed or fetch stays as it is.
+    What signatures feed or fetch, which is `kept`, stays as it is.
     """
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
 
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
-    fed_or_fetched = [signatures.IMAGE_BYTES, signatures.IMAGE, signatures.TENSOR]
-    fed_or_fetched += [signatures.PROBABILITIES, signatures.CLASSES]
+    fed_or_fetched = [*kept, *(node.name for node in graph.node if node.name == FEATURES)]
     meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
@@ -45,16 +64,29 @@ def folded(graph: Any) -> Any:
     return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
-def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> None:
+def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> str:
     """Writes `saved_model.pb` and an empty `variables/` below `folder`, which must exist.
+
+    Returns why the network has no features, and so no signatures for them; "" where it has.
 
     Raises ValueError where the graph's own idea of a signature's dtype or shape is not the declared one.
     """
+    unfolded, width, missing = frozen_graph(model, architecture, size, labels), None, ""
+    try:
+        width = features.add_features(unfolded, signatures.PROBABILITIES)
+    except NoFeatures as error:
+        missing = str(error)
+    frozen = folded(unfolded.as_graph_def())
+    del unfolded
+    write_graph(folder, frozen, signatures.describe(architecture, size, len(labels), width))
+    return missing
+
+
+def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None:
+    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases."""
     import tensorflow as tf
 
     saved_model = tf.compat.v1.saved_model
-    declared = signatures.describe(architecture, size, len(labels))
-    frozen = folded(frozen_graph(model, architecture, size, labels))
     graph = tf.Graph()
     with graph.as_default():
         tf.graph_util.import_graph_def(frozen, name="")
@@ -85,7 +117,7 @@ def _info(graph: Any, alias: str, spec: Any) -> Any:
     """The TensorInfo of the tensor called `alias`, its shape as declared (the graph may know less)."""
     import tensorflow as tf
 
-    tensor = graph.get_tensor_by_name(f"{alias}:0")
+    tensor = graph.get_tensor_by_name(f"{signatures.NODES.get(alias, alias)}:0")
     if tensor.dtype.name != spec.dtype or not tensor.shape.is_compatible_with(spec.shape):
         raise ValueError(f"{alias} is {tensor.dtype.name} {tensor.shape} in the graph, declared {spec}")
     info = tf.compat.v1.saved_model.build_tensor_info(tensor)

@@ -1,11 +1,13 @@
 """`model.tflite`: a frozen SavedModel converted for the embedded engine, and such a file called.
 
-`python -m export.convert.litert SAVED_MODEL TARGET` converts in a process of its own.
+`python -m export.convert.litert SAVED_MODEL TARGET SIGNATURE...` converts in a process of its own.
 """
 
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from export.convert.signatures import IMAGE, TENSOR
 from export.errors import ExportError
 from export.quiet import import_tensorflow, silenced
-from service.repository.manifest import SAVED_MODEL
+from service.repository.manifest import FEATURES, SAVED_MODEL
 
 LARGE = 64_000_000
 """Bytes of a SavedModel from which on another process converts it: the converter takes a multiple of them, and what it
@@ -22,28 +24,46 @@ gives back is not the system's again. Another process costs the seconds of impor
 """
 
 
-def convert(saved_model: Path, target: Path) -> None:
-    """Writes a float32 LiteRT model with the signatures `image` and `tensor` over one set of weights.
+def convert(saved_model: Path, target: Path, signatures: Sequence[str] = (IMAGE, TENSOR)) -> None:
+    """Writes a float32 LiteRT model with these `signatures` over one set of weights.
+
+    Where the SavedModel has features, both give them beside `probabilities`: they are there in every run, and a
+    signature of their own would be a third subgraph with memory of its own.
 
     It converts the published graph itself, not the Keras model: a SavedModel that still has variables
     converts into one whose shared signatures answer NaN (TensorFlow 2.21). Raises ExportError.
     """
     if (saved_model / SAVED_MODEL).stat().st_size < LARGE:
-        _convert(saved_model, target)
+        _convert(saved_model, target, signatures)
         return
-    command = [sys.executable, "-m", "export.convert.litert", str(saved_model), str(target)]
+    command = [sys.executable, "-m", "export.convert.litert", str(saved_model), str(target), *signatures]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         why = done.stderr.strip()[-500:] or f"the converter ended with status {done.returncode}"
         raise ExportError(f"the SavedModel cannot be converted to LiteRT: {why}")
 
 
-def _convert(saved_model: Path, target: Path) -> None:
-    with silenced():
+def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None:
+    with silenced(), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         import tensorflow as tf
 
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[IMAGE, TENSOR])
+        _write_with_features(saved_model, Path(scratch))
+        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(signatures))
         target.write_bytes(converter.convert())
+
+
+def _write_with_features(saved_model: Path, scratch: Path) -> None:
+    """The same SavedModel in `scratch`, whose signatures that give probabilities for numbers give features too."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    document = saved_model_pb2.SavedModel()
+    document.ParseFromString((saved_model / SAVED_MODEL).read_bytes())
+    (meta_graph,) = document.meta_graphs
+    definitions = meta_graph.signature_def
+    if FEATURES in definitions:
+        for name in (IMAGE, TENSOR):
+            definitions[name].outputs[FEATURES].CopyFrom(definitions[FEATURES].outputs[FEATURES])
+    (scratch / SAVED_MODEL).write_bytes(document.SerializeToString())
 
 
 class LiteModel:
@@ -63,6 +83,11 @@ class LiteModel:
             (alias,) = runner.get_input_details()
             return {name: np.array(value) for name, value in runner(**{alias: rows}).items()}
 
+    def find_width(self) -> int | None:
+        """How many features `image` gives an image; None where it gives none."""
+        details = self._interpreter.get_signature_runner(IMAGE).get_output_details()
+        return int(details[FEATURES]["shape"][-1]) if FEATURES in details else None
+
     def seconds(self, signature: str, rows: Any, at_least: float) -> float:
         """Median seconds of one call with `rows`, over as many as fit in `at_least` seconds, one at least."""
         with silenced():
@@ -80,4 +105,4 @@ class LiteModel:
 
 if __name__ == "__main__":
     import_tensorflow()
-    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -1,13 +1,18 @@
-"""The three ways to call an exported model, and the one graph behind them.
+"""The ways to call an exported model, and the one graph behind them.
 
 | signature       | input                              | outputs                                             |
 |-----------------|------------------------------------|-----------------------------------------------------|
 | serving_default | image_bytes string [N]             | probabilities float32 [N, C], classes string [N, C] |
 | image           | image uint8 [N, H, W, 3], RGB      | probabilities                                       |
 | tensor          | tensor float32 [N, H, W, channels] | probabilities                                       |
+| features        | image_bytes string [N]             | features float32 [N, D]                             |
+| image_features  | pixels uint8 [N, H, W, 3], RGB     | features, probabilities                             |
 
-They are three places to feed one chain: bytes -> image -> tensor -> probabilities. `classes` names the
-columns of `probabilities`, row by row, so that a bare TensorFlow Serving client needs no label file.
+They are three places to feed one chain: bytes -> image -> tensor -> features -> probabilities. `classes` names the
+columns of `probabilities`, row by row, so that a bare TensorFlow Serving client needs no label file. `features` are
+what the classifier is given (`features.py`); the last two are left out where a network has none. `image_features`
+gives both in one run, and its input has a name of its own: clients of the Open Inference Protocol may leave the
+signature to the names of the inputs that they send.
 """
 
 from collections.abc import Mapping
@@ -15,7 +20,7 @@ from typing import Any
 
 from export.architectures.architecture import Architecture
 from export.data import pixels
-from service.repository.manifest import STRING, Signature, TensorSpec
+from service.repository.manifest import FEATURES, IMAGE_FEATURES, STRING, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE
 
 BYTES = DEFAULT_SIGNATURE
@@ -25,19 +30,29 @@ TENSOR = "tensor"
 IMAGE_BYTES = "image_bytes"
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
+PIXELS = "pixels"
+
+NODES = {PIXELS: IMAGE}
+"""Alias of a tensor -> its name in the graph, where that is another."""
 
 
-def describe(architecture: Architecture, size: int, classes: int) -> Mapping[str, Signature]:
-    """The signatures as the manifest and the SavedModel declare them; tensor aliases are graph names."""
+def describe(architecture: Architecture, size: int, classes: int, width: int | None = None) -> Mapping[str, Signature]:
+    """The signatures as the manifest and the SavedModel declare them; tensor aliases are graph names, except NODES.
+
+    `width` is that of the features, None where there are none.
+    """
     probabilities = {PROBABILITIES: TensorSpec("float32", (None, classes))}
-    return {
-        BYTES: Signature(
-            {IMAGE_BYTES: TensorSpec(STRING, (None,))},
-            {**probabilities, CLASSES: TensorSpec(STRING, (None, classes))},
-        ),
-        IMAGE: Signature({IMAGE: TensorSpec("uint8", (None, size, size, 3))}, probabilities),
+    encoded, image = {IMAGE_BYTES: TensorSpec(STRING, (None,))}, TensorSpec("uint8", (None, size, size, 3))
+    declared = {
+        BYTES: Signature(encoded, {**probabilities, CLASSES: TensorSpec(STRING, (None, classes))}),
+        IMAGE: Signature({IMAGE: image}, probabilities),
         TENSOR: Signature({TENSOR: TensorSpec("float32", (None, *architecture.shape(size)))}, probabilities),
     }
+    if width is not None:
+        features = {FEATURES: TensorSpec("float32", (None, width))}
+        declared[FEATURES] = Signature(encoded, features)
+        declared[IMAGE_FEATURES] = Signature({PIXELS: image}, {**features, **probabilities})
+    return declared
 
 
 def chain(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,7 @@ class Dataset:
 
     `validation` chooses among states of a network, which `held_out`, apart from it, then measures. `warnings` says what
     was left out, and which images only the service can decode. `fingerprint` is another one for other images, labels or
-    splits, "" where nobody needs it.
+    splits, "" where nobody needs it. `describe_row` names the file of a row of `train`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Dataset:
     examples: tuple[Example, ...]
     warnings: tuple[str, ...] = ()
     fingerprint: str = ""
+    describe_row: Callable[[int], str] = str
 
 
 def load(
@@ -103,6 +104,7 @@ def load(
         fingerprint=duplicates.fingerprint(
             read.digests, np.append(classes, [trained, seen]).astype(np.int64), source.labels
         ),
+        describe_row=lambda row: source.describe(indices[row]),
     )
 
 

@@ -20,7 +20,7 @@ from export.errors import ExportError, UsageError
 from export.progress import Stage
 
 if TYPE_CHECKING:  # arguments are judged before any image is decoded
-    from export.data.dataset import Dataset
+    from export.data.dataset import Dataset, Example
 
 PHOTOGRAPHS = "photographs"
 
@@ -63,6 +63,13 @@ def load(
     found = data.load(source, size, stage, max_bad_files, parts)
     train, held_out = (replace(each, classes=np.full_like(each.classes, -1)) for each in (found.train, found.held_out))
     return replace(found, labels=labels, train=train, validation=held_out, held_out=held_out)
+
+
+def list_examples() -> tuple["Example", ...]:
+    """The packaged photographs, whole. Raises ExportError where the packages are missing."""
+    from export.data.dataset import Example
+
+    return tuple(Example(_read_file(package, file), Path(file).stem, file) for package, file in _FILES)
 
 
 def find_files(folder: Path) -> list[Path]:

@@ -4,9 +4,9 @@ Runs eagerly and inside a `tf.function` alike. What a gateway does beside the mo
 `service.repository.manifest.Preprocessing`, which describes `decode`.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
-from export.architectures.architecture import Architecture
+from export.architectures.architecture import Scaling
 
 # ITU-R BT.601 luma, as JPEG and every common "convert to grayscale" has it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -45,7 +45,16 @@ def decode_rows(data: Any, size: int) -> Any:
         return tf.map_fn(lambda image: decode(image, size), data, fn_output_signature=row)
 
 
-def to_tensor(pixels: Any, architecture: Architecture) -> Any:
+class Scaled(Protocol):
+    """A network that says how its pixels are scaled."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def scaling(self) -> Scaling: ...
+
+
+def to_tensor(pixels: Any, architecture: Scaled) -> Any:
     """RGB [N, H, W, 3], uint8 or float32 of 0 to 255 -> float32 [N, H, W, channels] as the network takes it."""
     import tensorflow as tf
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,28 @@ _WARM_BATCHES = (1, 8)
 
 def write(folder: Path, name: str, dataset: Dataset, architecture: Architecture, lite: LiteModel) -> None:
     """Writes `assets.extra/` of the model `name`: samples, golden answers, TensorFlow Serving's warm-up."""
-    (folder / SAMPLES).mkdir(parents=True)
-    for example, file in _named(dataset.examples[:_SAMPLES]):
-        (folder / SAMPLES / file).write_bytes(_png(example.data))
+    write_samples(folder, dataset.examples)
     images = np.asarray(dataset.held_out.images[: len(dataset.examples)])
     probabilities = lite.run(IMAGE, images)[PROBABILITIES]  # the engine that is asked them again at every load
     np.savez_compressed(folder / GOLDEN, images=images, probabilities=probabilities)
-    _write_warmup(folder / WARMUP, name, dataset, architecture)
+    rows = {
+        BYTES: (IMAGE_BYTES, np.array(list_files(dataset.examples), object)),
+        IMAGE: (IMAGE, images),
+        TENSOR: (TENSOR, pixels.to_tensor(images, architecture).numpy()),
+    }
+    write_warmup(folder / WARMUP, name, rows)
+
+
+def write_samples(folder: Path, examples: tuple[Example, ...]) -> None:
+    """Writes a few of these images below `assets.extra/`, as PNG files."""
+    (folder / SAMPLES).mkdir(parents=True)
+    for example, file in _named(examples[:_SAMPLES]):
+        (folder / SAMPLES / file).write_bytes(_png(example.data))
+
+
+def list_files(examples: tuple[Example, ...]) -> list[bytes]:
+    """These images as PNG files."""
+    return [_png(example.data) for example in examples]
 
 
 def _png(data: bytes) -> bytes:
@@ -51,18 +66,14 @@ def _named(examples: tuple[Example, ...]) -> Iterator[tuple[Example, str]]:
         yield example, f"{label}-{number}.png"
 
 
-def _write_warmup(path: Path, name: str, dataset: Dataset, architecture: Architecture) -> None:
-    """A TFRecord of PredictionLog, as TensorFlow Serving replays: every signature at two batch sizes."""
+def write_warmup(path: Path, name: str, rows: Mapping[str, tuple[str, Any]]) -> None:
+    """A TFRecord of PredictionLog, as TensorFlow Serving replays: every signature of `rows` at two batch sizes.
+
+    `rows` has each signature's only input and values for it.
+    """
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    files = [_png(example.data) for example in dataset.examples]
-    images = np.asarray(dataset.held_out.images[: len(files)])
-    rows: dict[str, tuple[str, Any]] = {
-        BYTES: (IMAGE_BYTES, np.array(files, object)),
-        IMAGE: (IMAGE, images),
-        TENSOR: (TENSOR, pixels.to_tensor(images, architecture).numpy()),
-    }
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, (alias, known) in rows.items():
             for size in _WARM_BATCHES:

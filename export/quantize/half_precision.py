@@ -10,7 +10,7 @@ from typing import Any
 
 from export.convert.signatures import PROBABILITIES, TENSOR
 from export.quantize import graph
-from service.repository.manifest import SAVED_MODEL
+from service.repository.manifest import FEATURES, SAVED_MODEL
 
 _SOFTMAX = "Softmax"
 _SUFFIX = "/half"
@@ -47,6 +47,9 @@ def _convert(definition: Any, precision: str) -> None:
     logits = nodes[end].input[0]
     _cast(definition, logits, end + _SUFFIX, dtype, tf.float32)
     nodes[end].input[0] = end + _SUFFIX
+    if FEATURES in nodes:  # clients get them as float32 too
+        _cast(definition, nodes[FEATURES].input[0], FEATURES + _SUFFIX, dtype, tf.float32)
+        nodes[FEATURES].input[0] = FEATURES + _SUFFIX
 
 
 def _cast(definition: Any, source: str, name: str, before: Any, after: Any) -> None:

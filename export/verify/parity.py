@@ -17,6 +17,7 @@ from export.errors import ExportError
 from export.verify.readback import Readback, run_in_batches
 from service.errors import ServiceError
 from service.preprocessing import decode as gateway
+from service.repository.manifest import FEATURES, IMAGE_FEATURES
 from service.types import strings
 
 TOLERANCE = 1e-4
@@ -29,6 +30,9 @@ another order ends on the other side of a rounding."""
 ROUNDED_TOLERANCE = 0.05
 """Mean share of the probability that lies on other classes, of a file that rounds to 8 bits: a scaling such as from -1
 to 1 puts pixels halfway between two of its levels, and float noise decides which they are."""
+
+FEATURES_TOLERANCE = 1e-3
+"""Largest difference of one feature, of the largest one of the same images: no bound keeps them small."""
 
 _OTHER_SIZES = (1.5, 0.75)
 
@@ -85,6 +89,8 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
                 f"refused to publish: {where} differs from the trained network by {value:.1e} "
                 f"on held-out images (at most {TOLERANCE:.0e})"
             )
+    if staged.has_features:
+        _check_features(staged, strings(files), rows, tensor)
     decoded = _as_gateway(dataset.examples, rows)
     return Parity(
         images=len(files),
@@ -92,6 +98,24 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
         gateway_pixels=max(measure_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
         gateway_probabilities=_difference(staged.lite(IMAGE, decoded), wanted),
     )
+
+
+def _check_features(staged: Readback, files: Any, rows: Any, tensor: Any) -> None:
+    """Raises ExportError where the signatures and engines give other features for the same images, or no numbers."""
+    both = staged.saved_model(IMAGE_FEATURES, rows)
+    wanted = both[FEATURES]
+    given = {
+        f"SavedModel {FEATURES}": staged.saved_model(FEATURES, files)[FEATURES],
+        f"LiteRT {IMAGE}": staged.lite(IMAGE, rows)[FEATURES],
+        f"LiteRT {TENSOR}": staged.lite(TENSOR, tensor)[FEATURES],
+    }
+    for where, features in given.items():
+        apart = float(np.abs(features - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
+        if not apart <= FEATURES_TOLERANCE:
+            raise ExportError(
+                f"refused to publish: the features of {where} differ by {apart:.1e} of the largest one on held-out "
+                f"images (at most {FEATURES_TOLERANCE:.0e})"
+            )
 
 
 def check_lite(data: bytes, model: Any, architecture: Architecture, dataset: Dataset, exact: bool) -> Parity:

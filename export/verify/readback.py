@@ -10,7 +10,7 @@ import numpy as np
 from export.convert.litert import LiteModel
 from export.errors import ExportError
 from export.quiet import silenced
-from service.repository.manifest import TFLITE
+from service.repository.manifest import FEATURES, TFLITE
 
 _AT_ONCE = 8
 """Images: the maps of a large network take some 100 MB for each."""
@@ -37,6 +37,10 @@ class Readback:
                 self._lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise ExportError(f"the exported model cannot be read back: {error}") from error
+
+    @property
+    def has_features(self) -> bool:
+        return FEATURES in self._saved_model.signatures
 
     def saved_model(self, signature: str, rows: Any) -> Outputs:
         """Outputs by alias for `rows`, fed to the signature's only input (bytes: an object array)."""

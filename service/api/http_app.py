@@ -19,7 +19,9 @@ from service.api.http.openapi import answer_head
 from service.api.http.prefix import Network, PathPrefix
 from service.api.oip import rest as oip
 from service.api.oip import schema as oip_schema
+from service.api.predict import embed, query, similar
 from service.api.predict import route as predict
+from service.api.predict import schema as predict_schema
 from service.api.tfserving import rest as tfserving
 from service.api.tfserving import schema as tfserving_schema
 from service.errors import ServiceError
@@ -33,7 +35,7 @@ APIS = Apis(
     (
         Api("/v1/", tfserving.find_ref, tfserving.render_error, tfserving.STATUS),
         Api("/v2", oip.find_ref, oip.render_error, errors.STATUS),
-        Api("", predict.find_ref, errors.render_error, errors.STATUS),
+        Api("", query.find_ref, errors.render_error, errors.STATUS),
     )
 )
 
@@ -68,8 +70,9 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
         default_response_class=Json,
         generate_unique_id_function=openapi.name_operation,
     )
-    app.router.routes.append(predict.make_route(predictor))
-    app.include_router(predict.make_documented_router(), tags=["predict"])
+    for each in (predict, embed, similar):
+        app.router.routes.append(each.make_route(predictor))
+        app.include_router(each.make_documented_router(), tags=["predict"])
     app.include_router(answer_head(oip.make_router(predictor)), tags=["open inference protocol"])
     app.include_router(answer_head(operations.make_router(predictor, metrics)), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))
@@ -88,7 +91,7 @@ def create_app(predictor: Predictor, metrics: Metrics, access: Access, gate: Gat
     app.add_exception_handler(HTTPException, APIS.answer_http_error)
     app.add_exception_handler(Exception, APIS.answer_unexpected)
     _guard(app, predictor, access, gate, guards)
-    openapi.complete(app, (*predict.REQUESTS, *oip_schema.REQUESTS, *tfserving_schema.REQUESTS), gate.needs_keys)
+    openapi.complete(app, (*predict_schema.REQUESTS, *oip_schema.REQUESTS, *tfserving_schema.REQUESTS), gate.needs_keys)
     return app
 
 

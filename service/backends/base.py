@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import Manifest
+from service.repository.vocabulary import Merges
 from service.types import Array, Tensors
 
 
@@ -51,7 +53,9 @@ class Loaded:
     """A version that can run. `warmup` (signature, inputs) and `golden` run before its first client.
 
     `unshared` maps each signature whose requests must not share a batch to the reason. `engine` computes in
-    `precision`, where it runs in this process; both are empty where that is unknown.
+    `precision`, where it runs in this process; both are empty where that is unknown. `index` holds the training
+    images that others are compared with, None where there are none. `merges` are the vocabulary of a version that takes
+    texts.
     """
 
     manifest: Manifest
@@ -61,6 +65,8 @@ class Loaded:
     unshared: Mapping[str, str] = field(default_factory=dict)
     engine: str = ""
     precision: str = ""
+    index: ImageIndex | None = None
+    merges: Merges = ()
 
 
 Found = Mapping[str, Mapping[int, str]]

@@ -3,19 +3,19 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from service.batching.admission import Ticket
-from service.errors import Overloaded, ServiceError, Unloaded
+from service.errors import InvalidInput, Overloaded, ServiceError, Unloaded
 from service.models.registry import Catalog
 from service.models.singleflight import Coalescing, identity
 from service.models.version import Servable
 from service.observability.context import RequestContext
 from service.preprocessing.preprocessor import Preparation, complete
-from service.repository.manifest import Manifest
-from service.types import DEFAULT_SIGNATURE, ModelRef, PredictRequest, PredictResult, Tensors, Timings
+from service.repository.manifest import IMAGE_EMBEDDING, PROBABILITIES, TEXT_EMBEDDING, TOKENS, Manifest
+from service.types import DEFAULT_SIGNATURE, Array, ModelRef, PredictRequest, PredictResult, Tensors, Timings
 
 Computed = tuple[Tensors, Timings]
 """A model's outputs, and what they took."""
@@ -126,11 +126,41 @@ class Answering:
             else:
                 outputs, timings = await self._share(self._coalescing, held, request)
             manifest, ref = held.manifest, held.servable.ref
-            outputs = complete(manifest, request, outputs)
             signature = request.signature or DEFAULT_SIGNATURE
-            return PredictResult(ref, signature, outputs, manifest.labels, timings, (ref,), manifest.temperature)
+            if request.candidates is not None:
+                return PredictResult(ref, signature, outputs, request.candidates.names, timings, (ref,))
+            return PredictResult(
+                ref,
+                signature,
+                complete(manifest, request, outputs),
+                manifest.labels,
+                timings,
+                (ref,),
+                manifest.temperature,
+                manifest.known_threshold,
+                held.servable.index,
+            )
 
     async def _compute(self, held: HeldVersion, request: PredictRequest) -> Computed:
+        if request.candidates is None:
+            return await self._run(held, request, held.ticket)
+        manifest, embeddings = held.manifest, held.servable.label_embeddings
+        zero_shot = manifest.zero_shot
+        if zero_shot is None or embeddings is None:
+            raise InvalidInput(f"model {held.ref.name!r} has labels of its own; leave labels out")
+        if IMAGE_EMBEDDING not in manifest.signature(request.signature).outputs:
+            raise InvalidInput(f"signature {request.signature!r} takes no images that labels could be compared with")
+
+        async def embed_texts(tokens: Array) -> Array:
+            texts = PredictRequest({TOKENS: tokens}, zero_shot.text_signature, (TEXT_EMBEDDING,))
+            return (await self._run(held, texts))[0][TEXT_EMBEDDING]
+
+        labels = await embeddings.embed(request.candidates, embed_texts)
+        images = replace(request, outputs=(IMAGE_EMBEDDING,), candidates=None)
+        outputs, timings = await self._run(held, images, held.ticket)
+        return {PROBABILITIES: embeddings.compare(outputs[IMAGE_EMBEDDING], labels)}, timings
+
+    async def _run(self, held: HeldVersion, request: PredictRequest, ticket: Ticket | None = None) -> Computed:
         run = await self._preparation.prepare(held.manifest, request)
         answer = await held.servable.batcher.submit(
             run.signature,
@@ -139,7 +169,7 @@ class Answering:
             shared=run.shared,
             alone=held.alone,
             deadline=held.context.deadline,
-            ticket=held.ticket,
+            ticket=ticket,
         )
         return answer.outputs, Timings(
             decode=run.decode, queue=answer.queue, batch=answer.batch, compute=answer.compute

@@ -90,7 +90,7 @@ class Coalescing(Generic[T]):
 def identity(request: PredictRequest) -> Hashable:
     """Equal for requests with the same bytes, signature and outputs. Encoded images are not copied."""
     inputs = tuple((alias, _content(array)) for alias, array in sorted(request.inputs.items()))
-    return request.signature, tuple(sorted(request.outputs)), inputs
+    return request.signature, tuple(sorted(request.outputs)), request.features, request.candidates, inputs
 
 
 def _content(array: Array) -> Hashable:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from service.backends.base import Loaded
 from service.batching.batcher import Batcher
+from service.models.zero_shot import LabelEmbeddings
 from service.repository.manifest import Manifest
 from service.types import ModelRef
 
@@ -33,7 +34,10 @@ class Servable:
 
     def __init__(self, loaded: Loaded, batcher: Batcher, fingerprint: str) -> None:
         self.manifest: Manifest = loaded.manifest
+        self.index = loaded.index
         self.batcher, self.fingerprint = batcher, fingerprint
+        zero_shot = loaded.manifest.zero_shot
+        self.label_embeddings = None if zero_shot is None else LabelEmbeddings(zero_shot, loaded.merges)
         self._runner = loaded.runner
         self._leases = 0
         self._unused = asyncio.Event()

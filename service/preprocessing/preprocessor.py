@@ -21,7 +21,7 @@ from service.host.priority import give_way
 from service.preprocessing import decode as images
 from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.memory import DecodingMemory
-from service.repository.manifest import CLASSES, Manifest, Preprocessing, Signature
+from service.repository.manifest import CLASSES, FEATURES, IMAGE_FEATURES, Manifest, Preprocessing, Signature
 from service.types import DEFAULT_SIGNATURE, Array, Pixels, PredictRequest, Tensors, strings
 
 _BASE64 = re.compile(rb"\s*(data:[^,]{0,200},|[A-Za-z0-9+/_-]{32})")
@@ -101,12 +101,20 @@ class Preparation:
         if recipe := manifest.decodes(name):
             inputs = await self._decode(manifest, recipe, signature, inputs)
             decode = time.monotonic() - began
-            name, signature = recipe.image_signature, manifest.signature(recipe.image_signature)
-            outputs = tuple(alias for alias in outputs if alias in signature.outputs)
+            wanted, name = outputs or tuple(signature.outputs), recipe.image_signature
+            signature = manifest.signature(name)
+            computed = tuple(alias for alias in wanted if alias in signature.outputs)
+            outputs = computed if outputs or len(computed) < len(signature.outputs) else ()
         elif not manifest.checked and set(request.inputs) == {""} and _lacks_pixels(signature, inputs):
             inputs = await self._decode_to_shape(manifest, signature, inputs)
             decode = time.monotonic() - began
+        if request.features:
+            name, signature, inputs = _add_features(manifest, name, inputs)
+            outputs = (*outputs, FEATURES) if outputs else ()
         self._check(manifest, signature, inputs)
+        if twin := manifest.twins.get(name):
+            name, outputs = twin, ()
+            signature, inputs = manifest.signature(twin), _rename(inputs, manifest.signature(twin))
         # Sorted: requests for the same outputs in another order share a batch.
         return Prepared(name, inputs, tuple(sorted(outputs)), _shares_batch(signature, inputs), decode)
 
@@ -258,10 +266,31 @@ def _naming_row(row: int, data: bytes) -> Iterator[None]:
         raise error.copy(error.message + hint, row=row) from error
 
 
+def _add_features(manifest: Manifest, name: str, inputs: Tensors) -> tuple[str, Signature, Tensors]:
+    """The signature that takes what `name` does and gives features too. Raises UnknownSignature or InvalidInput."""
+    manifest.check_features()
+    recipe = manifest.preprocessing
+    if recipe is None or IMAGE_FEATURES not in manifest.signatures or name != recipe.image_signature:
+        raise InvalidInput(
+            f"signature {name!r} gives no features beside its outputs: send images, or ask the signature {FEATURES!r}"
+        )
+    signature = manifest.signature(IMAGE_FEATURES)
+    return IMAGE_FEATURES, signature, _rename(inputs, signature)
+
+
+def _rename(inputs: Tensors, signature: Signature) -> Tensors:
+    """The only input under the signature's own name."""
+    (array,), alias = inputs.values(), signature.only_input
+    assert alias is not None  # our exports have exactly one
+    return {alias: array}
+
+
 def complete(manifest: Manifest, request: PredictRequest, outputs: Tensors) -> Tensors:
     """The outputs asked for, in the signature's order; labels are the manifest's where no graph gave them."""
     declared = manifest.signature(request.signature).outputs
     wanted = [alias for alias in declared if not request.outputs or alias in request.outputs]
+    if request.features:
+        wanted.append(FEATURES)
     found = dict(outputs)
     if CLASSES in wanted and CLASSES not in found:
         rows = len(next(iter(outputs.values())))

@@ -6,7 +6,7 @@ For anybody else's version the backend that loads it derives a manifest from the
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from service.types import DEFAULT_SIGNATURE, Array, dtype_of
 
 MANIFEST = Path("assets.extra", "manifest.json")
 LABELS = Path("assets", "labels.txt")
+MERGES = Path("assets", "merges.txt")
 GOLDEN = Path("assets.extra", "golden.npz")
 SAMPLES = Path("assets.extra", "samples")
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -28,7 +29,14 @@ FORMAT = 1
 STRING = "string"
 PROBABILITIES = "probabilities"
 CLASSES = "classes"
-
+FEATURES = "features"
+"""An output, float32 [N, D], and the signature that gives it for encoded images."""
+IMAGE_FEATURES = "image_features"
+"""The signature of our exports that gives FEATURES and PROBABILITIES for pixels, in one run."""
+TOKENS = "tokens"
+IMAGE_EMBEDDING = "image_embedding"
+TEXT_EMBEDDING = "text_embedding"
+SOFTMAX, SIGMOID = "softmax", "sigmoid"
 
 _LARGEST_SIDE = 16_384
 _LARGEST_LABELS = 2**20  # bytes of a file that nobody vouches for; ImageNet's 21,841 names are 0.6 MB
@@ -132,6 +140,31 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """How a model of two encoders answers with the labels that a request brings.
+
+    `text_signature` takes `tokens`, int32 [N, context], and answers `text_embedding`; signatures that take images
+    answer `image_embedding`; both are float32 [N, D] of length 1. A label's logit is `scale` times their cosine plus
+    `bias`. "softmax" shares one probability among the labels, "sigmoid" judges each label by itself.
+    """
+
+    scale: float
+    bias: float = 0.0
+    activation: str = SOFTMAX
+    context: int = 77
+    text_signature: str = "text"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if not (np.isfinite(self.scale) and np.isfinite(self.bias)):
+            raise ValueError(f"logits of scale {self.scale!r} and bias {self.bias!r}; expected finite numbers")
+        if self.activation not in (SOFTMAX, SIGMOID):
+            raise ValueError(f"activation {self.activation!r:.20}; expected {SOFTMAX} or {SIGMOID}")
+        if type(self.context) is not int or self.context < 3:
+            raise ValueError(f"a context of {self.context!r:.20} tokens; expected a whole number from 3")
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What a version costs on one machine: signature -> rows of a batch -> milliseconds of the whole batch.
 
@@ -177,8 +210,13 @@ class Manifest:
     precision: str = ""
     profile: Profile | None = None
     """On the exporter's machine; once loaded, on this one."""
+    zero_shot: ZeroShot | None = None
     temperature: float | None = None
     """Makes probabilities mean what they say: `softmax(log(p) / temperature)`. Applied where a client asks for it."""
+    known_threshold: float | None = None
+    """The similarity to the nearest training image, a cosine, from which an image counts as known."""
+    twins: Mapping[str, str] = field(default_factory=dict)
+    """Signature -> another one whose run gives its outputs too, and whose batches it shares. The backend's to say."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it did: parameters, dataset, accuracy, training, parity. For people
     and reports; the service acts on none of it."""
@@ -199,12 +237,25 @@ class Manifest:
     def decodes(self, signature: str) -> Preprocessing | None:
         """The recipe where `signature` takes encoded images that may be decoded outside the graph."""
         recipe = self.preprocessing
+        if recipe is not None and signature == FEATURES and IMAGE_FEATURES in self.signatures:
+            recipe = replace(recipe, bytes_signature=FEATURES, image_signature=IMAGE_FEATURES)
         return recipe if recipe is not None and recipe.bytes_signature == signature else None
+
+    def check_features(self) -> None:
+        """Raises UnknownSignature where there are none."""
+        signature = self.signatures.get(FEATURES)
+        if signature is None or FEATURES not in signature.outputs:
+            raise UnknownSignature(
+                f"model {self.name!r} version {self.version} has no features: it has no signature {FEATURES!r} with an "
+                f"output {FEATURES!r}. Exports of this project have one: export the model again, unless its export "
+                "said that its network has none",
+                signatures=sorted(self.signatures),
+            )
 
     def document(self) -> dict[str, Any]:
         """What JSON can say of it."""
         document = asdict(self)
-        del document["definitions"]
+        del document["definitions"], document["twins"]
         return document
 
     def _check_labels(self) -> None:
@@ -240,13 +291,15 @@ class Manifest:
                 name=name,
                 version=version,
                 signatures={key: _signature(value) for key, value in document["signatures"].items()},
-                labels=tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n")),
+                labels=_read_labels(folder),
                 preprocessing=Preprocessing(**recipe) if recipe else None,
                 checked=True,
                 architecture=document["architecture"],
                 precision=document["precision"],
                 profile=Profile.parse(profile) if (profile := document.get("profile")) else None,
-                temperature=_positive(document.get("temperature")),
+                zero_shot=ZeroShot(**compared) if (compared := document.get("zero_shot")) else None,
+                temperature=_positive("temperature", document.get("temperature")),
+                known_threshold=_positive("known_threshold", document.get("known_threshold")),
                 facts=document["facts"],
             )
             manifest._check_labels()
@@ -263,14 +316,19 @@ def read_labels(folder: Path) -> tuple[str, ...]:
     try:
         if (folder / LABELS).stat().st_size > _LARGEST_LABELS:
             return ()
-        return tuple((folder / LABELS).read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+        return _read_labels(folder)
     except (OSError, UnicodeDecodeError):  # whatever it is, the model is served without it
         return ()
 
 
-def _positive(value: float | None) -> float | None:
+def _read_labels(folder: Path) -> tuple[str, ...]:
+    text = (folder / LABELS).read_text(encoding="utf-8")
+    return tuple(text.removesuffix("\n").split("\n")) if text else ()
+
+
+def _positive(name: str, value: float | None) -> float | None:
     if value is not None and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"temperature {value!r} is no number above 0")
+        raise ValueError(f"{name} {value!r} is no number above 0")
     return value
 
 

@@ -244,8 +244,8 @@ class AverageRun:
 
     @property
     def manifest(self) -> Manifest:
-        """The first member's; no temperature was fitted on an average."""
-        return replace(next(iter(self._entered)).manifest, temperature=None)
+        """The first member's; neither a temperature nor a threshold was fitted on an average."""
+        return replace(next(iter(self._entered)).manifest, temperature=None, known_threshold=None)
 
     async def enter(self) -> None:
         """Returns once as many members as are needed have let the request in. Raises ServiceError."""

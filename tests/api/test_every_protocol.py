@@ -46,6 +46,8 @@ class Case:
     def alias(self) -> str:
         if isinstance(self.inputs, list):
             return "image_bytes"
+        if self.signature == "image_features":
+            return "pixels"
         return "x" if self.model == "half_plus_two" else self.signature
 
 
@@ -63,6 +65,8 @@ CASES = {
     "a version by number": Case([PHOTO], version=1),
     "pixels": Case(np.stack([PIXELS, PIXELS]), signature="image"),
     "the network's own input": Case(np.zeros((2, 28, 28, 1), np.float32), signature="tensor"),
+    "features of a photograph": Case([PHOTO], signature="features"),
+    "features of pixels": Case(np.stack([PIXELS, PIXELS]), signature="image_features"),
     "anybody's model": Case(np.asarray([[1], [2], [5]], np.float32), model="half_plus_two", marks=[needs_testdata]),
     "an unknown model": Case([PHOTO], Code.NOT_FOUND, "['", model="nobody"),
     "an unknown version": Case([PHOTO], Code.NOT_FOUND, "available versions: [1]", version=NOT_HERE),
@@ -109,6 +113,7 @@ def ask_http(service: Service, case: Case) -> Outcome:
         return Outcome(Code(error["code"]), error["message"])
     if "outputs" in document:
         (answers,) = document["outputs"].values()
+        answers = np.float32(answers).tolist()
     else:
         answers = [prediction["label"] for prediction in document["predictions"]]
     return Outcome(None, "", document["version"], answers)
@@ -127,7 +132,9 @@ def ask_tensorflow_servings_rest(service: Service, case: Case) -> Outcome:
         return Outcome(case.code if case.code in codes else codes[0], reply.json()["error"])
     metadata = httpx.get(f"{service.url}/v1/models/{case.model}{which}/metadata", timeout=30).json()
     rows = reply.json()["predictions"]
-    if "probabilities" in str(metadata):
+    if case.signature == "features":
+        rows = np.float32(rows).tolist()
+    elif "probabilities" in str(metadata):
         scores = [row["probabilities"] if isinstance(row, dict) else row for row in rows]
         rows = [str(np.argmax(row)) for row in scores]
     return Outcome(None, "", int(metadata["model_spec"]["version"]), rows)
@@ -176,7 +183,10 @@ def ask_oip(kind: Any, address: str, case: Case) -> Outcome:
             codes += [code for code, status in rpc.STATUS.items() if str(status) == said]
             return Outcome(case.code if case.code in codes else codes[0], str(error.message()))
     probabilities = result.as_numpy("probabilities")
-    answers = result.as_numpy("y").tolist() if probabilities is None else [str(row.argmax()) for row in probabilities]
+    if probabilities is None:
+        answers = result.as_numpy("features" if case.signature == "features" else "y").tolist()
+    else:
+        answers = [str(row.argmax()) for row in probabilities]
     reply = result.get_response()
     version = reply["model_version"] if isinstance(reply, dict) else reply.model_version
     return Outcome(None, "", int(version), answers)

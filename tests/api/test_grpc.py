@@ -211,7 +211,7 @@ def test_metadata_lists_every_signature(prediction: Any) -> None:
     assert reply.model_spec.version.value == 1
     definitions = get_model_metadata_pb2.SignatureDefMap()
     assert reply.metadata["signature_def"].Unpack(definitions)
-    assert set(definitions.signature_def) == {"serving_default", "image", "tensor"}
+    assert set(definitions.signature_def) == {"serving_default", "image", "tensor", "features", "image_features"}
     image = definitions.signature_def["image"].inputs["image"]
     assert image.dtype == types_pb2.DT_UINT8 and [dim.size for dim in image.tensor_shape.dim] == [-1, 28, 28, 3]
     for fields in (["nope"], ["signature_def", "nope"], []):

@@ -61,6 +61,22 @@ def test_answers_are_the_upstreams(gateway: Service, upstream: Service) -> None:
     assert direct.json() == through.json()
 
 
+def test_features_are_the_upstreams(gateway: Service, upstream: Service) -> None:
+    direct, through = (httpx.post(f"{service.url}/embed/lenet5", content=PHOTO) for service in (upstream, gateway))
+    assert direct.status_code == through.status_code == 200, through.text
+    np.testing.assert_allclose(through.json()["embeddings"], direct.json()["embeddings"], atol=1e-5)
+
+
+def test_one_call_upstream_gives_predictions_and_features(upstream: Service, lenet5_repository: Path) -> None:
+    """Where the gateway knows the manifest; the index of training images is beside it too."""
+    with running(*gateway_arguments(upstream, lenet5_repository)) as service:
+        service.wait_ready()
+        for target in ("predict/lenet5?features=true&known=true", "similar/lenet5"):
+            direct, through = (httpx.post(f"{each.url}/{target}", content=PHOTO) for each in (upstream, service))
+            assert direct.status_code == through.status_code == 200, through.text
+            assert direct.json() == through.json()
+
+
 def test_grpc_passes_through(gateway: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "lenet5", "image"

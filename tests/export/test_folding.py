@@ -33,7 +33,7 @@ def test_batch_norms_fold_into_the_convolutions_before_them() -> None:
             shape = layer.moving_mean.shape
             layer.moving_mean.assign(np.random.default_rng(0).normal(0, 0.1, shape))
             layer.moving_variance.assign(np.random.default_rng(1).uniform(0.5, 1.5, shape))
-    frozen = freeze.frozen_graph(model, row, SIZE, LABELS)
+    frozen = freeze.frozen_graph(model, row, SIZE, LABELS).as_graph_def()
     folded = freeze.folded(frozen)
     before, after = operations(frozen), operations(folded)
     norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)

@@ -56,6 +56,10 @@ def test_the_network_computes_in_half_precision_and_answers_alike(
         given = probabilities(tmp_path, golden["images"])
         assert given.dtype == np.float32
         np.testing.assert_allclose(given, golden["probabilities"], atol=apart)
+        both = (tf.saved_model.load(str(folder)).signatures["image_features"] for folder in (tmp_path, float32))
+        halved, wanted = (each(pixels=tf.constant(golden["images"]))["features"].numpy() for each in both)
+    assert halved.dtype == np.float32
+    np.testing.assert_allclose(halved, wanted, atol=10 * apart * np.abs(wanted).max())
 
 
 def test_a_half_precision_version_is_published_as_asked(tmp_path: Path) -> None:

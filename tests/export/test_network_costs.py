@@ -4,9 +4,10 @@ import keras
 import pytest
 
 from export.architectures import ARCHITECTURES
-from export.architectures.cost import Stage, build_shapes, list_stages
+from export.architectures.cost import Stage, build_shapes, count_cost, list_stages
 from export.architectures.costs import COSTS
 from export.architectures.ideas import IDEAS
+from export.architectures.transformer import Tower, apply_gelu, embed_patches, encode
 
 # Millions, of the paper where it counts precisely enough, otherwise of torchvision's or osmr/imgclsmob's tables.
 PUBLISHED = {
@@ -47,6 +48,7 @@ PUBLISHED = {
     "efficientnet_v2_s": 8370,
     "efficientnet_v2_m": 24580,
     "efficientnet_v2_l": 56080,
+    "vit_b16": 17560,
     "convnext_tiny": 4460,
     "convnext_small": 8680,
     "convnext_base": 15360,
@@ -114,3 +116,18 @@ def test_what_weighs_channels_and_what_reshapes_lies_in_its_stage() -> None:
         ),
         Stage(kind="head", repeats=1, layers={"dense": 1}, shape=(3,), parameters=21, macs=18),
     )
+
+
+def test_blocks_of_attention_are_a_stage_and_their_products_count() -> None:
+    image = keras.Input((8, 8, 3))
+    tower = Tower(width=6, depth=2, heads=3, activate=apply_gelu, epsilon=1e-6)
+    tokens = encode(embed_patches(image, 4, 6, bias=True), tower)
+    model = keras.Model(image, keras.layers.Dense(3)(tokens[:, 0]))
+    patches, blocks, head = list_stages(model)
+    assert (patches.kind, patches.shape, patches.macs) == ("convolutions", (2, 2, 6), 4 * 16 * 3 * 6)
+    assert (blocks.kind, blocks.repeats, blocks.shape) == ("transformer blocks", 2, (5, 6))
+    assert blocks.layers == {"dense": 12, "attention": 4}
+    assert blocks.macs == 2 * (5 * (4 + 8) * 6 * 6 + 2 * 5 * 5 * 6)
+    assert (head.kind, head.macs) == ("head", 18)
+    assert count_cost(model).depth == 1 + 2 * 4 + 1
+    assert sum(stage.parameters for stage in (patches, blocks, head)) == model.count_params()

@@ -167,7 +167,9 @@ def test_entries_agree_however_the_converter_arranged_them(name: str, size: int,
     litert.convert(tmp_path, tmp_path / TFLITE)
     quantized = Convertible((tmp_path / TFLITE).read_bytes(), images, row).under(INT8)
     lite_model = LiteModel(quantized, threads=1)
-    through_image = np.log(lite_model.run("image", images)["probabilities"])
+    outputs = lite_model.run("image", images)
+    through_image, given = np.log(outputs["probabilities"]), outputs["features"]
+    np.testing.assert_allclose(given, lite_model.run("tensor", tensor)["features"], atol=0.3 * np.abs(given).max())
     through_tensor = np.log(lite_model.run("tensor", tensor)["probabilities"])
     assert np.corrcoef(through_image.ravel(), through_tensor.ravel())[0, 1] > 0.9
     wanted = np.log(model(tensor, training=False).numpy())

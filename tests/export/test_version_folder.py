@@ -76,7 +76,8 @@ def test_manifest_says_what_it_is(version: Path) -> None:
     assert (manifest.architecture, manifest.precision) == (name(version), "float32")
     assert manifest.preprocessing is not None
     assert (manifest.preprocessing.height, manifest.preprocessing.width) == (size, size)
-    assert set(manifest.signatures) == {"serving_default", "image", "tensor"}
+    assert set(manifest.signatures) == {"serving_default", "image", "tensor", "features", "image_features"}
+    assert manifest.known_threshold is not None and 0 < manifest.known_threshold <= 1
     assert manifest.signatures["image"].inputs == {"image": TensorSpec("uint8", (None, size, size, 3))}
     facts = manifest.facts
     assert facts["dataset"] == {"name": "digits", "classes": 10, "train": 1294, "validation": 144, "held_out": 359}

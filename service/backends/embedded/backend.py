@@ -23,17 +23,22 @@ from service.host.cpu import machine
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import (
     GOLDEN,
+    IMAGE_EMBEDDING,
+    IMAGE_FEATURES,
     PROBABILITIES,
     SAVED_MODEL,
     TFLITE,
     WARMUP,
     Manifest,
     Profile,
+    Signature,
     read_labels,
 )
 from service.repository.repository import Repository, check_regular
+from service.repository.vocabulary import read_merges
 from service.types import Tensors
 
 if TYPE_CHECKING:  # LiteRT is loaded with the first model that it runs
@@ -166,26 +171,33 @@ class EmbeddedBackend:
             manifest = Manifest(name, version, lite.signatures, read_labels(folder), profile=profile)
             return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
-        runner, own_profile, deferred = self._load_own(folder, manifest, golden)
+        index, merges = ImageIndex.read(folder), read_merges(folder, manifest)
+        runner, own_profile, twins, deferred = self._load_own(folder, manifest, golden)
+        manifest = replace(manifest, profile=own_profile, twins=twins)
         warmup = tuple(each for each in warmup if each[0] not in deferred)
-        return Loaded(replace(manifest, profile=own_profile), runner, warmup, golden), None
+        return Loaded(manifest, runner, warmup, golden, index=index, merges=merges), None
 
     def _load_own(
         self, folder: Path, manifest: Manifest, golden: Golden | None
-    ) -> tuple[Runner, Profile | None, set[str]]:
-        """The runner, its profile, and the signatures that load with their first call."""
+    ) -> tuple[Runner, Profile | None, Mapping[str, str], set[str]]:
+        """A runner of every signature, what `model.tflite` costs, `Manifest.twins`, and what loads with its first call."""
         by_signature: dict[str, Runner] = {}
-        profile = None
+        profile, twins = None, dict[str, str]()
         if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
-            found, profile = self._engines.load(
+            found, given, profile = self._engines.load(
                 folder, manifest, golden, self._profiles, lambda: self._litert(folder / TFLITE, manifest.profile)
             )
             by_signature |= found
+            twins = _find_twins(manifest, given)
+            by_signature |= {name: found[twin] for name, twin in twins.items() if twin in found}
         runners = list(dict.fromkeys(by_signature.values()))
         deferred = {name for name, runner in by_signature.items() if isinstance(runner, DeferredRunner)}
-        # The signature that takes encoded images needs no graph where the service decodes them itself.
-        recipe = manifest.preprocessing
-        decoded = {recipe.bytes_signature} if recipe and recipe.image_signature in by_signature else set()
+        # A signature that takes encoded images needs no graph where the service decodes them itself.
+        decoded = {
+            name
+            for name in manifest.signatures
+            if (recipe := manifest.decodes(name)) and recipe.image_signature in by_signature
+        }
         missing = set(manifest.signatures) - set(by_signature) - decoded
         if missing and not self._foreign_too:
             names = ", ".join(sorted(missing))
@@ -199,7 +211,7 @@ class EmbeddedBackend:
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
         runner = runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, tuple(runners))
-        return runner, profile, deferred
+        return runner, profile, twins, deferred
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""
@@ -219,6 +231,14 @@ class EmbeddedBackend:
         return runner, profile
 
 
+def _find_twins(manifest: Manifest, given: Mapping[str, Signature]) -> dict[str, str]:
+    """IMAGE_FEATURES -> the signature of `model.tflite` whose run gives the features anyway, where there is one."""
+    recipe, declared = manifest.preprocessing, manifest.signatures.get(IMAGE_FEATURES)
+    if recipe is None or declared is None or (twin := given.get(recipe.image_signature)) is None:
+        return {}
+    return {IMAGE_FEATURES: recipe.image_signature} if declared.outputs.keys() <= twin.outputs.keys() else {}
+
+
 def _strip_root(root: Path, text: str) -> str:
     """`text` with paths below `root` named from there on: clients read it."""
     for place in sorted({str(root), str(root.absolute()), str(root.resolve())}, key=len, reverse=True):
@@ -229,9 +249,6 @@ def _strip_root(root: Path, text: str) -> str:
 def _read_golden(folder: Path, manifest: Manifest) -> Golden | None:
     if manifest.preprocessing is None or not (folder / GOLDEN).is_file():
         return None
+    output = PROBABILITIES if manifest.zero_shot is None else IMAGE_EMBEDDING
     with np.load(folder / GOLDEN) as arrays:
-        return Golden(
-            manifest.preprocessing.image_signature,
-            {"image": arrays["images"]},
-            {PROBABILITIES: arrays["probabilities"]},
-        )
+        return Golden(manifest.preprocessing.image_signature, {"image": arrays["images"]}, {output: arrays[output]})

@@ -17,7 +17,7 @@ from service.backends.golden import find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores, machine
 from service.host.processes import resident_mb
-from service.repository.manifest import OPENVINO, TFLITE, Manifest, Profile
+from service.repository.manifest import OPENVINO, TFLITE, Manifest, Profile, Signature
 
 if TYPE_CHECKING:  # engines are loaded with the first version that they run
     from service.backends.embedded.litert import LiteRTRunner
@@ -56,8 +56,8 @@ class Engines:
         golden: Golden | None,
         profiles: ProfileStore,
         load_litert: "Callable[[], tuple[LiteRTRunner, Profile]]",
-    ) -> tuple[Mapping[str, Runner], Profile]:
-        """The runner of each signature that needs no graph, and the version's profile.
+    ) -> tuple[Mapping[str, Runner], Mapping[str, Signature], Profile]:
+        """The runner of each signature that needs no graph, what the runner of images gives, and the version's profile.
 
         Raises ValueError where LiteRT is to run the version and cannot.
         """
@@ -86,7 +86,7 @@ class Engines:
             else:  # LiteRT's memory goes now, and some comes with the first call of what it alone can run
                 rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
                 others = dict.fromkeys(set(kept.milliseconds) & set(manifest.signatures), rest)
-                return {**others, **dict.fromkeys(faster.signatures, faster)}, kept
+                return {**others, **dict.fromkeys(faster.signatures, faster)}, faster.signatures, kept
         lite, profile = (lite, profile) if lite is not None else load_litert()
         return _use_litert(lite, replace(profile, race=kept.race), manifest)
 
@@ -144,6 +144,106 @@ class VersionRace:
         return runner, replace(profile, race=findings)
 
     def _compile(self, precision: str, lanes: int, threads: int) -> "tuple[OpenVINORunner, Profile]":
+        """A runner, and its profile without milliseconds. Raises ValueError."""
+        before, began = resident_mb(), time.perf_counter()
+        made = Profile(machine(), lanes, threads, {}, 0.0, 0.0, engine=_OPENVINO, precision=precision)
+        runner = _compile(self.network, self.manifest, made)
+        return runner, replace(
+            made,
+            load_seconds=round(time.perf_counter() - began, 4),
+            peak_mb=round(resident_mb() - before, 1),
+        )
+
+    def _make_calls(self, runners: "Mapping[str, LiteRTRunner | OpenVINORunner]") -> dict[str, Callable[[int], object]]:
+        """Calls of a signature that all of them have."""
+        from service.backends.embedded import race
+        from service.backends.embedded.autotune import make_inputs
+
+        shared = [
+            name for name in self.manifest.signatures if all(name in each.signatures for each in runners.values())
+        ]
+
+        if not shared:
+            return {}
+        rows_of = {rows: make_inputs(self.manifest.signatures[shared[0]], rows) or {} for rows in (1, race.MANY)}
+
+        def bind(runner: "LiteRTRunner | OpenVINORunner") -> Callable[[int], object]:
+            return lambda rows: runner.call(shared[0], rows_of[rows])
+
+        return {name: bind(runner) for name, runner in runners.items()}
+
+    def _find_mismatch(self, runner: "OpenVINORunner", precision: str) -> str:
+        if self.golden is None or self.golden.signature not in runner.signatures:
+            return ""
+        try:
+            answers = runner.call(self.golden.signature, self.golden.inputs)
+        except ServiceError as error:
+            return error.message
+        return find_mismatch(self.golden, answers, self.manifest, precision)
+
+    def _choose_layout(
+        self, runner: "OpenVINORunner", profile: Profile, costs: Mapping[int, float]
+    ) -> "tuple[OpenVINORunner, Profile]":
+        """The runner and profile of the better layout."""
+        from service.backends.embedded import autotune, race
+
+        if cores() == 1 or costs[race.MANY] > _LARGE:
+            return runner, profile
+        other = (1, cores()) if profile.threads == 1 else (cores(), 1)
+        try:
+            rival, rival_profile = self._compile(profile.precision, *other)
+        except ValueError:
+            return runner, profile
+        by_threads = {profile.threads: (runner, profile), rival_profile.threads: (rival, rival_profile)}
+        calls = self._make_calls({str(threads): each for threads, (each, _) in by_threads.items()})
+        found, _ = race.measure_in_turns(calls, _LAYOUT_SECONDS, cores())
+        both = [(each[1], each.get(race.MANY, each[1] * race.MANY)) for each in (found["1"], found[str(cores())])]
+        return by_threads[cores() if autotune.is_wide_better(*both) else 1]
+
+    def _add_buckets(self, runner: "OpenVINORunner", profile: Profile, costs: Mapping[int, float]) -> Profile:
+        """`profile` with the milliseconds of every signature: the runner's own, and LiteRT's of the others."""
+        from service.backends.embedded import autotune
+
+        found = autotune.measure_buckets(runner.call, runner.signatures, _BUCKETS_SECONDS, runner.slots)
+        own = {
+            name: {rows: round(value, 4) for rows, value in sorted({**costs, **by_rows}.items())}
+            for name, by_rows in found.items()
+        }
+        return replace(profile, milliseconds={**self.profile.milliseconds, **own})
+
+
+def describe_engine(profile: Profile) -> str:
+    """A line's end for a log: what runs a version, and what each engine cost."""
+    from service.backends.embedded import race
+
+    by_rows = next(iter(profile.milliseconds.values()), {})
+    costs = [f"{name} {cost}" for name, cost in profile.race.items()]
+    if not costs and 1 in by_rows:
+        costs = [race.describe_costs(by_rows)]
+    return ": ".join(
+        [" in ".join(filter(None, (profile.engine, profile.precision))), *filter(None, ["; ".join(costs)])]
+    )
+
+
+def _is_installed() -> bool:
+    return find_spec("openvino") is not None
+
+
+def _find_network(folder: Path, manifest: Manifest) -> Path | None:
+    """The file of a version that OpenVINO can read; None where it has none."""
+    if (own := folder / OPENVINO).is_file():
+        return own
+    return folder / TFLITE if manifest.precision in _EXACT and (folder / TFLITE).is_file() else None
+
+
+def _use_litert(
+    lite: "LiteRTRunner", profile: Profile, manifest: Manifest
+) -> tuple[Mapping[str, Runner], Mapping[str, Signature], Profile]:
+    by_signature = {name: lite for name in lite.signatures if name in manifest.signatures}
+    return by_signature, lite.signatures, replace(profile, precision=manifest.precision)
+
+
+def _compile(self, precision: str, lanes: int, threads: int) -> "tuple[OpenVINORunner, Profile]":
         """A runner, and its profile without milliseconds. Raises ValueError."""
         before, began = resident_mb(), time.perf_counter()
         made = Profile(machine(), lanes, threads, {}, 0.0, 0.0, engine=_OPENVINO, precision=precision)

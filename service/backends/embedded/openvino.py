@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ from service.backends.embedded.litert import LARGEST_RUN, Layout
 from service.backends.embedded.threads import Threads, run_timed
 from service.backends.golden import BFLOAT16
 from service.errors import BackendFailed
-from service.repository.manifest import Signature
+from service.repository.manifest import Signature, TensorSpec
 from service.types import Tensors
 
 FLOAT32 = "float32"
@@ -109,10 +110,11 @@ class OpenVINORunner:
             raise ValueError(f"{path} cannot be run by OpenVINO: {_last_line(error)}") from error
         self._inputs = {_find_alias(port): index for index, port in enumerate(compiled.inputs)}
         self._outputs = {_find_alias(port): index for index, port in enumerate(compiled.outputs)}
-        self.signatures = {
-            name: signature
+        given = {_find_alias(port): _describe_output(port) for port in compiled.outputs}
+        self.signatures = {  # with outputs that are not declared too, as LiteRT has them
+            name: replace(signature, outputs={**given, **signature.outputs})
             for name, signature in signatures.items()
-            if set(signature.inputs) == set(self._inputs) and set(signature.outputs) <= set(self._outputs)
+            if set(signature.inputs) == set(self._inputs) and set(signature.outputs) <= set(given)
         }
         if not self.signatures:
             raise ValueError(f"{path} answers none of the signatures {sorted(signatures)}")
@@ -159,6 +161,11 @@ def _open_rows(shape: Any) -> Any:
     sizes = list(shape)
     sizes[0] = openvino.Dimension(1, LARGEST_RUN)
     return openvino.PartialShape(sizes)
+
+
+def _describe_output(port: Any) -> TensorSpec:
+    sizes = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+    return TensorSpec(port.element_type.to_dtype().name, (None, *sizes[1:]))
 
 
 def _find_alias(port: Any) -> str:

@@ -26,8 +26,10 @@ from service.observability.context import call_upstream
 from service.observability.metrics.upstreams import ReplicaReport
 from service.protobuf import signatures, tensors
 from service.protobuf.stubs import get_model_metadata_pb2, predict_pb2
+from service.repository.image_index import ImageIndex
 from service.repository.manifest import Manifest, read_labels
 from service.repository.repository import Repository, check_regular
+from service.repository.vocabulary import Merges, read_merges
 from service.types import Tensors, is_model_name
 
 _log = logging.getLogger(__name__)
@@ -184,9 +186,11 @@ class TFServingBackend:
         runner = UpstreamRunner(self._caller, name, version)
         if not self._replicas.find_having(name, version):
             await self.look_up(name)
-        manifest = await asyncio.to_thread(self._own_manifest, name, version)
-        if manifest is not None:
-            return Loaded(manifest, runner, unshared=row_probe.find_declared(manifest.signatures))
+        own = await asyncio.to_thread(self._read_own, name, version)
+        if own is not None:
+            manifest, index, merges = own
+            unshared = row_probe.find_declared(manifest.signatures)
+            return Loaded(manifest, runner, unshared=unshared, index=index, merges=merges)
         definitions = await self._definitions(name, version)
         labels = await asyncio.to_thread(self._own_labels, name, version)
         manifest = Manifest(
@@ -194,12 +198,13 @@ class TFServingBackend:
         )
         return Loaded(manifest, runner, unshared=await row_probe.probe_rows(runner, manifest.signatures))
 
-    def _own_manifest(self, name: str, version: int) -> Manifest | None:
+    def _read_own(self, name: str, version: int) -> tuple[Manifest, ImageIndex | None, Merges] | None:
         if self._repository is None:
             return None
         try:
             check_regular(folder := self._repository.folder(name, version))
-            return Manifest.read(folder, name, version)
+            manifest = Manifest.read(folder, name, version)
+            return None if manifest is None else (manifest, ImageIndex.read(folder), read_merges(folder, manifest))
         except FileNotFoundError:
             return None
         except ValueError as error:  # the upstream serves it all the same

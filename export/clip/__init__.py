@@ -1,0 +1,1 @@
+"""CLIP: networks of two encoders, for images and for texts, that answer with labels nobody trained them for."""
