@@ -180,7 +180,7 @@ class EmbeddedBackend:
     def _load_own(
         self, folder: Path, manifest: Manifest, golden: Golden | None
     ) -> tuple[Runner, Profile | None, Mapping[str, str], set[str]]:
-        """A runner of every signature, the profile, `Manifest.twins`, and the signatures that load with a first call."""
+        """A runner of every signature, the profile, `Manifest.twins`, and the signatures that load when called."""
         by_signature: dict[str, Runner] = {}
         profile, twins = None, dict[str, str]()
         if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
