@@ -187,7 +187,7 @@ class VersionRace:
         """The runner and profile of the better layout."""
         from service.backends.embedded import autotune, race
 
-        if cores() == 1 or costs[race.MANY] > _LARGE:
+        if cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
             return runner, profile
         other = (1, cores()) if profile.threads == 1 else (cores(), 1)
         try:

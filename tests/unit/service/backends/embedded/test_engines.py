@@ -121,6 +121,14 @@ def test_litert_keeps_its_own_profile_where_it_wins(
     assert load(repository, "openvino").engine == "openvino"
 
 
+def test_an_engine_that_is_asked_for_runs_even_where_it_was_too_slow_for_a_batch(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "openvino float32", {1: 9.0})
+    assert load(repository, "openvino").engine == "openvino"
+    assert load(repository).engine == "litert"
+
+
 def test_a_damaged_profile_means_another_race(repository: Path, races: list[set[str]]) -> None:
     load(repository)
     for damage in (b"{", b'{"machine": "x"}'):
