@@ -70,14 +70,15 @@ class Engines:
 
         fast = self.precision == "fast" or (self.precision == "exported" and manifest.precision not in _EXACT)
         kind = f", openvino {openvino.find_version()}, {'fast' if fast else 'exact'}, {self.name}"
-        kept, faster, lite = profiles.read(network, kind), None, None
+        measured = folder / TFLITE  # not `network`, whose weights may lie in another file
+        kept, faster, lite = profiles.read(measured, kind), None, None
         if kept is None:
             lite, profile = load_litert()  # measures too, where nobody has yet
             with self._racing, profiles.one_at_a_time():  # two measurements would slow each other down
-                if (kept := profiles.read(network, kind)) is None:  # another worker's
+                if (kept := profiles.read(measured, kind)) is None:  # another worker's
                     race = VersionRace(network, manifest, golden, lite, profile)
                     faster, kept = race.run(openvino.find_precisions() if fast else (openvino.FLOAT32,), self.name)
-                    profiles.write(network, kept, kind)
+                    profiles.write(measured, kept, kind)
         if kept.engine == _OPENVINO:
             try:
                 faster = faster or _compile(network, manifest, kept)
