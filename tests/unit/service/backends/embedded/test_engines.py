@@ -83,7 +83,7 @@ def change_manifest(repository: Path, **changes: object) -> None:
     checksums.write(folder)
 
 
-@pytest.mark.parametrize("engine", ["auto", "openvino", "litert", "tensorflow"])
+@pytest.mark.parametrize("engine", ["auto", "openvino", "litert", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_every_engine_answers_every_signature(repository: Path, engine: str, races: list[set[str]]) -> None:
     loaded = load(repository, engine)
     assert loaded.engine == {"auto": "openvino"}.get(engine, engine)
