@@ -23,6 +23,7 @@ from export.report.options import NUMBERS, PAGE
 from service.preprocessing import decode as gateway
 from service.repository import checksums as contents
 from service.repository.checksums import FILES
+from service.repository.image_index import IMAGE_INDEX
 from service.repository.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TFLITE, WARMUP, Manifest, TensorSpec
 from tests.support.exporter import DEMO
 from tests.support.images import encode, photo
@@ -60,7 +61,7 @@ def test_layout(version: Path) -> None:
     samples = {f"{SAMPLES}/{label}-0.png" for label in range(10)}
     manifest = "assets.extra/manifest.json"
     made = {str(SAVED_MODEL), str(TFLITE), str(LABELS), str(GOLDEN), str(WARMUP), manifest} | samples
-    made |= {str(PAGE), str(NUMBERS), str(NETWORK)}
+    made |= {str(PAGE), str(NUMBERS), str(NETWORK), str(IMAGE_INDEX)}
     assert files == made | {FILES}
     assert contents.load((version / FILES).read_bytes()).keys() == made
     assert (version / "variables").is_dir()
