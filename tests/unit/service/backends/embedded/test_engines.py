@@ -20,6 +20,7 @@ from service.backends.embedded.backend import EmbeddedBackend
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import Engines
 from service.backends.embedded.profile_store import ProfileStore
+from service.backends.golden import BFLOAT16
 from service.errors import BackendFailed
 from service.models.warmup import warm
 from service.repository import checksums
@@ -189,7 +190,7 @@ def test_bfloat16_takes_part_where_it_may_and_the_processor_has_it(
     openvino.convert(folder / TFLITE, folder / OPENVINO)
     change_manifest(repository, precision=exported)
     load(repository, "auto", precision)
-    capable = openvino.BFLOAT16 in openvino.find_precisions()
+    capable = BFLOAT16 in openvino.find_precisions()
     assert races == [{race.LITERT, "openvino float32", *(["openvino bfloat16"] if bfloat16 and capable else [])}]
 
 
@@ -258,7 +259,16 @@ def test_a_network_becomes_openvino_s_own_file(lenet5_repository: Path, tmp_path
     golden = np.load(lenet5_repository / "lenet5" / "1" / "assets.extra" / "golden.npz")
     np.save(tmp_path / "images.npy", golden["images"])
     model, target = lenet5_repository / "lenet5" / "1" / TFLITE, tmp_path / "model.xml"
-    command = [sys.executable, "-m", "service", "openvino", model, target, "--images", tmp_path / "images.npy"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "service",
+        "openvino",
+        model,
+        target,
+        "--images",
+        tmp_path / "images.npy",
+    ]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout)["difference"] < 0.01
     assert target.with_suffix(".bin").stat().st_size < 0.7 * model.stat().st_size

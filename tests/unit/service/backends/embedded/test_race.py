@@ -27,8 +27,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(race.time, "perf_counter", lambda: made.now)
-    monkeypatch.setattr(race.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("service.backends.embedded.race.time.perf_counter", lambda: made.now)
+    monkeypatch.setattr("service.backends.embedded.race.time.sleep", lambda _: None)
     return made
 
 
