@@ -24,7 +24,7 @@ from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
-from export.publish import facts, image_index, network, profile, publish, samples
+from export.publish import facts, image_index, network, openvino, profile, publish, samples
 from export.quantize import schemes
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
@@ -309,6 +309,9 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
     most_drop = spec.max_accuracy_drop
     if spec.as_is is not None and not spec.as_is.measured:
         most_drop = 1 - spec.as_is.min_agreement
+    if spec.target != GPU:
+        with progress.stage("converting to OpenVINO") as stage:  # while model.tflite is in float32
+            openvino.write(folder, dataset.held_out.images[: len(dataset.examples)], stage)
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
             choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, wanted)
@@ -328,6 +331,8 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:
             stage.result += f", {float32.cost / chosen.cost:.1f} times as fast"
+    if chosen is float32:
+        openvino.remove(folder)  # it reads model.tflite itself
     return choice
 
 

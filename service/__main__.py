@@ -10,6 +10,7 @@ from typing import Any
 SUBCOMMANDS = {
     "healthcheck": "service.server.healthcheck",
     "keys": "service.security.api_keys",
+    "openvino": "service.backends.embedded.openvino_file",
     "profile": "service.backends.embedded.profile",
     "sync": "service.sync.command",
 }

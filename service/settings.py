@@ -42,6 +42,19 @@ class BackendName(StrEnum):
     fake = "fake"
 
 
+class EngineName(StrEnum):
+    auto = "auto"
+    litert = "litert"
+    openvino = "openvino"
+    tensorflow = "tensorflow"
+
+
+class Precision(StrEnum):
+    exported = "exported"
+    exact = "exact"
+    fast = "fast"
+
+
 class Settings(BaseSettings):
     """Durations are in seconds unless the name says milliseconds; a megabyte is 10**6 bytes."""
 
@@ -66,6 +79,16 @@ class Settings(BaseSettings):
         True,
         description="serve models that this project did not export. Off, nothing runs in TensorFlow: a SavedModel is a "
         "program (docs/security.md)",
+    )
+    engine: EngineName = Field(
+        EngineName.auto,
+        description="what runs exported versions in this process; auto measures what is installed, once a version and "
+        "machine, and takes the fastest",
+    )
+    precision: Precision = Field(
+        Precision.exported,
+        description="what an engine may compute in: exact is float32, fast also bfloat16; exported is fast for "
+        "versions that were exported with --quantize, and exact for the others",
     )
     keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
     poll_interval_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")

@@ -52,7 +52,8 @@ class Golden:
 class Loaded:
     """A version that can run. `warmup` (signature, inputs) and `golden` run before its first client.
 
-    `unshared` maps each signature whose requests must not share a batch to the reason. `index` holds the training
+    `unshared` maps each signature whose requests must not share a batch to the reason. `engine` computes in
+    `precision`, where it runs in this process; both are empty where that is unknown. `index` holds the training
     images that others are compared with, None where there are none. `merges` are the vocabulary of a version that takes
     texts.
     """
@@ -62,6 +63,8 @@ class Loaded:
     warmup: tuple[tuple[str, Tensors], ...] = ()
     golden: Golden | None = None
     unshared: Mapping[str, str] = field(default_factory=dict)
+    engine: str = ""
+    precision: str = ""
     index: ImageIndex | None = None
     merges: Merges = ()
 

@@ -251,7 +251,9 @@ class Catalog:
             return False
         servable = Servable(loaded, self._batcher(loaded), fingerprint)
         model.servables[version] = servable
-        self._metrics.versions.loaded(servable.ref, lambda: servable.batcher.queued_rows)
+        self._metrics.versions.loaded(
+            servable.ref, lambda: servable.batcher.queued_rows, loaded.engine, loaded.precision
+        )
         self._set(name, model, Status(version, State.AVAILABLE))
         self._metrics.versions.failed(servable.ref, False)
         _log.info("%s/%d is available", name, version)

@@ -1,16 +1,9 @@
 """What a loaded version must pass before its first client: warm-up requests, then a check of its answers."""
 
-import numpy as np
-
+from service.backends import golden as golden_answers
 from service.backends.base import Golden, Loaded
 from service.errors import ServiceError
 from service.repository.manifest import MANIFEST, Manifest
-
-# Of a probability. Processors round differently, int8 in whole steps; a wrong model is far off.
-TOLERANCE = 0.01
-TOLERANCE_QUANTIZED = 0.1
-
-_FLOAT = ("", "float32", "float16")
 
 
 class Behind(ValueError):
@@ -57,11 +50,7 @@ async def warm(loaded: Loaded) -> None:
 
 async def _check(loaded: Loaded, golden: Golden) -> None:
     answers = await loaded.runner.run(golden.signature, golden.inputs, (), None)
-    tolerance = TOLERANCE if loaded.manifest.precision in _FLOAT else TOLERANCE_QUANTIZED
-    for alias, expected in golden.outputs.items():
-        difference = float(np.abs(answers[alias] - expected).max())
-        if not difference <= tolerance:  # NaN is a failure too
-            raise ValueError(
-                f"its answers are not those at export: {alias!r} differs by {difference:.3g} "
-                f"(tolerance {tolerance}); the files are damaged, or this machine computes differently"
-            )
+    if wrong := golden_answers.find_mismatch(golden, answers, loaded.manifest, loaded.precision):
+        raise ValueError(
+            f"its answers are not those at export: {wrong}; the files are damaged, or this machine computes differently"
+        )

@@ -23,6 +23,7 @@ SAMPLES = Path("assets.extra", "samples")
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 SAVED_MODEL = Path("saved_model.pb")
 TFLITE = Path("model.tflite")
+OPENVINO = Path("assets.extra", "openvino", "model.xml")
 FORMAT = 1
 
 STRING = "string"
@@ -169,7 +170,8 @@ class Profile:
 
     Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
     of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
-    (`make bench`). `peak_mb` is what loading and running added to the process at most.
+    (`make bench`). `peak_mb` is what loading and running added to the process at most. `precision` is what `engine`
+    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first.
     """
 
     machine: str
@@ -178,6 +180,9 @@ class Profile:
     milliseconds: Mapping[str, Mapping[int, float]]
     load_seconds: float
     peak_mb: float
+    engine: str = "litert"
+    precision: str = ""
+    race: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:

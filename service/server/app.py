@@ -155,8 +155,14 @@ def _backend(settings: Settings, metrics: Metrics) -> tuple[Backend, Callable[[]
     repository = Repository(settings.repository)
     if settings.backend is BackendName.embedded:
         from service.backends.embedded.backend import EmbeddedBackend
+        from service.backends.embedded.engines import Engines
 
-        embedded = EmbeddedBackend(repository, ProfileStore.at(settings.cache_dir), foreign=settings.foreign_models)
+        try:
+            engines = Engines(settings.engine, settings.precision)
+        except ValueError as error:
+            raise StartError(str(error)) from error
+        profiles = ProfileStore.at(settings.cache_dir)
+        embedded = EmbeddedBackend(repository, profiles, engines, foreign=settings.foreign_models)
         return embedded, lambda: embedded.passed_over
     from service.backends.tfserving import targets
     from service.backends.tfserving.backend import TFServingBackend, Upstreams

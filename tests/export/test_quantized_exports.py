@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from export.quantize import select_litert as lite
 from export.quantize.candidates import AS_FAST, Choice, choose_fastest
 from export.quantize.convert import Convertible
 from service.preprocessing.decode import decode
-from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE, Manifest
+from service.repository.manifest import OPENVINO, SAMPLES, SAVED_MODEL, TFLITE, Manifest
 from tests.support.exporter import export
 from tests.support.images import encode, photo
 from tests.support.service_process import running
@@ -99,6 +100,18 @@ def test_int8_is_small_and_as_accurate_as_its_manifest_says(quantized: tuple[Pat
     accuracy = (judge.answers(model, split.images).argmax(-1) == split.classes).mean()
     assert made.facts["accuracy"] == published["accuracy"] == pytest.approx(accuracy, abs=0.003)
     assert accuracy >= table["float32"]["accuracy"] - 0.03
+
+
+def test_openvino_gets_the_float32_network_as_a_file_of_its_own(quantized: tuple[Path, str]) -> None:
+    version, said = quantized
+    if find_spec("openvino") is None:
+        assert "OpenVINO is not installed" in said
+        return
+    assert "converting to OpenVINO ... largest difference" in said
+    weights = (version / OPENVINO).with_suffix(".bin")
+    float32 = manifest(version).facts["quantization"]["candidates"][0]
+    assert 0.4 * float32["bytes"] < weights.stat().st_size < 0.6 * float32["bytes"]
+    assert str(OPENVINO) in (version / "assets.extra" / "files.json").read_text()
 
 
 def test_every_candidate_was_timed_and_the_fastest_accurate_one_published(quantized: tuple[Path, str]) -> None:

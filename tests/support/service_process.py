@@ -92,6 +92,7 @@ def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterato
             "SERVICE_HOST": "127.0.0.1",
             "SERVICE_DRAIN_SECONDS": "0",
             "SERVICE_CACHE_DIR": str(CACHE),
+            "SERVICE_ENGINE": "litert",  # a race takes seconds, and tests/e2e/test_engines.py holds it
         }
         with log_file.open("wb") as log:
             process = subprocess.Popen(

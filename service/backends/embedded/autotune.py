@@ -138,10 +138,16 @@ def _choose_layout(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, flo
         loading[threads] = time.perf_counter() - began
         alone[threads] = measure_milliseconds(call, _LAYOUT_SECONDS, _PAUSE)
         back_to_back[threads] = measure_milliseconds(call, _LAYOUT_SECONDS)
-    sooner = alone[cores()] < _MUCH_SOONER * alone[1]
-    as_much = back_to_back[cores()] * cores() < _AS_MUCH * back_to_back[1]
-    layout = wide if sooner and as_much else narrow
+    better = is_wide_better((alone[1], back_to_back[1]), (alone[cores()], back_to_back[cores()]))
+    layout = wide if better else narrow
     return layout, loading[layout.threads] * layout.lanes
+
+
+def is_wide_better(narrow: tuple[float, float], wide: tuple[float, float]) -> bool:
+    """Whether one lane on all cores answers a lone call much sooner than one of a single thread and loses little
+    throughput. Both are (milliseconds of a lone call, milliseconds of one of many calls).
+    """
+    return wide[0] < _MUCH_SOONER * narrow[0] and wide[1] * cores() < _AS_MUCH * narrow[1]
 
 
 def _runnable_inputs(lane: Lane) -> Iterator[tuple[str, Tensors]]:

@@ -14,6 +14,8 @@ import numpy as np
 
 from service.backends import row_probe
 from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
+from service.backends.embedded.deferred import DeferredRunner
+from service.backends.embedded.engines import Engines, describe_engine
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
@@ -66,11 +68,16 @@ class EmbeddedRunner:
 
 
 class EmbeddedBackend:
-    """LiteRT runs the signatures of `model.tflite`, TensorFlow the others."""
+    """LiteRT or OpenVINO run the signatures of `model.tflite`, TensorFlow the others."""
 
-    def __init__(self, repository: Repository, profiles: ProfileStore, *, foreign: bool = True) -> None:
-        """Without `foreign`, models without a manifest are refused, and so is everything that needs TensorFlow."""
+    def __init__(
+        self, repository: Repository, profiles: ProfileStore, engines: Engines | None = None, *, foreign: bool = True
+    ) -> None:
+        """Without `engines`, LiteRT runs what it can. Without `foreign`, models without a manifest are refused, and so
+        is everything that needs TensorFlow.
+        """
         self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
+        self._engines = engines or Engines("litert")
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._found: dict[tuple[str, int], str] = {}
@@ -120,7 +127,12 @@ class EmbeddedBackend:
             loaded, lite = await run_in_thread(self._load, name, version)
         except Exception as error:
             raise CannotLoad(_strip_root(self._repository.root, str(error)), str(error)) from error
-        signatures = loaded.manifest.signatures
+        profile, signatures = loaded.manifest.profile, loaded.manifest.signatures
+        if profile is None:
+            loaded = replace(loaded, engine="tensorflow")
+        else:
+            loaded = replace(loaded, engine=profile.engine, precision=profile.precision)
+        _log.info("%s/%d runs on %s", name, version, "tensorflow" if profile is None else describe_engine(profile))
         if loaded.manifest.checked:  # exported networks answer row for row
             return replace(loaded, unshared=row_probe.find_declared(signatures))
         try:
@@ -160,21 +172,26 @@ class EmbeddedBackend:
             return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
         index, merges = ImageIndex.read(folder), read_merges(folder, manifest)
-        runner, own_profile, twins = self._load_own(folder, manifest)
+        runner, own_profile, twins, deferred = self._load_own(folder, manifest, golden)
         manifest = replace(manifest, profile=own_profile, twins=twins)
+        warmup = tuple(each for each in warmup if each[0] not in deferred)
         return Loaded(manifest, runner, warmup, golden, index=index, merges=merges), None
 
-    def _load_own(self, folder: Path, manifest: Manifest) -> tuple[Runner, Profile | None, Mapping[str, str]]:
-        """A runner of every signature, what `model.tflite` costs, and `Manifest.twins`."""
+    def _load_own(
+        self, folder: Path, manifest: Manifest, golden: Golden | None
+    ) -> tuple[Runner, Profile | None, Mapping[str, str], set[str]]:
+        """A runner of every signature, the profile, `Manifest.twins`, and the signatures that load when called."""
         by_signature: dict[str, Runner] = {}
-        runners: list[Runner] = []
         profile, twins = None, dict[str, str]()
-        if (folder / TFLITE).is_file():
-            fast, profile = self._litert(folder / TFLITE, manifest.profile)
-            runners.append(fast)
-            by_signature |= {name: fast for name in fast.signatures if name in manifest.signatures}
-            twins = _find_twins(manifest, fast.signatures)
-            by_signature |= {name: fast for name, twin in twins.items() if twin in by_signature}
+        if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
+            found, given, profile = self._engines.load(
+                folder, manifest, golden, self._profiles, lambda: self._litert(folder / TFLITE, manifest.profile)
+            )
+            by_signature |= found
+            twins = _find_twins(manifest, given)
+            by_signature |= {name: found[twin] for name, twin in twins.items() if twin in found}
+        runners = list(dict.fromkeys(by_signature.values()))
+        deferred = {name for name, runner in by_signature.items() if isinstance(runner, DeferredRunner)}
         # A signature that takes encoded images needs no graph where the service decodes them itself.
         decoded = {
             name
@@ -193,9 +210,8 @@ class EmbeddedBackend:
             whole = SavedModelRunner(folder)
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
-        if len(runners) == 1:
-            return runners[0], profile, twins
-        return EmbeddedRunner(by_signature, tuple(runners)), profile, twins
+        runner = runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, tuple(runners))
+        return runner, profile, twins, deferred
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""

@@ -33,9 +33,12 @@ class ProfileStore:
         except RuntimeError:
             return cls(Path(tempfile.gettempdir(), folder.name))
 
-    def read(self, model: Path) -> Profile | None:
-        """The profile of this file's content on this machine; None where there is none, or it cannot be read."""
-        path = self._path(model)
+    def read(self, model: Path, kind: str = "") -> Profile | None:
+        """The profile of this file's content on this machine; None where there is none, or it cannot be read.
+
+        `kind` tells profiles of one file apart.
+        """
+        path = self._path(model, kind)
         try:
             return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -59,15 +62,16 @@ class ProfileStore:
         finally:
             os.close(descriptor)  # and the lock with it
 
-    def write(self, model: Path, profile: Profile) -> None:
+    def write(self, model: Path, profile: Profile, kind: str = "") -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path(model), json.dumps(asdict(profile)).encode())  # other processes read and write it
+            document = json.dumps(asdict(profile)).encode()
+            write_whole(self._path(model, kind), document)  # other processes read and write it
         except OSError as error:
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
 
-    def _path(self, model: Path) -> Path:
+    def _path(self, model: Path, kind: str) -> Path:
         with model.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
-        digest.update(machine().encode())
+        digest.update((machine() + kind).encode())
         return self.folder / f"{digest.hexdigest()}.json"

@@ -22,15 +22,27 @@ class VersionMetrics:
             "workers, how many of them cannot.",
             *("model", "version"),
         )
+        self._engines = gauge(
+            "model_server_engine_info",
+            "1 for the engine that runs a version in this process, and the precision it computes in; with several "
+            "workers, how many of them run it so.",
+            *("model", "version", "engine", "precision"),
+        )
+        self._engine: dict[ModelRef, tuple[str, str]] = {}
         self._queues: dict[ModelRef, Callable[[], int]] = {}
 
-    def loaded(self, ref: ModelRef, queued_rows: Callable[[], int]) -> None:
-        """Starts to report a version's queue."""
+    def loaded(self, ref: ModelRef, queued_rows: Callable[[], int], engine: str = "", precision: str = "") -> None:
+        """Starts to report a version's queue, and its engine where that is known."""
         self._queues[ref] = queued_rows
+        self._remove_engine(ref)
+        if engine:
+            self._engine[ref] = engine, precision
+            self._engines.labels(*version_labels(ref), engine, precision).set(1)
 
     def ended(self, ref: ModelRef, state: str) -> None:
         """The version leaves `state` and is served no more."""
         self._queues.pop(ref, None)
+        self._remove_engine(ref)
         labels = version_labels(ref)
         self._queue_rows.labels(*labels).set(0)
         self._states.labels(*labels, state).set(0)
@@ -49,6 +61,10 @@ class VersionMetrics:
     def failed(self, ref: ModelRef, failed: bool) -> None:
         """Whether the version could not be loaded; False too once its files are gone."""
         self._failed.labels(*version_labels(ref)).set(failed)
+
+    def _remove_engine(self, ref: ModelRef) -> None:
+        if (engine := self._engine.pop(ref, None)) is not None:
+            self._engines.remove(*version_labels(ref), *engine)
 
     def refresh(self) -> None:
         for ref, queued_rows in self._queues.items():

@@ -1,0 +1,180 @@
+"""OpenVINO runs a float32 network in float32 or, where the processor has instructions for it, in bfloat16.
+
+It reads the float32 `model.tflite` that an export writes, and `assets.extra/openvino/model.xml` beside a quantized one,
+whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4).
+"""
+
+import importlib
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from queue import SimpleQueue
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+
+from service.backends.embedded.litert import LARGEST_RUN, Layout
+from service.backends.embedded.threads import Threads, run_timed
+from service.backends.golden import BFLOAT16
+from service.errors import BackendFailed
+from service.repository.manifest import Signature, TensorSpec
+from service.types import Tensors
+
+FLOAT32 = "float32"
+_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}  # OpenVINO's own names
+_TOOLS = "openvino.tools.ovc"
+_importing = threading.Lock()
+
+
+def find_version() -> str:
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def find_precisions() -> tuple[str, ...]:
+    """Those that this processor has instructions for, the most exact one first."""
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return (FLOAT32, BFLOAT16) if "BF16" in capabilities else (FLOAT32,)
+
+
+def import_openvino() -> Any:
+    """The package without its conversion tools, whose import tells Intel about it: it writes an identifier below the
+    user's home, forks this process and sends to Google Analytics (2026.4). Nothing here needs them.
+    """
+    with _importing:
+        if "openvino" not in sys.modules:
+            sys.modules[_TOOLS] = cast(
+                ModuleType, None
+            )  # an import of it raises ImportError, which the package expects
+            try:
+                return importlib.import_module("openvino")
+            finally:
+                del sys.modules[_TOOLS]
+        return sys.modules["openvino"]
+
+
+def convert(tflite: Path, target: Path) -> None:
+    """Writes `target`, an `.xml`, and its weights in float16 beside it. Raises ValueError where OpenVINO cannot."""
+    try:
+        import_openvino().save_model(_core().read_model(str(tflite)), str(target), compress_to_fp16=True)
+    except RuntimeError as error:
+        raise ValueError(f"{tflite} cannot be read by OpenVINO: {_last_line(error)}") from error
+
+
+@cache
+def _core() -> Any:
+    core = import_openvino().Core()
+    # A mapped file that is overwritten or cut short would end the process with SIGBUS.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
+
+
+class OpenVINORunner:
+    """A pool of inference requests over one compiled network, a thread of this process behind each.
+
+    One compilation runs every batch size: up to `LARGEST_RUN` rows it is as fast as one for that size alone (measured),
+    and larger batches go in parts.
+    """
+
+    def __init__(self, path: Path, signatures: Mapping[str, Signature], precision: str, layout: Layout) -> None:
+        """`signatures` are the version's; the runner has those that the network answers. `precision` is one of
+        `find_precisions`.
+
+        Raises ValueError, naming the file, where OpenVINO cannot run it or it answers none of them.
+        """
+        if precision not in _HINTS:
+            raise ValueError(f"unknown precision {precision!r:.20}; expected {' or '.join(_HINTS)}")
+        try:
+            network = _core().read_model(str(path))
+            network.reshape({port: _open_rows(port.partial_shape) for port in network.inputs})
+            compiled = _core().compile_model(
+                network,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                    "NUM_STREAMS": layout.lanes,
+                    "INFERENCE_NUM_THREADS": layout.lanes * layout.threads,
+                    "ENABLE_CPU_PINNING": False,  # the cores are shared with the event loop and with other models
+                },
+            )
+        except RuntimeError as error:
+            raise ValueError(f"{path} cannot be run by OpenVINO: {_last_line(error)}") from error
+        self._inputs = {_find_alias(port): index for index, port in enumerate(compiled.inputs)}
+        self._outputs = {_find_alias(port): index for index, port in enumerate(compiled.outputs)}
+        given = {_find_alias(port): _describe_output(port) for port in compiled.outputs}
+        self.signatures = {  # with outputs that are not declared too, as LiteRT has them
+            name: replace(signature, outputs={**given, **signature.outputs})
+            for name, signature in signatures.items()
+            if set(signature.inputs) == set(self._inputs) and set(signature.outputs) <= set(given)
+        }
+        if not self.signatures:
+            raise ValueError(f"{path} answers none of the signatures {sorted(signatures)}")
+        self.slots = layout.lanes
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(layout.lanes):
+            self._free.put(compiled.create_infer_request())
+        self._threads = Threads(layout.lanes)
+
+    async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
+        return await self._threads.run(run_timed, self.call, signature, inputs)
+
+    def call(self, signature: str, inputs: Tensors) -> Tensors:
+        """`run` for a thread that may block. Raises BackendFailed."""
+        request = self._free.get()
+        try:
+            rows = max(len(array) for array in inputs.values())
+            parts = [
+                self._infer(request, {alias: array[start : start + LARGEST_RUN] for alias, array in inputs.items()})
+                for start in range(0, rows, LARGEST_RUN)
+            ]
+        except RuntimeError as error:
+            raise BackendFailed(f"OpenVINO failed: {_last_line(error)}") from error
+        finally:
+            self._free.put(request)
+        names = self.signatures[signature].outputs
+        if len(parts) == 1:
+            return {alias: parts[0][alias] for alias in names}
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in names}
+
+    async def close(self) -> None:
+        await self._threads.close()
+        while not self._free.empty():
+            self._free.get()
+
+    def _infer(self, request: Any, inputs: Tensors) -> Tensors:
+        found = request.infer({self._inputs[alias]: np.ascontiguousarray(array) for alias, array in inputs.items()})
+        return {alias: np.array(found[index]) for alias, index in self._outputs.items()}
+
+
+def _open_rows(shape: Any) -> Any:
+    """The same shape for 1 to `LARGEST_RUN` rows."""
+    openvino = import_openvino()
+    sizes = list(shape)
+    sizes[0] = openvino.Dimension(1, LARGEST_RUN)
+    return openvino.PartialShape(sizes)
+
+
+def _describe_output(port: Any) -> TensorSpec:
+    sizes = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+    return TensorSpec(port.element_type.to_dtype().name, (None, *sizes[1:]))
+
+
+def _find_alias(port: Any) -> str:
+    """A tensor's name in its signature: TensorFlow's has the number of the operation's output behind it."""
+    with suppress(RuntimeError):  # it has none
+        return str(min(port.names, key=len)).removesuffix(":0")
+    return ""
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

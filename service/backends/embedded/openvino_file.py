@@ -1,0 +1,56 @@
+"""`python -m service openvino MODEL.tflite MODEL.xml`: the same network as OpenVINO's own files. The exporter runs it.
+
+In a process of its own: OpenVINO and TensorFlow in one process have ended it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from service.backends.embedded import openvino
+from service.backends.embedded.litert import Layout, LiteRTRunner, ModelFile
+from service.errors import ServiceError
+from service.host.cpu import cores
+from service.types import Array
+
+_IMAGE = "image"  # an export's signature of decoded images, and its input
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m service openvino",
+        description="Writes a float32 TFLite network as OpenVINO's files, weights in float16, and prints by how much "
+        "its answers differ, as JSON.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite")
+    parser.add_argument("target", type=Path, metavar="MODEL.xml")
+    parser.add_argument("--images", type=Path, required=True, metavar="FILE.npy", help="uint8 [N,H,W,3] to compare on")
+    given = parser.parse_args(arguments)
+    if not openvino.find_version():
+        print("python -m service openvino: OpenVINO is not installed", file=sys.stderr)
+        return 1
+    try:
+        print(json.dumps({"difference": convert(given.model, given.target, np.load(given.images))}))
+    except (OSError, ValueError, ServiceError) as error:
+        print(f"python -m service openvino: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def convert(tflite: Path, target: Path, images: Array) -> float:
+    """Writes `target` and returns the largest difference of any output in float32 for `images`.
+
+    Raises ValueError or ServiceError where either engine cannot run it.
+    """
+    openvino.convert(tflite, target)
+    layout = Layout(1, cores())
+    lite = LiteRTRunner(ModelFile.read(tflite), layout)
+    written = openvino.OpenVINORunner(target, lite.signatures, openvino.FLOAT32, layout)
+    if _IMAGE not in written.signatures:
+        raise ValueError(f"{tflite}: OpenVINO answers {sorted(written.signatures)}, and not the signature of images")
+    wanted, found = (runner.call(_IMAGE, {_IMAGE: images}) for runner in (lite, written))
+    return max(float(np.abs(found[alias] - wanted[alias]).max()) for alias in wanted)

@@ -1,0 +1,43 @@
+"""Whether a loaded version still answers as it did at export: a few questions, and how far answers may be apart."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from service.backends.base import Golden
+from service.repository.manifest import PROBABILITIES, Manifest
+from service.types import Array
+
+# Of a probability. Processors round differently, int8 in whole steps; a wrong model is far off.
+TOLERANCE = 0.01
+TOLERANCE_ROUNDED = 0.1
+
+BFLOAT16 = "bfloat16"
+_FLOAT = ("", "float32", "float16")
+
+
+def find_mismatch(golden: Golden, answers: Mapping[str, Array], manifest: Manifest, precision: str = "") -> str:
+    """What is wrong with `answers`, the outputs by alias for `golden.inputs`; empty where they are right.
+
+    `precision` is what was computed in, where that is not the exported version's own. In bfloat16 a float32 version's
+    answers may be TOLERANCE_ROUNDED apart, and the most probable class stays where it leads by more than that.
+    """
+    exact = manifest.precision in _FLOAT
+    tolerance = TOLERANCE if exact and precision != BFLOAT16 else TOLERANCE_ROUNDED
+    for alias, expected in golden.outputs.items():
+        difference = float(np.abs(answers[alias] - expected).max())
+        if not difference <= tolerance:  # NaN is a failure too
+            return f"{alias!r} differs by {difference:.3g} (tolerance {tolerance})"
+        if exact and precision == BFLOAT16 and alias == PROBABILITIES:
+            changed = _find_leaders(expected, tolerance) & (answers[alias].argmax(-1) != expected.argmax(-1))
+            if changed.any():
+                return f"{int(changed.sum())} of {len(expected)} images get another class"
+    return ""
+
+
+def _find_leaders(probabilities: Array, margin: float) -> Array:
+    """Rows of [N, classes] whose most probable class leads by more than `margin`, bool [N]."""
+    if probabilities.shape[-1] < 2:
+        return np.zeros(len(probabilities), bool)
+    second, first = np.partition(probabilities, -2, axis=-1)[:, -2:].T
+    return np.asarray(first - second > margin)

@@ -1,0 +1,279 @@
+"""Which engine runs a version: real engines, and a real lenet5."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.backends.base import Loaded
+from service.backends.embedded import engines as module
+from service.backends.embedded import race
+from service.backends.embedded.backend import EmbeddedBackend
+from service.backends.embedded.deferred import DeferredRunner
+from service.backends.embedded.engines import Engines
+from service.backends.embedded.profile_store import ProfileStore
+from service.backends.golden import BFLOAT16
+from service.errors import BackendFailed
+from service.models.warmup import warm
+from service.repository import checksums
+from service.repository.manifest import MANIFEST, OPENVINO, TFLITE
+from service.repository.repository import Repository
+
+pytest.importorskip(
+    "openvino_telemetry", reason="OpenVINO is not installed"
+)  # not openvino: its import reports to Intel
+
+COSTS = {race.LITERT: {1: 2.0, race.MANY: 8.0}, "openvino float32": {1: 1.0, race.MANY: 4.0}}
+
+
+@pytest.fixture
+def repository(lenet5_repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(lenet5_repository, tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def races(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Who took part in each race, whose costs are COSTS where it has them."""
+    seen: list[set[str]] = []
+
+    def measure(calls: dict[str, race.Call], seconds: float, lanes: int = 1) -> Any:
+        for call in calls.values():
+            call(1)
+        if race.LITERT in calls:
+            seen.append(set(calls))
+        return {name: COSTS.get(name, {1: 1.0, race.MANY: 4.0}) for name in calls}, {}
+
+    monkeypatch.setattr(race, "measure_in_turns", measure)
+    return seen
+
+
+def open_backend(repository: Path, engine: str = "auto", precision: str = "exported") -> EmbeddedBackend:
+    profiles = ProfileStore.at(repository.parent / "cache")
+    return EmbeddedBackend(Repository(repository), profiles, Engines(engine, precision))
+
+
+def load(repository: Path, engine: str = "auto", precision: str = "exported") -> Loaded:
+    async def load_and_warm() -> Loaded:
+        loaded = await open_backend(repository, engine, precision).load("lenet5", 1)
+        await warm(loaded)
+        signatures = loaded.manifest.signatures
+        for name in ("image", "tensor"):
+            (alias, spec) = next(iter(signatures[name].inputs.items()))
+            rows = np.zeros((11, *[size or 1 for size in (spec.shape or ())[1:]]), spec.dtype)
+            answers = await loaded.runner.run(name, {alias: rows}, (), None)
+            assert answers["probabilities"].shape == (11, 10)
+        await loaded.runner.close()
+        return loaded
+
+    return asyncio.run(load_and_warm())
+
+
+def change_manifest(repository: Path, **changes: object) -> None:
+    folder = repository / "lenet5" / "1"
+    file = folder / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    checksums.write(folder)
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino", "litert", pytest.param("tensorflow", marks=pytest.mark.slow)])
+def test_every_engine_answers_every_signature(repository: Path, engine: str, races: list[set[str]]) -> None:
+    loaded = load(repository, engine)
+    assert loaded.engine == {"auto": "openvino"}.get(engine, engine)
+    assert loaded.precision == ("" if engine == "tensorflow" else "float32")
+    assert bool(races) == (engine in ("auto", "openvino"))
+
+
+def test_a_race_is_run_once_and_its_profile_names_all_costs(
+    repository: Path, races: list[set[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    first = load(repository)
+    (line,) = (each for each in caplog.messages if " runs on " in each)
+    assert line == (
+        "lenet5/1 runs on openvino in float32: openvino float32 1 ms alone, 0.5 ms an image in 8s; "
+        "litert 2 ms alone, 1 ms an image in 8s"
+    )
+    second = load(repository)
+    assert races == [{race.LITERT, "openvino float32"}]
+    assert first.manifest.profile == second.manifest.profile
+    assert first.manifest.profile is not None
+    assert set(first.manifest.profile.milliseconds) == {"image", "tensor"}
+
+
+def test_litert_keeps_its_own_profile_where_it_wins(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, race.LITERT, {1: 1.05, race.MANY: 4.2})
+    for _ in range(2):
+        loaded = load(repository)
+        assert loaded.engine == "litert"
+        assert loaded.manifest.profile is not None
+        assert list(loaded.manifest.profile.race) == ["litert", "openvino float32"]
+    assert len(races) == 1
+    assert load(repository, "openvino").engine == "openvino"
+
+
+def test_an_engine_that_is_asked_for_runs_even_where_it_was_too_slow_for_a_batch(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COSTS, "openvino float32", {1: 9.0})
+    assert load(repository, "openvino").engine == "openvino"
+    assert load(repository).engine == "litert"
+
+
+def test_a_damaged_profile_means_another_race(repository: Path, races: list[set[str]]) -> None:
+    load(repository)
+    for damage in (b"{", b'{"machine": "x"}'):
+        for file in (repository.parent / "cache").iterdir():
+            file.write_bytes(damage)
+        assert load(repository).engine == "openvino"
+    assert len(races) == 3
+
+
+def test_a_profile_with_an_unknown_precision_leaves_litert(
+    repository: Path, races: list[set[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    load(repository)
+    for file in (repository.parent / "cache").iterdir():
+        file.write_text(file.read_text().replace('"precision": "float32"', '"precision": "float3"'))
+    assert load(repository).engine == "litert"
+    assert "unknown precision 'float3'; expected float32 or bfloat16; LiteRT runs it" in caplog.text
+
+
+def test_a_file_that_openvino_cannot_read_leaves_litert(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = repository / "lenet5" / "1" / OPENVINO
+    broken.parent.mkdir()
+    broken.write_text("<net>")
+    checksums.write(repository / "lenet5" / "1")
+    loaded = load(repository)
+    assert loaded.engine == "litert"
+    assert loaded.manifest.profile is not None
+    assert "cannot be run by OpenVINO" in loaded.manifest.profile.race["openvino float32"]
+
+
+def test_an_engine_that_answers_otherwise_than_the_export_is_not_taken(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_mismatch", lambda *_: "'probabilities' differs by 0.5 (tolerance 0.01)")
+    loaded = load(repository)
+    assert loaded.engine == "litert"
+    assert loaded.manifest.profile is not None
+    assert "differs by 0.5" in loaded.manifest.profile.race["openvino float32"]
+
+
+@pytest.mark.parametrize(
+    ("exported", "precision", "bfloat16"),
+    [
+        ("float32", "exported", False),
+        ("float32", "exact", False),
+        ("float32", "fast", True),
+        ("int8", "exported", True),
+        ("int8", "exact", False),
+    ],
+)
+def test_bfloat16_takes_part_where_it_may_and_the_processor_has_it(
+    repository: Path, races: list[set[str]], exported: str, precision: str, bfloat16: bool
+) -> None:
+    from service.backends.embedded import openvino
+
+    folder = repository / "lenet5" / "1"
+    (folder / OPENVINO).parent.mkdir()
+    openvino.convert(folder / TFLITE, folder / OPENVINO)
+    change_manifest(repository, precision=exported)
+    load(repository, "auto", precision)
+    capable = BFLOAT16 in openvino.find_precisions()
+    assert races == [{race.LITERT, "openvino float32", *(["openvino bfloat16"] if bfloat16 and capable else [])}]
+
+
+def test_a_quantized_version_without_openvino_s_file_runs_on_litert(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    change_manifest(repository, precision="int8")
+    assert load(repository, "openvino").engine == "litert"
+    assert "has nothing that OpenVINO reads" in caplog.text
+
+
+def test_openvino_is_asked_for_and_not_installed(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"pip install 'image-model-server\[openvino\]'"):
+        Engines("openvino")
+    assert load(repository).engine == "litert"
+
+
+async def test_what_loads_with_its_first_call_fails_that_call_alone() -> None:
+    problems = [ValueError("half a file")]
+
+    class Nothing:
+        slots = 1
+        closed = False
+
+        async def run(self, *_: object) -> dict[str, Any]:
+            return {"y": np.zeros(1)}
+
+        async def close(self) -> None:
+            self.closed = True
+
+    made = Nothing()
+
+    def make() -> Nothing:
+        if problems:
+            raise problems.pop()
+        return made
+
+    runner = DeferredRunner(make)
+    await DeferredRunner(make).close()  # never loaded
+    with pytest.raises(BackendFailed, match="half a file"):
+        await runner.run("s", {}, (), None)
+    both = await asyncio.gather(runner.run("s", {}, (), None), runner.run("s", {}, (), None))
+    assert [set(each) for each in both] == [{"y"}, {"y"}]
+    await runner.close()
+    assert made.closed
+
+
+_IMPORT = """
+import sys
+seen = []
+sys.addaudithook(lambda event, _: seen.append(event) if event.startswith(("os.fork", "subprocess", "socket")) else None)
+from service.backends.embedded import openvino
+openvino.find_precisions()
+assert not seen, seen
+assert not [name for name in sys.modules if "telemetry" in name]
+"""
+
+
+def test_openvino_tells_nobody_that_it_is_imported(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _IMPORT], env={**os.environ, "HOME": str(tmp_path)}, check=True, timeout=120)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_becomes_openvino_s_own_file(lenet5_repository: Path, tmp_path: Path) -> None:
+    golden = np.load(lenet5_repository / "lenet5" / "1" / "assets.extra" / "golden.npz")
+    np.save(tmp_path / "images.npy", golden["images"])
+    model, target = lenet5_repository / "lenet5" / "1" / TFLITE, tmp_path / "model.xml"
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "service",
+        "openvino",
+        model,
+        target,
+        "--images",
+        tmp_path / "images.npy",
+    ]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["difference"] < 0.01
+    assert target.with_suffix(".bin").stat().st_size < 0.7 * model.stat().st_size
+    (tmp_path / "half.tflite").write_bytes(model.read_bytes()[:1000])
+    command[4] = tmp_path / "half.tflite"
+    failed = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert failed.returncode == 1
+    assert b"half.tflite cannot be read by OpenVINO" in failed.stderr
