@@ -7,14 +7,15 @@ is not better by as much as the page claims.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from benchmarks.transfer import digits, page, photographs
 from benchmarks.transfer.page import FROM_SCRATCH
 from export.architectures import ARCHITECTURES
+from export.architectures.architecture import Architecture
 from export.data import dataset as data
 from export.data import sources
 from export.data.dataset import Dataset
@@ -28,11 +29,22 @@ from loadtest.target import machine
 
 SEEDS = (0, 1, 2)
 
-_IMAGES, _CHOOSING = 20, 4
-_PLACED = 4
+_IMAGES, _CHOOSING = 30, 10
+_PLACED, _PLACED_EPOCHS = 20, 12
+"""How often each digit of SEEN is placed, and how often a network sees each place."""
 _DIGITS, _PHOTOGRAPHS = "lenet5", "efficientnet_lite0"
 _PHOTOGRAPH_SIZE = 128
+_FOLDER = Path("build/transfer")
+"""Where an interrupted training is, for --resume."""
 _WAYS = {FROM_SCRATCH: FULL, page.PROBE: LINEAR_PROBE, page.FINE_TUNED: FINE_TUNE}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all measurements share: where they say how far they are, and whether interrupted trainings go on."""
+
+    progress: Progress
+    resume: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="(default: all); none only writes the page anew",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="(default: 0 1 2)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run ended: leave out what --results has, and train on after the last epoch",
+    )
     parser.add_argument("--results", type=Path, default=page.RESULTS, help=f"what is found (default: {page.RESULTS})")
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
     progress = Progress()
-    measure: dict[str, Callable[[int, Progress], dict[str, float]]] = {
+    measure: dict[str, Callable[[int, Sequence[str], Run], Iterator[tuple[str, float]]]] = {
         page.PLAIN: partial(_measure_digits, 0),
         page.PLACED: partial(_measure_digits, _PLACED),
         page.PHOTOGRAPHS: _measure_photographs,
@@ -58,8 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if task not in measure:
             parser.error(f"Invalid --tasks: expected some of {', '.join(measure)}, or none, got {task!r}")
         for seed in args.seeds:
+            found = results["tasks"].get(task, {}) if args.resume else {}
+            ways = [way for way in _WAYS if way in page.WAYS[task] and str(seed) not in found.get(way, {})]
+            if not ways:
+                continue
             progress.heading(f"{page.TASKS[task]}, seed {seed}")
-            results = page.keep(args.results, task, seed, measure[task](seed, progress), machine.describe())
+            for way, accuracy in measure[task](seed, ways, Run(progress, args.resume)):
+                results = page.keep(args.results, task, seed, {way: accuracy}, machine.describe())
     print(page.write(results, args.output))
     missed = page.list_missed(results)
     for each in missed:
@@ -67,27 +89,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _measure_digits(placed: int, seed: int, progress: Progress) -> dict[str, float]:
-    """Learns SEEN, and NEW from scratch and from that. Way -> accuracy."""
+def _measure_digits(placed: int, seed: int, ways: Sequence[str], run: Run) -> Iterator[tuple[str, float]]:
+    """Learns SEEN, and NEW from scratch and from that, as `ways` say. Each way and its accuracy."""
     size = digits.CANVAS if placed else ARCHITECTURES[_DIGITS].input_size
-    seen = _load(*digits.draw_seen(placed, seed), size, progress)
-    new = _load(*digits.draw_new(_IMAGES, _CHOOSING, bool(placed), seed), size, progress)
+    seen = _load(*digits.draw_seen(placed, seed), size, run.progress)
+    new = _load(*digits.draw_new(_IMAGES, _CHOOSING, bool(placed), seed), size, run.progress)
+    row = ARCHITECTURES[_DIGITS]
+    long = replace(row, recipe=replace(row.recipe, epochs=_PLACED_EPOCHS)) if placed else row
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "seen.keras")
-        _learn(_DIGITS, seen, size, seed, FULL, weights.NONE, progress, file)
-        return {
-            way: _learn(_DIGITS, new, size, seed, strategy, weights.NONE if strategy == FULL else str(file), progress)
-            for way, strategy in _WAYS.items()
-        }
+        _learn(long, seen, size, seed, FULL, weights.NONE, run, file)
+        for way in ways:
+            yield way, _learn(row, new, size, seed, _WAYS[way], weights.NONE if way == FROM_SCRATCH else str(file), run)
 
 
-def _measure_photographs(seed: int, progress: Progress) -> dict[str, float]:
-    crops = _load(*photographs.draw_crops(seed), _PHOTOGRAPH_SIZE, progress)
-    given = {FROM_SCRATCH: weights.NONE, page.PROBE: weights.IMAGENET}
-    return {
-        way: _learn(_PHOTOGRAPHS, crops, _PHOTOGRAPH_SIZE, seed, _WAYS[way], start, progress)
-        for way, start in given.items()
-    }
+def _measure_photographs(seed: int, ways: Sequence[str], run: Run) -> Iterator[tuple[str, float]]:
+    row, size = ARCHITECTURES[_PHOTOGRAPHS], _PHOTOGRAPH_SIZE
+    crops = _load(*photographs.draw_crops(seed), size, run.progress)
+    for way in ways:
+        yield (
+            way,
+            _learn(row, crops, size, seed, _WAYS[way], weights.NONE if way == FROM_SCRATCH else weights.IMAGENET, run),
+        )
 
 
 def _load(source: Source, parts: Partition, size: int, progress: Progress) -> Dataset:
@@ -96,37 +119,37 @@ def _load(source: Source, parts: Partition, size: int, progress: Progress) -> Da
 
 
 def _learn(
-    name: str,
+    row: Architecture,
     dataset: Dataset,
     size: int,
     seed: int,
     strategy: str,
     given: str,
-    progress: Progress,
+    run: Run,
     file: Path | None = None,
 ) -> float:
     """Trains, writes the network to `file` where one is given, and returns its accuracy on held-out images."""
     import keras
 
-    row = ARCHITECTURES[name]
-    with tempfile.TemporaryDirectory() as folder:
-        spec = ExportSpec(
-            architecture=row, name=name, data=sources.DIGITS, weights=given, image_size=size, recipe=row.recipe,
-            seed=seed, repository=Path(folder), training=TrainingOptions(strategy),
-        )  # fmt: skip
-        keras.utils.set_random_seed(seed)
-        start = weights.start(row, size, len(dataset.labels), given)
-        layers = [layer for layer in start.model.layers if layer.weights]
-        if len(start.known) == len(layers):  # as many classes, but others: the head is new
-            layers[-1].set_weights(row.build(row.shape(size), len(dataset.labels)).layers[-1].get_weights())
-            start = replace(start, known=start.known[:-1])
-        with checkpoints.keep(spec.repository / name, {}, resume=False) as kept:
-            adapt.adapt(spec, start, dataset, kept, progress)
-        if file is not None:
-            start.model.save(file)
-        with progress.stage("evaluating on held-out images") as stage:
-            score = train.evaluate(start.model, row, dataset.held_out, dataset.labels, stage)
-            stage.result = f"accuracy {score.accuracy:.4f}"
+    spec = ExportSpec(
+        architecture=row, name=f"{row.name}-{size}-{seed}-{len(dataset.train.classes)}-{strategy}",
+        data=sources.DIGITS, weights=given, image_size=size, recipe=row.recipe,
+        seed=seed, repository=_FOLDER, training=TrainingOptions(strategy),
+    )  # fmt: skip
+    home = spec.repository / spec.name
+    keras.utils.set_random_seed(seed)
+    start = weights.start(row, size, len(dataset.labels), given)
+    layers = [layer for layer in start.model.layers if layer.weights]
+    if len(start.known) == len(layers):  # as many classes, but others: the head is new
+        layers[-1].set_weights(row.build(row.shape(size), len(dataset.labels)).layers[-1].get_weights())
+        start = replace(start, known=start.known[:-1])
+    with checkpoints.keep(home, {}, resume=run.resume and (home / checkpoints.FOLDER).is_dir()) as kept:
+        adapt.adapt(spec, start, dataset, kept, run.progress)
+    if file is not None:
+        start.model.save(file)
+    with run.progress.stage("evaluating on held-out images") as stage:
+        score = train.evaluate(start.model, row, dataset.held_out, dataset.labels, stage)
+        stage.result = f"accuracy {score.accuracy:.4f}"
     keras.backend.clear_session()
     return score.accuracy
 

@@ -1,7 +1,7 @@
 """docs/transfer.md, from what was measured and is kept in docs/reports/transfer.json."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -18,9 +18,13 @@ TASKS = {
     PHOTOGRAPHS: "Photographs",
 }
 FROM_SCRATCH, PROBE, FINE_TUNED = "from scratch", "linear probe", "fine-tuned"
+_ALL = (FROM_SCRATCH, PROBE, FINE_TUNED)
+WAYS = {PLAIN: _ALL, PLACED: _ALL, PHOTOGRAPHS: _ALL[:2]}
 
 PROBED, FAR = 0.95, 0.2
 """What a linear probe gets right of PHOTOGRAPHS at least, and by how much a network from scratch stays below it."""
+GAINED = 0.05
+"""By how much the mean of each way on PLACED is above that from scratch, which no seed goes below."""
 
 PROBE_COST, TUNE_FEW, TUNE_MANY = "linear-probe", "fine-tune-few", "fine-tune-many"
 FEW, MANY = 1_000, 10_000
@@ -49,15 +53,18 @@ _TEXTS = {
     PHOTOGRAPHS: """`efficientnet_lite0` at 128x128 learns which of twelve photographs a crop is of, from 40 crops each,
 in grey levels, for colours alone would tell these photographs apart. Photographs are cut in 3x3 cells; crops to test
 with come from other cells than those to learn from. Size, place, brightness, gamma and side are random. The probe's
-weights are ImageNet's. The task is one of texture: with the left 60 % of a photograph to learn from and the rest to
-test with, tried first, with seed 0 only, the probe got 0.80.""",
-    PLACED: """`lenet5` at 32x32 learns the digits 0 to 4, then 5 to 9 from 20 images each. Each digit stands at a
-random place, at a random size and tilt, on a random piece of a photograph. Of 0 to 4 all images are there, four times
-each. Nothing is claimed here, whatever the means: seed 1 goes the other way, all are low (chance is 0.2), and with
-larger digits, less tilt and darker photographs, tried with seed 0 only, the probe gained less than a point. The best
-epoch is chosen by 20 validation images, and on seed 1 they chose one of the first three, whichever way it learned.""",
+weights are ImageNet's. From scratch was measured with seed 0 only, in the 168 steps that random weights had then; they
+have 400 now. The task is one of texture: with the left 60 % of a photograph to learn from and the rest to test with,
+tried first, with seed 0 only, the probe got 0.80.""",
+    PLACED: """`lenet5` at 32x32 learns the digits 0 to 4, then 5 to 9 from 30 images each: 20 teach, 10 choose the
+epoch. Each digit stands at a random place, at a random size and tilt, on a random piece of a photograph; as
+scikit-learn has them, they are too easy from scratch. Of 0 to 4 all images are there, twenty times each, for 12 epochs.
+Adapted networks are above from scratch by at least 5 points in the mean and below it with no seed; `make transfer`
+fails otherwise. Tried first: with 0 to 4 four times each, and 16 images of a digit to teach and 4 to choose, the probe
+gained 8 points in the mean and lost 9 with seed 1; with larger digits, less tilt and darker photographs, tried with
+seed 0 only, it gained less than one.""",
     PLAIN: """The same at 28x28 with digits as scikit-learn has them, upright and in the middle. Nothing is claimed
-here either: 100 of them are enough to learn from scratch.""",
+here: 100 of them are enough to learn from scratch.""",
 }
 
 _COSTS = """Whole exports of `efficientnet_lite0` from ImageNet's weights, with conversion, checks and report, on JPEG
@@ -108,24 +115,37 @@ def render(results: Mapping[str, Any]) -> str:
     lines = [_INTRODUCTION, f"- {results['machine']}"]
     for task, text in _TEXTS.items():
         if task in tasks:
-            lines += ["", f"## {TASKS[task]}", "", text, "", *_tabulate(tasks[task])]
+            lines += ["", f"## {TASKS[task]}", "", text, "", _tabulate(tasks[task])]
     if costs := results.get("costs"):
         lines += ["", "## What it takes", "", _COSTS, "", _tabulate_costs(costs)]
     return "\n".join(lines) + "\n"
 
 
+def compute_gains(ways: Accuracies, way: str) -> list[float]:
+    """By how much `way` is above from scratch, with each seed that both were tried with, in the order of seeds."""
+    scratch, found = ways.get(FROM_SCRATCH, {}), ways.get(way, {})
+    return [found[seed] - scratch[seed] for seed in sorted(scratch.keys() & found, key=int)]
+
+
 def list_missed(results: Mapping[str, Any]) -> list[str]:
     """What the page claims and the figures do not bear out, a sentence each."""
-    tasks = results["tasks"]
-    means = {task: {way: mean(each.values()) for way, each in ways.items()} for task, ways in tasks.items()}
-    missed = []
-    if PHOTOGRAPHS in means:
-        probe, scratch = means[PHOTOGRAPHS][PROBE], means[PHOTOGRAPHS][FROM_SCRATCH]
-        if probe < PROBED:
-            missed.append(f"{TASKS[PHOTOGRAPHS]}: the linear probe gets {probe:.3f} right, wanted {PROBED:g}")
-        if probe - scratch < FAR:
-            missed.append(f"{TASKS[PHOTOGRAPHS]}: from scratch gets {scratch:.3f} right, the probe {probe:.3f}")
+    tasks, missed = results["tasks"], []
+    if PHOTOGRAPHS in tasks:
+        probe, gains = tasks[PHOTOGRAPHS].get(PROBE, {}).values(), compute_gains(tasks[PHOTOGRAPHS], PROBE)
+        if probe and mean(probe) < PROBED:
+            missed.append(f"{TASKS[PHOTOGRAPHS]}: the linear probe gets {mean(probe):.3f} right, wanted {PROBED:g}")
+        if gains and min(gains) < FAR:
+            missed.append(f"{TASKS[PHOTOGRAPHS]}: {_list_points(PROBE, gains)}, wanted {100 * FAR:+g}")
+    if PLACED in tasks:
+        for way in (PROBE, FINE_TUNED):
+            gains = compute_gains(tasks[PLACED], way)
+            if gains and (mean(gains) < GAINED or min(gains) < 0):
+                missed.append(f"{TASKS[PLACED]}: {_list_points(way, gains)}, wanted {100 * GAINED:+g}")
     return missed + list(_list_excess(results.get("costs", {})))
+
+
+def _list_points(way: str, gains: Iterable[float]) -> str:
+    return f"{way} gains {', '.join(f'{100 * gain:+.1f}' for gain in gains)} points over from scratch"
 
 
 def _list_excess(costs: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
@@ -139,19 +159,20 @@ def _list_excess(costs: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
             yield f"{COSTS[TUNE_MANY]}: {many:g} MB that cannot be given back, {FEW:,} take {few:g}"
 
 
-def _tabulate(ways: Accuracies) -> Iterator[str]:
-    scratch = mean(ways[FROM_SCRATCH].values())
-    seeds = sorted(ways[FROM_SCRATCH], key=int)
+def _tabulate(ways: Accuracies) -> str:
+    seeds = sorted(set().union(*ways.values()), key=int)
+    gains = {way: compute_gains(ways, way) for way in ways if way != FROM_SCRATCH}
     rows = [
         (
             way,
-            *(f"{accuracies[seed]:.3f}" for seed in seeds),
-            f"{mean(accuracies.values()):.3f}",
-            "" if way == FROM_SCRATCH else f"{100 * (mean(accuracies.values()) - scratch):+.1f}",
+            *(f"{ways[way][seed]:.3f}" if seed in ways[way] else "" for seed in seeds),
+            f"{mean(ways[way].values()):.3f}",
+            f"{100 * mean(gains[way]):+.1f}" if gains.get(way) else "",
         )
-        for way, accuracies in ways.items()
+        for way in _ALL
+        if way in ways
     ]
-    yield markdown(("", *(f"seed {seed}" for seed in seeds), "mean", "gained"), rows)
+    return markdown(("", *(f"seed {seed}" for seed in seeds), "mean", "gained"), rows)
 
 
 def _tabulate_costs(costs: Mapping[str, Mapping[str, float]]) -> str:

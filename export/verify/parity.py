@@ -69,8 +69,7 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
     files = [file for example in dataset.examples for file in encodings(example)]
     rows = np.stack([pixels.decode(file, size).numpy() for file in files])
     tensor = pixels.to_tensor(rows, architecture).numpy()
-    answers = run_in_batches(lambda some: {PROBABILITIES: model(some, training=False).numpy()}, tensor)
-    wanted = answers[PROBABILITIES]
+    wanted = compute_probabilities(model, tensor)
 
     answer = staged.saved_model(BYTES, strings(files))
     named = [[label.decode() for label in row] for row in answer[CLASSES]]
@@ -116,6 +115,17 @@ def _check_features(staged: Readback, files: Any, rows: Any, tensor: Any) -> Non
                 f"refused to publish: the features of {where} differ by {apart:.1e} of the largest one on held-out "
                 f"images (at most {FEATURES_TOLERANCE:.0e})"
             )
+
+
+def compute_probabilities(model: Any, tensor: Any) -> Any:
+    """What a Keras network answers to `tensor`, float32 [N, H, W, channels], as in use: float32 [N, classes].
+
+    In a graph: called without one, it keeps what every layer makes of the images until its end.
+    """
+    import tensorflow as tf
+
+    infer = tf.function(lambda some: model(some, training=False), reduce_retracing=True)
+    return run_in_batches(lambda some: {PROBABILITIES: infer(tf.constant(some)).numpy()}, tensor)[PROBABILITIES]
 
 
 def check_lite(data: bytes, model: Any, architecture: Architecture, dataset: Dataset, exact: bool) -> Parity:

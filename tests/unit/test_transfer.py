@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.transfer import __main__ as transfer
 from benchmarks.transfer import digits, page, photographs, resources
 
 EASY = {
@@ -64,10 +65,14 @@ def test_few_of_the_new_digits_teach_and_all_others_are_held_out(placed: bool) -
 def test_a_claim_that_figures_do_not_bear_out_is_named() -> None:
     assert page.list_missed({"tasks": {page.PHOTOGRAPHS: EASY}}) == []
     low = EASY | {page.PROBE: {"0": 0.64, "1": 0.64}}
-    assert page.list_missed({"tasks": {page.PLACED: low}}) == []
+    assert page.list_missed({"tasks": {page.PLACED: EASY | {page.FINE_TUNED: EASY[page.PROBE]}}}) == []
+    assert page.list_missed({"tasks": {page.PLACED: low}}) == [
+        "Digits on photographs: linear probe gains +14.0, -6.0 points over from scratch, wanted +5",
+        "Digits on photographs: fine-tuned gains +16.0, -4.0 points over from scratch, wanted +5",
+    ]
     assert page.list_missed({"tasks": {page.PHOTOGRAPHS: low}}) == [
         "Photographs: the linear probe gets 0.640 right, wanted 0.95",
-        "Photographs: from scratch gets 0.600 right, the probe 0.640",
+        "Photographs: linear probe gains +14.0, -6.0 points over from scratch, wanted +20",
     ]
 
 
@@ -116,6 +121,23 @@ def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> N
     text = page.write(kept, tmp_path / "transfer.md")
     assert "| linear probe |  0.970 |  0.950 | 0.960 |  +36.0 |" in text
     assert page.TASKS[page.PHOTOGRAPHS] not in text
+
+
+def test_ways_are_compared_with_the_seeds_that_both_have(tmp_path: Path) -> None:
+    ways = EASY | {page.FROM_SCRATCH: {"1": 0.7}}
+    text = page.write({"machine": "a machine", "tasks": {page.PLACED: ways}}, tmp_path / "transfer.md")
+    assert "| from scratch |        |  0.700 | 0.700 |        |" in text
+    assert "| linear probe |  0.970 |  0.950 | 0.960 |  +25.0 |" in text
+
+
+def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path: Path) -> None:
+    file = tmp_path / "transfer.json"
+    for seed in (0, 1):
+        page.keep(file, page.PHOTOGRAPHS, seed, {way: EASY[way][str(seed)] for way in EASY}, "a machine")
+    before = file.read_bytes()
+    flags = ["--resume", "--tasks", page.PHOTOGRAPHS, "--seeds", "0", "1", "--results", str(file)]
+    assert transfer.main([*flags, "--output", str(tmp_path / "transfer.md")]) == 0
+    assert file.read_bytes() == before
 
 
 def test_the_page_is_written_from_what_is_kept() -> None:
