@@ -13,6 +13,7 @@ import numpy as np
 
 from export.convert.signatures import IMAGE, TENSOR
 from export.errors import ExportError
+from export.memory import release_memory
 from export.quiet import import_tensorflow, silenced
 from service.repository.manifest import SAVED_MODEL
 
@@ -43,6 +44,7 @@ def _convert(saved_model: Path, target: Path) -> None:
         import tensorflow as tf
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[IMAGE, TENSOR])
+        release_memory()  # it was loaded to look at its signatures, and is read again
         target.write_bytes(converter.convert())
 
 
