@@ -120,7 +120,9 @@ def _candidate(row: dict[str, Any], float32: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _candidates(manifest: Manifest) -> list[dict[str, Any]]:
-    return list(manifest.facts["quantization"]["candidates"])
+    """Where a manifest does not say how many images a form was examined on, it is older, and they were all."""
+    held_out = manifest.facts["dataset"]["held_out"]
+    return [{"images": held_out, **row} for row in manifest.facts["quantization"]["candidates"]]
 
 
 def _ms(row: dict[str, Any]) -> float:

@@ -2,6 +2,9 @@
 
 Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing to restore), and all
 signatures point into the same graph, so weights are stored once.
+
+Every step of TensorFlow's copies the whole graph, and a large network is little else than weights: what a step made is
+let go of before the next but one, and where only the graph's shape matters its weights are taken out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +14,13 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.convert import features, signatures
 from export.convert.features import NoFeatures
-from service.repository.manifest import FEATURES, Signature
+from export.memory import release_memory
+from service.repository.manifest import FEATURES, SAVED_MODEL, Signature
 
 _METHOD = "tensorflow/serving/predict"
+
+_LARGE = 4_096
+"""Bytes of a constant that is a weight: nothing that decides on a shape is as large."""
 
 
 def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
@@ -31,7 +38,11 @@ def _freeze(chain: Any) -> Any:
 
     function = chain.get_concrete_function()
     # Control flow stays functional: lowered Switch/Merge graphs can be neither fed half-way nor converted.
-    return convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False).graph
+    frozen = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
+    graph = frozen.graph
+    del function, frozen
+    release_memory()  # functions and their graphs refer to each other
+    return graph
 
 
 def folded(
@@ -50,18 +61,27 @@ def folded(
     pushes the product into the weights of the convolution before it and leaves the sum as its bias.
     What signatures feed or fetch, which is `kept`, stays as it is.
     """
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.grappler import tf_optimizer
 
-    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
-    fed_or_fetched = [*kept, *(node.name for node in graph.node if node.name == FEATURES)]
-    meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
     options.min_graph_nodes = -1  # lenet5 is small, and worth folding too
     # Not the passes that choose kernels for this machine: the server's own session does that for its.
     options.optimizers.extend(["constfold", "dependency"] * 2)
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    meta_graph = [_mark_ends(graph, kept)]
+    del graph
+    return tf_optimizer.OptimizeGraph(config, meta_graph.pop())  # which lets go of it as soon as it is serialized
+
+
+def _mark_ends(graph: Any, kept: Sequence[str]) -> Any:
+    """A MetaGraphDef of a GraphDef, what signatures feed or fetch marked as not to be touched."""
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
+    fed_or_fetched = [*kept, *(node.name for node in graph.node if node.name == FEATURES)]
+    meta_graph.collection_def["train_op"].node_list.value.extend(fed_or_fetched)  # Grappler's name for "keep"
+    return meta_graph
 
 
 def write_saved_model(folder: Path, model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> str:
@@ -76,14 +96,30 @@ def write_saved_model(folder: Path, model: Any, architecture: Architecture, size
         width = features.add_features(unfolded, signatures.PROBABILITIES)
     except NoFeatures as error:
         missing = str(error)
-    frozen = folded(unfolded.as_graph_def())
+    graph = [unfolded.as_graph_def()]
     del unfolded
-    write_graph(folder, frozen, signatures.describe(architecture, size, len(labels), width))
+    write_graph(folder, folded(graph.pop()), signatures.describe(architecture, size, len(labels), width))
     return missing
 
 
 def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None:
-    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases."""
+    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases. The graph loses its
+    weights meanwhile.
+    """
+    weights, built = _take_weights(frozen), folder / ".saved_model"
+    _build(built, frozen, declared)
+    del frozen  # which has the memory of what was taken out of it
+    release_memory()
+    _put_weights(built / SAVED_MODEL, weights)
+    release_memory()
+    for part in built.iterdir():
+        part.rename(folder / part.name)
+    built.rmdir()
+    (folder / "variables").mkdir(exist_ok=True)
+
+
+def _build(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None:
+    """Writes a SavedModel of a GraphDef into `folder`, which TensorFlow's builder insists on making itself."""
     import tensorflow as tf
 
     saved_model = tf.compat.v1.saved_model
@@ -101,16 +137,32 @@ def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature]) ->
             for name, signature in declared.items()
         }
         with tf.compat.v1.Session(graph=graph) as session:
-            # The builder insists on making its folder itself.
-            builder = saved_model.Builder(str(folder / ".saved_model"))
+            builder = saved_model.Builder(str(folder))
             builder.add_meta_graph_and_variables(
                 session, [saved_model.tag_constants.SERVING], signature_def_map=definitions
             )
             builder.save()
-    for part in (folder / ".saved_model").iterdir():
-        part.rename(folder / part.name)
-    (folder / ".saved_model").rmdir()
-    (folder / "variables").mkdir(exist_ok=True)
+
+
+def _take_weights(graph: Any) -> dict[str, bytes]:
+    """The bytes of large constants by the node's name; the graph has zeros in their place from then on."""
+    taken = {}
+    for node in graph.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= _LARGE:
+            taken[node.name] = node.attr["value"].tensor.tensor_content
+            node.attr["value"].tensor.ClearField("tensor_content")
+    return taken
+
+
+def _put_weights(file: Path, weights: dict[str, bytes]) -> None:
+    """Moves them into the SavedModel `file`."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    document = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for node in document.meta_graphs[0].graph_def.node:
+        if node.name in weights:
+            node.attr["value"].tensor.tensor_content = weights.pop(node.name)
+    file.write_bytes(document.SerializeToString())
 
 
 def _info(graph: Any, alias: str, spec: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from export.convert.signatures import IMAGE, TENSOR
 from export.errors import ExportError
+from export.memory import release_memory
 from export.quiet import import_tensorflow, silenced
 from service.repository.manifest import FEATURES, SAVED_MODEL
 
@@ -49,6 +50,7 @@ def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None
 
         _write_with_features(saved_model, Path(scratch))
         converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(signatures))
+        release_memory()  # it was loaded to look at its signatures, and is read again
         target.write_bytes(converter.convert())
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from export.architectures.architecture import Architecture
-from export.data import pixels
+from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.errors import ExportError
 
@@ -25,16 +25,20 @@ def extract(model: Any, architecture: Architecture, split: Split) -> Any | None:
     None where the network has no such layer, or one inside of a network of its own.
     """
     import keras
+    import tensorflow as tf
 
     weighted = [layer for layer in model.layers if layer.weights]
     if len(weighted) < 2 or isinstance(weighted[-1], keras.Model):
         return None
     body = keras.Model(model.inputs, weighted[-1].input)
+    infer = tf.function(  # called as it is, a Keras network keeps what every layer made of the images until its end
+        lambda images: body(pixels.to_tensor(images, architecture), training=False), reduce_retracing=True
+    )
     rows = []
     most = pixels.choose_batch(split.images.shape[1])
     for start in range(0, min(len(split.classes), MOST), most):
-        images = np.asarray(split.images[start : min(start + most, MOST)])
-        found = np.asarray(body(pixels.to_tensor(images, architecture), training=False), np.float32)
+        images = mapped.read_rows(split.images, slice(start, min(start + most, MOST)))
+        found = np.asarray(infer(tf.constant(images)), np.float32)
         rows.append(found.mean(axis=tuple(range(1, found.ndim - 1))) if found.ndim > 2 else found)
     return np.concatenate(rows)
 

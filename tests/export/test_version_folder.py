@@ -28,7 +28,10 @@ from service.repository.manifest import GOLDEN, LABELS, SAMPLES, SAVED_MODEL, TF
 from tests.support.exporter import DEMO
 from tests.support.images import encode, photo
 
-SIZES = {"lenet5": 28, "mobilenet_v3_small": int(DEMO["mobilenet_v3_small"][-1])}
+SIZES = {
+    "lenet5": 28,
+    "mobilenet_v3_small": int(DEMO["mobilenet_v3_small"][DEMO["mobilenet_v3_small"].index("--image-size") + 1]),
+}
 ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.93}
 
 
