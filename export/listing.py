@@ -30,7 +30,7 @@ class Listing:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("--list", "What is shown.")
+    group = parser.add_argument_group("--list", "What is shown.\nExample: %(prog)s --list --family resnet --json")
     group.add_argument("--json", action="store_true", help="everything about each network, as a JSON array")
     group.add_argument("--family", metavar="NAME", help="only networks of this family, such as resnet")
     group.add_argument(

@@ -84,9 +84,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        "python -m export advise",
+        "export advise",
         "Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
         "and recommend one. What was tried is kept: the same command goes on where it was interrupted.",
+        "--data photos/ --models mobilenet_v2,resnet50 --max-ms 10",
     )
     add = parser.add_argument
     add(

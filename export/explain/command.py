@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.arguments import Parser
 from export.convert.signatures import IMAGE, TENSOR
 from export.data.names import escape
@@ -24,10 +22,13 @@ _MEANT = 3  # labels that an unknown one may have meant
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the picture. Raises UsageError and ExportError."""
+    import numpy as np
+
     parser = Parser(
-        "python -m export explain",
+        "export explain",
         "Draw where in a photo a version's answer comes from (Grad-CAM), its likeliest labels, and the filters of its "
         "first layer with what they find, as a PNG.",
+        "model_repository/lenet5/1 photo.jpg",
     )
     add = parser.add_argument
     add("version", type=Path, metavar="VERSION", help="a version's folder, such as model_repository/lenet5/1")
@@ -127,6 +128,7 @@ def _open_preprocessing(folder: Path) -> Callable[[Any], Any]:
 
     Raises ExportError where the folder's SavedModel is not one of ours.
     """
+    import numpy as np
     import tensorflow as tf
 
     from export.quiet import silenced
@@ -141,6 +143,8 @@ def _open_preprocessing(folder: Path) -> Callable[[Any], Any]:
 
 def _reverses_channels(prepare: Callable[[Any], Any], shape: tuple[int, ...]) -> bool:
     """Whether red comes last of what the network takes."""
+    import numpy as np
+
     black = np.zeros(shape, np.uint8)
     red = black.copy()
     red[..., 0] = 255
