@@ -42,6 +42,6 @@ def complete() -> None:
 
 def print_script(shell: str) -> None:
     """What a shell has to run once: `eval "$(ims --print-completion bash)"`."""
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    sys.stdout.write(argcomplete.shellcode(["ims"], shell=shell))
+    sys.stdout.write(shellcode(["ims"], shell=shell))

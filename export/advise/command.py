@@ -16,7 +16,6 @@ from export.arguments import Parser
 from export.convert.signatures import IMAGE
 from export.data import sources
 from export.errors import ExportError, UsageError
-from export.report.classification import bound_share
 from export.report.options import OFF
 from export.spec import ExportSpec
 from export.training import checkpoints
@@ -199,6 +198,7 @@ def _try(candidate: Candidate, each: ExportSpec, progress: "Progress") -> Result
 
 
 def _summarize(candidate: Candidate, published: "Published") -> Result:
+    from export.report.classification import bound_share
     from export.verify import chance
 
     assert published.score is not None  # it was trained on labelled images

@@ -9,12 +9,8 @@ from export.arguments import Parser
 from export.convert.signatures import IMAGE, TENSOR
 from export.data.names import escape
 from export.errors import ExportError, UsageError
-from export.explain.picture import PANEL
 from export.publish.network import NETWORK
 from service.errors import ServiceError
-from service.preprocessing import decode
-from service.preprocessing.headers import read_header
-from service.preprocessing.orientation import swap_sides
 from service.repository.manifest import Manifest
 
 _MEANT = 3  # labels that an unknown one may have meant
@@ -107,6 +103,11 @@ def _find_label(name: str, labels: Sequence[str]) -> int:
 
 def _read_photo(path: Path, manifest: Manifest) -> tuple[Any, Any]:
     """Upright uint8 RGB: to look at, its longer side PANEL; and [height, width, 3] as the version takes it."""
+    from export.explain.picture import PANEL
+    from service.preprocessing import decode
+    from service.preprocessing.headers import read_header
+    from service.preprocessing.orientation import swap_sides
+
     recipe = manifest.preprocessing
     assert recipe is not None
     try:

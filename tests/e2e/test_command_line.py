@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -63,14 +62,19 @@ def test_wrong_use_ends_with_code_2_and_one_last_line_that_says_why(words: list[
     assert done.returncode == 2 and re.search(says, done.stderr.splitlines()[-1])
 
 
-def test_a_subcommand_that_is_not_installed_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "image_model_client").mkdir()
-    (tmp_path / "image_model_client" / "__init__.py").write_text("")
-    done = _run("ims", "predict", "lenet5", "photo.png", env={"PYTHONPATH": str(tmp_path)})
-    assert (done.returncode, done.stderr) == (
-        1,
-        "ims predict: image_model_client is not installed; pip install 'image-model-client'\n",
-    )
+@pytest.mark.parametrize(
+    ("missing", "words", "package"),
+    [
+        ("image_model_client", ["predict", "lenet5", "photo.png"], "image-model-client"),
+        ("argcomplete", ["--print-completion", "bash"], "image-model-server[completion]"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_what_installs_it(missing: str, words: list[str], package: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from ims.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    name = "ims predict" if words[0] == "predict" else "ims"
+    assert done.returncode == 1
+    assert done.stderr == f"{name}: {missing} is not installed; pip install '{package}'\n"
 
 
 @pytest.mark.parametrize("program", ["ims", *_MODULES[:3], "export advise", "ims serve", "ims export", "ims loadtest"])
