@@ -18,8 +18,6 @@ _MEANT = 3  # labels that an unknown one may have meant
 
 def main(arguments: Sequence[str]) -> int:
     """Writes the picture. Raises UsageError and ExportError."""
-    import numpy as np
-
     parser = Parser(
         "export explain",
         "Draw where in a photo a version's answer comes from (Grad-CAM), its likeliest labels, and the filters of its "
@@ -38,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     manifest = _read_manifest(args.version)
     wanted = None if args.label is None else _find_label(args.label, manifest.labels)
     photo, image = _read_photo(args.photo, manifest)
+
+    import numpy as np
 
     from export.quiet import import_tensorflow
 
