@@ -35,6 +35,7 @@ LABEL org.opencontainers.image.description="Exports image classifiers, and moves
 COPY pyproject.toml constraints.txt README.md LICENSE /source/
 COPY drawing /source/drawing
 COPY export /source/export
+COPY ims /source/ims
 COPY service /source/service
 RUN pip install --constraint /source/constraints.txt '/source[export,remote]' && rm -r /source
 # Keras keeps downloads and its settings in the home.

@@ -54,14 +54,16 @@ _COMMANDS: Mapping[str, str] = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m export", _DESCRIPTION)
-    add = parser.add_argument
-    add(
+    parser = Parser("export", _DESCRIPTION, usage="--model NAME [--FLAG VALUE]...")
+    add = parser.add_topic("what is exported", "--model resnet50 --weights imagenet --data photos/").add_argument
+    models = add(
         "--model",
+        "--models",
         metavar="all|NAME[,NAME...]",
         help="what to export; --list shows what there is, and clip_vit_b32 answers with labels that each request "
         "brings. Where one of several fails, the others go on",
     )
+    models.completer = lambda **_: spec.ARCHITECTURES  # type: ignore[attr-defined] # argcomplete's
     add(
         "--list",
         action="store_true",
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "downloaded), or a .keras or .weights.h5 file of the same network. Without --data the network is published as "
         "it is, with its own classes (default: none)",
     )
+    add = parser.add_topic("a smaller, faster form", "--model lenet5 --quantize int8").add_argument
     add(
         "--quantize",
         nargs="?",
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where it will run: cpu quantizes model.tflite for the embedded engine, gpu the SavedModel for "
         "TensorFlow Serving (default: cpu)",
     )
+    add = parser.add_topic("its size and its training", "--model mobilenet_v2 --alpha 0.5 --epochs 20").add_argument
     add(
         "--image-size",
         type=int,
@@ -126,7 +130,12 @@ def _parser() -> argparse.ArgumentParser:
         help="times the channels of every layer, for MobileNets, which are then called after it: mobilenet_v2_0.5. "
         "Keras has ImageNet's weights for some (default: 1)",
     )
-    add("--batch-size", type=int, metavar="N", help="(default: the model's own, less where there are few images)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images a step (default: the model's own, less where there are few images)",
+    )
     add(
         "--learning-rate",
         type=float,
@@ -140,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         help="publish even a network that is not shown to be better than guessing (docs/exporting.md has the rule)",
     )
     data_options.add_flags(parser)
-    add("--name", help="publish under this name (default: the architecture's)")
+    add = parser.add_topic("where it is published", "--model lenet5 --name digits --repository models").add_argument
+    add("--name", metavar="NAME", help="publish under this name (default: the architecture's)")
     add(
         "--repository",
         type=Path,
@@ -275,17 +285,18 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
         raise ExportError("out of memory; try a smaller --batch-size or --image-size") from error
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        if sys.argv[1:] and sys.argv[1] in _COMMANDS:
-            code: int = importlib.import_module(_COMMANDS[sys.argv[1]]).main(sys.argv[2:])
+        if given and given[0] in _COMMANDS:
+            code: int = importlib.import_module(_COMMANDS[given[0]]).main(given[1:])
             return code
-        if (zero_shot := clip.read(_parser().parse_args(sys.argv[1:]), _parser().get_default)) is not None:
+        if (zero_shot := clip.read(_parser().parse_args(given), _parser().get_default)) is not None:
             clip.run(zero_shot)
             return 0
-        specs = parse(sys.argv[1:])
+        specs = parse(given)
         if specs is None:
-            shown = listing.read(_parser().parse_args(sys.argv[1:]))
+            shown = listing.read(_parser().parse_args(given))
             assert shown is not None
             listing.show(shown)
         else:

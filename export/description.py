@@ -1,10 +1,9 @@
 """`python -m export describe NAME`: a network's paper in three lines, and its stages with what they cost."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from export import spec
 from export.architectures.architecture import Architecture
@@ -13,25 +12,20 @@ from export.architectures.costs import COSTS
 from export.architectures.ideas import IDEAS
 from export.architectures.measurements import read_measurements
 from export.architectures.publishers import PUBLISHERS
-from export.errors import UsageError
+from export.arguments import Parser
 from export.listing import describe, format_count, format_table
 
 _HEAD = ("stage", "type", "repeats", "output", "params", "MMACs", "layers that multiply")
 _LEFT = frozenset({1, len(_HEAD) - 1})
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Prints it. Raises UsageError."""
-    parser = _Parser(
-        prog="python -m export describe",
-        description="What a network is: its paper in three lines, then each stage with its blocks, the shape it "
+    parser = Parser(
+        "export describe",
+        "What a network is: its paper in three lines, then each stage with its blocks, the shape it "
         "answers, parameters and millions of multiply-adds for one image of the published size.",
-        allow_abbrev=False,
+        "resnet50,mobilenet_v2",
     )
     parser.add_argument("model", metavar="NAME[,NAME...]", help="the networks; python -m export --list shows them")
     parser.add_argument("--json", action="store_true", help="a JSON array, with the numbers as they are")

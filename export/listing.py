@@ -4,8 +4,10 @@ import argparse
 import difflib
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from shutil import get_terminal_size
 from typing import Any
 
 from export.architectures import ARCHITECTURES
@@ -30,7 +32,7 @@ class Listing:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("--list", "What is shown.")
+    group = parser.add_argument_group("--list", "What is shown.\nExample: %(prog)s --list --family resnet --json")
     group.add_argument("--json", action="store_true", help="everything about each network, as a JSON array")
     group.add_argument("--family", metavar="NAME", help="only networks of this family, such as resnet")
     group.add_argument(
@@ -68,8 +70,7 @@ def show(listing: Listing) -> None:
         return
     if not rows:
         raise UsageError(f"no network of this family has {listing.max_parameters:,} parameters or fewer")
-    for line in format_table(_HEAD, [_format(row, measured) for row in rows], _LEFT):
-        print(line)
+    show_table(_HEAD, [_format(row, measured) for row in rows], _LEFT)
 
 
 def describe(row: Architecture, measured: Measurements) -> dict[str, Any]:
@@ -106,6 +107,28 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: froze
         ).rstrip()
         for cells in (head, *rows)
     ]
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: frozenset[int]) -> None:
+    """Prints `format_table`'s lines; on a terminal a table with a rule below its head, and its first column bold."""
+    lines = format_table(head, rows, left)
+    if not sys.stdout.isatty():
+        print("\n".join(lines))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, name in enumerate(head):
+        side = "left" if place in left else "right"
+        table.add_column(name, justify=side, no_wrap=True, style="bold" if place == 0 else "")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A narrow terminal breaks long lines: no name and no number is cut.
+    width = max(map(len, lines)) + 3 * len(head)
+    Console(width=max(width, get_terminal_size().columns), highlight=False).print(table)
 
 
 def format_count(count: int) -> str:

@@ -19,7 +19,7 @@ from export.quantize.schemes import AUTO, BFLOAT16, DYNAMIC, FLOAT16, INT8
 from export.report.options import ReportOptions
 from export.training import donor, weights
 from export.training.options import FINE_TUNE, LINEAR_PROBE, TrainingOptions
-from service.types import is_model_name
+from service.names import is_model_name
 
 ALL = "all"
 LARGEST_SIZE = 2048

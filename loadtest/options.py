@@ -10,7 +10,8 @@ from loadtest.analysis.budgets import Budget
 from loadtest.generator.protocols import PROTOCOLS
 from loadtest.report import flags
 from loadtest.results import Run
-from loadtest.scenarios import ABOUT, DEFAULT
+from loadtest.scenario_names import ABOUT, DEFAULT
+from service.command_line import add_version_flag, name_program
 
 ALL = "all"
 OVERHEAD = (1, 8, 32, 128)
@@ -73,11 +74,11 @@ def parse(given: Sequence[str]) -> Options:
         url=found.url,
         grpc=found.grpc_target,
         repository=found.repository,
-        protocols=_known(found.protocol, "--protocol", tuple(PROTOCOLS)),
-        scenarios=_known(found.scenario, "--scenario", tuple(ABOUT)),
+        protocols=_known(found.protocols, "--protocols", tuple(PROTOCOLS)),
+        scenarios=_known(found.scenarios, "--scenarios", tuple(ABOUT)),
         overhead=found.overhead,
         seconds=found.seconds,
-        slo_ms=found.slo_ms,
+        slo_ms=found.latency_slo_ms,
         rates=tuple(map(_positive, _names(found.rates, "--rates"))) if found.rates else (),
         images=found.images,
         price_per_hour=found.price_per_hour,
@@ -98,16 +99,21 @@ def _split(given: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     scenarios = "\n".join(f"  {name:<14} {what}" for name, what in ABOUT.items())
+    program = name_program("loadtest")
     parser = _Parser(
-        prog="python -m loadtest",
+        prog=program,
+        usage=f"{program} [--FLAG VALUE]... [-- FLAGS OF THE SERVICE]",
         description="Measures every served model under load and writes a report: HTML, PNG, CSV and JSON.",
         epilog=f"scenarios:\n{scenarios}\n\nFlags after -- go to the service that is started:\n"
-        "  python -m loadtest --models lenet5 -- --workers 2\n\n"
-        "locust -f loadtest/locustfile.py has the same users with Locust's own page and distributed mode.",
+        f"  {program} --models lenet5 -- --workers 2\n\n"
+        "locust -f loadtest/locustfile.py has the same users with Locust's own page and distributed mode.\n\n"
+        "exit codes: 0 measured, 1 past a --budget, or a model collapsed or could not be measured, 2 for wrong flags,\n"
+        "130 where Ctrl-C ended it early",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add_version_flag(parser)
+    add = parser.add_argument_group("what is measured", f"Example: {program} --models lenet5,resnet50").add_argument
     add("--models", default=ALL, metavar="all|NAME[,NAME...]", help="which of the served models (default: all)")
     add("--url", default="", metavar="URL", help="a running service, http://host:8000; without it one is started")
     add("--grpc-target", default="", metavar="HOST:PORT", help="its gRPC (default: port 8500 of the same host)")
@@ -119,57 +125,66 @@ def _parser() -> argparse.ArgumentParser:
         help="models of the service that is started (default: model_repository)",
     )
     add(
+        "--overhead",
+        action="store_true",
+        help="measure the service with a model that takes no time, at 1 to 128 requests",
+    )
+    add = parser.add_argument_group(
+        "what is put on it", f"Example: {program} --scenarios steps --rates 50,100,200 --seconds 30"
+    ).add_argument
+    add(
+        "--protocols",
         "--protocol",
         default="predict",
         metavar="NAME[,NAME...]",
         help=f"all, or some of {', '.join(PROTOCOLS)} (default: predict)",
     )
     add(
+        "--scenarios",
         "--scenario",
         default=",".join(DEFAULT),
         metavar="NAME[,NAME...]",
-        help=f"all, or some of those below, in this order (default: {','.join(DEFAULT)})",
+        help=f"all, or some of those below, in this order (default: {', '.join(DEFAULT)})",
     )
     add(
-        "--overhead",
-        action="store_true",
-        help="measure the service with a model that takes no time, at 1 to 128 requests",
-    )
-    add(
+        "--latency-slo-ms",
         "--slo-ms",
         type=_positive,
         default=100.0,
-        metavar="MS",
+        metavar="X",
         help="milliseconds for p99 to stay within (default: 100)",
     )
     add(
         "--seconds",
         type=_positive,
         default=10.0,
-        metavar="S",
+        metavar="X",
         help="seconds of each load; up to four times as many where a rate is too low for a p99 (default: 10)",
     )
     add(
         "--rates",
         default="",
-        metavar="R[,R...]",
+        metavar="X[,X...]",
         help="requests/s of steps (default: those of --baseline, else shares of what it can do)",
     )
     add("--images", type=Path, metavar="DIR", help="JPEGs to send (default: two photographs in three sizes)")
-    add(
+    group = parser.add_argument_group(
+        "what is reported", f"Example: {program} --baseline old.json --budget p99=+10% --output build/new"
+    )
+    group.add_argument(
         "--price-per-hour",
         type=_positive,
         metavar="DOLLARS",
         help="of the machine, for the cost of a million answers",
     )
-    add(
+    group.add_argument(
         "--output",
         type=Path,
         default=Path("build/loadtest"),
         metavar="DIR",
         help="where report.html, report.png, report.csv, results.json and LoadGen's logs go (default: build/loadtest)",
     )
-    flags.add(parser)
+    flags.add(group)
     return parser
 
 

@@ -12,24 +12,7 @@ from loadtest.generator.arrivals import Arrivals
 from loadtest.generator.jobs import Closed, MLPerf
 from loadtest.measure import Loads
 from loadtest.results import Subject
-
-MLPERF = {
-    "single_stream": "SingleStream",
-    "multi_stream": "MultiStream",
-    "server": "Server",
-    "offline": "Offline",
-}
-ABOUT = {
-    "single_stream": "MLPerf: one request at a time",
-    "multi_stream": "MLPerf: eight at a time, answered when all are",
-    "server": "MLPerf: Poisson arrivals near the highest rate within the SLO, p99 held against it",
-    "offline": "MLPerf: everything at once",
-    "steps": "open loop, Poisson arrivals at rising rates",
-    "burst": "open loop at half of what it can do, five times that for 0.2 s of every 2 s",
-    "soak": "open loop at half of what it can do, six times --seconds in as many points",
-    "search": "the highest rate that keeps p99 under the SLO, with its 95 % confidence interval",
-}
-DEFAULT = ("single_stream", "multi_stream", "offline", "steps", "search", "server")
+from loadtest.scenario_names import MLPERF
 
 _STEPS = (0.2, 0.5, 0.7, 0.85, 1.0)  # of what a closed loop reaches
 _EVEN = 0.5
@@ -39,7 +22,7 @@ _FEELER_SECONDS = 1.5
 _ENOUGH = 330  # answers: a p99 needs 299
 _PATIENCE = 4.0  # times --seconds, the longest a load may take to get them
 _MARGIN = 1.2  # LoadGen plans its queries by a guess; with too low a one it stops before its time
-_SEARCH = 16.0  # times --seconds, after which no further load of a search begins
+_SEARCH = 16.0  # times --seconds, after which no further load of a search begins; twice that where its interval is wide
 _GIVE_UP = 10, 0.05  # late requests, and share of all, that end a load of the search
 _FALLBACK = 0.6  # of what it can do, for Server where nothing was searched
 
@@ -105,11 +88,13 @@ def _open_loops(scenario: str, plan: Plan, reach: _Reach) -> list[Arrivals]:
 
 
 def _search(subject: Subject, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]) -> None:
-    number, until = 0, time.monotonic() + _SEARCH * plan.seconds
+    number, began, guess, slo_ms = 0, time.monotonic(), _FALLBACK * reach.rate, 1000 * plan.slo
+    made: list[Probe] = []
 
     def probe(rate: float) -> Probe | None:
         nonlocal number
-        if time.monotonic() > until:
+        wide = bool(made) and capacity.is_wide(capacity.estimate(made, guess, slo_ms))
+        if time.monotonic() - began > (2 if wide else 1) * _SEARCH * plan.seconds:
             return None
         number += 1
         say(f"search, {rate:.0f} requests/s")
@@ -117,9 +102,12 @@ def _search(subject: Subject, loads: Loads, plan: Plan, reach: _Reach, say: Call
         give_up = round(_GIVE_UP[0] + _GIVE_UP[1] * rate * seconds)
         arrivals = Arrivals(rate, seconds, seed=100 + number)
         point, outcome = loads.put("search", arrivals, min(1.0, plan.seconds / 4), give_up, subject.points.append)
-        return None if point.invalid else Probe(rate, tuple(outcome.blocks))
+        if point.invalid:
+            return None
+        made.append(Probe(rate, tuple(outcome.blocks)))
+        return made[-1]
 
-    subject.capacity = capacity.search(probe, _FALLBACK * reach.rate, 1000 * plan.slo)
+    subject.capacity = capacity.search(probe, guess, slo_ms)
 
 
 def _mlperf(

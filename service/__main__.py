@@ -5,7 +5,10 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+from service.command_line import name_program
 
 SUBCOMMANDS = {
     "healthcheck": "service.server.healthcheck",
@@ -17,10 +20,11 @@ SUBCOMMANDS = {
 """Subcommand -> the module whose `main` takes the arguments after it."""
 
 
-def main() -> int:
-    if len(sys.argv) > 1 and (module := SUBCOMMANDS.get(sys.argv[1])):
-        return int(importlib.import_module(module).main(sys.argv[2:]))
-    return serve(sys.argv[1:])
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and (module := SUBCOMMANDS.get(given[0])):
+        return int(importlib.import_module(module).main(given[1:]))
+    return serve(given)
 
 
 def serve(arguments: list[str]) -> int:
@@ -58,7 +62,7 @@ def _refuse(problem: str, arguments: list[str]) -> int:
     chosen = re.findall(r"--log-format (\S+)", flags) or [os.environ.get("SERVICE_LOG_FORMAT", "")]
     if chosen[-1] == "json":
         logs.configure("INFO", "json")
-    logs.report_end(f"python -m service: {problem}; see --help")
+    logs.report_end(f"{name_program('service')}: {problem}; see --help")
     return 2
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode,
 
 from service.api.http.prefix import is_path_prefix
 from service.backends.tfserving import targets
+from service.command_line import HelpFormatter, add_version_flag, name_program
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
@@ -29,8 +30,23 @@ TOPICS = {
 }
 """The first setting of each topic, in the order of the settings -> the topic's heading in --help."""
 
-PLACEHOLDERS = {"int": "N", "float": "X", "str": "TEXT", "Path": "PATH", "tuple[str,...]": "TEXT[,TEXT...]"}
+EXAMPLES = {
+    "models": "--repository models --keep-versions 1",
+    "upstreams (--backend tfserving)": "--backend tfserving --target gpu-0:8500,gpu-1:8500",
+    "addresses and processes": "--host 127.0.0.1 --http-port 8080 --workers 2",
+    "batching and queueing": "--latency-slo-ms 100 --max-batch-rows 16",
+    "limits of one request": "--max-body-bytes 10000000 --max-pixels 24000000",
+    "limits of one connection": "--max-connections 1000 --body-timeout-seconds 60",
+    "security": "--api-keys keys.yaml --tls-cert tls.crt --tls-key tls.key",
+    "observability": "--log-format json --access-log",
+}
+"""A topic's heading -> flags of it as somebody would use them."""
+
+PLACEHOLDERS = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE", "tuple[str,...]": "TEXT[,TEXT...]"}
 """A type as pydantic-settings writes it behind its flag -> what --help shows there."""
+
+FOLDERS = ("--repository", "--cache-dir")
+"""The paths that are folders; others are files."""
 
 _NO_DEFAULT = re.compile(r" \(default: (None|\(\))?\)$")
 """How the help of a flag ends that nothing is set for."""
@@ -308,25 +324,37 @@ def _is_loopback(host: str) -> bool:
 
 def parse(arguments: Sequence[str]) -> Settings:
     """Flags before environment variables before defaults. Raises ValidationError and SettingsError; --help exits."""
+    program = name_program("service")
     parser = _Parser(
-        "python -m service",
-        usage="python -m service [--FLAG VALUE]...\n       python -m service {healthcheck,keys,profile,sync} --help",
+        program,
+        usage=f"{program} [--FLAG VALUE]...\n       python -m service {{healthcheck,keys,profile,sync}} --help",
         description="Serves image classifiers over HTTP and gRPC. Each flag is an environment variable too: "
         "--http-port is SERVICE_HTTP_PORT. healthcheck asks a running service, keys makes API keys, profile measures "
         "a model, sync copies models.",
+        epilog="exit codes: 0 after SIGTERM and a drain, 1 where it cannot start or go on, 2 for wrong settings, "
+        "130 after Ctrl-C before it serves",
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
+    add_version_flag(parser)
     group: Any = parser
     headings = {f"--{name.replace('_', '-')}": heading for name, heading in TOPICS.items()}
 
     def add_argument(_: object, *names: str, **options: Any) -> None:
         nonlocal group
         if heading := headings.get(names[0]):
-            group = parser.add_argument_group(heading)
+            group = parser.add_argument_group(heading, f"Example: {program} {EXAMPLES[heading]}")
         if "metavar" in options:
-            options["metavar"] = PLACEHOLDERS.get(options["metavar"], options["metavar"])
-        options["help"] = _NO_DEFAULT.sub("", options.get("help", ""))
-        group.add_argument(*names, **options)
+            kind = PLACEHOLDERS.get(options["metavar"], options["metavar"])
+            options["metavar"] = "DIR" if names[0] in FOLDERS else kind
+        words = _NO_DEFAULT.sub("", options.get("help", ""))
+        options["help"] = words.replace("(default: True)", "(default: on)").replace(
+            "(default: False)", "(default: off)"
+        )
+        action = group.add_argument(*names, **options)
+        if options.get("metavar", "").startswith("{"):  # pydantic checks these values, and argparse does not know them
+            values = options["metavar"].strip("{}").split(",")
+            action.completer = lambda **_: values
 
     source = CliSettingsSource[Any](Settings, root_parser=parser, add_argument_method=add_argument)
     return CliApp.run(Settings, cli_args=list(arguments), cli_settings_source=source)

@@ -1,6 +1,5 @@
 """The values that travel through the service: one request, one result, frozen."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -10,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, TooLarge
+from service.names import DEFAULT_SIGNATURE as DEFAULT_SIGNATURE
+from service.names import is_model_name as is_model_name
 
 Array = NDArray[Any]
 Pixels = NDArray[np.uint8]
 Tensors = Mapping[str, Array]
 
-DEFAULT_SIGNATURE = "serving_default"
 MOST_LABELS = 1000
 """Of a request that brings its own; each costs a run of a text encoder once."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,6 @@ class ModelRef:
         if self.label is not None:
             return f"{self.name}@{self.label}"
         return self.name if self.version is None else f"{self.name}/{self.version}"
-
-
-def is_model_name(name: str) -> bool:
-    """True for names that are safe as a folder, a URL segment and a metric label."""
-    return _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from export.arguments import Parser
 from export.convert.signatures import IMAGE
 from export.data import sources
 from export.errors import ExportError, UsageError
-from export.report.classification import bound_share
 from export.report.options import OFF
 from export.spec import ExportSpec
 from export.training import checkpoints
@@ -84,9 +83,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        "python -m export advise",
+        "export advise",
         "Adapt several networks to your images, each from scratch, by a linear probe and by fine-tuning, "
         "and recommend one. What was tried is kept: the same command goes on where it was interrupted.",
+        "--data photos/ --models mobilenet_v2,resnet50 --max-ms 10",
     )
     add = parser.add_argument
     add(
@@ -198,6 +198,7 @@ def _try(candidate: Candidate, each: ExportSpec, progress: "Progress") -> Result
 
 
 def _summarize(candidate: Candidate, published: "Published") -> Result:
+    from export.report.classification import bound_share
     from export.verify import chance
 
     assert published.score is not None  # it was trained on labelled images

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 Activation = Callable[[Any], Any]
 
 _SPREAD = 0.02
@@ -87,6 +85,7 @@ def encode(x: Any, tower: Tower, prefix: str = "") -> Any:
 
 def attend(x: Any, tower: Tower, name: str) -> Any:
     """Multi-head attention of `x`, float32 [N, T, width], to itself."""
+    import numpy as np
     from keras import layers, ops
 
     length, each = x.shape[1], tower.width // tower.heads

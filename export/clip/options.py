@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from export.clip.network import NETWORKS, ClipNetwork
-from export.clip.weights import SUFFIXES
 from export.data.names import escape
 from export.errors import UsageError
 from export.training.weights import NONE
+from service.names import is_model_name
 from service.repository.manifest import SIGMOID, SOFTMAX
-from service.types import is_model_name
 
 HEADS = (SOFTMAX, SIGMOID)
 
@@ -38,6 +37,8 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         """Raises UsageError for whatever can be known to fail without trying."""
+        from export.clip.weights import SUFFIXES  # --help needs no arrays
+
         if not is_model_name(self.name):
             raise UsageError(f"Invalid --name: expected letters, digits, '.', '_' and '-', got {self.name!r}")
         if not 0 <= self.seed < 2**32:
@@ -63,7 +64,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "CLIP",
         "--model clip_vit_b32 compares images with texts, and answers with labels that each request brings. It takes "
         "--weights none or a file of OpenAI's or open_clip's tensors (.safetensors, .npz) or of an export (.keras), "
-        "--name, --repository, --seed and --force.",
+        "--name, --repository, --seed and --force.\n"
+        "Example: %(prog)s --model clip_vit_b32 --weights ViT-B-32.safetensors",
     )
     group.add_argument(
         "--head",

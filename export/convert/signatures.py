@@ -20,8 +20,8 @@ from typing import Any
 
 from export.architectures.architecture import Architecture
 from export.data import pixels
+from service.names import DEFAULT_SIGNATURE
 from service.repository.manifest import FEATURES, IMAGE_FEATURES, STRING, Signature, TensorSpec
-from service.types import DEFAULT_SIGNATURE
 
 BYTES = DEFAULT_SIGNATURE
 IMAGE = "image"

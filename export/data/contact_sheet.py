@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.arguments import Parser
 from export.data import sources
 from export.data.augmentation import Augmentation, build_augmenter
@@ -27,7 +25,9 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 def main(arguments: Sequence[str]) -> int:
     """Writes the sheet. Raises UsageError and ExportError."""
     parser = Parser(
-        "python -m export augment", "Draw what --augment does to your images, as a PNG: what training will see."
+        "export augment",
+        "Draw what --augment does to your images, as a PNG: what training will see.",
+        "--data photos/ --augment strong",
     )
     parser.add_argument(
         "--data", default=sources.DIGITS, metavar="digits|DIR|FILE.csv", help="the images (default: digits)"
@@ -61,6 +61,7 @@ def draw(source: Source, augmentation: Augmentation, size: int, seed: int) -> An
 
     Raises ExportError where no image can be read.
     """
+    import numpy as np
     import tensorflow as tf
     from PIL import Image, ImageDraw, ImageFont
 
@@ -86,6 +87,8 @@ def draw(source: Source, augmentation: Augmentation, size: int, seed: int) -> An
 
 def _describe(label: Any, labels: tuple[str, ...]) -> str:
     """A class's name, or the shares of several, the largest first."""
+    import numpy as np
+
     if np.ndim(label) == 0:
         return labels[int(label)]
     shares = [(float(share), name) for share, name in zip(label, labels, strict=True) if share >= 0.005]
@@ -94,6 +97,8 @@ def _describe(label: Any, labels: tuple[str, ...]) -> str:
 
 def _read_some(source: Source, size: int) -> tuple[Any, Any]:
     """uint8 [N, size, size, 3] and int32 [N] of training images, classes taking turns, without unreadable ones."""
+    import numpy as np
+
     from service.errors import ServiceError
     from service.preprocessing import decode
 

@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from export.architectures.architecture import Architecture
 from export.data import sources
 from export.errors import ExportError
@@ -40,6 +38,8 @@ def describe(architecture: Architecture, size: int) -> str:
 
 
 def _measure(data: str) -> int:
+    import numpy as np
+
     from service.preprocessing.headers import read_header  # only here: it imports Pillow
 
     source = sources.find(data)

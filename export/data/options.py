@@ -41,7 +41,9 @@ class DataOptions:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a group of flags, which `read_flags` reads."""
-    add = parser.add_argument_group("how images are read and augmented").add_argument
+    add = parser.add_argument_group(
+        "how images are read and augmented", "Example: %(prog)s --model lenet5 --data photos/ --augment medium,flip"
+    ).add_argument
     add_augment_flag(add)
     add(
         "--max-bad-files",

@@ -4,8 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from export.errors import UsageError
 
 HELD_OUT_SHARE = 0.2
@@ -49,10 +47,14 @@ class Partition:
     @property
     def order(self) -> Any:
         """All indices: training, validation, held out."""
+        import numpy as np
+
         return np.concatenate([self.train, self.validation, self.held_out])
 
     def leave_out(self, indices: Collection[int]) -> "Partition":
         """The same without these."""
+        import numpy as np
+
         left_out = np.array(sorted(indices), np.int64)
         return Partition(*(each[~np.isin(each, left_out)] for each in (self.train, self.validation, self.held_out)))
 
@@ -67,6 +69,8 @@ def divide(classes: Any, parts: Any = None) -> Partition:
     `parts` (TRAIN, VALIDATION or HELD_OUT for each image) is kept where somebody has divided them already. What it
     lacks is taken from the training images; where it has only a validation part, that one is held out.
     """
+    import numpy as np
+
     parts = _normalize(classes, parts)
     generator = np.random.default_rng(_SEED)
     train: list[int] = []
@@ -96,6 +100,8 @@ def divide(classes: Any, parts: Any = None) -> Partition:
 
 def check_counts(labels: tuple[str, ...], classes: Any, parts: Any = None) -> None:
     """Raises UsageError where a class has too few images to be divided."""
+    import numpy as np
+
     if len(labels) < 2:
         raise UsageError(f"at least two classes are needed, got {len(labels)}")
     given = _normalize(classes, parts)
@@ -116,6 +122,8 @@ def check_counts(labels: tuple[str, ...], classes: Any, parts: Any = None) -> No
 
 def _normalize(classes: Any, parts: Any) -> Any:
     """int8 [N]; validation images are held out where no others are."""
+    import numpy as np
+
     if parts is None:
         return np.zeros(len(classes), np.int8)
     parts = np.asarray(parts, np.int8)

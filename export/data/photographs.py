@@ -10,8 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from export.data.names import escape
 from export.data.options import MAX_BAD_FILES
 from export.data.partition import Partition
@@ -57,6 +55,8 @@ def load(
     `train` calibrates and `held_out` checks; every class is -1, nobody knows which it is. Raises ExportError where more
     than the share `max_bad_files` cannot be used, or the packages are missing.
     """
+    import numpy as np
+
     from export.data import dataset as data
 
     source, parts = _read_folder(Path(folder)) if folder else _cut_crops()
@@ -74,6 +74,8 @@ def list_examples() -> tuple["Example", ...]:
 
 def find_files(folder: Path) -> list[Path]:
     """The images below `folder`, sorted, at most `_MOST` of them, evenly spread. Raises UsageError."""
+    import numpy as np
+
     if not folder.is_dir():
         raise UsageError(f"Invalid --calibration {escape(folder)}: expected a folder of images")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
@@ -86,6 +88,8 @@ def find_files(folder: Path) -> list[Path]:
 
 def _read_folder(folder: Path) -> tuple[Source, Partition]:
     """Every second image calibrates."""
+    import numpy as np
+
     files = find_files(folder)
     order = np.arange(len(files))
     source = Source(
@@ -100,6 +104,8 @@ def _read_folder(folder: Path) -> tuple[Source, Partition]:
 
 def _cut_crops() -> tuple[Source, Partition]:
     """The photographs themselves and crops of them check; other crops calibrate."""
+    import numpy as np
+
     each = 1 + _CROPS + _CALIBRATION
     names = tuple(Path(file).stem for _, file in _FILES)
     generator = np.random.default_rng(_SEED)

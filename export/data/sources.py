@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.data.names import escape, is_text
 from export.data.partition import FEWEST, PARTS, TRAIN, check_counts
 from export.errors import ExportError, UsageError
@@ -66,6 +64,7 @@ def digits() -> Source:
 
     8x8 pixels of 17 levels as bundled, enlarged smoothly to 32x32 PNG, the size they were scanned at.
     """
+    import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -131,6 +130,8 @@ def from_files(
     passed_over: Mapping[str, int],
 ) -> Source:
     """A Source of files by path, as `Source` describes the rest. Raises UsageError where a class has too few images."""
+    import numpy as np
+
     indices, given = np.array(classes, np.int32), None if parts is None else np.array(parts, np.int8)
     check_counts(labels, indices, given)
     return Source(

@@ -5,18 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.arguments import Parser
 from export.convert.signatures import IMAGE, TENSOR
 from export.data.names import escape
 from export.errors import ExportError, UsageError
-from export.explain.picture import PANEL
 from export.publish.network import NETWORK
 from service.errors import ServiceError
-from service.preprocessing import decode
-from service.preprocessing.headers import read_header
-from service.preprocessing.orientation import swap_sides
 from service.repository.manifest import Manifest
 
 _MEANT = 3  # labels that an unknown one may have meant
@@ -25,9 +19,10 @@ _MEANT = 3  # labels that an unknown one may have meant
 def main(arguments: Sequence[str]) -> int:
     """Writes the picture. Raises UsageError and ExportError."""
     parser = Parser(
-        "python -m export explain",
+        "export explain",
         "Draw where in a photo a version's answer comes from (Grad-CAM), its likeliest labels, and the filters of its "
         "first layer with what they find, as a PNG.",
+        "model_repository/lenet5/1 photo.jpg",
     )
     add = parser.add_argument
     add("version", type=Path, metavar="VERSION", help="a version's folder, such as model_repository/lenet5/1")
@@ -41,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     manifest = _read_manifest(args.version)
     wanted = None if args.label is None else _find_label(args.label, manifest.labels)
     photo, image = _read_photo(args.photo, manifest)
+
+    import numpy as np
 
     from export.quiet import import_tensorflow
 
@@ -106,6 +103,11 @@ def _find_label(name: str, labels: Sequence[str]) -> int:
 
 def _read_photo(path: Path, manifest: Manifest) -> tuple[Any, Any]:
     """Upright uint8 RGB: to look at, its longer side PANEL; and [height, width, 3] as the version takes it."""
+    from export.explain.picture import PANEL
+    from service.preprocessing import decode
+    from service.preprocessing.headers import read_header
+    from service.preprocessing.orientation import swap_sides
+
     recipe = manifest.preprocessing
     assert recipe is not None
     try:
@@ -127,6 +129,7 @@ def _open_preprocessing(folder: Path) -> Callable[[Any], Any]:
 
     Raises ExportError where the folder's SavedModel is not one of ours.
     """
+    import numpy as np
     import tensorflow as tf
 
     from export.quiet import silenced
@@ -141,6 +144,8 @@ def _open_preprocessing(folder: Path) -> Callable[[Any], Any]:
 
 def _reverses_channels(prepare: Callable[[Any], Any], shape: tuple[int, ...]) -> bool:
     """Whether red comes last of what the network takes."""
+    import numpy as np
+
     black = np.zeros(shape, np.uint8)
     red = black.copy()
     red[..., 0] = 255

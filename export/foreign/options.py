@@ -78,7 +78,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
         "a network of your own",
         "--from publishes it as it is, with --labels FILE for the names of its classes. --data trains nothing then: "
-        "its held-out images measure the network.",
+        "its held-out images measure the network.\n"
+        "Example: %(prog)s --from flowers.keras --labels flowers.txt --preprocessing tf",
     ).add_argument
     add(
         "--from",

@@ -39,7 +39,8 @@ class AsIs:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "a pretrained network as it is",
-        "--weights imagenet or --weights FILE without --data publishes the network with its own classes, untrained.",
+        "--weights imagenet or --weights FILE without --data publishes the network with its own classes, untrained.\n"
+        "Example: %(prog)s --model efficientnet_lite0 --weights imagenet --quantize int8",
     )
     group.add_argument(
         "--labels",

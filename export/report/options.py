@@ -31,7 +31,9 @@ class ReportOptions:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument_group("what is written about it").add_argument(
+    parser.add_argument_group(
+        "what is written about it", "Example: %(prog)s --model lenet5 --report full"
+    ).add_argument(
         "--report",
         choices=KINDS,
         default=ON,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
@@ -50,6 +48,8 @@ class Donor:
 
 def open_keras(path: str, architecture: Architecture, size: int, classes: int) -> Donor:
     """The network in a `.keras` file. Raises ExportError where it is not `architecture`, with what differs."""
+    import numpy as np
+
     name = escape(path)
     model = _load(path, name)
     check_finite(((weight.path, np.asarray(weight)) for weight in model.weights), name)
@@ -174,6 +174,8 @@ def _check_claim(size: int, path: str, name: str) -> None:
 
 def check_finite(weights: Iterator[tuple[str, Any]], name: str) -> None:
     """Raises ExportError where a weight is NaN or infinite."""
+    import numpy as np
+
     bad = [key for key, values in weights if values.dtype.kind in "fV" and not np.isfinite(values.astype("f4")).all()]
     if bad:
         raise ExportError(

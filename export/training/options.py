@@ -103,7 +103,9 @@ def _check_share(flag: str, value: float | None, least: float, most: float) -> N
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a group of flags, which `read` reads."""
     add = parser.add_argument_group(
-        "how it learns", "Defaults suit the network and the number of images; none of these has to be given."
+        "how it learns",
+        "Defaults suit the network and the number of images; none of these has to be given.\n"
+        "Example: %(prog)s --model resnet50 --weights imagenet --data photos/ --strategy linear_probe",
     ).add_argument
     add(
         "--strategy",

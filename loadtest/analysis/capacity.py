@@ -24,6 +24,8 @@ _SPAN = 8.0  # the capacity lies between the guess over this and the guess times
 _RATES, _STEEPNESS = 600, np.geomspace(4.0, 250.0, 16)
 _SURE = 1.08  # ratio of the interval's ends that ends the search
 _LEAST_PROBES = 4
+WIDE = 1.5
+"""Ratio of the interval's ends past which a search goes on longer than it otherwise would."""
 _BUNCHED = 24.0, 60.0  # design effect of a single queue near its limit, and how many blocks' worth that counts for
 _MOST_SHARE = 0.05  # past which only that it is past it counts: how an overload goes on says little of where it begins
 
@@ -51,12 +53,15 @@ class Probe:
 def search(probe: Callable[[float], Probe | None], guess: float, slo_ms: float, most: int = 9) -> Capacity | None:
     """`probe` loads the service with a rate, at most `most` times; None from it means that the load said nothing.
 
-    `guess` is where to begin. None where no load of it said anything.
+    `guess` is where to begin. As many loads again follow where the interval is wider than WIDE by then. None where no
+    load of it said anything.
     """
     probes: list[Probe] = []
     found: Capacity | None = None
     rate = guess
-    for _ in range(most):
+    for number in range(2 * most):
+        if number >= most and found is not None and not is_wide(found):
+            break
         one = probe(rate)
         if one is None or not one.asked:
             continue
@@ -66,6 +71,10 @@ def search(probe: Callable[[float], Probe | None], guess: float, slo_ms: float, 
             break
         rate = found.rate
     return found
+
+
+def is_wide(found: Capacity) -> bool:
+    return found.high / found.low > WIDE
 
 
 def estimate(probes: Sequence[Probe], guess: float, slo_ms: float) -> Capacity:

@@ -7,7 +7,7 @@ from loadtest.analysis.budgets import METRICS, Budget
 from loadtest.results import Run
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: argparse._ActionsContainer) -> None:
     """Adds the flags. Their values are checked while they are parsed, before anything is measured."""
     parser.add_argument(
         "--baseline",

@@ -49,10 +49,10 @@ def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = N
         f'<p class="soft">{run.started:%d %B %Y, %H:%M} UTC. {escape(wording.machine(run))}</p>',
         _cards(found),
         _compared(comparison),
-        _method(run, found),
         "<h2>Architectures</h2>",
         f"<p>{_overview_words(found)}</p>",
         sections.overview(found),
+        _trouble(found),
         "<h2>Charts</h2>",
         '<p class="soft">Point at a line, a bubble or a row to bring its architecture forward everywhere; '
         "click to hold it.</p>",
@@ -61,6 +61,7 @@ def render(run: Run, found: Sequence[Finding], comparison: Comparison | None = N
         "<h2>Every load</h2>",
         "<p>One table an architecture. Times are milliseconds from the intended start.</p>",
         *(_details(one, is_open=len(found) == 1) for one in found),
+        _method(run, found),
     ]
     return document.render(title, body)
 
@@ -130,10 +131,13 @@ def _method(run: Run, found: Sequence[Finding]) -> str:
         f"<li>A percentile is shown where enough answers bound it: {samples.needed(99)} for p99, "
         f"{samples.needed(99.9):,} for p99.9. Otherwise it says <i>too few</i>. Times are kept in steps of 1 %.</li>"
     )
-    trouble = sections.problems(found)
-    told = f"<h3>What went wrong</h3>{trouble}" if trouble else ""
     lists = f'<div class="columns">{document.render_list(facts)}{document.render_list(run.machine)}</div>'
-    return f"<h2>How it was measured</h2><ul>{rules}</ul>{lists}{told}"
+    return f"<h2>How it was measured</h2><ul>{rules}</ul>{lists}"
+
+
+def _trouble(found: Sequence[Finding]) -> str:
+    said = sections.problems(found)
+    return f"<h3>What went wrong</h3>{said}" if said else ""
 
 
 def _overview_words(found: Sequence[Finding]) -> str:

@@ -19,28 +19,30 @@ _LOADS = (
     *("answers", "refused", "failed", "no answer", "mean\nbatch", "server\ncores", "memory\nMB"),
     *("generator\nCPU", "generator\nlate ms", ""),
 )
+_SHOWN = (50, 99, 99.9)
+"""The percentiles of `overview`, so that it fits a desktop; `loads` has all."""
 _SCENARIO = _LOADS.index("scenario")
 
 
 def overview(found: Sequence[Finding]) -> str:
     """What is the same of all, or known of none, is no column."""
-    columns = [*_measured(found), *(each for each in _described() if len({each[1](one).value for one in found}) > 1)]
+    described = (each for each in _described() if len({each[1](one).value for one in found}) > 1)
+    columns = [("precision", _precision), *_measured(found), *described]
     rows = [
-        Row(
-            [Cell(one.name, one.name, "", "(problem)" if one.subject.problem else ""), *(c(one) for _, c in columns)],
-            one.number,
-        )
+        Row([Cell(one.name, one.name, "", one.subject.problem or ""), *(cell(one) for _, cell in columns)], one.number)
         for one in found
     ]
-    return table("Architectures", ["architecture", *(head for head, _ in columns)], rows)
+    return table("Architectures", ["architecture", *(head for head, _ in columns)], rows, (0, 1))
+
+
+def _precision(one: Finding) -> Cell:
+    return text(one.subject.precision)
 
 
 def in_common(found: Sequence[Finding]) -> str:
     """What `overview` leaves out because it is the same of all, as a sentence; empty where nothing is."""
     subjects = [one.subject for one in found]
     said = []
-    if len({each.precision for each in subjects}) == 1:
-        said.append(subjects[0].precision)
     if len({each.image_size for each in subjects}) == 1:
         said.append(f"{subjects[0].image_size} pixels square")
     return f"All are {', '.join(said)}." if said and len(subjects) > 1 else ""
@@ -55,9 +57,8 @@ def _measured(found: Sequence[Finding]) -> Iterator[Column]:
         )
     if any(one.dollars_per_million is not None for one in found):
         yield "per\nmillion", lambda one: told(one.dollars_per_million, wording.dollars)
-    yield from map(_percentile, samples.PERCENTILES)
+    yield from map(_percentile, _SHOWN)
     yield "at", lambda one: NOTHING if one.light is None else Cell(one.light.offered or 0.0, wording.load(one.light))
-    yield "of\nanswers", lambda one: told(len(_latencies(one)), "{:,}".format)
     yield "most\n/s", lambda one: amount(one.peak)
     yield "memory\nMB", lambda one: amount(one.memory_mb)
 
@@ -71,7 +72,6 @@ def _described() -> Iterator[Column]:
     yield "para-\nmeters", lambda one: told(one.subject.parameters, wording.compact)
     yield "disk\nMB", lambda one: told(one.subject.bytes_on_disk, lambda size: wording.number(size / 1e6))
     yield "input", lambda one: told(one.subject.image_size, str)
-    yield "precision", lambda one: text(one.subject.precision)
 
 
 def _latencies(one: Finding) -> Latencies:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from service.names import is_model_name
 from service.repository.manifest import SAVED_MODEL, TFLITE
 from service.repository.repository import LARGEST_VERSION, holds_model, version_number
-from service.types import is_model_name
 
 _SERVED = f"{SAVED_MODEL} or {TFLITE}"
 _FORMATS = (".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth", ".pb", ".tflite", ".mar", ".safetensors")

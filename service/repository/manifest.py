@@ -5,15 +5,17 @@ For anybody else's version the backend that loads it derives a manifest from the
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from service.errors import InvalidInput, UnknownSignature
-from service.types import DEFAULT_SIGNATURE, Array, dtype_of
+from service.names import DEFAULT_SIGNATURE
+
+if TYPE_CHECKING:  # command lines need names and no arrays
+    from service.types import Array
 
 MANIFEST = Path("assets.extra", "manifest.json")
 LABELS = Path("assets", "labels.txt")
@@ -58,7 +60,9 @@ class TensorSpec:
         """True where dim 0 is the row count, so that requests may share a batch."""
         return bool(self.shape) and self.shape is not None and self.shape[0] is None
 
-    def check_dtype(self, name: str, array: Array) -> None:
+    def check_dtype(self, name: str, array: "Array") -> None:
+        from service.types import dtype_of
+
         given = dtype_of(array.dtype)
         if given != self.dtype:
             raise InvalidInput(f"input {name!r} takes {self.dtype}, got {given}", input=name)
@@ -67,7 +71,7 @@ class TensorSpec:
         if self.shape is not None and not _fits(shape, self.shape):
             raise self._misshapen(name, shape)
 
-    def check_foreign(self, name: str, array: Array) -> None:
+    def check_foreign(self, name: str, array: "Array") -> None:
         """Raises InvalidInput where the dtype, the rank or a size behind dim 0 is not the declared one: kernels of
         TensorFlow end their process at ranks they were not built for.
 
@@ -84,7 +88,7 @@ class TensorSpec:
         wanted = ", ".join("N" if size is None else str(size) for size in self.shape or ())
         return InvalidInput(f"input {name!r} takes shape [{wanted}], got {list(shape)}", input=name)
 
-    def check(self, name: str, array: Array) -> None:
+    def check(self, name: str, array: "Array") -> None:
         """Raises InvalidInput where dtype or shape differ. What NaN and infinity mean is the model's business."""
         self.check_dtype(name, array)
         self.check_shape(name, array.shape)
@@ -156,7 +160,7 @@ class ZeroShot:
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
-        if not (np.isfinite(self.scale) and np.isfinite(self.bias)):
+        if not (math.isfinite(self.scale) and math.isfinite(self.bias)):
             raise ValueError(f"logits of scale {self.scale!r} and bias {self.bias!r}; expected finite numbers")
         if self.activation not in (SOFTMAX, SIGMOID):
             raise ValueError(f"activation {self.activation!r:.20}; expected {SOFTMAX} or {SIGMOID}")
@@ -327,7 +331,7 @@ def _read_labels(folder: Path) -> tuple[str, ...]:
 
 
 def _positive(name: str, value: float | None) -> float | None:
-    if value is not None and not (np.isfinite(value) and value > 0):
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} {value!r} is no number above 0")
     return value
 

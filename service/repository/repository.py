@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import NotReady
+from service.names import is_model_name
 from service.repository.checksums import FILES
 from service.repository.manifest import MANIFEST, SAVED_MODEL, TFLITE
-from service.types import is_model_name
 
 LARGEST_VERSION = 2**63 - 1
 """Protocols have 64 bits for a version."""

@@ -25,6 +25,8 @@ from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from typing import Any
 
+from service.command_line import HelpFormatter, name_program
+
 PREFIX = "ims_"  # lets scanners find keys that somebody committed
 # In a log's line, where a line break may be written as two characters; "claims_..." is somebody's model.
 LIKE_A_KEY = re.compile(r"(?P<shown>ims(?:(?<![A-Za-z]ims)|(?<=\\[nrt]ims))(?:_|%5[Ff]))[\w%-]{16,}", re.ASCII)
@@ -186,12 +188,20 @@ def _moment(where: str, value: Any) -> float | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m service keys", description="Makes an API key for --api-keys.")
+    parser = argparse.ArgumentParser(
+        name_program("service keys"),
+        description="Makes an API key for --api-keys.",
+        epilog="Example: %(prog)s camera-7 --models 'mobilenet*' --rate 5 >> keys.yaml\n"
+        "exit codes: 0 done, 2 for wrong flags",
+        formatter_class=HelpFormatter,
+    )
     parser.add_argument("name", help="whose it is: in metrics and in the file")
     parser.add_argument("--models", nargs="+", default=[], metavar="GLOB", help="models it opens; all where left out")
-    parser.add_argument("--rate", type=float, help="predictions a second; unlimited where left out")
-    parser.add_argument("--burst", type=float, help="as many at once after a quiet time; the rate where left out")
-    parser.add_argument("--expires", help="2027-06-30, or 2027-06-30T18:00:00Z")
+    parser.add_argument("--rate", type=float, metavar="X", help="predictions a second; unlimited where left out")
+    parser.add_argument(
+        "--burst", type=float, metavar="N", help="this many at once after a quiet time; the rate where left out"
+    )
+    parser.add_argument("--expires", metavar="TIME", help="2027-06-30, or 2027-06-30T18:00:00Z")
     given = parser.parse_args(arguments)
     try:
         secret, entry = make(given.name, given.models, given.rate, burst=given.burst, expires=given.expires)

@@ -21,6 +21,7 @@ from service.api.http.door import Door
 from service.api.http.server import HttpServer
 from service.api.http_app import APIS, HttpGuards, create_app
 from service.api.page.route import Facts
+from service.command_line import name_program
 from service.errors import NotReady
 from service.host import sockets as ports
 from service.host.sockets import StartError
@@ -66,7 +67,7 @@ def run(settings: Settings, worker: Worker | None = None) -> NoReturn:
             runner.run(serve(settings, worker))
             code = 0
         except StartError as error:
-            logs.report_end(f"python -m service: {error}")
+            logs.report_end(f"{name_program('service')}: {error}")
             code = 1
         logging.shutdown()
         sys.stderr.flush()

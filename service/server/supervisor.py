@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from service.command_line import name_program
 from service.host import sockets as ports
 from service.host.cpu import SHARE, cores
 from service.host.file_watcher import ReloadError
@@ -43,14 +44,14 @@ def supervise(settings: Settings) -> int:
         folder = Path(tempfile.mkdtemp(prefix="image-model-server-"))
     except OSError as error:
         why = error.strerror or error
-        logs.report_end(f"python -m service: workers share a temporary folder ({why}): mount one at /tmp")
+        logs.report_end(f"{name_program('service')}: workers share a temporary folder ({why}): mount one at /tmp")
         return 1
     try:
         if settings.routes is not None:  # a mistake ends the start once, not in every worker
             RoutesFile(settings.routes, Metrics())
         return asyncio.run(_Supervisor(settings, folder).run())
     except (StartError, ReloadError) as error:
-        logs.report_end(f"python -m service: {error}")
+        logs.report_end(f"{name_program('service')}: {error}")
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from service.command_line import name_program
 from service.sync.locations import SyncError, open_location
 
 if TYPE_CHECKING:  # `--help` answers at once
@@ -21,9 +22,12 @@ Each side is a folder, or s3://bucket/prefix, gs://bucket/prefix, az://account/c
 the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a workload identity, GOOGLE_APPLICATION_CREDENTIALS, ...).
 """
 _EXAMPLES = """\
-an init container:    python -m service sync s3://models/production /models --keep 2
-a sidecar:            python -m service sync s3://models/production /models --keep 2 --watch-interval-seconds 30
-after an export:      python -m service sync model_repository s3://models/production --as-next
+an init container:    %(prog)s s3://models/production /models --keep 2
+a sidecar:            %(prog)s s3://models/production /models --keep 2 --watch-interval-seconds 30
+after an export:      %(prog)s model_repository s3://models/production --as-next
+
+exit codes: 0 done, and after SIGTERM of a sidecar; 1 where a side cannot be read or written; 2 for wrong flags;
+130 after Ctrl-C, 143 after SIGTERM in the middle of a pass
 
 A version whose number is at the destination is not copied again. A model that SOURCE no longer has stays; a version
 that SOURCE no longer has is removed by --keep.
@@ -36,7 +40,7 @@ class _Stopped(BaseException):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m service sync",
+        name_program("service sync"),
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -92,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     except SyncError as error:
-        print(f"python -m service sync: {error}", file=sys.stderr)
+        print(f"{name_program('service sync')}: {error}", file=sys.stderr)
         return 1
     except (_Stopped, KeyboardInterrupt) as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Stopped) else signal.SIGINT

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -48,17 +50,28 @@ def measured(output: Path, *arguments: object) -> Run:
 
 
 def its_service(process: "subprocess.Popen[str]") -> psutil.Process:
-    """The service that a load test has started, once its load runs."""
+    """The service that a load test has started, once its load is past its warm-up: it has answered often."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         running = [(child, _read_command(child)) for child in psutil.Process(process.pid).children()]
         found = [child for child, command in running if "service" in command]
-        if found and any("loadtest.generator" in command for _, command in running):
-            time.sleep(4)
+        if found and _count_answers(found[0]) > 80:
             return found[0]
         time.sleep(0.1)
     raise AssertionError("no service was started")
+
+
+def _count_answers(service: psutil.Process) -> float:
+    """By the service's own page of metrics; 0 before it has one."""
+    for connection in service.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN:
+            try:
+                page = httpx.get(f"http://127.0.0.1:{connection.laddr.port}/metrics", timeout=5).text
+            except httpx.HTTPError:  # it is gRPC's port, or nobody answers yet
+                continue
+            return sum(map(float, re.findall(r"^model_server_requests_total\{.*\} ([\d.e+]+)$", page, re.MULTILINE)))
+    return 0
 
 
 def _read_command(process: psutil.Process) -> list[str]:
@@ -201,8 +214,8 @@ def test_one_model_that_collapses_leaves_the_others_their_turn(lenet5_repository
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--scenario", "stpes"), "invalid --scenario stpes: expected all, or some of single_stream"),
-        (("--protocol", "http"), "invalid --protocol http: expected all, or some of predict"),
+        (("--scenario", "stpes"), "invalid --scenarios stpes: expected all, or some of single_stream"),
+        (("--protocol", "http"), "invalid --protocols http: expected all, or some of predict"),
         (("--seconds", "0"), "argument --seconds: expected a number above 0, got '0'"),
         (("--repository", "/nowhere"), "--repository /nowhere is not a folder; export a model"),
         (("--url", "http://127.0.0.1:9", "--", "--workers", "2"), "flags after -- are for a service that is started"),

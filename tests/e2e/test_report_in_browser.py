@@ -28,6 +28,15 @@ _SEEN = """[...document.querySelectorAll("figure svg")].filter(svg => svg.checkV
   const out = text.filter(b => b.left < -1 || b.right > document.documentElement.clientWidth + 1).length;
   return {key: svg.closest("figure").id, width: box.width, height: box.height, marks: marks.length, out};
 })"""
+_OVERLAPS = """[...document.querySelectorAll("figure svg")].filter(svg => svg.checkVisibility()).flatMap(svg => {
+  const names = [...svg.querySelectorAll("text.name")].filter(each => !each.transform.baseVal.length)
+    .map(each => [each.textContent, each.getBoundingClientRect()]);
+  return names.flatMap(([a, p], i) => names.slice(i + 1).filter(([b, q]) =>
+    Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1 &&
+    Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 4
+  ).map(([b, _]) => `${svg.closest("figure").id}: ${a} and ${b}`));
+})"""
+"""Names in a chart that lie flat and cover each other."""
 _TABLE = "[...document.querySelector('[aria-label=Architectures] tbody').rows]"
 _ROWS = f"{_TABLE}.map(row => row.cells[0].dataset.v)"
 _ARCHITECTURES = "[...document.querySelectorAll('details[data-architecture]')].map(each => each.dataset.architecture)"
@@ -61,6 +70,26 @@ def test_every_chart_is_drawn_and_nothing_overflows(tab: Browser, page: Path, wi
     assert {chart["key"] for chart in seen} >= _CHARTS
     assert all(chart["marks"] >= 24 for chart in seen if chart["key"]), seen
     assert sum(not chart["key"] for chart in seen) == 2 * 24, "percentiles and stages of each architecture"
+
+
+def test_the_table_of_twenty_networks_fits_a_desktop_and_says_why_one_collapsed(tab: Browser, tmp_path: Path) -> None:
+    many = measured.run(1, seconds=4, networks=20)
+    for number, subject in enumerate(many.subjects):
+        subject.precision = "int8" if number % 2 else "float32"
+    many.subjects[7].collapsed, many.subjects[7].problem = True, "collapsed: the service was ended by signal 9"
+    many.subjects[7].points, many.subjects[7].capacity = [], None
+    report.write(many, tmp_path)
+    tab.open(tmp_path / "report.html", 1280)
+    whole, shown = tab.evaluate(
+        "(t => [t.scrollWidth, t.clientWidth])(document.querySelector('[aria-label=Architectures]'))"
+    )
+    assert whole <= shown
+    rows = tab.evaluate(f"{_TABLE}.map(row => [...row.cells].map(cell => cell.innerText))")
+    assert len(rows) == 20 and {row[1] for row in rows} == {"float32", "int8"}
+    assert sum("collapsed: the service was ended by signal 9" in row[0] for row in rows) == 1
+    headings = tab.evaluate("[...document.querySelectorAll('h2')].map(each => each.innerText)")
+    assert headings.index("Architectures") < headings.index("Every load") < headings.index("How it was measured")
+    assert tab.evaluate(_OVERLAPS) == []
 
 
 def test_more_names_than_a_phone_has_room_for_scroll_in_their_chart(tab: Browser, tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 """What `--list` and `describe` show."""
 
+import contextlib
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +14,7 @@ from export.architectures import ARCHITECTURES
 from export.architectures.measurements import Latency, Measured, Measurements, read_measurements
 from export.architectures.publishers import PUBLISHERS, THE_PAPER
 from export.listing import _format, describe
-from tests.support.exporter import run_export
+from tests.support.exporter import ROOT, run_export
 
 
 def list_networks(*arguments: str) -> list[str]:
@@ -107,3 +112,23 @@ def test_a_description_has_the_paper_and_what_each_stage_costs() -> None:
     unknown = run_export("describe", "squeezenet")
     assert unknown.returncode == 2
     assert "did you mean squeezenet1_0 or squeezenet1_1?" in unknown.stderr
+
+
+def test_a_terminal_gets_a_drawn_table_that_cuts_nothing_and_a_pipe_plain_lines() -> None:
+    command = [sys.executable, "-m", "export", "--list", "--family", "ResNet"]
+    plain = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=ROOT).stdout
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=theirs, cwd=ROOT, env={**os.environ, "COLUMNS": "60", "TERM": "xterm"}
+    ) as run:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # how Linux says that nobody writes to it any more
+            while part := os.read(ours, 65536):
+                drawn += part
+        assert run.wait(timeout=60) == 0
+    os.close(ours)
+    text = re.sub(r"\x1b\[[\d;]*m", "", drawn.decode())
+    assert "\x1b" not in plain and "\N{BOX DRAWINGS LIGHT HORIZONTAL}" in text and "\x1b[1m" in drawn.decode()
+    rows = [line.split() for line in text.splitlines()]
+    assert all(line.split() in rows for line in plain.splitlines())

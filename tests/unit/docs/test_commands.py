@@ -20,7 +20,16 @@ _SUBCOMMANDS = {
     "export": ("advise", "augment", "describe", "explain"),
     "image_model_client": ("predict",),
 }
-_NAMELESS = {"service", "service keys", "service sync", "export", "export.tfserving", "loadtest", "loadtest.report"}
+_NAMELESS = {
+    "ims",
+    "service",
+    "service keys",
+    "service sync",
+    "export",
+    "export.tfserving",
+    "loadtest",
+    "loadtest.report",
+}
 _NAMELESS |= {"loadtest.sizing", "tools.architecture"}
 """Programs whose flags a page may name without the program; those of a subcommand too, where the page runs it."""
 _FOREIGN = {
@@ -30,7 +39,15 @@ _FOREIGN = {
     "--target loadtest",
     "--cert",  # curl's
 }
-_TOOLS = {"curl", "docker", "kubectl", "echo", "cd", "image=model_repository/lenet5/1/assets.extra/samples/7-0.png"}
+_TOOLS = {
+    "eval",
+    "curl",
+    "docker",
+    "kubectl",
+    "echo",
+    "cd",
+    "image=model_repository/lenet5/1/assets.extra/samples/7-0.png",
+}
 
 
 @cache

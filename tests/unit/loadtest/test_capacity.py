@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from loadtest.analysis.capacity import Probe, search
+from loadtest.analysis.capacity import WIDE, Probe, search
 
 SERVES, SLO = 100.0, 0.1  # a queue with one server that does 100 requests/s on average
 TRUE = SERVES - math.log(100) / SLO
@@ -35,6 +35,21 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(guess: float) -> None:
         assert found.rate == pytest.approx(TRUE, rel=0.35)
         held += found.low <= TRUE <= found.high
     assert held >= 35, "of 40; 38 are expected"
+
+
+def test_short_loads_go_on_until_the_interval_is_narrow() -> None:
+    for seed in range(8):
+        random, loads = Random(seed), 0
+
+        def short(rate: float, random: Random = random) -> Probe:
+            nonlocal loads
+            loads += 1
+            return probe(rate, 1.0, random)
+
+        found = search(short, 60.0, 1000 * SLO, most=4)
+        assert found is not None and 4 <= loads <= 8
+        assert loads == 8 or found.high / found.low <= WIDE
+    assert loads > 4, "four loads of a second each say too little"
 
 
 def test_longer_loads_make_it_narrower() -> None:

@@ -1,10 +1,11 @@
 """What settings are called, and how --help shows them."""
 
 import re
+import shlex
 
 import pytest
 
-from service.settings import TOPICS, Settings, parse
+from service.settings import EXAMPLES, TOPICS, Settings, parse
 
 NAMES = list(Settings.model_fields)
 
@@ -27,7 +28,8 @@ def test_help_lists_every_setting_under_its_topic(capsys: pytest.CaptureFixture[
         parse(["--help"])
     shown = capsys.readouterr().out
     assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == ["options", *TOPICS.values()]
-    assert re.findall(r"^  --([a-z-]+)", shown, re.MULTILINE) == [name.replace("_", "-") for name in NAMES]
+    assert re.findall(r"^(\w.*):\n  Example: python -m service --", shown, re.MULTILINE) == list(TOPICS.values())
+    assert re.findall(r"^  --([a-z-]+)", shown, re.MULTILINE)[1:] == [name.replace("_", "-") for name in NAMES]
     assert list(TOPICS) == [name for name in NAMES if name in TOPICS], "topics stand in the order of the settings"
     assert NAMES[0] in TOPICS
 
@@ -36,8 +38,27 @@ def test_help_has_no_words_of_python(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         parse(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert set(re.findall(r"--[a-z-]+ ([A-Za-z][\w,.\[\]]*) ", shown)) >= {"N", "X", "TEXT", "PATH"}
-    assert re.findall(r"--[a-z-]+ (?:int|float|str|tuple|Path)\b|default: (?:None|\(\))?\)", shown) == []
+    assert set(re.findall(r"--[a-z-]+ ([A-Za-z][\w,.\[\]]*) ", shown)) >= {"N", "X", "TEXT", "FILE", "DIR"}
+    assert re.findall(r"--[a-z-]+ (?:int|float|str|tuple|Path)\b|default: (?:None|True|False|\(\))?\)", shown) == []
+
+
+@pytest.mark.parametrize("heading", TOPICS.values())
+def test_the_example_of_a_topic_is_taken_and_uses_a_flag_of_it(heading: str) -> None:
+    example = shlex.split(EXAMPLES[heading])
+    parse(example)
+    starts = [*map(NAMES.index, TOPICS), len(NAMES)]
+    start = starts[list(TOPICS.values()).index(heading)]
+    topic = NAMES[start : min(each for each in starts if each > start)]
+    assert {word[2:].replace("-", "_") for word in example if word.startswith("--")} & set(topic)
+
+
+def test_folders_and_files_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = dict(re.findall(r"^  --([a-z-]+) (DIR|FILE)\b", capsys.readouterr().out, re.MULTILINE))
+    assert {name for name, kind in shown.items() if kind == "DIR"} == {"repository", "cache-dir"}
+    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    assert set(shown) == {name.replace("_", "-") for name in paths}
 
 
 def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
