@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import service.errors
+from service.errors import Code
 from tests.support.chromium import browser
 from tests.support.documents import DOCS, ROOT
+from tools.website.flags import PROGRAMS, escape, read_parser
 from tools.website.links import place_links
 from tools.website.navigation import read_navigation
+from tools.website.reference import FOLDER, PAGES, read_causes, write_page
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,35 @@ def test_the_navigation_is_the_index() -> None:
         {"Start": [{"First page": "a.md"}]},
         {"Run": [{"C": "d/e.md"}]},
     ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_reference_is_what_the_code_says(name: str) -> None:
+    assert (FOLDER / name).read_text() == write_page(name), "run python -m tools.website"
+
+
+def test_every_program_that_has_flags_is_in_the_reference() -> None:
+    assert {program.partition(" ")[0] for program in PROGRAMS} >= {"service", "export", "loadtest"}
+    for command, subcommand in re.findall(r"python -m (service|export) (\w+) --help", _read_own_helps()):
+        assert f"{command} {subcommand}" in PROGRAMS
+
+
+def _read_own_helps() -> str:
+    return " ".join(read_parser(program).format_help() for program in ("service", "export"))
+
+
+def test_a_program_without_a_parser_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="expected a parser of argparse"):
+        read_parser("this")
+
+
+def test_every_error_has_a_cause() -> None:
+    causes = read_causes(service.errors.__doc__ or "")
+    assert set(causes) == set(Code) and all(causes.values())
+
+
+def test_help_texts_fit_into_a_table() -> None:
+    assert escape("a|b for `x*` or cats* (docs/routing.md)") == r"a\|b for `x*` or cats\* ([routing.md](../routing.md))"
 
 
 @pytest.fixture(scope="module")
