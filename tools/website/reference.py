@@ -4,7 +4,6 @@ import asyncio
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pool
@@ -20,7 +19,7 @@ from service.api.tfserving import rest
 from service.errors import Code, ServiceError
 from service.observability.metrics.registry import Metrics
 from service.server.app import build
-from service.settings import BackendName, Settings
+from service.settings import parse
 from service.sync.metrics import SyncMetrics
 from tools.architecture.packages import ROOT
 from tools.website.flags import escape, write_flags
@@ -124,16 +123,20 @@ def write_apis() -> str:
 
 
 def _list_methods(name: str, servicer: type) -> list[str]:
-    """Those of the service's description that the class answers: its base refuses the others, or a shared function."""
+    """Those of the service's description that the class answers: its base refuses the others, or a function of ours."""
     methods = descriptor_pool.Default().FindServiceByName(name).methods
-    own = {attribute: getattr(value, "__name__", "") for attribute, value in vars(servicer).items()}
-    return [method.name for method in methods if own.get(method.name) == method.name]
+    return [method.name for method in methods if _answers(vars(servicer).get(method.name), method.name)]
+
+
+def _answers(function: Any, name: str) -> bool:
+    """One that refuses is shared under another name, or does nothing but raise Unsupported."""
+    return getattr(function, "__name__", "") == name and function.__code__.co_names != ("Unsupported",)
 
 
 async def _describe_http() -> dict[str, Any]:
     """/openapi.json of a service that runs no model."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(backend=BackendName.fake, repository=Path(folder))
+        settings = parse(["--backend", "fake", "--repository", folder])
         core = build(settings)
         guards = HttpGuards(settings.max_body_bytes, settings.body_timeout_seconds)
         return create_app(core.predictor, core.metrics, core.access, core.gate, guards).openapi()

@@ -28,7 +28,16 @@ _FOREIGN = {
     "--target loadtest",
     "--cert",  # curl's
 }
-_TOOLS = {"curl", "docker", "kubectl", "echo", "cd", "image=model_repository/lenet5/1/assets.extra/samples/7-0.png"}
+_TOOLS = {
+    "curl",
+    "docker",
+    "kubectl",
+    "echo",
+    "cd",
+    "cp",
+    "mkdir",
+    "image=model_repository/lenet5/1/assets.extra/samples/7-0.png",
+}
 
 
 @cache

@@ -11,7 +11,8 @@ import pytest
 import service.errors
 from service.errors import Code
 from tests.support.chromium import browser
-from tests.support.documents import DOCS, ROOT
+from tests.support.documents import DOCS
+from tests.support.exporter import ROOT
 from tools.website.flags import PROGRAMS, escape, read_parser
 from tools.website.links import place_links
 from tools.website.navigation import read_navigation
