@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-slow fuzz fuzz-short soak check loadtest report bench bench-gateway transfer simulation overload k8s-check observability-check
-.PHONY: image-tree lock clean
+.PHONY: image-tree docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ loadtest: .venv/installed ## every served model under load; writes build/loadtes
 report: .venv/installed ## twenty architectures under load, some twenty minutes; writes docs/reports/
 	@$(BIN)/python -m benchmarks.architectures
 
+docs: .venv/docs-installed ## these pages as a website, in build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 lock: .venv/installed ## constraints.txt from what .venv holds now
 	@$(BIN)/pip freeze --exclude-editable | sort -f > constraints.txt
 
@@ -78,4 +81,8 @@ clean: ## .venv and caches, not the models
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,openvino,pretrained,clip,loadtest,tracing,remote,completion,dev]' --editable './client[images,grpc]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
+	@touch $@
+
+.venv/docs-installed: .venv/installed
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@

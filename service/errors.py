@@ -10,10 +10,10 @@
     ├── Unauthenticated  no API key, or one that is not valid
     ├── Forbidden      a valid key, for other models
     ├── RateLimited    this key's own limit
-    ├── Overloaded     the queue is full
+    ├── Overloaded     the queue is full, or the deadline cannot be met
     ├── NotReady       loading, draining, upstream unreachable
     │   └── Unloaded   the version went away after it was found: whoever asked for none gets another
-    ├── DeadlineExceeded
+    ├── DeadlineExceeded  an answer would come too late
     ├── Cancelled      the client went away: nobody reads this one
     └── BackendFailed  the model itself failed
 

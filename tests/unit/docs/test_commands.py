@@ -46,6 +46,8 @@ _TOOLS = {
     "kubectl",
     "echo",
     "cd",
+    "cp",
+    "mkdir",
     "image=model_repository/lenet5/1/assets.extra/samples/7-0.png",
 }
 
