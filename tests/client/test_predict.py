@@ -94,7 +94,7 @@ def test_the_key_is_sent_to_the_service_and_to_nobody_else(seven: Path) -> None:
         (np.zeros((2, 4, 4, 3), np.uint8), r"got \(2, 4, 4, 3\)"),
         (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
     ],
-    ids=repr,
+    ids=("missing", "folder", "null", "text", "number", "floats", "batch", "two channels"),
 )
 def test_what_cannot_be_sent_says_what_can(client: Client, source: Any, says: str) -> None:
     with pytest.raises(UnreadableImage, match=says):
