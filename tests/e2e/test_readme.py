@@ -56,6 +56,8 @@ def test_examples_run_as_printed(block: Block, service: tuple[Service, Path]) ->
         assert '"label": "espresso"' in done.stdout, done.stdout
     elif "image_model_client predict" in code:
         assert (folder / "answers.csv").read_text().startswith("file,model,version,label_1,probability_1\n")
+    elif "/similar/" in code:
+        assert re.findall(r'"label":"(\d)"', done.stdout) == ["7"] * 3, done.stdout
     elif ":predict" in code:
         assert '"classes": [' in done.stdout, done.stdout
     elif kind == "bash":

@@ -40,6 +40,13 @@ async def parse_body(request: Request, manifest: Manifest, default: str = DEFAUL
     raise InvalidInput(f"Content-Type {kind!r:.70} is not read here; send {_ACCEPTED}")
 
 
+async def parse_question(
+    request: Request, manifest: Manifest, candidates: CandidateLabels | None, features: bool
+) -> PredictRequest:
+    """The same with the `candidates` of the URL, and with `features` beside the outputs. Raises InvalidInput."""
+    return replace(choose_candidates(await parse_body(request, manifest), candidates, manifest), features=features)
+
+
 async def _files(request: Request) -> list[bytes]:
     try:
         async with request.form() as form:

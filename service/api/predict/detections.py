@@ -49,6 +49,11 @@ class Choice:
     most: int
 
 
+def is_detector(manifest: Manifest) -> bool:
+    """True where a signature answers boxes."""
+    return any(BOXES in signature.outputs for signature in manifest.signatures.values())
+
+
 def measure_photos(manifest: Manifest, request: PredictRequest) -> list[Photo]:
     """What the boxes of each image in `request` lie on. Empty where that cannot be known: several inputs, or files that
     only the model can read.

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,8 +14,8 @@ from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode_arrays
 from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
 from service.api.http.request import admit, build_headers
-from service.api.predict.body import choose_candidates, parse_body
-from service.api.predict.detections import BOXES, Photo, measure_photos, render_detections
+from service.api.predict.body import parse_question
+from service.api.predict.detections import Photo, is_detector, measure_photos, render_detections
 from service.api.predict.query import MAX_DETECTIONS, MIN_SCORE, TOP_K, Target, read_target
 from service.api.predict.schema import BODY, Predictions
 from service.api.predict.similarity import check_known, find_features, find_known
@@ -44,12 +43,12 @@ def make_route(predictor: Predictor) -> Route:
                 check_known(admitted.manifest.known_threshold, target.ref)
             if target.features:
                 admitted.manifest.check_features()
-            parsed = await parse_body(request, admitted.manifest)
-            asked = choose_candidates(parsed, target.candidates, admitted.manifest)
-            if target.features or target.known:
-                asked = replace(asked, features=True)
-            result = await admitted.predict(asked)
-        photos = measure_photos(admitted.manifest, asked) if BOXES in result.outputs else []
+            question = request, admitted.manifest, target.candidates, target.features or target.known
+            if is_detector(admitted.manifest):
+                asked = await parse_question(*question)
+                result, photos = await admitted.predict(asked), measure_photos(admitted.manifest, asked)
+            else:
+                result, photos = await admitted.predict(await parse_question(*question)), []
         answer = _render(result, target, photos)
         body = encode_arrays(answer) if target.features else json.dumps(answer, allow_nan=False)
         return Response(body, media_type="application/json", headers=build_headers(result))
