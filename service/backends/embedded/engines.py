@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # engines are loaded with the first version that they run
 _log = logging.getLogger(__name__)
 _AUTO, _OPENVINO = "auto", "openvino"
 _EXACT = ("", "float32")
+_BUSY = 4.0  # times what LiteRT needs by its profile
 _SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
 _LAYOUT_SECONDS = 0.4
 _BUCKETS_SECONDS = 0.5  # of measuring the winner's other batch sizes
@@ -78,7 +79,8 @@ class Engines:
                 if (kept := profiles.read(measured, kind)) is None:  # another worker's
                     race = VersionRace(network, manifest, golden, lite, profile)
                     faster, kept = race.run(openvino.find_precisions() if fast else (openvino.FLOAT32,), self.name)
-                    profiles.write(measured, kept, kind)
+                    if kept.race:  # else nothing was found out
+                        profiles.write(measured, kept, kind)
         if kept.engine == _OPENVINO:
             try:
                 faster = faster or _compile(network, manifest, kept)
@@ -125,6 +127,16 @@ class VersionRace:
         costs, failed = race.measure_in_turns(
             self._make_calls({race.LITERT: self.lite, **runners}), _SECONDS, self.profile.lanes
         )
+        known = max((by_rows.get(1, 0.0) for by_rows in self.profile.milliseconds.values()), default=0.0)
+        if engine == _AUTO and race.LITERT in costs and costs[race.LITERT][1] > _BUSY * known > 0:
+            _log.warning(
+                "%s: this machine is too busy to compare engines: LiteRT took %.3g ms for what takes it %.3g ms; it "
+                "runs the version, and the next start compares again",
+                name,
+                costs[race.LITERT][1],
+                known,
+            )
+            return None, replace(self.profile, race={})
         findings = {rival: race.describe_costs(costs[rival]) for rival in race.rank(costs)} | failed | findings
         chosen = None
         for rival in race.rank(costs):

@@ -53,6 +53,7 @@ def races(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
         return {name: COSTS.get(name, {1: 1.0, race.MANY: 4.0}) for name in calls}, {}
 
     monkeypatch.setattr(race, "measure_in_turns", measure)
+    monkeypatch.setattr(module, "_BUSY", float("inf"))  # COSTS are none of this machine's
     return seen
 
 
@@ -120,6 +121,17 @@ def test_litert_keeps_its_own_profile_where_it_wins(
         assert list(loaded.manifest.profile.race) == ["litert", "openvino float32"]
     assert len(races) == 1
     assert load(repository, "openvino").engine == "openvino"
+
+
+def test_a_race_on_a_busy_machine_finds_nothing_out(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_BUSY", 4.0)
+    monkeypatch.setitem(COSTS, race.LITERT, {1: 400.0, race.MANY: 900.0})  # lenet5 takes a small part of one
+    for _ in range(2):
+        assert load(repository).engine == "litert"
+    assert len(races) == 2
+    assert "lenet5/1: this machine is too busy to compare engines: LiteRT took 400 ms" in caplog.text
 
 
 def test_an_engine_that_is_asked_for_runs_even_where_it_was_too_slow_for_a_batch(

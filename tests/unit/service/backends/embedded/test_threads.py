@@ -5,10 +5,12 @@ import threading
 
 import pytest
 
+from service.backends.embedded import threads
 from service.backends.embedded.threads import Threads
 
 
 async def test_many_versions_share_the_threads_of_those_that_run() -> None:
+    threads._pool.cache_clear()  # other tests' threads would take their turns
     before = threading.active_count()
     names = set()
     for _ in range(200):
