@@ -96,8 +96,8 @@ def make_calls(url: str, model: str, image: bytes, kind: str) -> dict[str, Calla
 
 
 def show_many(repository: Path, photos: int, rounds: int) -> str:
-    """Images a second, `_IN_FLIGHT` under way. Each round sends all `photos`: of few, the end where fewer are under way
-    would be a share that counts.
+    """Images a second with `_IN_FLIGHT` concurrent requests. Each round sends all `photos`: the end of a short round,
+    with fewer concurrent requests, would lower the rate.
     """
     rows = []
     for model, image in ((NETWORK, write_photo()), (SMALL, write_digit())):

@@ -135,7 +135,7 @@ FEATURES = (
     ),
     Feature(
         "response cache",
-        "one run for equal requests under way",
+        "equal concurrent requests share one run",
         {"triton": YES, "mlserver": "local"},
         "tests/e2e/test_coalescing.py",
     ),

@@ -89,7 +89,7 @@ def _summary(manifest: Manifest) -> tuple[str, ...]:
 def _best_integer(manifest: Manifest) -> float:
     """How many times as fast as float32 the fastest accurate form with int8 activations is; 0 where there is none.
 
-    Forms that nobody examined are slower than what is published, and not known to be accurate.
+    A form without an accuracy was timed only: it is slower than the published one.
     """
     rows = _candidates(manifest)
     integer = [

@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def read_record(path: Path) -> dict[str, Trained]:
-    """By network; empty where there is no such file."""
+    """The records by network name. There are none where the file is missing."""
     if not path.exists():
         return {}
     return {name: Trained(**each) for name, each in json.loads(path.read_bytes()).items()}

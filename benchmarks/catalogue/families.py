@@ -206,7 +206,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "CLIP": Family(
             ATTENTION,
             ("ViT", "ResNet"),
-            "Answers with labels that nobody trained it for.",
+            "Classifies by labels that the request brings, without training.",
             "Needs two networks, and is less accurate than one trained on your classes.",
         ),
     }

@@ -116,7 +116,7 @@ def _place_families(
 
 
 def _name_members(rows: Sequence[Architecture], width: float) -> str:
-    """What tells them apart, such as "18 34 50", the first and the last where there is no room; "" for one alone."""
+    """The parts of names that differ, such as "18 34 50". A long list keeps its first and last; one name gives ""."""
     if len(rows) == 1:
         return ""
     ends = [re.sub(r"^[a-z]+_?(v\d_)?", "", row.name).removesuffix("_v2").removesuffix("_32x4d") for row in rows]

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return _complain("interrupted; the same command goes on" if chosen.output else "interrupted", INTERRUPTED)
-    except BrokenPipeError:  # `| head`: nobody reads on, and Python's own flush at the end would complain
+    except BrokenPipeError:  # `| head` closed the pipe; Python's flush at exit would fail too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
@@ -78,7 +78,7 @@ def _build_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--output", type=Path, metavar="FILE", help="add answers to this file, and leave out what it has"
     )
-    predict.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests under way (%(default)s)")
+    predict.add_argument("--concurrency", type=int, default=16, metavar="N", help="concurrent requests (%(default)s)")
     predict.add_argument("--shrink", action="store_true", help="send large images no larger than the model needs")
     predict.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
