@@ -118,6 +118,8 @@ def render(results: Mapping[str, Any]) -> str:
             lines += ["", f"## {TASKS[task]}", "", text, "", _tabulate(tasks[task])]
     if costs := results.get("costs"):
         lines += ["", "## What it takes", "", _COSTS, "", _tabulate_costs(costs)]
+    if missed := list_missed(results):
+        lines += ["", "## Not met", "", *(f"- {each}." for each in missed)]
     return "\n".join(lines) + "\n"
 
 

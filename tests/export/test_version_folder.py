@@ -32,7 +32,7 @@ SIZES = {
     "lenet5": 28,
     "mobilenet_v3_small": int(DEMO["mobilenet_v3_small"][DEMO["mobilenet_v3_small"].index("--image-size") + 1]),
 }
-ACCURACIES = {"lenet5": 0.97, "mobilenet_v3_small": 0.93}
+ACCURACIES = {"lenet5": 0.95, "mobilenet_v3_small": 0.93}
 
 
 @pytest.fixture(scope="module", params=list(SIZES))
