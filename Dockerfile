@@ -25,7 +25,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN python containers/tree.py gateway /trees/gateway \
+# --build-arg GATEWAY_EXTRAS=openvino adds the second engine.
+ARG GATEWAY_EXTRAS=""
+RUN python containers/tree.py gateway /trees/gateway --extras "${GATEWAY_EXTRAS}" \
     && python containers/tree.py loadtest /trees/loadtest
 
 
@@ -37,7 +39,9 @@ COPY drawing /source/drawing
 COPY export /source/export
 COPY ims /source/ims
 COPY service /source/service
-RUN pip install --constraint /source/constraints.txt '/source[export,remote]' && rm -r /source
+# --build-arg EXPORTER_EXTRAS=export,remote,openvino,clip also writes OpenVINO's form of quantized versions, and exports CLIP.
+ARG EXPORTER_EXTRAS="export,remote"
+RUN pip install --constraint /source/constraints.txt "/source[${EXPORTER_EXTRAS}]" && rm -r /source
 # Keras keeps downloads and its settings in the home.
 ENV HOME=/tmp TF_CPP_MIN_LOG_LEVEL=2
 WORKDIR /work

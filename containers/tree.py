@@ -17,9 +17,10 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import Any
 
 SOURCE = Path(__file__).resolve().parents[1]
 APP = Path("app")  # below the root; on PYTHONPATH in the image
@@ -161,9 +162,14 @@ def _others(app: Path, tree: Tree) -> None:
         shutil.rmtree(path)
 
 
+def _project() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return found
+
+
 def _requirements(chosen: Iterable[str]) -> Iterator[str]:
     """The distribution's own, and those of the chosen extras, less those that come alone."""
-    project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = _project()
     extras = project["optional-dependencies"]
     for requirement in [*project["dependencies"], *(each for extra in chosen for each in extras[extra])]:
         if _name(requirement) not in ALONE:
@@ -250,8 +256,13 @@ def main() -> int:
     parser = argparse.ArgumentParser("tree.py", description="Makes the files of an image.")
     parser.add_argument("tree", choices=TREES, help="whose")
     parser.add_argument("folder", type=Path, help="becomes the image's root, or what is copied over it")
+    parser.add_argument("--extras", default="", help="of pyproject.toml, to add, separated by commas: openvino")
     given = parser.parse_args()
-    build(TREES[given.tree], given.folder)
+    extras, known = [*filter(None, given.extras.split(","))], _project()["optional-dependencies"]
+    if unknown := [extra for extra in extras if extra not in known]:
+        parser.error(f"invalid --extras: expected some of {', '.join(known)}, got {', '.join(unknown)}")
+    tree = TREES[given.tree]
+    build(replace(tree, extras=(*tree.extras, *extras)), given.folder)
     return 0
 
 

@@ -155,28 +155,6 @@ class Predictor:
             manifest = await self._find_manifest(caller, self._router.routes.stands_for(ref), ref.label)
         return ModelRef(manifest.name, manifest.version)
 
-    @asynccontextmanager
-    async def admit_preprocessing(self, context: RequestContext, ref: ModelRef) -> AsyncIterator[Manifest]:
-        """Lets a request in that runs no model: its body is parsed against the manifest and given to `preprocess`
-        inside. It takes a place and is charged as a prediction is, and the deadline ends it.
-
-        Raises ServiceError, whatever is raised inside.
-        """
-        started = time.monotonic()
-        context = self._set_deadline(context, ref, started)
-        self._gate.authorise(context.caller, ref.name)
-        if self.in_flight >= self._max_in_flight:
-            raise self._make_overload()
-        self._gate.charge(context.caller)
-        self.in_flight += 1
-        try:
-            async with asyncio.timeout(None if context.deadline is None else context.deadline - started):
-                yield await self.describe(context.caller, ref)
-        except TimeoutError as error:
-            raise DeadlineExceeded("the deadline passed before the image was decoded") from error
-        finally:
-            self.in_flight -= 1
-
     async def preprocess(self, manifest: Manifest, request: PredictRequest) -> Tensors:
         """What that version would be given for `request`: decoded images, upright and of its size. Raises
         ServiceError.

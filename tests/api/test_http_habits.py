@@ -26,9 +26,22 @@ def test_head_answers_wherever_get_does(client: httpx.Client, path: str) -> None
 
 
 def test_head_is_refused_where_get_is(client: httpx.Client) -> None:
-    for path in ("/predict/lenet5", "/preprocess/lenet5", "/v2/models/lenet5/infer"):
+    for path in ("/predict/lenet5", "/v2/models/lenet5/infer"):
         assert (client.get(path).status_code, client.head(path).status_code) == (405, 405)
     assert client.head("/models/nobody").status_code == client.head("/v1/models/nobody").status_code == 404
+
+
+def test_a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes(client: httpx.Client) -> None:
+    """Every path of the description, of every API, and every method that it has not."""
+    values = {"model": "lenet5", "version": "1", "label": "float32", "name": "7-0.png"}
+    described = {path: {*methods} for path, methods in client.get("/openapi.json").json()["paths"].items()}
+    assert len(described) > 30
+    for path, methods in described.items():
+        taken = {method.upper() for method in methods} | ({"HEAD"} if "get" in methods else set())
+        for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "QUERY"} - taken:
+            reply = client.request(method, path.format(**values))
+            assert reply.status_code == 405, (method, path)
+            assert {*reply.headers["allow"].split(", ")} - {"OPTIONS"} == taken, (method, path)
 
 
 def test_the_root_is_a_liveness_answer_and_for_browsers_a_page(client: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The page at / without a browser: its files, what the models were given, their samples and reports."""
 
+import base64
 import io
 import re
 from importlib import resources
@@ -95,9 +96,9 @@ def test_a_model_from_elsewhere_has_neither(client: httpx.Client) -> None:
 
 
 def shown(client: httpx.Client, data: bytes) -> NDArray[np.uint8]:
-    reply = client.post("/preprocess/lenet5", content=data)
-    assert reply.status_code == 200 and reply.headers["content-type"] == "image/png", reply.text
-    return np.asarray(Image.open(io.BytesIO(reply.content)))
+    reply = client.post("/predict/lenet5?seen=true", content=data)
+    assert reply.status_code == 200, reply.text
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(reply.json()["seen"]))))
 
 
 def test_what_a_model_sees_is_what_it_is_given(client: httpx.Client, samples: dict[str, bytes]) -> None:
@@ -114,23 +115,20 @@ def test_it_sees_photos_upright(client: httpx.Client) -> None:
 
 
 def test_what_cannot_be_seen_is_told(client: httpx.Client, samples: dict[str, bytes]) -> None:
-    def refused(status: int, path: str = "/preprocess/lenet5", **body: object) -> str:
-        return str(error_of(client.post(path, **body), status)["message"])  # type: ignore[arg-type]
+    def refused(status: int, path: str = "/predict/lenet5", **body: object) -> str:
+        return str(error_of(client.post(path, params={"seen": "true"}, **body), status)["message"])  # type: ignore[arg-type]
 
     assert "no JPEG" in refused(400, content=b"no image at all")
     assert "empty" in refused(400, content=b"")
     two = [("image", samples["7"]), ("image", samples["3"])]
-    assert refused(400, files=two) == "send one image, got 2"
+    assert refused(400, files=two) == "invalid seen: expected one image, got 2"
     assert "milliseconds" in refused(400, content=samples["7"], headers={"x-request-deadline-ms": "soon"})
     assert "deadline" in refused(504, content=samples["7"], headers={"x-request-deadline-ms": "0.001"})
     assert "larger than" in refused(413, content=b"\xff" * 100_000_000)
-    refused(404, "/preprocess/nobody", content=samples["7"])
-    refused(404, "/preprocess/lenet5?version=3", content=samples["7"])
-    refused(400, "/preprocess/zoo", content=samples["7"])
-    error_of(client.get("/preprocess/lenet5"), 405)
+    assert "expected parameters among" in refused(400, "/embed/lenet5", content=samples["7"])
 
 
 @needs_testdata
 def test_a_model_of_numbers_sees_no_photo(client: httpx.Client) -> None:
-    reply = client.post("/preprocess/half_plus_two", json={"instances": [1.0]})
+    reply = client.post("/predict/half_plus_two?seen=true", json={"instances": [1.0]})
     assert "no pixels" in error_of(reply, 400)["message"]

@@ -193,3 +193,21 @@ def test_the_load_tests_image_measures_a_service(models: Path, tmp_path: Path) -
         )
     assert ended.returncode == 0, ended.stderr
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} >= {".html", ".png", ".csv", ".json"}
+
+
+def test_an_extra_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "containers/tree.py", "gateway", tmp_path / "root", "--extras", "openvine"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and "got openvine" in ended.stderr and "openvino" in ended.stderr
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.slow
+def test_openvino_computes_where_the_image_was_made_with_it(models: Path) -> None:
+    made = ROOT / "build" / "image-tree-openvino"
+    command = [sys.executable, "containers/tree.py", "gateway", made, "--extras", "openvino"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=280)
+    with confined.serving(made, "--engine", "openvino", mounts={"/models": models}) as service:
+        service.wait_ready()
+        assert 'engine="openvino' in httpx.get(f"{service.url}/metrics").text
+        assert httpx.post(f"{service.url}/predict/lenet5", content=PHOTO, timeout=30).status_code == 200

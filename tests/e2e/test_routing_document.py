@@ -23,7 +23,7 @@ def test_the_example_runs_as_printed(demo_repository: Path, tmp_path: Path) -> N
     shutil.copytree(demo_repository, repository)
     shutil.copytree(repository / "lenet5" / "1", repository / "lenet5" / "2")
     (tmp_path / "routes.yaml").write_text(block("routes.yaml", "yaml"))
-    commands = block("run", "bash")
+    commands = block("run with routes.yaml", "bash")
     expected = re.findall(r"   # (.+)$", commands, re.MULTILINE)
     with running("--repository", repository, "--routes", tmp_path / "routes.yaml") as service:
         service.wait_ready()

@@ -59,7 +59,7 @@ def test_samples_and_reports_are_shown_where_the_models_folder_is_here_too(
     listed = httpx.get(f"{gateway.url}/models/lenet5/files").json()
     assert (bool(listed["samples"]), listed["report"]) == (here, here)
     assert httpx.get(f"{gateway.url}/models/lenet5/report").status_code == (200 if here else 404)
-    seen = httpx.post(f"{gateway.url}/preprocess/lenet5", content=PHOTO)
+    seen = httpx.post(f"{gateway.url}/predict/lenet5?seen=true", content=PHOTO)
     assert seen.status_code == (200 if here else 400), "a graph that decodes by itself shows nothing"
     assert here or "no pixels" in seen.json()["error"]["message"]
 

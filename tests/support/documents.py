@@ -19,8 +19,13 @@ class Block:
     kind: str
     """bash, python, yaml, ... or empty."""
     code: str
-    run: bool
-    """It stands behind `<!-- run -->`: a test runs it as printed."""
+    mark: str
+    """What a comment right before it says: `run`, `run slow`, `needs a cluster`, ... or empty."""
+
+    @property
+    def run(self) -> bool:
+        """A test runs it as printed, in the default suite."""
+        return self.mark == "run"
 
 
 def find_pages() -> list[Path]:
@@ -32,19 +37,23 @@ def name_page(page: Path) -> str:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    found = re.findall(r"(<!-- run -->\n)?^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [Block(page, kind, code, bool(run)) for run, kind, code in found]
+    found = re.findall(r"(?:^<!-- ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [Block(page, kind, code, mark) for mark, kind, code in found]
 
 
 def read_commands(page: Path) -> list[list[str]]:
-    """The words of every line of its bash blocks; lines that a backslash joins are one."""
-    lines = [
-        line
-        for block in read_blocks(page)
-        if block.kind == "bash"
-        for line in block.code.replace("\\\n", " ").splitlines()
-    ]
-    return [words for line in lines if (words := _split(line))]
+    """The words of every line of its bash blocks."""
+    return [words for block in read_blocks(page) if block.kind == "bash" for words in split_lines(block.code)]
+
+
+def split_commands(code: str) -> list[str]:
+    """The lines of bash; those that a backslash joins are one."""
+    return [line for line in code.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+
+
+def split_lines(code: str) -> list[list[str]]:
+    """The words of each line of bash."""
+    return [words for line in split_commands(code) if (words := _split(line))]
 
 
 def _split(line: str) -> list[str]:

@@ -22,6 +22,7 @@ PROGRAMS = (
     "loadtest",
     "loadtest.report",
     "loadtest.sizing",
+    "image_model_client predict",
 )
 
 

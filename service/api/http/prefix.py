@@ -11,7 +11,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HEADER = b"x-forwarded-prefix"
 _OWN_PATHS = (
-    "v1|v2|predict|embed|similar|preprocess|models|page|routes|healthz|readyz|metrics|monitoring|docs|openapi.json|"
+    "v1|v2|predict|embed|similar|models|page|routes|healthz|readyz|metrics|monitoring|docs|openapi.json|"
     "static-offline-docs"
 )
 _PATH_PREFIX = re.compile(rf"(?!/(?:{_OWN_PATHS})(?:/|$))(?:/[A-Za-z0-9._~-]+)+")

@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 const STAGES = ["read", "decode", "queue", "batch", "compute"];
 const REFUSED = new Set(["OVERLOADED", "RATE_LIMITED", "DEADLINE"]);
 const WATCHED = ["rate", "p50", "p99", "queue", "refused"];
-const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), cards: new Map(), seen: new Map(), asked: "", round: 0, tab: "curl", shown: "" };
+const state = { photo: null, name: "", url: "", served: [], chosen: new Set(), cards: new Map(), asked: "", round: 0, tab: "curl", shown: "" };
 
 // --- the service -----------------------------------------------------------------------------------------------
 
@@ -170,7 +170,6 @@ function usePhoto(blob, name) {
   stopCamera();
   URL.revokeObjectURL(state.url);
   state.photo = blob;
-  state.seen.clear();
   state.name = name || "photo.jpg";
   state.url = URL.createObjectURL(blob);
   $("photo").src = state.url;
@@ -238,7 +237,6 @@ async function ask() {
   markSplits(answers);
   const failed = answers.filter((answer) => answer.problem).length;
   say(failed ? `${failed} of ${answers.length} did not answer.` : summary(answers), failed > 0);
-  for (const answer of answers) showSeen(answer, photo, round);
 }
 
 const kind = (photo) => ({ "Content-Type": photo.type.startsWith("image/") ? photo.type : "application/octet-stream" });
@@ -246,7 +244,7 @@ const kind = (photo) => ({ "Content-Type": photo.type.startsWith("image/") ? pho
 async function predict(model, photo) {
   const began = performance.now();
   try {
-    const reply = await call(`predict/${at(model)}&top_k=5`, { method: "POST", body: photo, headers: kind(photo) });
+    const reply = await call(`predict/${at(model)}&top_k=5${model.size ? "&seen=true" : ""}`, { method: "POST", body: photo, headers: kind(photo) });
     const answer = await reply.json();
     const stages = Object.fromEntries((reply.headers.get("server-timing") ?? "").split(",").map((part) => {
       const [name, duration] = part.trim().split(";dur=");
@@ -277,15 +275,17 @@ function summary(answers) {
   return split ? `${split} of ${answers.length} models disagree.` : `${answers.length} models answered; those with the same labels agree.`;
 }
 
-function drawHead(model) {
-  return make("header", {}, make("div", {}, make("h3", { text: `${model.name} ${model.version}` }), make("p", { text: model.form })));
+function drawHead(model, seen) {
+  const head = make("header", {}, make("div", {}, make("h3", { text: `${model.name} ${model.version}` }), make("p", { text: model.form })));
+  if (seen) head.append(make("img", { className: "seen", src: `data:image/png;base64,${seen}`, alt: `What ${id(model)} sees`, title: `What the model sees: ${model.size.width}×${model.size.height}` }));
+  return head;
 }
 
 const drawWaiting = (model) => make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model), make("p", { className: "soft", text: "Asking…" }));
 
 function drawCard(answer) {
   const { model, top, found, problem } = answer;
-  const card = make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model));
+  const card = make("article", { className: "card", ariaLabel: `Answer of ${id(model)}` }, drawHead(model, answer.answer?.seen));
   if (problem) card.append(make("p", { className: "problem", text: problem }));
   else if (top) card.append(make("p", { className: "top", text: top[0].label, title: top[0].label }), make("ul", { className: "bars" }, ...top.map(drawBar)));
   else if (found) card.append(drawBoxes(found), make("ul", { className: "bars" }, ...found.slice(0, 8).map(({ label, score }) => drawBar({ label, probability: score }))));
@@ -325,20 +325,6 @@ function drawStages({ stages, whole }) {
   const legend = present.map((stage) => make("li", { className: stage, text: `${stage} ${ms(stages[stage])}` }));
   return make("div", { className: "stages" }, bar, make("ul", { ariaLabel: "Milliseconds by stage" }, ...legend,
     make("li", { className: "whole", text: `in the service ${ms(stages.total)}, here ${ms(whole)} ms` })));
-}
-
-async function showSeen({ model, card, problem }, photo, round) {
-  if (problem || !model.size) return;
-  try {
-    // Once a photo: it costs what a prediction does.
-    if (!state.seen.has(id(model))) state.seen.set(id(model), call(`preprocess/${at(model)}`, { method: "POST", body: photo, headers: kind(photo) }).then((reply) => reply.blob()));
-    const blob = await state.seen.get(id(model));
-    if (round !== state.round) return;
-    const { width, height } = model.size;
-    const picture = make("img", { className: "seen", alt: `What ${id(model)} sees`, title: `What the model sees: ${width}×${height}` });
-    show(picture, blob);
-    card.querySelector("header").append(picture);
-  } catch { /* the answer stands without it */ }
 }
 
 // --- the same request elsewhere --------------------------------------------------------------------------------

@@ -1,15 +1,12 @@
-"""GET /: a page to ask the models with; what they were given, their samples and the report of their export."""
+"""GET /: a page to ask the models with; their samples and the report of their export."""
 
 import asyncio
 import hashlib
-import io
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Path
-from PIL import Image
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,12 +15,11 @@ from starlette.responses import Response
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import Json
 from service.api.http.openapi import Model, VersionAsked, describe_answer
-from service.api.http.request import end_at_disconnect, find_caller, find_context
-from service.api.predict.body import parse_body
-from service.errors import InvalidInput, NotFound
+from service.api.http.request import find_caller
+from service.errors import NotFound
 from service.predictor import Predictor
 from service.repository.version_files import VersionFiles
-from service.types import Array, ModelRef, Pixels
+from service.types import ModelRef
 
 _TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 _IMAGES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -36,9 +32,7 @@ _REPORT_POLICY = (
 )
 _SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 _FILE = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {"requestBody": {"required": True, "content": {"image/jpeg": _FILE, "image/png": _FILE}}}
 _SAMPLE: dict[int | str, Any] = {200: {"description": "An image", "content": dict.fromkeys(_IMAGES.values(), _FILE)}}
-_SEEN: dict[int | str, Any] = {200: {"description": "The image", "content": {"image/png": _FILE}}}
 _REPORT: dict[int | str, Any] = {
     200: {"description": "The report", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
@@ -111,24 +105,6 @@ def make_router(predictor: Predictor, facts: Facts) -> APIRouter:
     routes.add_route("/", home, methods=["GET"], include_in_schema=False)
     routes.add_route("/page/{name}", show_asset, methods=["GET"], include_in_schema=False)
 
-    @routes.post("/preprocess/{model}", response_class=Response, responses=_SEEN, openapi_extra=_BODY)
-    async def preprocess(
-        request: Request, model: Model, version: VersionAsked = "", label: str | None = None
-    ) -> Response:
-        """What the model is given for one image, which is sent as to `/predict`: upright and of the model's size."""
-        ref = ModelRef.parse(model, version, label)
-        with end_at_disconnect(request):
-            async with predictor.admit_preprocessing(find_context(request), ref) as manifest:
-                asked = await parse_body(request, manifest)
-                if asked.rows != 1:
-                    raise InvalidInput(f"send one image, got {asked.rows}")
-                given = list((await predictor.preprocess(manifest, asked)).values())
-                if len(given) != 1 or not _is_image(given[0]):
-                    raise InvalidInput(f"model {str(ref)!r} is given tensors, no pixels: nothing is done to its inputs")
-                return Response(
-                    await asyncio.to_thread(_encode_png, given[0][0]), media_type="image/png", headers=_SAFE
-                )
-
     @routes.get("/models/{model}/files", response_model=None, responses=describe_answer(Files))
     async def list_files(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
         """What lies beside the version for people: images to try it with, and the report of its export."""
@@ -163,15 +139,3 @@ def _find_files(files: VersionFiles | None) -> VersionFiles:
     if files is None:
         raise NotFound("the folders of models are not on this machine")
     return files
-
-
-def _is_image(array: Array) -> bool:
-    """Whether these are [N, height, width, 1 or 3] uint8."""
-    return array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in (1, 3)
-
-
-def _encode_png(pixels: Pixels) -> bytes:
-    """[height, width, 1 or 3] uint8 -> PNG."""
-    picture = io.BytesIO()
-    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(picture, "PNG", compress_level=1)
-    return picture.getvalue()

@@ -17,7 +17,7 @@ TOP_K = "5"
 MIN_SCORE, MAX_DETECTIONS = "0.5", "20"
 
 _PATH = re.compile("/(predict|embed|similar)/([^/]+)")
-_SWITCHES = ("calibrated", "features", "normalize", "known")
+_SWITCHES = ("calibrated", "features", "normalize", "known", "seen")
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "predict": ("version", "label", "top_k", *_SWITCHES, "min_score", "max_detections", "labels", "template"),
     "embed": ("version", "label", "normalize"),
@@ -30,8 +30,8 @@ _SWITCH = {"true": True, "false": False}
 @dataclass(frozen=True, slots=True)
 class Target:
     """The model, how many labels or images of it, whether with calibrated probabilities, with features, these of length
-    1, whether it says that it knows such images, which detections, and among which labels, where the model has none of
-    its own.
+    1, whether it says that it knows such images and shows what it was given, which detections, and among which labels,
+    where the model has none of its own.
     """
 
     ref: ModelRef
@@ -40,6 +40,7 @@ class Target:
     features: bool
     normalize: bool
     known: bool
+    seen: bool
     detections: Choice
     candidates: CandidateLabels | None
 
@@ -63,13 +64,13 @@ def read_target(asked: str, model: str, query: QueryParams) -> Target:
             there = ", ".join(_PARAMETERS[asked])
             raise InvalidInput(f"invalid query: expected parameters among {there}, got {name[:40]!r}")
     top = _parse_count("top_k", query.get("top_k", TOP_K))
-    calibrated, features, normalize, known = (_parse_switch(name, query.get(name, "false")) for name in _SWITCHES)
+    calibrated, features, normalize, known, seen = (_parse_switch(name, query.get(name, "false")) for name in _SWITCHES)
     choice = Choice(
         _parse_share("min_score", query.get("min_score", MIN_SCORE)),
         _parse_count("max_detections", query.get("max_detections", MAX_DETECTIONS)),
     )
     ref = ModelRef.parse(model, query.get("version"), query.get("label"))
-    return Target(ref, top, calibrated, features, normalize, known, choice, _read_candidates(query))
+    return Target(ref, top, calibrated, features, normalize, known, seen, choice, _read_candidates(query))
 
 
 def _read_candidates(query: QueryParams) -> CandidateLabels | None:

@@ -18,6 +18,7 @@ from service.api.predict.body import parse_question
 from service.api.predict.detections import Photo, is_detector, measure_photos, render_detections
 from service.api.predict.query import MAX_DETECTIONS, MIN_SCORE, TOP_K, Target, read_target
 from service.api.predict.schema import BODY, Predictions
+from service.api.predict.seen import draw_seen
 from service.api.predict.similarity import check_known, find_features, find_known
 from service.api.predict.values import list_labels, show_number, show_text
 from service.errors import InvalidInput
@@ -44,12 +45,14 @@ def make_route(predictor: Predictor) -> Route:
             if target.features:
                 admitted.manifest.check_features()
             question = request, admitted.manifest, target.candidates, target.features or target.known
-            if is_detector(admitted.manifest):
+            if is_detector(admitted.manifest) or target.seen:
                 asked = await parse_question(*question)
-                result, photos = await admitted.predict(asked), measure_photos(admitted.manifest, asked)
-            else:
-                result, photos = await admitted.predict(await parse_question(*question)), []
-        answer = _render(result, target, photos)
+                seen = await draw_seen(predictor, admitted.manifest, target.ref, asked) if target.seen else None
+                result = await admitted.predict(asked)
+                photos = measure_photos(admitted.manifest, asked) if is_detector(admitted.manifest) else []
+            else:  # no name holds the body while it is predicted
+                result, photos, seen = await admitted.predict(await parse_question(*question)), [], None
+        answer = _render(result, target, photos) | ({"seen": seen} if seen else {})
         body = encode_arrays(answer) if target.features else json.dumps(answer, allow_nan=False)
         return Response(body, media_type="application/json", headers=build_headers(result))
 
@@ -70,21 +73,23 @@ def make_documented_router() -> APIRouter:
         features: Literal["true", "false"] = "false",
         normalize: Literal["true", "false"] = "false",
         known: Literal["true", "false"] = "false",
+        seen: Literal["true", "false"] = "false",
         min_score: Annotated[float, Query(ge=0, le=1)] = float(MIN_SCORE),
         max_detections: Annotated[int, Query(ge=1, lt=10**6)] = int(MAX_DETECTIONS),
         labels: str | None = None,
         template: str | None = None,
     ) -> None:
         """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
-        `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature
-        that the version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer
-        says which. `features=true` adds what `/embed` answers to each prediction, from the same run of the model, and
+        `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature that the
+        version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer says which.
+        `features=true` adds what `/embed` answers to each prediction, from the same run of the model, and
         `normalize=true` scales it to length 1. `known=true` says of each image whether it is like those that the model
-        learnt from: false for 1 in 20 of these. `Server-Timing` has the milliseconds of each stage. An object detector
-        answers with the `max_detections` best boxes of each image whose score is at least `min_score`, in pixels of the
-        upright photo and as shares of it. A model that compares images with texts (CLIP) answers among `labels`, which
-        are separated by commas; each is put into `template`, such as `a photo of a {}`. Any other model answers with
-        its raw `outputs`.
+        learnt from: false for 1 in 20 of these. `seen=true` adds what the model is given for the one image of the
+        request, upright and of the model's size, as a PNG in base64. `Server-Timing` has the milliseconds of each
+        stage. An object detector answers with the `max_detections` best boxes of each image whose score is at least
+        `min_score`, in pixels of the upright photo and as shares of it. A model that compares images with texts (CLIP)
+        answers among `labels`, which are separated by commas; each is put into `template`, such as `a photo of a {}`.
+        Any other model answers with its raw `outputs`.
         """
 
     return routes

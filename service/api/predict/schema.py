@@ -63,11 +63,14 @@ class Detections(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One prediction an image, in their order; raw `outputs` of a model that is no classifier and no detector."""
+    """One prediction an image, in their order; raw `outputs` of a model that is no classifier and no detector. `seen`
+    is a PNG in base64, where it is asked for.
+    """
 
     model: str
     version: int
     temperature: float | None = None
+    seen: str | None = None
     predictions: list[Prediction | Detections] | None = None
     outputs: dict[str, Any] | None = None
 

@@ -2,7 +2,8 @@
 :classify and :regress.
 
 Paths, codes and shapes are TensorFlow Serving's own, also where they differ from the rest of this server:
-errors are {"error": "..."}, a path that does not match is a 400, and a query string belongs to the path.
+errors are {"error": "..."}, a path that does not match is a 400, and a query string belongs to the path. A method that
+a path does not take is a 405 with `Allow`, as everywhere here.
 """
 
 import json
@@ -29,13 +30,12 @@ STATUS = {**errors.STATUS, Code.UNKNOWN_SIGNATURE: 400}
 
 _ROOT = "/v1/"
 _JSON = "application/json"
-_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
-"""Those that TensorFlow Serving looks at, if only to call the request malformed."""
 _LARGEST_VERSION = 2**63 - 1
 
 _WHICH = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _ASKED = re.compile(rf"/v1/models/([^/:]+){_WHICH}:(classify|regress|predict)", re.IGNORECASE | re.ASCII)
 _LOOKED_AT = re.compile(rf"/v1/models(?:/([^/:]+))?{_WHICH}(?:/(metadata))?", re.IGNORECASE | re.ASCII)
+_METHODS = {_ASKED: ("POST", "OPTIONS"), _LOOKED_AT: ("GET", "HEAD", "OPTIONS")}
 
 
 class TensorFlowServing(BaseRoute):
@@ -55,15 +55,15 @@ class TensorFlowServing(BaseRoute):
 
     async def _answer(self, request: Request) -> Response:
         method, target = request.method, _target(request.scope)
+        pattern, match = next(((each, found) for each in _METHODS if (found := each.fullmatch(target))), (None, None))
+        allow = {"Allow": ", ".join(_METHODS[pattern])} if pattern else {}
         if method == "OPTIONS":
             origin = request.headers.get("origin", "").lower()
-            return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400)
-        if method not in _METHODS:
-            raise HTTPException(405, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
-        pattern = {"POST": _ASKED, "GET": _LOOKED_AT, "HEAD": _LOOKED_AT}.get(method)
-        match = pattern.fullmatch(target) if pattern else None
-        if match is None:
+            return Response(status_code=200 if origin.startswith(("http://", "https://")) else 400, headers=allow)
+        if pattern is None or match is None:
             raise InvalidInput(f"Malformed request: {method} {target}")
+        if method not in _METHODS[pattern]:
+            raise HTTPException(405, headers=allow)
         name, _, _, what = match.groups()
         if name is None:
             raise InvalidInput("Missing model name in request; ask for /v1/models/NAME")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.client_command import ENVIRONMENT
-from tests.support.documents import find_pages, name_page, read_commands, read_prose
+from tests.support.documents import Block, find_pages, name_page, read_blocks, read_commands, read_prose, split_lines
 from tests.support.exporter import ROOT
 from tools.architecture.packages import PROGRAMS
 
@@ -50,6 +50,17 @@ _TOOLS = {
     "mkdir",
     "image=model_repository/lenet5/1/assets.extra/samples/7-0.png",
 }
+
+_KINDS = {"bash", "python", "yaml", "json", "nginx", "mermaid", "text"}
+_RUN = {"run", "run slow", "run with routes.yaml"}
+"""Marks of what tests run as printed, in the default suite or in the slow one."""
+_NEEDS = {
+    f"needs {what}"
+    for what in ("a cluster", "a container engine", "a download", "a GPU host", "a key", "an object store", "minutes")
+}
+"""Marks of what is not run here."""
+_EVIDENT = {"benchmarks", "docker", "kubectl", "make", "pytest"}
+"""Commands that say by themselves what they need: a block of nothing else has no mark."""
 
 
 @cache
@@ -90,9 +101,53 @@ def test_commands_are_ones_that_there_are(page: Path) -> None:
             for program, flags in _find_runs(words):
                 _check_run(program, flags)
         else:
-            assert first in _TOOLS or Path(first).name in ("locust", "pytest"), words
+            assert first in _TOOLS or Path(first).name in ("locust", "pip", "pytest"), words
         for folder in re.findall(r"-k (k8s/\S+)", " ".join(words)):
             assert (ROOT / folder / "kustomization.yaml").is_file(), folder
+
+
+def _is_evident(words: list[str]) -> bool:
+    program = words[2] if words[1:2] == ["-m"] else words[0]
+    return Path(program.partition(".")[0] if "/" not in program else program).name in _EVIDENT
+
+
+def _find_unproved(block: Block) -> str:
+    """Why nothing holds that the block's commands work, or nothing."""
+    if block.kind not in _KINDS:
+        return f"expected a kind among {sorted(_KINDS)}, got {block.kind!r}"
+    if block.kind not in ("bash", "python"):
+        return ""
+    if block.mark in _RUN | _NEEDS:
+        return ""
+    if block.kind == "bash" and all(map(_is_evident, split_lines(block.code))):
+        return ""
+    return f"expected one of {sorted(_RUN | _NEEDS)} in a comment in the line before, got {block.mark!r}"
+
+
+@pytest.mark.parametrize("page", find_pages(), ids=name_page)
+def test_every_command_is_run_or_says_what_it_needs(page: Path) -> None:
+    unproved = [(why, block.code.splitlines()[0]) for block in read_blocks(page) if (why := _find_unproved(block))]
+    assert unproved == []
+    loose = r"^ {4,}(?:\$ |[\w./]*python3? -m [\w.]+(?: |$)|make |ims |curl |pip |docker |kubectl )"
+    assert re.findall(loose + ".*", read_prose(page), re.MULTILINE) == [], "expected a fence of bash"
+    texts = [block.code for block in read_blocks(page) if block.kind == "text"]
+    assert re.findall(loose.replace("{4,}", "*") + ".*", "\n".join(texts), re.MULTILINE) == [], "expected bash"
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        (Block(Path(), "bash", "curl localhost:8000\n", ""), "in the line before"),
+        (Block(Path(), "bash", "docker ps\npython -m export --list\n", ""), "in the line before"),
+        (Block(Path(), "python", "import service\n", "end"), "in the line before"),
+        (Block(Path(), "bash", "curl localhost:8000\n", "needs luck"), "expected one of"),
+        (Block(Path(), "sh", "curl localhost:8000\n", "run"), "expected a kind"),
+        (Block(Path(), "bash", "make bench\n.venv/bin/python -m benchmarks.crops --count 2\n", ""), ""),
+        (Block(Path(), "bash", "curl localhost:8000\n", "needs a cluster"), ""),
+    ],
+)
+def test_a_block_that_nothing_holds_is_found(block: Block, why: str) -> None:
+    assert why in (_find_unproved(block) or "nothing") if why else _find_unproved(block) == ""
 
 
 @pytest.mark.parametrize("page", find_pages(), ids=name_page)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.errors import BackendFailed, Cancelled, DeadlineExceeded, InvalidInput, NotFound, Overloaded
+from service.errors import BackendFailed, Cancelled, DeadlineExceeded, InvalidInput, Overloaded
 from service.predictor import Predictor
 from service.types import ModelRef
 from tests.support.routing_world import World, body, context, hangs, says, until
@@ -100,29 +100,6 @@ async def test_too_many_at_once_are_refused_before_anything_else(world: World) -
         assert isinstance(predictor.refuse(context(), ModelRef("m")), Overloaded)
         await admitted.predict(body())
     assert count(world, "OVERLOADED", "") == 2 and predictor.refuse(context(), ModelRef("m")) is None
-
-
-async def test_what_runs_no_model_takes_a_place_too(world: World) -> None:
-    runner = world.add("m", says(0.9))
-    predictor = await world.predictor("routes: {}", max_in_flight=1)
-    async with predictor.admit_preprocessing(context(), ModelRef("m")) as manifest:
-        assert manifest.name == "m" and predictor.in_flight == 1
-        assert (await predictor.preprocess(manifest, body()))["x"].shape == (1, 2) and runner.calls == []
-        with pytest.raises(Overloaded):
-            await predict(predictor, "m")
-        with pytest.raises(Overloaded):
-            await predictor.admit_preprocessing(context(), ModelRef("m")).__aenter__()
-    async with predictor.admit(context(), ModelRef("m")) as admitted:
-        with pytest.raises(Overloaded, match="1 requests are under way"):
-            await predictor.admit_preprocessing(context(), ModelRef("m")).__aenter__()
-        await admitted.predict(body())
-    assert predictor.in_flight == 0
-    with pytest.raises(DeadlineExceeded):
-        async with predictor.admit_preprocessing(context(0.05), ModelRef("m")):
-            await asyncio.Event().wait()
-    with pytest.raises(NotFound):
-        await predictor.admit_preprocessing(context(), ModelRef("nobody")).__aenter__()
-    assert predictor.in_flight == 0
 
 
 async def test_a_fault_while_an_answer_is_written_is_no_second_outcome(world: World) -> None:

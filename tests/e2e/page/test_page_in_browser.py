@@ -1,4 +1,4 @@
-"""The page at / as people use it: Chromium on a live service, at a phone's and at two desktops' widths, light and dark.
+"""The page at / as people use it: Chromium on a live service.
 
 `PAGE_PICTURES=FOLDER` keeps the pictures that documents show.
 """
@@ -9,10 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,106 +18,23 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from service.security import api_keys as keys
 from tests.support import detector
-from tests.support.chromium import Browser, browser
+from tests.support.chromium import Browser
 from tests.support.detector import GREEN, RED, draw
-from tests.support.images import encode, photo
-from tests.support.service_process import CACHE, Service, running
-from tests.support.testdata import with_half_plus_two
+from tests.support.images import encode
+from tests.support.page import as_file, card, check_quiet, choose, give, open_page
+from tests.support.service_process import Service, running
 
 pytestmark = pytest.mark.slow
 
-_WIDTHS = (390, 1280, 1920)
 _SAMPLE = 32
 """Pixels of a side of lenet5's samples."""
 
-_AXE = "axe-core@4.14.1"
-_LONG = "a label that nobody would want to read aloud, " * 6
 _NOTHING = "\N{EN DASH}"
 _BOXES = np.asarray(draw(640, 480, (1, 5, RED), (6, 2, GREEN)))
-_EXPECTED = ("the server responded with a status of", "net::ERR_CONNECTION_REFUSED")
-"""What Chromium itself logs of a request that is refused."""
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def repository(lenet5_repository: Path, demo_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two versions of lenet5, of which one has the labels in reverse; a foreign model of numbers; a detector; and a
-    network with long labels.
-    """
-    folder = with_half_plus_two(lenet5_repository, tmp_path_factory.mktemp("page") / "models")
-    shutil.copytree(demo_repository / "mobilenet_v3_small", folder / "mobilenet_v3_small")
-    shutil.copytree(folder / "lenet5" / "1", folder / "long" / "1")
-    rewrite_labels(folder / "long" / "1", [f"{number} {_LONG}" for number in range(10)])
-    version = folder / "ssd" / "1"
-    program = f"from pathlib import Path; from tests.support import detector; detector.write(Path({str(version)!r}))"
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    (version / "assets").mkdir(exist_ok=True)
-    (version / "assets" / "labels.txt").write_text("apple\nleaf\n")
-    return folder
-
-
-def rewrite_labels(version: Path, labels: list[str]) -> None:
-    """Of a copy: its list of checksums would tell."""
-    (version / "assets.extra" / "files.json").unlink()
-    (version / "assets" / "labels.txt").write_text("\n".join(labels))
-
-
-@pytest.fixture(scope="module")
-def service(repository: Path) -> Iterator[Service]:
-    with running("--repository", repository, "--max-body-bytes", 3_000_000) as service:
-        service.wait_ready()
-        yield service
-        assert "Traceback" not in service.log(), service.log()[-5000:]
-
-
-def as_file(name: str, data: bytes) -> FilePayload:
-    kind = {"png": "image/png", "jpg": "image/jpeg"}.get(name.rpartition(".")[2], "application/octet-stream")
-    return {"name": name, "mimeType": kind, "buffer": data}
-
-
-@pytest.fixture(scope="module")
-def seven(lenet5_repository: Path) -> FilePayload:
-    sample = lenet5_repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png"
-    return as_file("7-0.png", sample.read_bytes())
-
-
-def open_page(tab: Browser, url: str, width: int = 1280, dark: bool = False) -> Page:
-    """Ready: models are listed. Whatever is asked for lies at the same origin."""
-    tab.open(f"{url}/", width, dark)
-    expect(tab.page.locator("#choices label, #choices .problem").first).to_be_visible()
-    return tab.page
-
-
-def give(page: Page, file: FilePayload) -> None:
-    page.locator("#file").set_input_files(file)
-
-
-def choose(page: Page, *names: str) -> None:
-    """These models, and no others."""
-    for row in page.locator("#choices label").all():
-        name, box = row.locator("span").first.inner_text(), row.locator("input")
-        if box.is_enabled():
-            box.set_checked(name in names)
-
-
-def card(page: Page, model: str) -> Locator:
-    return page.get_by_role("article", name=f"Answer of {model}")
-
-
-def check_quiet(tab: Browser, url: str, refused: bool = False) -> None:
-    """No request left the origin, and nothing was complained of, the console's word on refused requests aside."""
-    assert [each for each in tab.requests if not each.startswith((f"{url}/", "blob:", "data:"))] == []
-    rest = [each for each in tab.complaints if not (refused and any(part in each for part in _EXPECTED))]
-    assert rest == []
 
 
 def test_a_photo_is_answered_with_bars_stages_and_what_the_model_sees(
@@ -269,9 +184,9 @@ def test_what_cannot_be_answered_says_why(tab: Browser, service: Service, name: 
 
 @pytest.fixture(scope="module")
 def with_keys(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, str, str]]:
-    """A service, a key to all of it, and one for which three requests a quarter of an hour must do."""
+    """A service, a key to all of it, and one for a single prediction a quarter of an hour."""
     file = tmp_path_factory.mktemp("page-keys") / "keys.yaml"
-    made = [keys.make("all"), keys.make("slow", rate=0.001, burst=2)]
+    made = [keys.make("all"), keys.make("slow", rate=0.001, burst=1)]
     file.write_text("".join(entry for _, entry in made))
     with running("--repository", lenet5_repository, "--api-keys", file, "--no-open-metrics") as service:
         service.wait_ready()
@@ -324,7 +239,7 @@ def test_a_rate_limit_says_when_to_ask_again(
     expect(page.locator("#choices label")).to_have_count(1)
     give(page, seven)
     expect(card(page, "lenet5/1").locator(".top")).to_have_text("7")
-    expect(card(page, "lenet5/1").locator(".seen")).to_be_visible()  # the second of two
+    expect(card(page, "lenet5/1").locator(".seen")).to_be_visible()  # with the same request
     page.get_by_role("button", name="Ask again").click()
     expect(card(page, "lenet5/1").locator(".problem")).to_have_text(re.compile(r"may ask .* ask again in \d+ s\."))
     check_quiet(tab, service.url, refused=True)
@@ -396,7 +311,7 @@ def test_what_is_copied_runs_with_a_key(
     assert run_snippet(page, "gRPC", tmp_path, secret).strip() == "7"
 
 
-# --- many models, load, people ----------------------------------------------------------------------------------------
+# --- many models, load ---------------------------------------------------------------------------------------------
 
 
 def test_forty_models_are_narrowed_by_name_and_asked_together(
@@ -455,89 +370,6 @@ def _load(service: Service, body: bytes) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
-
-
-def test_all_of_it_works_from_the_keyboard(tab: Browser, service: Service, seven: FilePayload) -> None:
-    page = open_page(tab, service.url)
-
-    def tab_to(what: str) -> None:
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            if page.evaluate("selector => document.activeElement.matches(selector)", what):
-                return
-        raise AssertionError(f"{what} is not reached")
-
-    tab_to("#file")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(seven)
-    first = page.locator(".card:not(.old) .top")
-    expect(first).to_have_count(1)
-    tab_to("#samples button")
-    page.keyboard.press("Enter")
-    expect(page.locator("#photo-name")).to_contain_text("0-0.png")
-    tab_to("#choices input")
-    page.keyboard.press("Space")
-    tab_to("#choices input")
-    page.keyboard.press("Space")
-    expect(page.locator(".card")).to_have_count(1)
-    tab_to("[role=tab]")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tab", name="Python", exact=True)).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#code")).to_contain_text("import httpx")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    expect(page.get_by_role("tab", name="gRPC", exact=True)).to_be_focused()
-    tab_to("#copy")
-    tab_to("#code")
-    tab_to("#rows a")
-    check_quiet(tab, service.url)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """axe-core, from npm."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not here: axe-core comes from there")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    archive = CACHE / f"{_AXE.replace('@', '-')}.tgz"
-    if not archive.exists():
-        packed = subprocess.run([npm, "pack", _AXE], cwd=CACHE, capture_output=True, text=True, timeout=120)
-        if packed.returncode:
-            pytest.skip(f"npm has no network: {packed.stderr[-200:]}")
-    with tarfile.open(archive) as files:
-        found = files.extractfile("package/axe.min.js")
-        assert found is not None
-        return found.read().decode()
-
-
-@pytest.mark.parametrize(("width", "dark"), list(product(_WIDTHS, (False, True))))
-def test_everybody_can_read_it(
-    tab: Browser, service: Service, seven: FilePayload, axe: str, width: int, dark: bool
-) -> None:
-    page = open_page(tab, service.url, width, dark)
-    _check_axe(page, axe)
-    choose(page, "lenet5", "mobilenet_v3_small", "long", "ssd")
-    give(page, as_file("a photo.jpg", encode(photo(), "JPEG")))
-    expect(page.locator(".card .stages")).to_have_count(4, timeout=30_000)
-    expect(page.locator(".seen")).to_have_count(3)
-    _check_axe(page, axe)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    give(page, as_file("letter.txt", b"dear reader"))
-    expect(page.locator(".problem")).to_have_count(5)
-    _check_axe(page, axe)
-    page.get_by_role("button", name="Key").click()
-    _check_axe(page, axe)
-    page.keyboard.press("Escape")
-    check_quiet(tab, service.url, refused=True)
-
-
-def _check_axe(page: Page, axe: str) -> None:
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
-    told = [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in found]
-    assert told == []
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
