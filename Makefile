@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes: without compiled files each compiles the service again.
+unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -19,7 +21,7 @@ serve: .venv/installed ## export the demo models that are missing, then serve on
 
 test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates
 	@$(BIN)/python -m pytest -m 'not slow and not alone' -n 3 --dist loadfile
-	@$(BIN)/python -m pytest -m 'not slow and alone'
+	@$(BIN)/python -m pytest -m 'not slow and alone' $$(grep -rl mark.alone tests)
 
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree

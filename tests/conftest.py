@@ -3,7 +3,6 @@
 `TEST_MODELS=FOLDER` takes those that it holds from a repository: for people who run a test over and over.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exporter import DEMO, export
+from tests.support.once import make_once
 
 # A shell's background job ignores it, and so would every process that a test starts and then interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,14 +44,8 @@ def serve_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathF
 
 
 def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its folder: made by whichever of pytest-xdist's workers needs it first, for all of them."""
+    """Its folder."""
     made = Path(os.environ.get("TEST_MODELS", os.devnull), name)
     if made.is_dir():
         return made
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "exported" / name / "1").exists():
-            export(*DEMO[name], "--repository", shared / "exported")
-    return shared / "exported" / name
+    return make_once(name, tmp_path_factory, lambda folder: export(*DEMO[name], "--repository", folder)) / name

@@ -1,6 +1,5 @@
 """What several of these tests share: models, and the files of the gateway's image, made once."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from service.security import api_keys as keys
 from tests.support import image_sandbox as confined
 from tests.support.api_key_service import Guarded
 from tests.support.exporter import ROOT
+from tests.support.once import make_once
 from tests.support.raw_http import BODY_SECONDS, HEADER_SECONDS, MAX_BODY
 from tests.support.service_process import Service, running
 
@@ -63,11 +63,11 @@ def nobody_else_is_harmed(limited: Service, digit: bytes) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tree() -> Path:
-    """One a worker of pytest-xdist: they would clear each other's."""
-    made = ROOT / "build" / f"image-tree{os.environ.get('PYTEST_XDIST_WORKER', '')}"
-    subprocess.run([sys.executable, "containers/tree.py", "gateway", made], cwd=ROOT, check=True, timeout=280)
-    return made
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of `make image-tree`, brought up to date."""
+    command = [sys.executable, "containers/tree.py", "gateway", ROOT / "build" / "image-tree"]
+    make_once("image-tree", tmp_path_factory, lambda _: subprocess.run(command, cwd=ROOT, check=True, timeout=280))
+    return ROOT / "build" / "image-tree"
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ from benchmarks.loops import OpenLoop
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
-pytestmark = pytest.mark.alone
-
 
 async def load(service: Service, rate: float, seconds: float, *headers: str) -> Counter[int]:
     """The statuses of what an open loop got."""
@@ -24,6 +22,7 @@ async def load(service: Service, rate: float, seconds: float, *headers: str) -> 
     return Counter(outcome.status for outcome in outcomes)
 
 
+@pytest.mark.alone
 def test_what_cannot_be_in_time_is_refused_or_dropped_and_never_computed(demo_repository: Path) -> None:
     with running("--repository", demo_repository) as service:
         service.wait_ready()
@@ -69,14 +68,14 @@ def test_clients_that_leave_cost_no_computing(demo_repository: Path) -> None:
 
     async def clients(port: int) -> Counter[str]:
         places = asyncio.Semaphore(64)
-        return Counter(await asyncio.gather(*(client(port, places) for _ in range(1000))))
+        return Counter(await asyncio.gather(*(client(port, places) for _ in range(400))))
 
     with running("--repository", demo_repository) as service:
         service.wait_ready()
         before = service.metric("model_server_batch_rows_sum")
         seen = asyncio.run(clients(service.http_port))
-        assert set(seen) == {"left", "200"} and seen["left"] > 200
+        assert set(seen) == {"left", "200"} and seen["left"] > 60
         service.wait_until(lambda: service.metric("model_server_requests_in_flight") == 0)
         assert service.metric("model_server_dead_rows_total") == 0
-        assert service.metric("model_server_batch_rows_sum") - before < 1000, "some had left before their turn"
+        assert service.metric("model_server_batch_rows_sum") - before < 400, "some had left before their turn"
         assert service.stop() == 0

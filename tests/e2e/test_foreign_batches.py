@@ -166,20 +166,22 @@ def test_a_wrong_shape_for_a_tflite_is_its_senders_fault_and_leaves_no_trace(ser
     assert len(service.log()) - before < 8000
 
 
-@pytest.mark.parametrize("opted_out", ["rows", "alias"])
+@pytest.mark.parametrize("opted_out", ["lite", "alias"])
 def test_routes_opt_out(tmp_path: Path, opted_out: str) -> None:
     """A model's own route speaks for the model, whatever name it is asked by; another one for its own calls."""
-    zoo.write_rows(tmp_path / "models")
-    own = "  rows: {batching: false}\n" if opted_out == "rows" else ""
-    alias = "{target: rows/1}" if opted_out == "rows" else "{target: rows/1, batching: false}"
+    lite_zoo.write(tmp_path / "models" / "lite" / "1" / "model.tflite")
+    own = "  lite: {batching: false}\n" if opted_out == "lite" else ""
+    alias = "{target: lite/1}" if opted_out == "lite" else "{target: lite/1, batching: false}"
     routes = tmp_path / "routes.yaml"
     routes.write_text(f"routes:\n{own}  alias: {alias}\n")
     with running("--repository", tmp_path / "models", "--routes", routes, "--max-batch-delay-ms", 5000) as service:
         service.wait_ready()
-        told = httpx.get(f"{service.url}/models/alias").json()["batching"]["serving_default"]
+        told = httpx.get(f"{service.url}/models/alias").json()["batching"]["dense"]
         assert not told["shared"] and "batching: false" in told["reason"]
-        assert httpx.get(f"{service.url}/models/rows").json()["batching"]["serving_default"]["shared"] == (not own)
-        reply = httpx.post(f"{service.url}/predict/alias", json={"instances": [[1.0, 2.0]]}, timeout=60)
-        assert reply.json()["outputs"] == {"y": [[1.0, 2.0]]}
+        assert httpx.get(f"{service.url}/models/lite").json()["batching"]["dense"]["shared"] == (not own)
+        x = [[1.0, 2.0, 3.0, 4.0]]
+        body = {"signature_name": "dense", "instances": x}
+        reply = httpx.post(f"{service.url}/predict/alias", json=body, timeout=60)
+        assert reply.json()["outputs"] == {"y": times_weights(x)}
         waited = re.search(r"batch;dur=([\d.]+)", reply.headers["server-timing"])
         assert waited is not None and float(waited[1]) < 2000, "nobody waits for company"

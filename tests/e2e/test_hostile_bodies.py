@@ -8,7 +8,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ from service.protobuf.stubs import (
 )
 from tests.support import procfs
 from tests.support.service_process import Service, running
-
-pytestmark = pytest.mark.alone
 
 LIMIT = 4 * 2**20
 MULTIPLE = 34  # docs/security.md
@@ -68,11 +66,13 @@ VALUES: dict[str, Callable[[], str]] = {
     "lists 100,000 deep": lambda: "[" * 100_000 + "1" + "]" * 100_000,
     "objects 100,000 deep": lambda: '{"a":' * 100_000 + "1" + "}" * 100_000,
 }
+_EVERYWHERE = ("texts that escape", "wide objects")
 _ALWAYS = (
-    *("a long text among numbers", "texts of two letters", "texts that escape", "integers of 4,299 digits"),
-    *("not a number", "empty lists", "lists of three", "wide objects"),
+    *("a long text among numbers", "texts of two letters", "integers of 4,299 digits"),
+    *("not a number", "empty lists", "lists of three"),
     *("lists 65 deep", "lists 900 deep", "lists 100,000 deep"),
 )
+_ONE_OF_EACH = ("predict", "v1 rows", "v2 pixels")
 BODIES: dict[str, tuple[str, str]] = {  # path, and what stands around the values
     "predict": ("/predict/lenet5", '{{"instances":{0}}}'),
     "v1 rows": ("/v1/models/lenet5:predict", '{{"instances":{0}}}'),
@@ -136,12 +136,18 @@ class Watched:
                 self.slowest = max(self.slowest, time.monotonic() - began)
 
 
-@pytest.mark.parametrize(
-    "values", [pytest.param(name, marks=() if name in _ALWAYS else pytest.mark.slow) for name in VALUES]
-)
-def test_a_body_costs_a_multiple_of_its_limit_and_is_refused(service: Service, values: str) -> None:
+_CASES = [pytest.param(name, _ONE_OF_EACH, id=f"{name}, one path of each API") for name in _ALWAYS]
+_CASES += [pytest.param(name, BODIES, id=name, marks=pytest.mark.slow) for name in VALUES if name not in _EVERYWHERE]
+_CASES += [pytest.param(name, BODIES, id=name) for name in _EVERYWHERE]
+
+
+@pytest.mark.parametrize(("values", "apis"), _CASES)
+def test_a_body_costs_a_multiple_of_its_limit_and_is_refused(
+    service: Service, values: str, apis: Iterable[str]
+) -> None:
     text = VALUES[values]()
-    for api, (path, around) in BODIES.items():
+    for api in apis:
+        path, around = BODIES[api]
         body = gzip.compress(around.format(text).encode(), 1)
         with Watched(service) as watched:
             began = time.monotonic()

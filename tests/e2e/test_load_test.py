@@ -21,8 +21,6 @@ from loadtest.results import Run
 from tests.support.exporter import ROOT
 from tests.support.service_process import running
 
-pytestmark = pytest.mark.alone
-
 LONG = ("--scenario", "steps", "--rates", "20", "--seconds", "60")
 
 

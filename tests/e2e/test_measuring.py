@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import keras
 import pytest
 
 from benchmarks import decoding, engines, wrk
@@ -39,6 +38,8 @@ def test_wrk_counts_answers_and_never_failures(lenet5_repository: Path, tmp_path
 @needs_wrk
 def test_the_plain_app_that_we_compare_with_works(tmp_path: Path) -> None:
     photo = machine.write_photo(tmp_path / "photo.jpg")
+    import keras
+
     keras.Sequential([keras.Input((28, 28, 3)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]).export(
         tmp_path / "stock", verbose=False
     )

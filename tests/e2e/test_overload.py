@@ -6,15 +6,12 @@ from pathlib import Path
 
 import grpc
 import httpx
-import pytest
 
 from service.protobuf import tensors as codec
 from service.protobuf.stubs import predict_pb2, prediction_service_pb2_grpc
 from service.types import strings
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
-
-pytestmark = pytest.mark.alone
 
 SLOW = encode(photo())  # a PNG: some 10 ms of decoding
 

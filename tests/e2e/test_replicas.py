@@ -26,8 +26,6 @@ from tests.support import procfs
 from tests.support.images import photo
 from tests.support.service_process import Service, running
 
-pytestmark = pytest.mark.alone
-
 CLIENTS = 16
 
 

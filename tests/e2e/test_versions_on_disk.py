@@ -25,74 +25,83 @@ def repository(lenet5_repository: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def service(repository: Path) -> Iterator[Service]:
-    with running("--repository", repository, "--poll-interval-seconds", 0.1) as service:
+@pytest.fixture(scope="module")
+def models(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of `service`: `lenet5/1`, and what each test puts there."""
+    return Path(shutil.copytree(lenet5_repository, tmp_path_factory.mktemp("shared") / "models"))
+
+
+@pytest.fixture(scope="module")
+def service(models: Path) -> Iterator[Service]:
+    with running("--repository", models, "--poll-interval-seconds", 0.1) as service:
         service.wait_ready()
         yield service
 
 
 @pytest.fixture
-def digit(repository: Path) -> bytes:
-    return (repository / "lenet5" / "1" / "assets.extra" / "samples" / "7-0.png").read_bytes()
+def model(service: Service, models: Path) -> Path:
+    """The folder of a model of the test's own that `service` serves, with version 1."""
+    staged, folder = models / ".staging", models / f"model-{len(list(models.iterdir()))}"
+    shutil.copytree(models / "lenet5", staged)
+    staged.rename(folder)
+    service.wait_until(lambda: versions(service, folder) == [1], 20)
+    return folder
 
 
-def publish(repository: Path, version: int) -> None:
+def publish(model: Path, version: int) -> None:
     """A whole version in one rename, as the exporter does it."""
-    staged, newest = repository / "lenet5" / f".staging-{version}", repository / "lenet5" / str(version - 1)
+    staged, newest = model / f".staging-{version}", model / str(version - 1)
     shutil.copytree(newest, staged)
-    staged.rename(repository / "lenet5" / str(version))
+    staged.rename(model / str(version))
 
 
-def versions(service: Service) -> list[int]:
-    return list(httpx.get(f"{service.url}/models").json()["models"].get("lenet5", []))
+def versions(service: Service, model: Path) -> list[int]:
+    return list(httpx.get(f"{service.url}/models").json()["models"].get(model.name, []))
 
 
-def serves(service: Service, version: int) -> bool:
-    return version in versions(service)
+def serves(service: Service, model: Path, version: int) -> bool:
+    return version in versions(service, model)
 
 
-def states(service: Service) -> dict[int, tuple[str, str]]:
-    found = httpx.get(f"{service.url}/models/lenet5").json()["versions"]
+def states(service: Service, model: Path) -> dict[int, tuple[str, str]]:
+    found = httpx.get(f"{service.url}/models/{model.name}").json()["versions"]
     return {entry["version"]: (entry["state"], entry["error"]) for entry in found}
 
 
-def test_a_new_version_takes_over_under_load_without_one_failure(
-    service: Service, repository: Path, digit: bytes
-) -> None:
+def test_a_new_version_takes_over_under_load_without_one_failure(service: Service, model: Path, digit: bytes) -> None:
     answers: list[tuple[int, int]] = []
     stop = threading.Event()
 
     def client() -> None:
         with httpx.Client(base_url=service.url, timeout=30) as http:
             while not stop.is_set():
-                reply = http.post("/predict/lenet5", content=digit)
+                reply = http.post(f"/predict/{model.name}", content=digit)
                 answers.append((reply.status_code, reply.json().get("version", 0)))
 
     threads = [threading.Thread(target=client) for _ in range(4)]
     for thread in threads:
         thread.start()
     for version in (2, 3):
-        publish(repository, version)
-        service.wait_until(partial(serves, service, version), 20)
+        publish(model, version)
+        service.wait_until(partial(serves, service, model, version), 20)
     time.sleep(0.3)
     stop.set()
     for thread in threads:
         thread.join()
     assert {status for status, _ in answers} == {200}
     assert {version for _, version in answers} == {1, 2, 3}
-    service.wait_until(lambda: states(service)[1][0] == "END", 20)
-    assert versions(service) == [3, 2]
-    assert httpx.post(f"{service.url}/predict/lenet5?version=2", content=digit).json()["version"] == 2
-    assert httpx.post(f"{service.url}/predict/lenet5?version=1", content=digit).status_code == 404
+    service.wait_until(lambda: states(service, model)[1][0] == "END", 20)
+    assert versions(service, model) == [3, 2]
+    assert httpx.post(f"{service.url}/predict/{model.name}?version=2", content=digit).json()["version"] == 2
+    assert httpx.post(f"{service.url}/predict/{model.name}?version=1", content=digit).status_code == 404
 
 
 @pytest.mark.parametrize("damage", ["truncated model", "no manifest labels", "other weights", "text"])
 def test_a_broken_version_never_replaces_a_working_one(
-    service: Service, repository: Path, digit: bytes, damage: str
+    service: Service, model: Path, digit: bytes, damage: str
 ) -> None:
-    staged = repository / "lenet5" / ".broken"
-    shutil.copytree(repository / "lenet5" / "1", staged)
+    staged = model / ".broken"
+    shutil.copytree(model / "1", staged)
     model = staged / "model.tflite"
     if damage == "truncated model":
         model.write_bytes(model.read_bytes()[:50_000])
@@ -105,18 +114,18 @@ def test_a_broken_version_never_replaces_a_working_one(
         contents.write(staged)
     else:
         model.write_text("not a model")
-    staged.rename(repository / "lenet5" / "2")
-    service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
-    assert states(service)[2][1], "the status says why"
-    assert "2 was not loaded" in service.log()
+    staged.rename(model / "2")
+    service.wait_until(lambda: states(service, model).get(2, ("", ""))[0] == "END", 20)
+    assert states(service, model)[2][1], "the status says why"
+    assert f"{model.name}/2 was not loaded" in service.log()
     assert httpx.get(f"{service.url}/readyz").status_code == 200
-    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["version"] == 1
-    refused = httpx.post(f"{service.url}/predict/lenet5?version=2", content=digit)
+    assert httpx.post(f"{service.url}/predict/{model.name}", content=digit).json()["version"] == 1
+    refused = httpx.post(f"{service.url}/predict/{model.name}?version=2", content=digit)
     assert refused.status_code == 404 and "version 2 failed" in refused.json()["error"]["message"]
 
 
-def test_a_folder_copied_slowly_is_taken_when_it_is_whole(service: Service, repository: Path, digit: bytes) -> None:
-    source, target = repository / "lenet5" / "1", repository / "lenet5" / "2"
+def test_a_folder_copied_slowly_is_taken_when_it_is_whole(service: Service, model: Path, digit: bytes) -> None:
+    source, target = model / "1", model / "2"
     target.mkdir()
     data = (source / "model.tflite").read_bytes()
     with (target / "model.tflite").open("wb") as file:
@@ -124,13 +133,13 @@ def test_a_folder_copied_slowly_is_taken_when_it_is_whole(service: Service, repo
             file.write(data[start : start + 40_000])
             file.flush()
             time.sleep(0.05)
-            assert versions(service) == [1]
+            assert versions(service, model) == [1]
     for name in ("assets", "assets.extra", "saved_model.pb"):
         shutil.copytree(source / name, target / name) if (source / name).is_dir() else shutil.copy(
             source / name, target
         )
-    service.wait_until(lambda: versions(service) == [2, 1], 20)
-    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).json()["version"] == 2
+    service.wait_until(lambda: versions(service, model) == [2, 1], 20)
+    assert httpx.post(f"{service.url}/predict/{model.name}", content=digit).json()["version"] == 2
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -147,12 +156,12 @@ def test_a_model_without_the_rest_of_its_folder_takes_no_traffic(
         service.wait_ready()
         if not restarted:
             shutil.copy(repository / "lenet5" / "1" / "model.tflite", first)
-        service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
-        assert "manifest.json" in states(service)[2][1] and "manifest.json" in service.log()
+        service.wait_until(lambda: states(service, repository / "lenet5").get(2, ("", ""))[0] == "END", 20)
+        assert "manifest.json" in states(service, repository / "lenet5")[2][1] and "manifest.json" in service.log()
         reply = httpx.post(f"{service.url}/predict/lenet5", content=digit).json()
         assert (reply["version"], reply["predictions"][0]["label"]) == (1, "7")
         shutil.copytree(repository / "lenet5" / "1", repository / "lenet5" / "2", dirs_exist_ok=True)
-        service.wait_until(lambda: versions(service) == [2, 1], 20)
+        service.wait_until(lambda: versions(service, repository / "lenet5") == [2, 1], 20)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -166,9 +175,9 @@ def test_series_end_with_their_version(repository: Path, digit: bytes, workers: 
 
         for version in range(2, 6):
             httpx.post(f"{service.url}/predict/lenet5", content=digit)
-            publish(repository, version)
+            publish(repository / "lenet5", version)
             shutil.rmtree(repository / "lenet5" / str(version - 2), ignore_errors=True)
-            service.wait_until(lambda version=version: serves(service, version), 20)  # type: ignore[misc]
+            service.wait_until(lambda version=version: serves(service, repository / "lenet5", version), 20)  # type: ignore[misc]
         service.wait_until(lambda: counted() == {"4", "5"}, 20)
         assert httpx.get(f"{service.url}/readyz").status_code == 200
 
@@ -186,14 +195,14 @@ def test_layouts_that_are_not_served_are_named_where_people_look(repository: Pat
         assert "passed_over" not in httpx.get(f"{service.url}/models").json()
 
 
-def test_a_half_copied_folder_is_taken_once_repaired(service: Service, repository: Path) -> None:
-    source, target = repository / "lenet5" / "1", repository / "lenet5" / "2"
+def test_a_half_copied_folder_is_taken_once_repaired(service: Service, model: Path) -> None:
+    source, target = model / "1", model / "2"
     shutil.copytree(source, target)
     whole = (target / "model.tflite").read_bytes()
     (target / "model.tflite").write_bytes(whole[:1000])
-    service.wait_until(lambda: states(service).get(2, ("", ""))[0] == "END", 20)
+    service.wait_until(lambda: states(service, model).get(2, ("", ""))[0] == "END", 20)
     (target / "model.tflite").write_bytes(whole)
-    service.wait_until(lambda: versions(service) == [2, 1], 20)
+    service.wait_until(lambda: versions(service, model) == [2, 1], 20)
 
 
 def test_pipes_in_the_place_of_files_hold_nobody_up(repository: Path) -> None:
@@ -214,17 +223,17 @@ def test_pipes_in_the_place_of_files_hold_nobody_up(repository: Path) -> None:
         service.wait_until(lambda: set(httpx.get(f"{service.url}/models").json()["models"]) > {"pipe", "labels"}, 20)
 
 
-def test_a_removed_model_unloads_and_a_lost_repository_does_not(
-    service: Service, repository: Path, digit: bytes
-) -> None:
-    hidden = repository.with_name("hidden")
-    repository.rename(hidden)
-    service.wait_until(lambda: "cannot be read" in service.log(), 20)
-    assert httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 200
-    hidden.rename(repository)
-    shutil.rmtree(repository / "lenet5")
-    service.wait_until(lambda: httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 404, 20)
-    assert httpx.get(f"{service.url}/readyz").status_code == 503
+def test_a_removed_model_unloads_and_a_lost_repository_does_not(repository: Path, digit: bytes) -> None:
+    with running("--repository", repository, "--poll-interval-seconds", 0.1) as service:
+        service.wait_ready()
+        hidden = repository.with_name("hidden")
+        repository.rename(hidden)
+        service.wait_until(lambda: "cannot be read" in service.log(), 20)
+        assert httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 200
+        hidden.rename(repository)
+        shutil.rmtree(repository / "lenet5")
+        service.wait_until(lambda: httpx.post(f"{service.url}/predict/lenet5", content=digit).status_code == 404, 20)
+        assert httpx.get(f"{service.url}/readyz").status_code == 503
 
 
 @needs_testdata

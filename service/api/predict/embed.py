@@ -10,13 +10,11 @@ from starlette.routing import Route
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode_arrays
 from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
-from service.api.http.request import admit, build_headers
-from service.api.predict.body import parse_body
+from service.api.http.request import build_headers
 from service.api.predict.query import read_target
 from service.api.predict.schema import BODY, Embeddings
-from service.api.predict.similarity import ask_features, find_features
+from service.api.predict.similarity import find_features, predict_features
 from service.predictor import Predictor
-from service.repository.manifest import FEATURES
 
 SHAPE = "x-embeddings-shape"
 """The header of a raw answer: rows and columns, as "2,1280"."""
@@ -34,10 +32,7 @@ def make_route(predictor: Predictor) -> Route:
 
     async def answer(request: Request) -> Response:
         target = read_target("embed", request.path_params["model"], request.query_params)
-        async with admit(predictor, request, target.ref) as admitted:
-            admitted.manifest.check_features()
-            asked = await parse_body(request, admitted.manifest, FEATURES)
-            result = await admitted.predict(ask_features(asked, admitted.manifest))
+        result = await predict_features(predictor, request, target.ref)
         features, headers = find_features(result, target.normalize), build_headers(result)
         if _accepts_raw(request):
             headers[SHAPE] = ",".join(map(str, features.shape))

@@ -10,14 +10,12 @@ from starlette.routing import Route
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode
 from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
-from service.api.http.request import admit, build_headers
-from service.api.predict.body import parse_body
+from service.api.http.request import build_headers
 from service.api.predict.query import TOP_K, read_target
 from service.api.predict.schema import BODY, Similar
-from service.api.predict.similarity import ask_features, find_features, find_index, find_known
+from service.api.predict.similarity import find_features, find_index, find_known, predict_features
 from service.api.predict.values import list_labels, show_number
 from service.predictor import Predictor
-from service.repository.manifest import FEATURES
 from service.types import PredictResult
 
 _PATH = "/similar/{model}"
@@ -28,10 +26,7 @@ def make_route(predictor: Predictor) -> Route:
 
     async def answer(request: Request) -> Response:
         target = read_target("similar", request.path_params["model"], request.query_params)
-        async with admit(predictor, request, target.ref) as admitted:
-            admitted.manifest.check_features()
-            asked = await parse_body(request, admitted.manifest, FEATURES)
-            result = await admitted.predict(ask_features(asked, admitted.manifest))
+        result = await predict_features(predictor, request, target.ref)
         body = encode(_render(result, target.top_k))
         return Response(body, media_type="application/json", headers=build_headers(result))
 

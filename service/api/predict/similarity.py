@@ -3,18 +3,27 @@
 from dataclasses import replace
 
 import numpy as np
+from starlette.requests import Request
 
+from service.api.http.request import admit
+from service.api.predict.body import parse_body
 from service.errors import InvalidInput
+from service.predictor import Predictor
 from service.repository.image_index import normalize
-from service.repository.manifest import FEATURES, Manifest
-from service.types import Array, ModelRef, PredictRequest, PredictResult, TrainingImages
+from service.repository.manifest import FEATURES
+from service.types import Array, ModelRef, PredictResult, TrainingImages
 
 
-def ask_features(request: PredictRequest, manifest: Manifest) -> PredictRequest:
-    """`request` for features: alone where its signature gives them, else beside the outputs, from the same run."""
-    if FEATURES in manifest.signature(request.signature).outputs:
-        return replace(request, outputs=(FEATURES,))
-    return replace(request, features=True)
+async def predict_features(predictor: Predictor, request: Request, ref: ModelRef) -> PredictResult:
+    """The answer of `ref` with features: alone where the signature gives them, else beside the outputs, from the same
+    run.
+    """
+    async with admit(predictor, request, ref) as admitted:
+        manifest = admitted.manifest
+        manifest.check_features()
+        asked = await parse_body(request, manifest, FEATURES)
+        alone = FEATURES in manifest.signature(asked.signature).outputs
+        return await admitted.predict(replace(asked, outputs=(FEATURES,)) if alone else replace(asked, features=True))
 
 
 def find_features(result: PredictResult, normalized: bool) -> Array:

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from service.settings import EXAMPLES, TOPICS, Settings, parse
+from service.settings import EXAMPLES, TOPICS, Settings, describe_exposure, parse
 
 NAMES = list(Settings.model_fields)
 
@@ -66,3 +66,10 @@ def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SERVICE_GRPC_PORT", "2")
     settings = parse(["--http-port", "3", "--no-foreign-models"])
     assert (settings.http_port, settings.grpc_port, settings.foreign_models) == (3, 2, False)
+
+
+def test_a_service_open_to_other_machines_is_described_and_no_other() -> None:
+    assert "nobody needs a key" in describe_exposure(parse(["--host", "0.0.0.0"]))
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        assert describe_exposure(parse(["--host", host])) == ""
+    assert describe_exposure(parse(["--host", "0.0.0.0", "--api-keys", __file__])) == ""

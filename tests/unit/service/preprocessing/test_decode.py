@@ -196,23 +196,21 @@ def growth(work: Callable[[], object]) -> int:
     return int((processes.peak_mb() - before) * 1e6)
 
 
-EXPLODES = zlib.compress(bytes(400_000_000), 9)
-
-
 @pytest.mark.parametrize(
-    "chunk",
+    ("name", "start"),
     [
-        pytest.param((b"iCCP", b"profile\0\0" + EXPLODES), id="colour profile"),
-        pytest.param((b"zTXt", b"Comment\0\0" + EXPLODES), id="text"),
-        pytest.param((b"iTXt", b"Comment\0\1\0en\0\0" + EXPLODES), id="international text"),
+        pytest.param(b"iCCP", b"profile\0\0", id="colour profile"),
+        pytest.param(b"zTXt", b"Comment\0\0", id="text"),
+        pytest.param(b"iTXt", b"Comment\0\1\0en\0\0", id="international text"),
     ],
 )
-def test_what_lies_beside_the_pixels_does_not_explode(chunk: tuple[bytes, bytes]) -> None:
-    """400 MB of it in 400 kB."""
+def test_what_lies_beside_the_pixels_does_not_explode(name: bytes, start: bytes) -> None:
+    """150 MB of it in 150 kB."""
+    data = png((name, start + zlib.compress(bytes(150_000_000), 9)))
 
     def decode() -> None:
         with suppress(InvalidInput):
-            images.decode(png(chunk), 32, 32)
+            images.decode(data, 32, 32)
 
     assert growth(decode) < 50 * 2**20
 

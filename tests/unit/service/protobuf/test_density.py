@@ -1,5 +1,8 @@
 """What of a serialized message counts, and that little of a hostile one is read before it is refused."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from service.errors import InvalidInput
@@ -28,42 +31,44 @@ def _examples(count: int) -> bytes:
     return bytes(request.SerializeToString())
 
 
-HONEST = {
-    "an image": (_PREDICT, _tensor(string_val=[b"\x0a\x00" * 10 * _MIB])),
-    "floats": (_PREDICT, _tensor(float_val=[0.5] * 4 * _MIB)),
-    "pixels of 32 images, one by one": (_PREDICT, _tensor(int_val=range(256)) * (32 * 224 * 224 * 3 // 256)),
-    "raw tensors": (_INFER, _INFER(raw_input_contents=[b"\x0a\x00" * 8 * _MIB] * 2).SerializeToString()),
-    "1,024 rows of ten features": (classification_pb2.ClassificationRequest, _examples(1024)),
-    "nothing": (_PREDICT, b""),
-    "as many fields as are free": (_TASKS, b"\x0a\x00" * 2**17),
+HONEST: dict[str, tuple[Any, Callable[[], bytes]]] = {
+    "an image": (_PREDICT, lambda: _tensor(string_val=[b"\x0a\x00" * 10 * _MIB])),
+    "floats": (_PREDICT, lambda: _tensor(float_val=[0.5] * 4 * _MIB)),
+    "pixels of 32 images, one by one": (_PREDICT, lambda: _tensor(int_val=range(256)) * (32 * 224 * 224 * 3 // 256)),
+    "raw tensors": (_INFER, lambda: _INFER(raw_input_contents=[b"\x0a\x00" * 8 * _MIB] * 2).SerializeToString()),
+    "1,024 rows of ten features": (classification_pb2.ClassificationRequest, lambda: _examples(1024)),
+    "nothing": (_PREDICT, lambda: b""),
+    "as many fields as are free": (_TASKS, lambda: b"\x0a\x00" * 2**17),
 }
 
 
 @pytest.mark.parametrize("message", HONEST)
 def test_honest_messages_pass(message: str) -> None:
-    kind, data = HONEST[message]
+    kind, make = HONEST[message]
+    data = make()
     kind.FromString(data)
     check_density(data, kind.DESCRIPTOR)
 
 
 _TWICE = 2**18
-HOSTILE = {
-    "tasks": (_TASKS, b"\x0a\x00" * _TWICE),
-    "inputs": (_INFER, b"\x2a\x00" * _TWICE),
-    "texts in a tensor": (_PREDICT, _tensor(string_val=[b""] * _TWICE)),
-    "examples": (classification_pb2.ClassificationRequest, _examples(20_000)),
-    "unknown fields": (_PREDICT, b"\x78\x01" * _TWICE),
-    "unknown groups": (_PREDICT, b"\x7b\x7c" * _TWICE),
-    "tags of two bytes": (_PREDICT, b"\x82\x10\x00" * _TWICE),
-    "lengths of two bytes": (_TASKS, b"\x0a\x80\x00" * _TWICE),
-    "integers one by one": (_PREDICT, _tensor(int64_val=[1] * (2**23 + 1))),
-    "integers, in pieces": (_PREDICT, _tensor(int64_val=[1] * 2**22) * 3),
+HOSTILE: dict[str, tuple[Any, Callable[[], bytes]]] = {
+    "tasks": (_TASKS, lambda: b"\x0a\x00" * _TWICE),
+    "inputs": (_INFER, lambda: b"\x2a\x00" * _TWICE),
+    "texts in a tensor": (_PREDICT, lambda: _tensor(string_val=[b""] * _TWICE)),
+    "examples": (classification_pb2.ClassificationRequest, lambda: _examples(20_000)),
+    "unknown fields": (_PREDICT, lambda: b"\x78\x01" * _TWICE),
+    "unknown groups": (_PREDICT, lambda: b"\x7b\x7c" * _TWICE),
+    "tags of two bytes": (_PREDICT, lambda: b"\x82\x10\x00" * _TWICE),
+    "lengths of two bytes": (_TASKS, lambda: b"\x0a\x80\x00" * _TWICE),
+    "integers one by one": (_PREDICT, lambda: _tensor(int64_val=[1] * (2**23 + 1))),
+    "integers, in pieces": (_PREDICT, lambda: _tensor(int64_val=[1] * 2**22) * 3),
 }
 
 
 @pytest.mark.parametrize("message", HOSTILE)
 def test_messages_dense_with_fields_are_refused(message: str) -> None:
-    kind, data = HOSTILE[message]
+    kind, make = HOSTILE[message]
+    data = make()
     kind.FromString(data)
     with pytest.raises(InvalidInput, match=r"the message has more than [\d,]+ (fields|integers)"):
         check_density(data, kind.DESCRIPTOR)
