@@ -121,7 +121,9 @@ class Capacity:
 
 @dataclass
 class Subject:
-    """One served version and what it did. Accuracy is a share of 1, with where that number is from."""
+    """One served version and what it did. Accuracy is a share of 1, with where that number is from. `precision` is the
+    export's; `engine` runs it on the measured machine and computes in `engine_precision`, empty where nobody says.
+    """
 
     model: str
     version: int
@@ -132,6 +134,8 @@ class Subject:
     bytes_on_disk: int | None = None
     accuracy: float | None = None
     accuracy_source: str | None = None
+    engine: str = ""
+    engine_precision: str = ""
     points: list[Point] = field(default_factory=list)
     capacity: Capacity | None = None
     problem: str | None = None

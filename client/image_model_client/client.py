@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from image_model_client import exchange, images
+from image_model_client.connections import AsyncConnections, Connections, share_tls
 from image_model_client.errors import ClientError, NotFound, UnreadableImage
 from image_model_client.exchange import Options, Send
 from image_model_client.images import Source
@@ -61,7 +62,9 @@ class Client:
 
         Raises ValueError for what is no address or no key.
         """
-        self._http = httpx.Client(**_configure(url, key, connections, httpx_options))
+        configured = _configure(url, key, connections, httpx_options)
+        self._http = Connections(lambda: httpx.Client(**configured), connections)
+        self._patience = httpx.Timeout(configured["timeout"]).pool
         self._connections, self._retries = connections, retries
         self._sizes = _Sizes()
 
@@ -161,7 +164,7 @@ class Client:
 
     def _send(self, step: Send) -> httpx.Response | httpx.RequestError:
         try:
-            return self._http.request(**_build(step))
+            return self._http.request(step.seconds or self._patience, **_build(step))
         except httpx.RequestError as error:
             return error
 
@@ -183,7 +186,9 @@ class AsyncClient:
         **httpx_options: Any,
     ) -> None:
         """As `Client`."""
-        self._http = httpx.AsyncClient(**_configure(url, key, connections, httpx_options))
+        configured = _configure(url, key, connections, httpx_options)
+        self._http = AsyncConnections(lambda: httpx.AsyncClient(**configured), connections)
+        self._patience = httpx.Timeout(configured["timeout"]).pool
         self._connections, self._retries = connections, retries
         self._sizes = _Sizes()
 
@@ -307,7 +312,7 @@ class AsyncClient:
                     reply = None
                     continue
                 try:
-                    reply = await self._http.request(**_build(step))
+                    reply = await self._http.request(step.seconds or self._patience, **_build(step))
                 except httpx.RequestError as error:
                     reply = error
         except StopIteration as end:
@@ -327,8 +332,7 @@ def _configure(url: str, key: str | None, connections: int, options: Mapping[str
     headers = {"User-Agent": f"image-model-client/{VERSION}"}
     if key:
         headers["Authorization"] = f"Bearer {check_key(key)}"
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return {"base_url": url, "headers": headers, "limits": limits, "timeout": _TIMEOUT, **options}
+    return {"base_url": url, "headers": headers, "timeout": _TIMEOUT, **share_tls(options)}
 
 
 def check_key(key: str) -> str:

@@ -17,6 +17,7 @@ _SCENARIOS = {
     "overhead": "overhead",
 }
 _TOOLS = {"locust": "Locust", "loadgen": "LoadGen"}
+_SHORT = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -109,6 +110,14 @@ def load(point: Point) -> str:
     if point.offered is not None:
         return f"{number(point.offered)}/s"
     return f"{point.concurrency} at a time" if point.concurrency else "all at once"
+
+
+def engine(subject: Subject) -> str:
+    """`litert`; `openvino bf16` where it computes in another precision than the export has."""
+    computes_in = subject.engine_precision
+    if computes_in in ("", subject.precision):
+        return subject.engine
+    return f"{subject.engine} {_SHORT.get(computes_in, computes_in)}"
 
 
 def machine(run: Run) -> str:

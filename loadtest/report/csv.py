@@ -29,6 +29,8 @@ def _line(run: Run, one: Finding, point: Point | None, stages: Sequence[str]) ->
         "version": subject.version,
         "architecture": subject.architecture,
         "precision": subject.precision,
+        "engine": subject.engine,
+        "engine_precision": subject.engine_precision,
         "image_size": subject.image_size,
         "parameters": subject.parameters,
         "bytes_on_disk": subject.bytes_on_disk,

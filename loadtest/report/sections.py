@@ -19,24 +19,32 @@ _LOADS = (
     *("answers", "refused", "failed", "no answer", "mean\nbatch", "server\ncores", "memory\nMB"),
     *("generator\nCPU", "generator\nlate ms", ""),
 )
-_SHOWN = (50, 99, 99.9)
-"""The percentiles of `overview`, so that it fits a desktop; `loads` has all."""
+_SHOWN = (50, 99)
+"""The percentiles of `overview`, so that it fits a desktop; `loads` has all, and at which load each is."""
 _SCENARIO = _LOADS.index("scenario")
 
 
 def overview(found: Sequence[Finding]) -> str:
     """What is the same of all, or known of none, is no column."""
     described = (each for each in _described() if len({each[1](one).value for one in found}) > 1)
-    columns = [("precision", _precision), *_measured(found), *described]
+    words = [("precision", _precision), *_engine(found)]
+    columns = [*words, *_measured(found), *described]
     rows = [
         Row([Cell(one.name, one.name, "", one.subject.problem or ""), *(cell(one) for _, cell in columns)], one.number)
         for one in found
     ]
-    return table("Architectures", ["architecture", *(head for head, _ in columns)], rows, (0, 1))
+    head = ["architecture", *(head for head, _ in columns)]
+    return table("Architectures", head, rows, range(1 + len(words)))
 
 
 def _precision(one: Finding) -> Cell:
     return text(one.subject.precision)
+
+
+def _engine(found: Sequence[Finding]) -> list[Column]:
+    """What runs it, and in what that computes where it is not the export's precision; no column where nobody says."""
+    named = any(one.subject.engine for one in found)
+    return [("engine", lambda one: text(wording.engine(one.subject)))] if named else []
 
 
 def in_common(found: Sequence[Finding]) -> str:
@@ -58,7 +66,6 @@ def _measured(found: Sequence[Finding]) -> Iterator[Column]:
     if any(one.dollars_per_million is not None for one in found):
         yield "per\nmillion", lambda one: told(one.dollars_per_million, wording.dollars)
     yield from map(_percentile, _SHOWN)
-    yield "at", lambda one: NOTHING if one.light is None else Cell(one.light.offered or 0.0, wording.load(one.light))
     yield "most\n/s", lambda one: amount(one.peak)
     yield "memory\nMB", lambda one: amount(one.memory_mb)
 

@@ -64,6 +64,7 @@ class Target:
         version = versions[0]
         manifest = self._get(f"/models/{name}?version={version}")["manifest"]
         facts, recipe = manifest.get("facts") or {}, manifest.get("preprocessing") or {}
+        profile = manifest.get("profile") or {}
         architecture = manifest.get("architecture") or name
         accuracy, source = known_accuracy(architecture, facts)
         subject = Subject(
@@ -76,6 +77,8 @@ class Target:
             bytes_on_disk=self._bytes(name, version, facts),
             accuracy=accuracy,
             accuracy_source=source,
+            engine=profile.get("engine") or "",
+            engine_precision=profile.get("precision") or "",
         )
         inputs = manifest["signatures"].get("serving_default", {}).get("inputs", {})
         images = [alias for alias, spec in inputs.items() if spec["dtype"] == "string"]

@@ -76,6 +76,9 @@ def test_the_table_of_twenty_networks_fits_a_desktop_and_says_why_one_collapsed(
     many = measured.run(1, seconds=4, networks=20)
     for number, subject in enumerate(many.subjects):
         subject.precision = "int8" if number % 2 else "float32"
+        subject.accuracy = 0.5 + number / 50
+        subject.engine = "litert" if number % 2 else "openvino"
+        subject.engine_precision = "" if number % 2 else "bfloat16"
     many.subjects[7].collapsed, many.subjects[7].problem = True, "collapsed: the service was ended by signal 9"
     many.subjects[7].points, many.subjects[7].capacity = [], None
     report.write(many, tmp_path)
@@ -85,7 +88,8 @@ def test_the_table_of_twenty_networks_fits_a_desktop_and_says_why_one_collapsed(
     )
     assert whole <= shown
     rows = tab.evaluate(f"{_TABLE}.map(row => [...row.cells].map(cell => cell.innerText))")
-    assert len(rows) == 20 and {row[1] for row in rows} == {"float32", "int8"}
+    assert len(rows) == 20
+    assert {(row[1], row[2]) for row in rows} == {("float32", "openvino bf16"), ("int8", "litert")}
     assert sum("collapsed: the service was ended by signal 9" in row[0] for row in rows) == 1
     headings = tab.evaluate("[...document.querySelectorAll('h2')].map(each => each.innerText)")
     assert headings.index("Architectures") < headings.index("Every load") < headings.index("How it was measured")

@@ -33,10 +33,13 @@ class Scripted:
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     """Released once a request."""
+    connections: set[tuple[str, int]] = field(default_factory=set)
+    """Addresses that requests came from: one for each connection there was."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, path: str, headers: Mapping[str, str]) -> Answer:
+    def take(self, path: str, headers: Mapping[str, str], address: tuple[str, int]) -> Answer:
         with self._lock:
+            self.connections.add(address)
             self.asked.append((path, headers))
             answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
         self.arrived.release()
@@ -50,7 +53,7 @@ def scripted(*answers: Answer) -> Iterator[Scripted]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer = script.take(self.path, dict(self.headers))
+            answer = script.take(self.path, dict(self.headers), self.client_address)
             if answer.hold is not None:
                 answer.hold.wait(60)
             try:

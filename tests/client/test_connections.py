@@ -1,0 +1,107 @@
+"""How many connections a client opens, who waits for one, and how they end."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+
+from image_model_client import AsyncClient, Client, DeadlineExceeded
+from tests.support.scripted_http import LABEL, Answer, scripted
+
+
+def hold(event: threading.Event) -> Answer:
+    return Answer(body=LABEL.body, headers=LABEL.headers, hold=event)
+
+
+def test_calls_one_after_the_other_share_a_connection() -> None:
+    with scripted(LABEL) as service, Client(service.url) as client:
+        for _ in range(20):
+            client.predict("m", b"x")
+        assert len(service.connections) == 1
+
+
+async def test_async_calls_one_after_the_other_share_a_connection() -> None:
+    with scripted(LABEL) as service:
+        async with AsyncClient(service.url) as client:
+            for _ in range(20):
+                await client.predict("m", b"x")
+        assert len(service.connections) == 1
+
+
+def test_many_images_open_no_more_connections_than_the_client_may_have() -> None:
+    with scripted(LABEL) as service, Client(service.url, connections=3) as client:
+        assert all(outcome.prediction for outcome in client.predict_many("m", [b"x"] * 200, concurrency=12))
+        assert len(service.connections) <= 3
+
+
+async def test_many_images_open_no_more_async_connections_than_the_client_may_have() -> None:
+    with scripted(LABEL) as service:
+        async with AsyncClient(service.url, connections=3) as client:
+            outcomes = [outcome async for outcome in client.predict_many("m", [b"x"] * 200, concurrency=12)]
+        assert all(outcome.prediction for outcome in outcomes) and len(service.connections) <= 3
+
+
+def test_who_finds_no_free_connection_waits_until_its_deadline() -> None:
+    held = threading.Event()
+    with scripted(hold(held)) as service, Client(service.url, connections=1) as client:
+        answers: list[str] = []
+        first = threading.Thread(target=lambda: answers.append(client.predict("m", b"x").label))
+        first.start()
+        assert service.arrived.acquire(timeout=30)
+        with pytest.raises(DeadlineExceeded):
+            client.predict("m", b"x", deadline=0.2)
+        held.set()
+        first.join(30)
+        assert answers == ["cat"]
+        assert client.predict("m", b"x").label == "cat"  # the one connection is free again
+        assert len(service.asked) == 2
+
+
+async def test_who_finds_no_free_async_connection_waits_until_its_deadline() -> None:
+    held = threading.Event()
+    with scripted(hold(held)) as service:
+        async with AsyncClient(service.url, connections=1) as client:
+            first = asyncio.create_task(client.predict("m", b"x"))
+            assert await asyncio.to_thread(service.arrived.acquire, timeout=30)
+            with pytest.raises(DeadlineExceeded):
+                await client.predict("m", b"x", deadline=0.2)
+            held.set()
+            assert (await first).label == "cat"
+            assert (await client.predict("m", b"x")).label == "cat"
+            assert len(service.asked) == 2
+
+
+async def test_a_cancelled_call_gives_its_connection_back() -> None:
+    held = threading.Event()
+    with scripted(hold(held), LABEL) as service:
+        async with AsyncClient(service.url, connections=1) as client:
+            first = asyncio.create_task(client.predict("m", b"x"))
+            assert await asyncio.to_thread(service.arrived.acquire, timeout=30)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await client.predict("m", b"x", deadline=30)).label == "cat"
+
+
+def test_a_closed_client_asks_nobody() -> None:
+    with scripted(LABEL) as service:
+        used, fresh = Client(service.url), Client(service.url)
+        used.predict("m", b"x")
+        for client in (used, fresh):
+            client.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                client.predict("m", b"x")
+        assert len(service.asked) == 1
+
+
+def test_a_transport_of_the_callers_carries_every_request() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=LABEL.body)
+
+    with Client("http://nowhere.test", transport=httpx.MockTransport(answer)) as client:
+        assert all(outcome.prediction for outcome in client.predict_many("m", [b"x"] * 9))
+    assert len(seen) == 9
