@@ -6,7 +6,6 @@ prints one JSON line. A process of its own each time: an engine's thread pools a
 """
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -22,10 +21,6 @@ LITERT = "LiteRT"
 TENSORFLOW = "TensorFlow"
 _WARM_UP = 20  # requests of each thread that do not count
 
-# In a loop as tight as this one glibc gives each image's memory back and asks for it again, which halves the
-# speed (measured). A server's allocations keep it from that.
-_KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**26)}
-
 
 def measure(engine: str, version: Path, photo: Path, threads: int, seconds: float) -> Measurement:
     """Runs `threads` threads for `seconds` in a new process. Raises CalledProcessError where that fails."""
@@ -39,9 +34,7 @@ def measure(engine: str, version: Path, photo: Path, threads: int, seconds: floa
         str(threads),
         str(seconds),
     ]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **_KEEP}
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return Measurement(**json.loads(done.stdout))
 
 

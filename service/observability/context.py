@@ -4,7 +4,7 @@ A context variable holds the trace for log lines and for calls to upstreams, and
 of its requests and carries the first one's.
 """
 
-import os
+import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -123,7 +123,8 @@ _current: ContextVar[Trace | None] = ContextVar("current", default=None)
 def begin_trace(protocol: str, request_id: str, traceparent: str, tracestate: str) -> Trace:
     """A new request's. Headers that are none of theirs are left out."""
     if not _ID.fullmatch(request_id):
-        request_id = os.urandom(16).hex()
+        # os.urandom gives Python's lock up, and the loop then waits for a thread that computes.
+        request_id = f"{random.getrandbits(128):032x}"
     if traceparent and not _TRACEPARENT.fullmatch(traceparent):
         traceparent = ""
     return Trace(protocol, request_id, traceparent, tracestate[:_LONGEST_STATE] if traceparent else "")

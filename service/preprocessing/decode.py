@@ -22,8 +22,8 @@ part is refused; one with damaged pixels is read as far as browsers and TensorFl
 | EXIF orientation of a JPEG, PNG or WebP | applied; TensorFlow ignores it |
 
 Resizing is bilinear, its filter widened by the reduction (antialiased). fast_image_resize does it with SIMD, six times
-as fast as Pillow (`make bench`), and agrees with it to 1 level of 255. It has no package for Linux on ARM, so Pillow
-stands in wherever it is missing.
+as fast as Pillow (`python -m benchmarks.decoders`), and agrees with it to 1 level of 255. It has no package for Linux
+on ARM, so Pillow stands in wherever it is missing.
 """
 
 import importlib
@@ -54,6 +54,7 @@ _OF_THREAD = threading.local()
 _MARGIN = 1.5
 _TINY_PIXELS, _TINY_BYTES = 64 * 64, 8192  # some 0.1 ms
 _QUICK_PIXELS, _QUICK_BYTES = 500_000, 1_000_000  # some 2 ms
+_SCRATCH_BYTES = 4_000_000  # a megapixel
 _MAX_CHUNKS = 10_000  # of a PNG; libpng writes 4,096 of 8 KiB for 32 MiB
 
 LONGEST_SIDE = 1536
@@ -161,25 +162,28 @@ def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: i
     if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", len(header.head)) < 0:
         raise undecodable(Format.jpeg, "its end is missing")
     inks = header.components == 4
+    rows, columns = -(-header.height // factor), -(-header.width // factor)
     try:
         # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
         pixels = simplejpeg.decode_jpeg(
             data,
-            "CMYK" if inks else "RGB",
+            "CMYK" if inks else "RGBX",  # of four bytes a pixel, as the resizer reads it where it lies
             fastdct=True,
             fastupsample=False,
             strict=False,
-            min_height=-(-header.height // factor),
-            min_width=-(-header.width // factor),
+            min_height=rows,
+            min_width=columns,
+            buffer=_scratch("image", rows, columns),
         )
     except MemoryError as error:
         raise _no_memory(Format.jpeg) from error
     except Exception as error:  # whatever a decoder raises, the client's bytes are the cause
         raise undecodable(Format.jpeg, error) from error
-    if inks:
-        pixels = _from_inks(pixels, header.adobe)
     # A last row or column that the reduction filled up must not shift all the others.
-    return resized(pixels, height, width, (header.height / factor, header.width / factor))
+    covered = (header.height / factor, header.width / factor)
+    if inks:
+        return resized_picture(Image.fromarray(_from_inks(pixels, header.adobe)), height, width, covered)
+    return resized(pixels, height, width, covered)
 
 
 def _from_inks(inks: Pixels, inverted: bool) -> Pixels:
@@ -269,20 +273,27 @@ def _strip_png(data: bytes) -> tuple[bytes, int]:
     return b"".join(kept), orientation
 
 
-def resized(pixels: Pixels, height: int, width: int, covered: tuple[float, float] | None = None) -> Pixels:
-    """RGB, uint8 [height, width, 3], from `pixels` of another size.
+def resized(pixels: Pixels, height: int, width: int, covered: tuple[float, float]) -> Pixels:
+    """RGB, uint8 [height, width, 3], from RGBX, uint8 [rows, columns, 4], which is read where it lies in memory.
 
     `covered` is how many rows and columns of `pixels` count, from the top left; they need not be whole.
     """
-    rows, columns = covered or pixels.shape[:2]
+    rows, columns = covered
     if (rows, columns) == (height, width):
-        return pixels
-    if fast is None:
-        return resized_picture(Image.fromarray(pixels), height, width, (rows, columns))
-    source = fast.ImageData(pixels.shape[1], pixels.shape[0], fast.PixelType.U8x3, pixels.tobytes())
-    target = fast.ImageData(width, height, fast.PixelType.U8x3)
-    _resizer().resize(source, target, _options(rows, columns))
-    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, 3)
+        small = _wrap(pixels, "RGBX")
+    elif fast is None:
+        small = _wrap(pixels, "RGBX").resize((width, height), Image.Resampling.BILINEAR, (0.0, 0.0, columns, rows))
+    else:
+        target = _scratch("target", height, width)
+        # The resizer takes no RGBX. CMYK has four channels too, none of which is alpha.
+        _resizer().resize_pil(_wrap(pixels, "CMYK"), _wrap(target, "CMYK"), _options(rows, columns))
+        small = _wrap(target, "RGBX")
+    return np.frombuffer(small.tobytes("raw", "RGB"), np.uint8).reshape(height, width, 3)
+
+
+def _wrap(pixels: Pixels, mode: str) -> Image.Image:
+    """A picture of `mode` whose memory is that of `pixels`, uint8 [rows, columns, 4]."""
+    return Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, "raw", mode, 0, 1)
 
 
 def resized_picture(
@@ -306,6 +317,24 @@ def _options(rows: float, columns: float) -> Any:
         crop_box=fast.CropBox(0.0, 0.0, columns, rows),
         use_alpha=False,
     )
+
+
+def _scratch(name: str, rows: int, columns: int) -> Pixels:
+    """uint8 [rows, columns, 4]: memory that this thread's next call with `name` gives again.
+
+    Memory that is allocated for each image may be given back to the system each time: 200 page faults cost as much as
+    the resize (`python -m benchmarks.decoders`).
+    """
+    size = 4 * rows * columns
+    if size > _SCRATCH_BYTES:
+        return np.empty((rows, columns, 4), np.uint8)
+    if not hasattr(_OF_THREAD, "scratch"):
+        _OF_THREAD.scratch = {}
+    kept = _OF_THREAD.scratch.get(name)
+    if kept is None or len(kept) < size:
+        kept = _OF_THREAD.scratch[name] = np.empty(size, np.uint8)
+    pixels: Pixels = kept[:size].reshape(rows, columns, 4)
+    return pixels
 
 
 def _resizer() -> Any:

@@ -116,17 +116,37 @@ def test_large_photographs_reduced_while_decoding_agree_too(
 
 
 @pytest.mark.parametrize("size", [(28, 28), (224, 224), (500, 700)])
-@pytest.mark.parametrize("covered", [None, (426.5, 639.5)])
+@pytest.mark.parametrize("covered", [(427.0, 640.0), (426.5, 639.5)])
 def test_where_there_is_no_simd_pillow_resizes_alike(
-    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], covered: tuple[float, float] | None
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], covered: tuple[float, float]
 ) -> None:
     if images.fast is None:
         pytest.skip("there is no wheel of cykooz-resizer for this machine")
-    quick = images.resized(photo(), *size, covered)
+    pixels = np.dstack([photo(), np.zeros_like(photo()[..., :1])])
+    quick = images.resized(pixels, *size, covered)
     monkeypatch.setattr(images, "fast", None)
-    slow = images.resized(photo(), *size, covered)
+    slow = images.resized(pixels, *size, covered)
     assert quick.shape == slow.shape == (*size, 3)
     assert np.abs(quick.astype(int) - slow).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(224, 224), (PHOTO.height, PHOTO.width)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_next_image_of_a_thread_leaves_the_last_one_as_it_was(mode: str, size: tuple[int, int]) -> None:
+    """They are decoded into the same memory."""
+    first = images.decode(encode(PHOTO.convert(mode), "JPEG"), *size)
+    kept = first.copy()
+    images.decode(encode(Image.new("RGB", PHOTO.size), "JPEG"), *size)
+    assert (first == kept).all()
+
+
+def test_a_damaged_image_shows_nothing_of_the_one_before_it() -> None:
+    damaged = JPEG[: len(JPEG) // 2] + b"\xff\xd9"
+    shown = []
+    for colour in ("white", "black"):
+        images.decode(encode(Image.new("RGB", PHOTO.size, colour), "JPEG"), 224, 224)
+        shown.append(images.decode(damaged, 224, 224))
+    assert (shown[0] == shown[1]).all()
 
 
 def test_an_image_of_the_right_size_is_not_resampled() -> None:
