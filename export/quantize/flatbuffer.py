@@ -57,11 +57,12 @@ def with_unique_names(data: bytes) -> bytes:
 
 
 def with_own_names(data: bytes) -> bytes:
-    """Undoes `with_unique_names`, also on what the quantizer made of the file."""
+    """Undoes `with_unique_names` on what the quantizer made of the file, which answers what its signatures name."""
     model = read(data)
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
             tensor.name = tensor.name.partition(b"/")[2]
+    _return_named_outputs(model)
     return write(model)
 
 
@@ -114,6 +115,19 @@ def twins(model: Any) -> dict[str, str]:
         ahead += [pair for pair in zip(one.inputs, other.inputs, strict=True) if pair[0] >= 0]  # -1: left out
         ahead += zip(one.outputs, other.outputs, strict=True)
     return {name(tail, here): name(whole, there) for here, there in pairs.items()}
+
+
+def _return_named_outputs(model: Any) -> None:
+    """Where int8 operations read a float output, ai-edge-quantizer 0.10 returns the int8 copy that it makes for them.
+    The signature still names the float tensor, and TFLite fails on an output that its graph does not return.
+    """
+    for signature in model.signatureDefs:
+        subgraph = model.subgraphs[signature.subgraphIndex]
+        named, producers = {output.tensorIndex for output in signature.outputs}, _producers(subgraph)
+        for place, index in enumerate(subgraph.outputs):
+            if index not in named:
+                (original,) = producers[index].inputs
+                subgraph.outputs[place] = original
 
 
 def name(subgraph: Any, index: int) -> str:

@@ -20,7 +20,7 @@ from export.errors import UsageError
 from export.progress import Stage
 from export.publish import image_index
 from export.quantize.convert import Convertible
-from export.quantize.schemes import SCHEMES
+from export.quantize.schemes import SCHEMES, Scheme
 from service.repository.image_index import ImageIndex
 from service.repository.manifest import FEATURES, IMAGE_FEATURES, TFLITE
 
@@ -28,8 +28,6 @@ LENET = ARCHITECTURES["lenet5"]
 LABELS = ("a", "b", "c")
 SIZE = 28
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
-
-INT8 = next(scheme for scheme in SCHEMES if scheme.name == "int8")
 
 layers = keras.layers
 
@@ -139,13 +137,15 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Any]:
     return (folder / TFLITE).read_bytes(), given
 
 
-def test_a_file_of_8_bits_answers_with_float_features(converted: tuple[bytes, Any]) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_every_quantized_form_answers_with_float_features(scheme: Scheme, converted: tuple[bytes, Any]) -> None:
     data, given = converted
-    outputs = LiteModel(Convertible(data, IMAGES, LENET).under(INT8), threads=1).run("image", IMAGES)
-    tensor = IMAGES.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    wanted = given(tensor[..., np.newaxis] * 0.005 - 0.1, training=False).numpy()
-    assert outputs["features"].dtype == np.float32
-    np.testing.assert_allclose(outputs["features"], wanted, atol=0.05 * np.abs(wanted).max())
+    model = LiteModel(Convertible(data, IMAGES, LENET).under(scheme), threads=1)
+    tensor = (IMAGES.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., np.newaxis] * 0.005 - 0.1
+    wanted = given(tensor, training=False).numpy()
+    for outputs in (model.run("image", IMAGES), model.run("tensor", tensor)):
+        assert outputs["features"].dtype == np.float32
+        np.testing.assert_allclose(outputs["features"], wanted, atol=0.05 * np.abs(wanted).max())
 
 
 def test_training_images_lie_beside_a_version(
