@@ -175,7 +175,8 @@ class Profile:
     Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
     of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
     (`make bench`). `peak_mb` is what loading and running added to the process at most. `precision` is what `engine`
-    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first.
+    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first;
+    while they are `racing`, the version may get another engine.
     """
 
     machine: str
@@ -187,6 +188,7 @@ class Profile:
     engine: str = "litert"
     precision: str = ""
     race: Mapping[str, str] = field(default_factory=dict)
+    racing: bool = False
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:

@@ -81,13 +81,15 @@ class EmbeddedBackend:
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._found: dict[tuple[str, int], str] = {}
+        self._decided: dict[tuple[str, int], int] = {}  # version -> races that have ended while it was served
         self._last_notes: Mapping[str, str] = {}
         self.passed_over: Mapping[str, str] = {}
         """Path below the repository -> why nothing is served from there."""
 
     async def find(self) -> Found:
         """What is on disk. A folder that has changed since the last look is still being copied: it is found as it was
-        before, or not yet. Folders of the first look count as whole.
+        before, or not yet. Folders of the first look count as whole. A version whose engine has been decided in the
+        background has changed too.
         """
         try:
             now = await asyncio.to_thread(self._repository.scan)
@@ -105,9 +107,16 @@ class EmbeddedBackend:
                     found[key] = self._found[key]
         self._last, self._found = now, found
         return {
-            name: {version: found[name, version] for version in versions if (name, version) in found}
+            name: {
+                version: f"{found[key]}, {races} races" if (races := self._decided.get(key)) else found[key]
+                for version in versions
+                if (key := (name, version)) in found
+            }
             for name, versions in now.items()
         }
+
+    def _count_race(self, name: str, version: int) -> None:
+        self._decided[name, version] = self._decided.get((name, version), 0) + 1
 
     def _note(self, notes: Mapping[str, str], *, first: bool) -> None:
         """Logs each path that is passed over, once. A path counts when two looks agree, or at the `first` look."""
@@ -172,24 +181,33 @@ class EmbeddedBackend:
             return Loaded(manifest, lite, warmup), lite
         golden = _read_golden(folder, manifest)  # before anything that would have to be closed again
         index, merges = ImageIndex.read(folder), read_merges(folder, manifest)
-        runner, own_profile, twins, deferred = self._load_own(folder, manifest, golden)
+        runner, own_profile, twins, deferred, checked = self._load_own(folder, manifest, golden)
         manifest = replace(manifest, profile=own_profile, twins=twins)
+        golden = None if checked else golden
         warmup = tuple(each for each in warmup if each[0] not in deferred)
         return Loaded(manifest, runner, warmup, golden, index=index, merges=merges), None
 
     def _load_own(
         self, folder: Path, manifest: Manifest, golden: Golden | None
-    ) -> tuple[Runner, Profile | None, Mapping[str, str], set[str]]:
-        """A runner of every signature, the profile, `Manifest.twins`, and the signatures that load when called."""
+    ) -> tuple[Runner, Profile | None, Mapping[str, str], set[str], bool]:
+        """A runner of every signature, the profile, `Manifest.twins`, the signatures that load when called, and whether
+        the golden answers have been given.
+        """
         by_signature: dict[str, Runner] = {}
-        profile, twins = None, dict[str, str]()
+        profile, twins, checked = None, dict[str, str](), False
         if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
-            found, given, profile = self._engines.load(
-                folder, manifest, golden, self._profiles, lambda: self._litert(folder / TFLITE, manifest.profile)
+            chosen = self._engines.load(
+                folder,
+                manifest,
+                golden,
+                self._profiles,
+                lambda: self._litert(folder / TFLITE, manifest.profile),
+                lambda: self._count_race(manifest.name, manifest.version),
             )
-            by_signature |= found
-            twins = _find_twins(manifest, given)
-            by_signature |= {name: found[twin] for name, twin in twins.items() if twin in found}
+            profile, checked = chosen.profile, chosen.checked
+            by_signature |= chosen.runners
+            twins = _find_twins(manifest, chosen.given)
+            by_signature |= {name: by_signature[twin] for name, twin in twins.items() if twin in by_signature}
         runners = list(dict.fromkeys(by_signature.values()))
         deferred = {name for name, runner in by_signature.items() if isinstance(runner, DeferredRunner)}
         # A signature that takes encoded images needs no graph where the service decodes them itself.
@@ -211,7 +229,7 @@ class EmbeddedBackend:
             runners.append(whole)
             by_signature |= dict.fromkeys(missing, whole)
         runner = runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, tuple(runners))
-        return runner, profile, twins, deferred
+        return runner, profile, twins, deferred, checked
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""

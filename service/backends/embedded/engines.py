@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from service.backends.base import Golden, Runner
 from service.backends.embedded.deferred import DeferredRunner
@@ -16,6 +17,7 @@ from service.backends.embedded.profile_store import ProfileStore
 from service.backends.golden import find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores, machine
+from service.host.priority import give_way
 from service.host.processes import resident_mb
 from service.repository.manifest import OPENVINO, TFLITE, Manifest, Profile, Signature
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:  # engines are loaded with the first version that they run
     from service.backends.embedded.openvino import OpenVINORunner
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 _AUTO, _OPENVINO = "auto", "openvino"
 _EXACT = ("", "float32")
+_PATIENCE = 3.0  # seconds
 _BUSY = 4.0  # times what LiteRT needs by its profile
 _SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
 _LAYOUT_SECONDS = 0.4
@@ -42,6 +46,8 @@ class Engines:
 
     name: str = _AUTO
     precision: str = "exported"
+    patience: float = _PATIENCE
+    """Seconds that a load waits for a race."""
     _racing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,8 +63,11 @@ class Engines:
         golden: Golden | None,
         profiles: ProfileStore,
         load_litert: "Callable[[], tuple[LiteRTRunner, Profile]]",
-    ) -> tuple[Mapping[str, Runner], Mapping[str, Signature], Profile]:
-        """The runner of each signature that needs no graph, what the runner of images gives, and the version's profile.
+        report_decided: Callable[[], None] = lambda: None,
+    ) -> "Chosen":
+        """What runs `folder`. A race that takes longer than _PATIENCE goes on in the background, while LiteRT runs the
+        version; its profile says so, and `report_decided` is called, on another thread, when another `load` has its
+        result.
 
         Raises ValueError where LiteRT is to run the version and cannot.
         """
@@ -69,29 +78,66 @@ class Engines:
             return _use_litert(*load_litert(), manifest)
         from service.backends.embedded import openvino
 
-        fast = self.precision == "fast" or (self.precision == "exported" and manifest.precision not in _EXACT)
+        name, fast = _name_version(manifest), self._is_fast(manifest)
         kind = f", openvino {openvino.find_version()}, {'fast' if fast else 'exact'}, {self.name}"
         measured = folder / TFLITE  # not `network`, whose weights may lie in another file
-        kept, faster, lite = profiles.read(measured, kind), None, None
-        if kept is None:
-            lite, profile = load_litert()  # measures too, where nobody has yet
-            with self._racing, profiles.one_at_a_time():  # two measurements would slow each other down
-                if (kept := profiles.read(measured, kind)) is None:  # another worker's
-                    race = VersionRace(network, manifest, golden, lite, profile)
-                    faster, kept = race.run(openvino.find_precisions() if fast else (openvino.FLOAT32,), self.name)
-                    if kept.race:  # else nothing was found out
-                        profiles.write(measured, kept, kind)
-        if kept.engine == _OPENVINO:
+        if (kept := profiles.read(measured, kind)) is not None:
+            if kept.engine != _OPENVINO:
+                lite, profile = load_litert()
+                return _use_litert(lite, replace(profile, race=kept.race), manifest)
             try:
-                faster = faster or _compile(network, manifest, kept)
+                runner = _compile(network, manifest, kept)
             except ValueError as error:
-                _log.warning("%s; LiteRT runs it", error)
-            else:  # LiteRT's memory goes now, and some comes with the first call of what it alone can run
-                rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
-                others = dict.fromkeys(set(kept.milliseconds) & set(manifest.signatures), rest)
-                return {**others, **dict.fromkeys(faster.signatures, faster)}, faster.signatures, kept
-        lite, profile = (lite, profile) if lite is not None else load_litert()
-        return _use_litert(lite, replace(profile, race=kept.race), manifest)
+                wrong = str(error)
+            else:
+                if not (wrong := _find_mismatch(golden, runner, manifest, kept.precision)):
+                    return _use_openvino(runner, kept, folder, manifest, checked=True)
+            _log.warning("%s: OpenVINO ran it before and cannot now: %s; the engines race again", name, wrong)
+        lite, profile = load_litert()  # measures too, where nobody has yet
+        precisions = openvino.find_precisions() if fast else (openvino.FLOAT32,)
+        version_race = VersionRace(network, manifest, golden, lite, profile)
+
+        def run() -> "tuple[OpenVINORunner | None, Profile]":
+            with self._racing, profiles.one_at_a_time():  # two measurements would slow each other down
+                found = profiles.read(measured, kind)
+                if found is not None and found != kept:  # another worker's
+                    return None, found
+                runner, found = version_race.run(precisions, self.name)
+                if found.race:
+                    profiles.write(measured, found, kind)
+                else:  # nothing was found out: the next start tries again
+                    profiles.remember(measured, found, kind)
+                return runner, found
+
+        try:
+            faster, found = _run_beside(run, self.patience if self.name == _AUTO else None, name, report_decided)
+        except TimeoutError:
+            _log.info("%s: LiteRT runs it while the race goes on in the background", name)
+            # One of its own: what is measured beside requests on the same interpreters would look slow.
+            return _use_litert(_load_tuned(folder / TFLITE, profile), replace(profile, racing=True), manifest)
+        if found.engine != _OPENVINO:
+            return _use_litert(lite, replace(profile, race=found.race), manifest)
+        try:
+            return _use_openvino(faster or _compile(network, manifest, found), found, folder, manifest)
+        except ValueError as error:
+            _log.warning("%s; LiteRT runs it", error)
+            return _use_litert(lite, replace(profile, race=found.race), manifest)
+
+    def _is_fast(self, manifest: Manifest) -> bool:
+        """Whether bfloat16 takes part."""
+        return self.precision == "fast" or (self.precision == "exported" and manifest.precision not in _EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`runners` has that of each signature that needs no graph, `given` what the runner of images gives. `checked` says
+    that it has given the golden answers.
+    """
+
+    runners: Mapping[str, Runner]
+    given: Mapping[str, Signature]
+    profile: Profile
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +158,7 @@ class VersionRace:
         """
         from service.backends.embedded import race
 
-        name = f"{self.manifest.name}/{self.manifest.version}"
+        name = _name_version(self.manifest)
         _log.info("%s: a race of engines begins, once on this machine", name)
         began = time.monotonic()
         findings: dict[str, str] = {}
@@ -144,7 +190,7 @@ class VersionRace:
                 break
             if rival == race.LITERT:
                 continue
-            if wrong := self._find_mismatch(runners[rival], profiles[rival].precision):
+            if wrong := _find_mismatch(self.golden, runners[rival], self.manifest, profiles[rival].precision):
                 findings[rival] = f"its answers are not those at export: {wrong}"
                 continue
             chosen = rival
@@ -184,15 +230,6 @@ class VersionRace:
             return lambda rows: runner.call(shared[0], rows_of[rows])
 
         return {name: bind(runner) for name, runner in runners.items()}
-
-    def _find_mismatch(self, runner: "OpenVINORunner", precision: str) -> str:
-        if self.golden is None or self.golden.signature not in runner.signatures:
-            return ""
-        try:
-            answers = runner.call(self.golden.signature, self.golden.inputs)
-        except ServiceError as error:
-            return error.message
-        return find_mismatch(self.golden, answers, self.manifest, precision)
 
     def _choose_layout(
         self, runner: "OpenVINORunner", profile: Profile, costs: Mapping[int, float]
@@ -249,11 +286,61 @@ def _find_network(folder: Path, manifest: Manifest) -> Path | None:
     return folder / TFLITE if manifest.precision in _EXACT and (folder / TFLITE).is_file() else None
 
 
-def _use_litert(
-    lite: "LiteRTRunner", profile: Profile, manifest: Manifest
-) -> tuple[Mapping[str, Runner], Mapping[str, Signature], Profile]:
+def _name_version(manifest: Manifest) -> str:
+    return f"{manifest.name}/{manifest.version}"
+
+
+def _use_litert(lite: "LiteRTRunner", profile: Profile, manifest: Manifest) -> Chosen:
     by_signature = {name: lite for name in lite.signatures if name in manifest.signatures}
-    return by_signature, lite.signatures, replace(profile, precision=manifest.precision)
+    return Chosen(by_signature, lite.signatures, replace(profile, precision=manifest.precision))
+
+
+def _use_openvino(
+    runner: "OpenVINORunner", profile: Profile, folder: Path, manifest: Manifest, *, checked: bool = False
+) -> Chosen:
+    """LiteRT's memory goes now, and some comes with the first call of what it alone can run."""
+    rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
+    others = dict.fromkeys(set(profile.milliseconds) & set(manifest.signatures), rest)
+    runners = {**others, **dict.fromkeys(runner.signatures, runner)}
+    return Chosen(runners, runner.signatures, profile, checked)
+
+
+def _run_beside(run: Callable[[], T], patience: float | None, name: str, report: Callable[[], None]) -> T:
+    """`run`'s result, or whatever it raises, from a thread of its own.
+
+    Raises TimeoutError after `patience` seconds; `run` then goes on, and `report` is called when it has ended well.
+    """
+    outcome = Future[T]()
+
+    def work() -> None:
+        give_way()
+        try:
+            outcome.set_result(run())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    def end(done: Future[T]) -> None:
+        if (error := done.exception()) is None:
+            report()
+        else:
+            _log.error("%s: the race of engines failed: %s", name, error)
+
+    threading.Thread(target=work, name="race", daemon=True).start()
+    try:
+        return outcome.result(patience)
+    except TimeoutError:
+        outcome.add_done_callback(end)
+        raise
+
+
+def _find_mismatch(golden: Golden | None, runner: "OpenVINORunner", manifest: Manifest, precision: str) -> str:
+    if golden is None or golden.signature not in runner.signatures:
+        return ""
+    try:
+        answers = runner.call(golden.signature, golden.inputs)
+    except ServiceError as error:
+        return error.message
+    return find_mismatch(golden, answers, manifest, precision)
 
 
 def _compile(network: Path, manifest: Manifest, profile: Profile) -> "OpenVINORunner":
@@ -262,6 +349,12 @@ def _compile(network: Path, manifest: Manifest, profile: Profile) -> "OpenVINORu
     from service.backends.embedded.openvino import OpenVINORunner
 
     return OpenVINORunner(network, manifest.signatures, profile.precision, Layout(profile.lanes, profile.threads))
+
+
+def _load_tuned(path: Path, profile: Profile) -> "LiteRTRunner":
+    from service.backends.embedded import autotune
+
+    return autotune.load_tuned(path, profile)
 
 
 def _load_rest(path: Path) -> "LiteRTRunner":

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ class ProfileStore:
     """A folder of profiles by model file and machine. Losing it costs a measurement, never an error."""
 
     folder: Path
+    _remembered: dict[Path, Profile] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def at(cls, folder: Path) -> Self:
@@ -39,6 +40,8 @@ class ProfileStore:
         `kind` tells profiles of one file apart.
         """
         path = self._path(model, kind)
+        if (remembered := self._remembered.get(path)) is not None:
+            return remembered
         try:
             return Profile.parse(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -62,12 +65,18 @@ class ProfileStore:
         finally:
             os.close(descriptor)  # and the lock with it
 
+    def remember(self, model: Path, profile: Profile, kind: str = "") -> None:
+        """Keeps it until this process ends."""
+        self._remembered[self._path(model, kind)] = profile
+
     def write(self, model: Path, profile: Profile, kind: str = "") -> None:
+        """Where the folder cannot be written to, it is kept until this process ends."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             document = json.dumps(asdict(profile)).encode()
             write_whole(self._path(model, kind), document)  # other processes read and write it
         except OSError as error:
+            self.remember(model, profile, kind)
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
 
     def _path(self, model: Path, kind: str) -> Path:

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ from service.backends.embedded.engines import Engines
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.golden import BFLOAT16
 from service.errors import BackendFailed
+from service.models.registry import Catalog
 from service.models.warmup import warm
+from service.observability.metrics.registry import Metrics
 from service.repository import checksums
-from service.repository.manifest import MANIFEST, OPENVINO, TFLITE
+from service.repository.manifest import GOLDEN, MANIFEST, OPENVINO, TFLITE, Profile
 from service.repository.repository import Repository
+from service.types import ModelRef
+from tests.support.batchers import batcher
 
 pytest.importorskip(
     "openvino_telemetry", reason="OpenVINO is not installed"
@@ -59,7 +65,7 @@ def races(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 
 def open_backend(repository: Path, engine: str = "auto", precision: str = "exported") -> EmbeddedBackend:
     profiles = ProfileStore.at(repository.parent / "cache")
-    return EmbeddedBackend(Repository(repository), profiles, Engines(engine, precision))
+    return EmbeddedBackend(Repository(repository), profiles, Engines(engine, precision, module._PATIENCE))
 
 
 def load(repository: Path, engine: str = "auto", precision: str = "exported") -> Loaded:
@@ -151,14 +157,129 @@ def test_a_damaged_profile_means_another_race(repository: Path, races: list[set[
     assert len(races) == 3
 
 
-def test_a_profile_with_an_unknown_precision_leaves_litert(
+def test_engines_race_again_where_the_one_that_ran_before_cannot(
     repository: Path, races: list[set[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     load(repository)
     for file in (repository.parent / "cache").iterdir():
         file.write_text(file.read_text().replace('"precision": "float32"', '"precision": "float3"'))
-    assert load(repository).engine == "litert"
-    assert "unknown precision 'float3'; expected float32 or bfloat16; LiteRT runs it" in caplog.text
+    for _ in range(2):
+        assert load(repository).engine == "openvino"
+    assert "unknown precision 'float3'; expected float32 or bfloat16; the engines race again" in caplog.text
+    assert len(races) == 2
+
+
+def test_litert_takes_over_where_openvino_answers_otherwise_than_when_it_won(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(repository)
+    monkeypatch.setattr(module, "find_mismatch", lambda *_: "'probabilities' differs by 0.5 (tolerance 0.01)")
+    for _ in range(2):
+        assert load(repository).engine == "litert"
+    again = "lenet5/1: OpenVINO ran it before and cannot now: 'probabilities' differs by 0.5 (tolerance 0.01)"
+    assert caplog.text.count(again) == 1
+    assert len(races) == 2
+
+
+def test_the_golden_questions_are_asked_once_a_start(repository: Path, races: list[set[str]]) -> None:
+    for engine, asked in (("auto", True), ("auto", False), ("litert", True)):
+        assert (load(repository, engine).golden is not None) == asked
+
+
+@pytest.fixture
+def gate(races: list[set[str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No race ends before this is set."""
+    event, measure = threading.Event(), race.measure_in_turns
+
+    def wait(*arguments: Any) -> Any:
+        assert event.wait(60)
+        return measure(*arguments)
+
+    monkeypatch.setattr(race, "measure_in_turns", wait)
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_version_answers_while_its_race_goes_on_and_changes_engines_without_losing_a_request(
+    repository: Path, races: list[set[str]], gate: threading.Event, kept: bool
+) -> None:
+    if not kept:
+        (repository.parent / "cache").write_bytes(b"")  # a file: nothing can be kept
+    backend = open_backend(repository)
+    catalog = Catalog(
+        backend, lambda loaded: batcher(loaded.runner, max_queued_rows=100), Metrics(), keep=1, needs_models=True
+    )
+    await catalog.sync()
+    image = np.load(repository / "lenet5" / "1" / GOLDEN)["images"][:1]
+    answered = 0
+
+    def profile() -> Profile:
+        found = catalog.find(ModelRef("lenet5")).manifest.profile
+        assert found is not None
+        return found
+
+    async def ask() -> None:
+        nonlocal answered
+        while profile().engine == "litert":
+            with catalog.lease(ModelRef("lenet5")) as servable:
+                answer = await servable.batcher.submit("image", {"image": image})
+            assert answer.outputs["probabilities"].shape == (1, 10)
+            answered += 1
+
+    assert (profile().engine, profile().racing, profile().race) == ("litert", True, {})
+    clients = [asyncio.create_task(ask()) for _ in range(3)]
+    while answered < 10:
+        await asyncio.sleep(0)
+    await catalog.sync()
+    assert profile().racing
+    gate.set()
+    async with asyncio.timeout(60):
+        while profile().racing:
+            await catalog.sync()
+        await asyncio.gather(*clients)
+    assert (profile().engine, set(profile().race)) == ("openvino", {"litert", "openvino float32"})
+    await catalog.sync()
+    assert len(races) == 1
+    await catalog.close()
+
+
+async def test_a_race_in_the_background_that_finds_nothing_out_is_over(
+    repository: Path, races: list[set[str]], gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BUSY", 4.0)
+    monkeypatch.setitem(COSTS, race.LITERT, {1: 400.0, race.MANY: 900.0})
+    backend = open_backend(repository)
+    before = await backend.find()
+    loaded = await backend.load("lenet5", 1)
+    assert loaded.manifest.profile is not None and loaded.manifest.profile.racing
+    gate.set()
+    async with asyncio.timeout(60):
+        while await backend.find() == before:
+            await asyncio.sleep(0)
+    again = await backend.load("lenet5", 1)
+    assert again.manifest.profile is not None
+    assert (again.engine, again.manifest.profile.racing, again.manifest.profile.race) == ("litert", False, {})
+    assert len(races) == 1
+
+
+async def test_a_race_that_fails_leaves_the_version_as_it_is(
+    repository: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        assert gate.wait(60)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(race, "measure_in_turns", fail)
+    backend = open_backend(repository)
+    before = await backend.find()
+    assert (await backend.load("lenet5", 1)).engine == "litert"
+    gate.set()
+    async with asyncio.timeout(60):
+        while "lenet5/1: the race of engines failed: no room" not in caplog.text:
+            await asyncio.sleep(0)
+    assert await backend.find() == before
 
 
 def test_a_file_that_openvino_cannot_read_leaves_litert(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
