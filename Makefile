@@ -21,7 +21,7 @@ serve: .venv/installed ## export the demo models that are missing, then serve on
 
 test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates
 	@$(BIN)/python -m pytest -m 'not slow and not alone' -n 3 --dist loadfile
-	@$(BIN)/python -m pytest -m 'not slow and alone' $$(grep -rl mark.alone tests)
+	@$(BIN)/python -m pytest -m 'not slow and alone' $$(grep -rl --include='*.py' mark.alone tests)
 
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree

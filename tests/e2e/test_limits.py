@@ -117,7 +117,7 @@ def grpc_code(ask: Callable[[], object]) -> tuple[str, str]:
 def test_a_large_or_exploding_grpc_message_is_refused(limited: Service) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "lenet5"
-    request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([bytes(3 * 10**8)])))
+    request.inputs["image_bytes"].CopyFrom(codec.to_proto(strings([bytes(10**8)])))
     address = f"127.0.0.1:{limited.grpc_port}"
 
     def explode() -> None:

@@ -12,8 +12,6 @@ from service.repository import checksums as contents
 from service.repository.manifest import MANIFEST, SAMPLES
 from tests.support.service_process import Service, running
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def from_elsewhere(lenet5_repository: Path, tmp_path: Path) -> Path:
@@ -32,6 +30,7 @@ def answers(service: Service, repository: Path) -> bool:
     return httpx.post(f"{service.url}/predict/lenet5", content=sample.read_bytes()).status_code == 200
 
 
+@pytest.mark.alone
 def test_it_is_measured_once_in_under_two_seconds(from_elsewhere: Path, tmp_path: Path) -> None:
     arguments = ("--repository", from_elsewhere, "--cache-dir", tmp_path / "cache")
     with running(*arguments) as service:

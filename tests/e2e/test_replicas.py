@@ -200,7 +200,7 @@ async def test_all_replicas_gone_is_said_at_once(lenet5_repository: Path, tmp_pa
 
 
 def test_the_gateway_is_small_and_quick(lenet5_repository: Path, tmp_path: Path) -> None:
-    """No TensorFlow, no LiteRT: in under 105 MB, and ready after a start that takes little of a processor.
+    """No TensorFlow, no LiteRT: in under 110 MB, and ready after a start that takes little of a processor.
 
     On an idle machine it is ready within a second (docs/gateway.md); how long a busy one takes is its own affair.
     """
@@ -212,7 +212,7 @@ def test_the_gateway_is_small_and_quick(lenet5_repository: Path, tmp_path: Path)
                 spent.append(procfs.cpu_seconds(gateway.process.pid))
                 httpx.get(f"{gateway.url}/models/lenet5").raise_for_status()
                 peak = processes.peak_mb(gateway.process.pid)
-                assert peak < 105, f"{peak:.0f} MB"
+                assert peak < 110, f"{peak:.0f} MB"
                 mapped = procfs.list_mapped(gateway.process.pid)
                 assert not any(heavy in mapped for heavy in ("tensorflow", "litert", "sklearn"))
         assert min(spent) < 2, f"ready after {min(spent):.2f} s of a processor"

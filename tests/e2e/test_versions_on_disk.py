@@ -102,18 +102,18 @@ def test_a_broken_version_never_replaces_a_working_one(
 ) -> None:
     staged = model / ".broken"
     shutil.copytree(model / "1", staged)
-    model = staged / "model.tflite"
+    lite = staged / "model.tflite"
     if damage == "truncated model":
-        model.write_bytes(model.read_bytes()[:50_000])
+        lite.write_bytes(lite.read_bytes()[:50_000])
     elif damage == "no manifest labels":
         (staged / "assets" / "labels.txt").unlink()
     elif damage == "other weights":
-        data = bytearray(model.read_bytes())
+        data = bytearray(lite.read_bytes())
         data[100_000:200_000] = os.urandom(100_000)
-        model.write_bytes(bytes(data))
+        lite.write_bytes(bytes(data))
         contents.write(staged)
     else:
-        model.write_text("not a model")
+        lite.write_text("not a model")
     staged.rename(model / "2")
     service.wait_until(lambda: states(service, model).get(2, ("", ""))[0] == "END", 20)
     assert states(service, model)[2][1], "the status says why"

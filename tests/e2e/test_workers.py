@@ -189,7 +189,7 @@ def test_sigterm_reaches_all_and_drops_nothing(lenet5_repository: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         return await asking
 
-    with running("--repository", lenet5_repository, "--workers", 2, "--drain-seconds", 8) as service:
+    with running("--repository", lenet5_repository, "--workers", 2, "--drain-seconds", 5) as service:
         service.wait_ready()
         codes = asyncio.run(scenario(service))
         assert codes == [200] * 200

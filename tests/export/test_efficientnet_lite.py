@@ -38,7 +38,9 @@ def test_trainable_parameters_are_as_published(number: int, trainable: int) -> N
     assert row.input_size == (224, 240, 260, 280, 300)[number]
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "efficientnet_lite0" else pytest.mark.slow) for name in ANSWERS]
+)
 def test_pretrained_weights_know_photographs(name: str) -> None:
     row, names = ARCHITECTURES[name], read_class_names()
     model = weights.start(row, row.input_size, row.classes, weights.IMAGENET).model

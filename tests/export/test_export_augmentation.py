@@ -163,7 +163,7 @@ def test_training_learns_from_augmented_images_and_the_network_holds_none_of_it(
     batches = train.prepare_batches(row, split, split, 16, 0, 2, parse_augmentation(text))
     recipe = Recipe(epochs=30, batch_size=16, learning_rate=0.05)
     loop.run(model, batches, recipe, TrainingOptions(patience=0), stage, rates={}, class_weights=None, folder=tmp_path)
-    assert train.evaluate(model, row, split, ("a", "b"), stage).accuracy == 1.0
+    assert train.evaluate(model, row, split, ("a", "b"), stage).accuracy > 0.9
     assert [layer.name for layer in model.layers] == before
 
 

@@ -238,7 +238,7 @@ def test_mixed_precision_leaves_a_float32_network(tmp_path: Path, precision: str
     model, done = fit(tmp_path, Recipe(3, 8, 0.003), precision=precision)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert {weight.dtype for weight in model.weights} == {"float32"}
-    assert done.history["val_accuracy"][-1] > 0.9
+    assert done.history["val_accuracy"][-1] > 0.6, "better than one class of three"
 
 
 def test_timing_steps_ahead_changes_nothing(tmp_path: Path) -> None:

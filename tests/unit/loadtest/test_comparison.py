@@ -92,11 +92,11 @@ def test_rates_and_capacities() -> None:
 
 def test_an_unchanged_build_passes_on_every_seed() -> None:
     limits = [Budget.parse(text) for text in ("p50=+5%", "p99=+10%", "throughput=-5%", "errors=+1%", "capacity=-5%")]
-    baseline = measured.run(1, seconds=5, networks=5)
-    for seed in range(2, 10):
-        found = compare(measured.run(seed, seconds=5, networks=5), baseline, limits)
+    baseline = measured.run(1, seconds=5, networks=3)
+    for seed in range(2, 6):
+        found = compare(measured.run(seed, seconds=5, networks=3), baseline, limits)
         assert found.passed, (seed, found.over, found.unjudged)
-        assert len(found.changes) > 100
+        assert len(found.changes) > 60
 
 
 def test_a_slower_build_fails_and_says_where() -> None:
