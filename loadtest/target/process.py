@@ -29,13 +29,13 @@ class ServerProcess:
     def __init__(
         self,
         command: Sequence[str],
-        announced: str,
+        announced: str | int,
         ready: str,
         predict: str,
         environment: Mapping[str, str] | None = None,
         patience: float = _START_SECONDS,
     ) -> None:
-        """`announced` finds the port in what the server logs; it is ready when GET `ready` answers 200."""
+        """`announced` is the port, or finds it in what the server logs; it is ready when GET `ready` answers 200."""
         self._command, self._announced, self._ready_path, self._predict = command, announced, ready, predict
         self._environment, self._patience = environment or {}, patience
         self._base = ""
@@ -142,12 +142,17 @@ class ServerProcess:
         return processes.memory_mb(self._process.pid)
 
     def _ready(self) -> bool:
-        found = re.search(self._announced, self.log(), re.DOTALL)
-        if found is None:
+        if (port := self._find_port()) is None:
             return False
-        self._base = f"http://127.0.0.1:{found[1]}"
+        self._base = f"http://127.0.0.1:{port}"
         try:
             with urllib.request.urlopen(f"{self._base}{self._ready_path}", timeout=5) as reply:
                 return bool(reply.status == 200)
         except OSError:  # refused, an error status, or slow to answer
             return False
+
+    def _find_port(self) -> int | None:
+        if isinstance(self._announced, int):
+            return self._announced
+        found = re.search(self._announced, self.log(), re.DOTALL)
+        return int(found[1]) if found else None
