@@ -29,6 +29,7 @@ RESULTS = Path("docs/reports/rivals.json")
 NETWORK = "mobilenet_v3_small"
 CONNECTIONS = (1, 8, 32)
 _WARM_UP_SECONDS = 1.0
+_SETTLE_SECONDS = 1.0  # Ray Serve is never idle
 _FIRST_ANSWER_SECONDS = 60.0
 _AHEAD = 1.05
 """By how much a rival is better before the page says so: less is within what a repetition changes."""
@@ -90,9 +91,9 @@ def _parse_row(row: dict[str, Any]) -> Beside:
 
 
 def measure(names: list[str], before: Speeds, seconds: float, rounds: int) -> Speeds:
-    """`before` with `names` measured anew; what cannot be installed or does not run is in `failed`.
+    """`before` with `names` measured anew; pairs of which one cannot be installed or does not run are in `failed`.
 
-    Raises RuntimeError where wrk is missing or this service fails.
+    Raises RuntimeError where wrk is missing.
     """
     if shutil.which("wrk") is None:
         raise RuntimeError("the load generator wrk is missing; apt-get install wrk")
@@ -128,14 +129,14 @@ def _measure_beside(name: str, repository: Path, version: Path, seconds: float, 
         }
         for server, file, headers in sent.values():
             wrk.measure(server.url, file, max(CONNECTIONS), _WARM_UP_SECONDS, headers=headers)
-            server.settle()
+            server.settle(_SETTLE_SECONDS)
         taken: dict[tuple[str, int], list[Measurement]] = {}
         for _ in range(rounds):
             for connections in CONNECTIONS:
                 for who, (server, file, headers) in sent.items():
                     load = wrk.measure(server.url, file, connections, seconds, headers=headers)
                     taken.setdefault((who, connections), []).append(load)
-                    server.settle()
+                    server.settle(_SETTLE_SECONDS)
         served = {who: {count: _take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
         memory = theirs.memory_mb(), ours.memory_mb()
     found = servers.find_version(name, python)

@@ -129,9 +129,11 @@ class ServerProcess:
         """At once, nothing drained. Leaving it is still the caller's."""
         self._process.kill()
 
-    def settle(self) -> None:
-        """Returns when it computes no more: a plain server goes on with what a load's end has left it."""
-        until = time.monotonic() + _SETTLE_SECONDS
+    def settle(self, seconds: float = _SETTLE_SECONDS) -> None:
+        """Returns when it computes no more, or after `seconds`: a plain server goes on with what a load's end has left
+        it.
+        """
+        until = time.monotonic() + seconds
         before = -1.0
         while (now := processes.cpu_seconds(self._process.pid)) - before > _IDLE * _LOOK and time.monotonic() < until:
             before = now
