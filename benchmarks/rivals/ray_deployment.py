@@ -8,6 +8,9 @@ from starlette.requests import Request
 
 from benchmarks.rivals.classifier import WORKERS, Answer, Classifier
 
+_WAITING = 100
+"""Requests that wait at a replica. Of more than the default, 5, its proxy looks for a free replica again and again."""
+
 
 class Classify:
     def __init__(self) -> None:
@@ -20,7 +23,8 @@ class Classify:
 def main(port: int) -> None:
     ray.init(include_dashboard=False, num_cpus=WORKERS, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(serve.deployment(num_replicas=WORKERS)(Classify).bind(), route_prefix="/predict", blocking=True)
+    deployment = serve.deployment(num_replicas=WORKERS, max_ongoing_requests=_WAITING)(Classify)
+    serve.run(deployment.bind(), route_prefix="/predict", blocking=True)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,8 @@ def render(speeds: Speeds) -> str:
         )
         for row in rows
     ]
-    unmeasured = {servers.RIVALS[name].name: why for name, why in speeds.failed.items()} | NOT_MEASURED
+    never = dict.fromkeys(servers.RIVALS.keys() - speeds.rows.keys(), "not yet") | dict(speeds.failed)
+    unmeasured = {servers.RIVALS[name].name: never[name] for name in servers.RIVALS if name in never} | NOT_MEASURED
     return "\n".join(
         [
             markdown(head, [ours, *others], text=(0, 1)),

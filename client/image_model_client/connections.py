@@ -1,8 +1,8 @@
 """httpx clients of one connection each.
 
 httpcore's pool looks at all of its connections for every request, and requests that wait race for the same free one:
-with 16 under way that is a third of what a request costs (`python -m benchmarks.client --only costs`). Here a request
-takes the connection that was used last, and has it for itself.
+with 16 under way that is a third and more of what an asynchronous request costs (`python -m benchmarks.client --only
+costs`). Here a request takes the connection that was used last, and has it for itself.
 """
 
 import asyncio

@@ -61,6 +61,7 @@ def test_the_table_has_the_fastest_first_and_its_share() -> None:
 def test_what_could_not_be_measured_is_named_with_the_reason() -> None:
     page = render(make_speeds(make_row("fast", 120.0), ray="no wheel for this Python"))
     assert "- Ray Serve: no wheel for this Python." in page and "- TensorFlow Serving: " in page
+    assert "- LitServe: not yet." in page
 
 
 def test_results_are_read_as_they_are_written(tmp_path: Path) -> None:
