@@ -115,7 +115,12 @@ def show_costs(requests: int) -> str:
             plain.request("POST", path, photo, headers)
             return plain.getresponse().read()
 
-        with httpx.Client(base_url=server.base) as raw, Client(server.base, connections=_IN_FLIGHT) as client:
+        with (
+            httpx.Client(base_url=server.base) as raw,
+            Client(server.base, connections=_IN_FLIGHT) as client,
+            asyncio.Runner() as loop,
+        ):
+            raw_twin, twin = httpx.AsyncClient(base_url=server.base), AsyncClient(server.base, connections=_IN_FLIGHT)
             senders: dict[tuple[str, int], Callable[[], object]] = {
                 ("http.client", 1): partial(repeat, ask_plainly, requests),
                 ("httpx' transport alone", 1): partial(
@@ -127,14 +132,18 @@ def show_costs(requests: int) -> str:
                 ("Client", 1): partial(repeat, lambda: client.predict("fake", photo), requests),
                 ("httpx.Client in threads", _IN_FLIGHT): lambda: send_by_httpx(raw, path, photo, requests),
                 ("Client", _IN_FLIGHT): lambda: check(client.predict_many("fake", [photo] * requests)),
-                ("httpx.AsyncClient", _IN_FLIGHT): lambda: send_by_httpx_loop(server.base, path, photo, requests),
-                ("AsyncClient", _IN_FLIGHT): lambda: send_by_loop(server.base, "fake", [photo] * requests),
+                ("httpx.AsyncClient", _IN_FLIGHT): lambda: loop.run(
+                    send_by_httpx_loop(raw_twin, path, photo, requests)
+                ),
+                ("AsyncClient", _IN_FLIGHT): lambda: loop.run(send_to(twin, "fake", [photo] * requests)),
             }
             for (name, in_flight), send in senders.items():
                 send()
                 began = time.process_time()
                 send()
                 rows.append((name, str(in_flight), f"{1e6 * (time.process_time() - began) / requests:.0f}"))
+            loop.run(raw_twin.aclose())
+            loop.run(twin.close())
     return markdown(("sender", "in flight", "CPU a request, us"), rows)
 
 
@@ -151,18 +160,13 @@ def send_by_httpx(client: httpx.Client, path: str, photo: bytes, requests: int) 
         deque(pool.map(post, range(requests)), maxlen=0)
 
 
-def send_by_httpx_loop(url: str, path: str, photo: bytes, requests: int) -> None:
-    async def send() -> None:
-        async with httpx.AsyncClient(base_url=url) as client:
+async def send_by_httpx_loop(client: httpx.AsyncClient, path: str, photo: bytes, requests: int) -> None:
+    async def post() -> None:
+        for _ in range(requests // _IN_FLIGHT):
+            reply = await client.post(path, content=photo, headers={"Content-Type": "image/jpeg"})
+            reply.raise_for_status().json()
 
-            async def post() -> None:
-                for _ in range(requests // _IN_FLIGHT):
-                    reply = await client.post(path, content=photo, headers={"Content-Type": "image/jpeg"})
-                    reply.raise_for_status().json()
-
-            await asyncio.gather(*(post() for _ in range(_IN_FLIGHT)))
-
-    asyncio.run(send())
+    await asyncio.gather(*(post() for _ in range(_IN_FLIGHT)))
 
 
 def show_many(repository: Path, photos: int, rounds: int) -> str:
@@ -200,14 +204,18 @@ def check(outcomes: Iterable[Outcome]) -> None:
             raise outcome.error
 
 
-def send_by_loop(url: str, model: str, sources: Sequence[Path | bytes]) -> None:
+def send_by_loop(url: str, model: str, paths: list[Path]) -> None:
     async def send() -> None:
         async with AsyncClient(url, connections=_IN_FLIGHT) as client:
-            async for outcome in client.predict_many(model, sources):
-                if outcome.error:
-                    raise outcome.error
+            await send_to(client, model, paths)
 
     asyncio.run(send())
+
+
+async def send_to(client: AsyncClient, model: str, sources: Sequence[Path | bytes]) -> None:
+    async for outcome in client.predict_many(model, sources):
+        if outcome.error:
+            raise outcome.error
 
 
 def show_shrink(repository: Path, calls: int) -> str:
