@@ -1,8 +1,9 @@
 """httpx clients of one connection each.
 
-httpcore's pool looks at all of its connections for every request, and requests that wait race for the same free one:
-with 16 under way that is a third and more of what an asynchronous request costs (`python -m benchmarks.client --only
-costs`). Here a request takes the connection that was used last, and has it for itself.
+httpcore's pool looks at all of its connections for every request, and requests that wait race for the same free one: the
+more of them are idle, the more that costs. Of 16 asynchronous requests to a server that answers at once it took half of
+2 ms of CPU each, and threads sent 1,000 digits a fifth faster without it. Here a request takes the connection that was
+used last, and has it for itself.
 """
 
 import asyncio
