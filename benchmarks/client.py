@@ -1,5 +1,5 @@
-"""`python -m benchmarks.client`: what the Python client adds to httpx, how fast it sends many images, what `shrink`
-saves, and how much memory a folder of 1,000 and of 10,000 files takes.
+"""`python -m benchmarks.client`: what the Python client adds to httpx, what of a request's CPU is httpx's own, how fast
+it sends many images, what `shrink` saves, and how much memory a folder of 1,000 and of 10,000 files takes.
 
 What is compared takes turns, so that a machine whose speed drifts treats all alike. Client, wrk and service share the
 machine. The network is EfficientNet-Lite0 with its ImageNet weights; --repository takes an exported one.
@@ -7,13 +7,16 @@ machine. The network is EfficientNet-Lite0 with its ImageNet weights; --reposito
 
 import argparse
 import asyncio
+import http.client
 import io
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -23,7 +26,7 @@ from PIL import Image
 
 from benchmarks import wrk
 from benchmarks.networks import CACHE, exported
-from image_model_client import AsyncClient, Client, images
+from image_model_client import AsyncClient, Client, Outcome, images
 from loadtest.markdown import markdown
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
@@ -43,13 +46,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=300, help="of each kind, in turns (default: %(default)s)")
     parser.add_argument("--photos", type=int, default=1000, help="sent 16 at a time (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="in which they are sent (default: %(default)s)")
-    parser.add_argument("--only", choices=("calls", "many", "shrink", "memory"), help="one of the four tables")
+    parser.add_argument("--only", choices=("calls", "costs", "many", "shrink", "memory"), help="one table")
     parser.add_argument("--write", action="store_true", help=f"write what is measured into {PAGE}")
     given = parser.parse_args()
-    exported(given.repository, NETWORK, ("--weights", "imagenet"))
-    exported(given.repository, SMALL, ())
+    if given.only != "costs":
+        exported(given.repository, NETWORK, ("--weights", "imagenet"))
+        exported(given.repository, SMALL, ())
     tables: dict[str, Callable[[], str]] = {
         "calls": lambda: show_calls(given.repository, given.calls),
+        "costs": lambda: show_costs(given.photos),
         "many": lambda: show_many(given.repository, given.photos, given.rounds),
         "shrink": lambda: show_shrink(given.repository, given.calls // 10),
         "memory": lambda: show_memory(given.repository),
@@ -95,6 +100,75 @@ def make_calls(url: str, model: str, image: bytes, kind: str) -> dict[str, Calla
     return {"httpx": post, "client": lambda: client.predict(model, image)}
 
 
+def show_costs(requests: int) -> str:
+    """CPU of the sender's process, of photographs to a service that computes nothing: how busy the machine is, and how
+    fast the service, does not count.
+    """
+    photo, headers = write_photo(), {"Content-Type": "image/jpeg"}
+    rows = []
+    with ServerProcess.service(Path(), "fake", "--backend", "fake") as server:
+        path = "/predict/fake?top_k=5"
+        plain, transport = http.client.HTTPConnection(server.base.removeprefix("http://")), httpx.HTTPTransport()
+        request = httpx.Request("POST", f"{server.base}{path}", headers=headers, content=photo)
+
+        def ask_plainly() -> object:
+            plain.request("POST", path, photo, headers)
+            return plain.getresponse().read()
+
+        with (
+            httpx.Client(base_url=server.base) as raw,
+            Client(server.base, connections=_IN_FLIGHT) as client,
+            asyncio.Runner() as loop,
+        ):
+            raw_twin, twin = httpx.AsyncClient(base_url=server.base), AsyncClient(server.base, connections=_IN_FLIGHT)
+            senders: dict[tuple[str, int], Callable[[], object]] = {
+                ("http.client", 1): partial(repeat, ask_plainly, requests),
+                ("httpx' transport alone", 1): partial(
+                    repeat, lambda: transport.handle_request(request).read(), requests
+                ),
+                ("httpx.Client", 1): partial(
+                    repeat, lambda: raw.post(path, content=photo, headers=headers).json(), requests
+                ),
+                ("Client", 1): partial(repeat, lambda: client.predict("fake", photo), requests),
+                ("httpx.Client in threads", _IN_FLIGHT): lambda: send_by_httpx(raw, path, photo, requests),
+                ("Client", _IN_FLIGHT): lambda: check(client.predict_many("fake", [photo] * requests)),
+                ("httpx.AsyncClient", _IN_FLIGHT): lambda: loop.run(
+                    send_by_httpx_loop(raw_twin, path, photo, requests)
+                ),
+                ("AsyncClient", _IN_FLIGHT): lambda: loop.run(send_to(twin, "fake", [photo] * requests)),
+            }
+            for (name, in_flight), send in senders.items():
+                send()
+                began = time.process_time()
+                send()
+                rows.append((name, str(in_flight), f"{1e6 * (time.process_time() - began) / requests:.0f}"))
+            loop.run(raw_twin.aclose())
+            loop.run(twin.close())
+    return markdown(("sender", "in flight", "CPU a request, us"), rows)
+
+
+def repeat(call: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        call()
+
+
+def send_by_httpx(client: httpx.Client, path: str, photo: bytes, requests: int) -> None:
+    def post(_: int) -> object:
+        return client.post(path, content=photo, headers={"Content-Type": "image/jpeg"}).raise_for_status().json()
+
+    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+        deque(pool.map(post, range(requests)), maxlen=0)
+
+
+async def send_by_httpx_loop(client: httpx.AsyncClient, path: str, photo: bytes, requests: int) -> None:
+    async def post() -> None:
+        for _ in range(requests // _IN_FLIGHT):
+            reply = await client.post(path, content=photo, headers={"Content-Type": "image/jpeg"})
+            reply.raise_for_status().json()
+
+    await asyncio.gather(*(post() for _ in range(_IN_FLIGHT)))
+
+
 def show_many(repository: Path, photos: int, rounds: int) -> str:
     """Images a second with `_IN_FLIGHT` concurrent requests. Each round sends all `photos`: the end of a short round,
     with fewer concurrent requests, would lower the rate.
@@ -120,19 +194,28 @@ def show_many(repository: Path, photos: int, rounds: int) -> str:
 
 def send_by_threads(url: str, model: str, paths: list[Path]) -> None:
     with Client(url, connections=_IN_FLIGHT) as client:
-        for outcome in client.predict_many(model, paths):
-            if outcome.error:
-                raise outcome.error
+        check(client.predict_many(model, paths))
+
+
+def check(outcomes: Iterable[Outcome]) -> None:
+    """Raises the first error."""
+    for outcome in outcomes:
+        if outcome.error:
+            raise outcome.error
 
 
 def send_by_loop(url: str, model: str, paths: list[Path]) -> None:
     async def send() -> None:
         async with AsyncClient(url, connections=_IN_FLIGHT) as client:
-            async for outcome in client.predict_many(model, paths):
-                if outcome.error:
-                    raise outcome.error
+            await send_to(client, model, paths)
 
     asyncio.run(send())
+
+
+async def send_to(client: AsyncClient, model: str, sources: Sequence[Path | bytes]) -> None:
+    async for outcome in client.predict_many(model, sources):
+        if outcome.error:
+            raise outcome.error
 
 
 def show_shrink(repository: Path, calls: int) -> str:

@@ -1,17 +1,18 @@
 """docs/comparison.md: this service beside other model servers. `python -m benchmarks.comparison` writes it.
 
 What others do is read from their documentation, source and issues; what this service does is held by a test of this
-repository that the row names; speed is what `make bench` measured.
+repository that the row names; speed is what `--measure` finds, with the servers that pip installs (`rivals`).
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.page import BENCH
-from benchmarks.results import Bench
+from benchmarks.rivals import speeds
+from benchmarks.rivals.servers import RIVALS
+from benchmarks.rivals.speeds import RESULTS, Speeds
 from loadtest.markdown import markdown
 
 PAGE = Path("docs/comparison.md")
@@ -208,7 +209,7 @@ FEATURES = (
 )
 
 
-def render(bench: Bench) -> str:
+def render(measured: Speeds) -> str:
     names = [server.name for server in SERVERS.values()]
     features = [(feature.name, feature.ours, *(feature.others.get(key, NO) for key in SERVERS)) for feature in FEATURES]
     lines = [
@@ -232,18 +233,7 @@ def render(bench: Bench) -> str:
         "",
         "## Speed",
         "",
-        "Only what was measured here, on one machine in one run, is in this table: "
-        f"{bench.machine}. [Benchmarks](benchmarks.md) has the method and all figures.",
-        "",
-        markdown(
-            ("server", "network", "in flight", "requests/s", "p50 ms", "p99 ms", "MB after it"),
-            list(_speeds(bench)),
-            text=(0, 1),
-        ),
-        "",
-        f"{', '.join(names[:-1])} and {names[-1]} were not measured here: this page says nothing about their speed. "
-        "Figures that others publish come from other machines and other networks. `python -m loadtest --url` measures "
-        "any server that speaks the Open Inference Protocol or TensorFlow Serving's API on yours.",
+        *_render_speed(measured),
     ]
     return "\n".join(lines) + "\n"
 
@@ -252,23 +242,52 @@ def _link(sources: tuple[str, ...]) -> str:
     return ", ".join(f"[{number}]({source})" for number, source in enumerate(sources, 1))
 
 
-def _speeds(bench: Bench) -> Iterator[tuple[str, ...]]:
-    for one in bench.comparisons:
-        for server, served, memory in (
-            ("FastAPI with TensorFlow", one.plain, one.plain_mb),
-            ("this service, `--quantize`", one.ours, one.ours_mb),
-        ):
-            clients = max(served)
-            most = served[clients]
-            figures = (f"{most.requests_per_second:.0f}", f"{most.p50_ms:.1f}", f"{most.p99_ms:.1f}", f"{memory:.0f}")
-            yield server, one.network, str(clients), *figures
+def _render_speed(measured: Speeds) -> list[str]:
+    dates = sorted(row.machine for row in measured.rows.values())
+    return [
+        "`python -m benchmarks.comparison --measure` gives every server that pip installs the same `model.tflite` "
+        f"({measured.network}, 224x224), this service's own decoder, LiteRT with one thread in one process a core, and "
+        f"one photo (640x427, {measured.photo_bytes / 1000:.0f} kB of JPEG). Each runs in an environment of its own, "
+        "beside this service (`--workers` one a core, `--engine litert`), and wrk asks both in turns: "
+        f"{measured.rounds} x {measured.seconds:.0f} s with 1, 8 and 32 connections, on the same machine. Handlers are "
+        "as each documentation writes them, in `benchmarks/rivals/`; LitServe, MLServer and KServe take JSON. "
+        f"{dates[-1] if dates else 'Nothing was measured yet'}.",
+        "",
+        "Three numbers in a cell are with 1, 8 and 32 requests in flight; MB is the memory of all processes after the "
+        "load (PSS). The share is of this service's requests/s in the same minute; its own row is the median of all "
+        "pairs.",
+        "",
+        speeds.render(measured),
+        "",
+        "A machine of two cores shows what a server costs beside the network, not how it scales. Figures that others "
+        "publish come from other machines and other networks. `python -m loadtest --url` measures any server that "
+        "speaks the Open Inference Protocol or TensorFlow Serving's API on yours. [Benchmarks](benchmarks.md) has this "
+        "service beside FastAPI with TensorFlow.",
+    ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.comparison", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
+    parser.add_argument(
+        "--measure",
+        nargs="*",
+        choices=RIVALS,
+        metavar="SERVER",
+        help=f"measure these, or all: {', '.join(RIVALS)}; the first time installs them below build/rivals",
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each load (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns that both take (default: %(default)s)")
     options = parser.parse_args()
-    text = render(Bench.read(BENCH))
+    measured = Speeds.read(RESULTS)
+    if options.measure is not None:
+        try:
+            measured = speeds.measure(options.measure or list(RIVALS), measured, options.seconds, options.rounds)
+        except RuntimeError as error:
+            print(f"comparison: {error}", file=sys.stderr)
+            return 1
+        measured.write(RESULTS)
+    text = render(measured)
     if not options.check:
         PAGE.write_text(text, encoding="utf-8")
         return 0

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.measurement import Measurement
@@ -12,8 +13,7 @@ wrk.method = "POST"
 local file = io.open("{body}", "rb")
 wrk.body = file:read("*all")
 file:close()
-wrk.headers["Content-Type"] = "image/jpeg"
-wrk.headers["X-Request-Deadline-Ms"] = "{deadline:.0f}"
+{headers}
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format('\\n{{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "errors": %d}}\\n',
@@ -23,14 +23,26 @@ end
 """
 
 
-def measure(url: str, body: Path, connections: int, seconds: float, deadline: float = 60.0) -> Measurement:
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def measure(
+    url: str,
+    body: Path,
+    connections: int,
+    seconds: float,
+    deadline: float = 60.0,
+    headers: Mapping[str, str] = JPEG,
+) -> Measurement:
     """Closed loop: each connection sends its next request when the last was answered.
 
     A service of ours is given `deadline` seconds for each, and so refuses none.
     Raises RuntimeError where any request failed: errors must never count as fast answers.
     """
+    sent = {**headers, "X-Request-Deadline-Ms": f"{1000 * deadline:.0f}"}
+    lines = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in sent.items())
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_SCRIPT.format(body=body, deadline=1000 * deadline))
+        script.write(_SCRIPT.format(body=body, headers=lines))
         script.flush()
         length = f"{max(1, round(seconds))}s"
         # A slow server is no failed one: wrk gives up on answers after two seconds unless told.

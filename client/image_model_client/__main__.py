@@ -23,7 +23,7 @@ With --output a run that was ended goes on where it was: files that the output h
 exit codes:
   0    every file is answered
   1    some files failed; they are named on stderr, and the next run tries them again
-  2    wrong use: flags, or an output file of another form
+  2    wrong use: flags, an output file of another form, or one that another run writes
   3    gave up: the service cannot be reached, knows no such model, or does not know the key
   130  interrupted
 """

@@ -15,6 +15,11 @@ from typing import Any, BinaryIO, Protocol
 from image_model_client.images import is_address
 from image_model_client.results import Label, Prediction
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _MOST_LINES = 20  # of one record: a table with one quotation mark too many is not one record that was cut off
 _IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp")
 
@@ -144,10 +149,12 @@ class Output:
     """
 
     def __init__(self, path: Path, form: Form) -> None:
-        """Raises OSError, and ValueError where the file holds something else."""
+        """Raises OSError, and ValueError where the file holds something else or another run writes it."""
         self._form, self._taken = form, set[int]()
         self._file: BinaryIO = path.open("ab+")
         try:
+            if not lock_file(self._file):
+                raise ValueError(f"another run writes {path}; wait until it ends, or name another --output")
             whole = self._read(path)
         except ValueError:
             self._file.close()
@@ -198,6 +205,22 @@ class Output:
 
     def close(self) -> None:
         self._file.close()
+
+
+def lock_file(file: BinaryIO) -> bool:
+    """Whether no other process holds it. It is held until it is closed, or the process ends, however it ends.
+
+    Always true where there are no such locks: Windows, some network file systems.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _encode(text: str) -> bytes:

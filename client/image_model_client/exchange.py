@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self, TypedDict
 from urllib.parse import quote
 
 import httpx
@@ -32,16 +32,51 @@ class Send:
     seconds: float | None
 
 
+class VersionOptions(TypedDict, total=False):
+    """What every question about an image may say.
+
+    `version` or `version_label` (a route's, or a precision) ask another version than the newest. `deadline` is in
+    seconds from now, retries included; of many images, for each.
+    """
+
+    version: int | None
+    version_label: str | None
+    deadline: float | None
+
+
+class LabelOptions(VersionOptions, total=False):
+    """`top_k` is how many of the most probable labels are answered: 5."""
+
+    top_k: int
+
+
+class PredictOptions(LabelOptions, total=False):
+    """`calibrated` makes probabilities mean what they say. `shrink` sends a large image no larger than the model
+    needs.
+    """
+
+    calibrated: bool
+    shrink: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which version of a model is asked, how, and until when: `deadline` is in seconds, `retries` included."""
+    """One question's options, with their defaults, and how often it may be asked again."""
 
     version: int | None = None
     version_label: str | None = None
     top_k: int = 5
     calibrated: bool = False
+    shrink: bool = False
     deadline: float | None = None
     retries: int = 4
+
+    @classmethod
+    def choose(cls, kind: type, given: Mapping[str, Any], retries: int) -> Self:
+        """`given` over the defaults. Raises TypeError for what `kind`, a TypedDict, does not have."""
+        if strangers := sorted(given.keys() - kind.__annotations__.keys()):
+            raise TypeError(f"unexpected options {strangers}; expected some of {sorted(kind.__annotations__)}")
+        return cls(**given, retries=retries)
 
     def params(self) -> dict[str, str]:
         chosen = {"version": self.version, "label": self.version_label}

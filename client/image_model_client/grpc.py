@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 import numpy as np
@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from image_model_client.client import check_key, read
 from image_model_client.errors import ClientError, Unreachable, find_class
-from image_model_client.exchange import Options
+from image_model_client.exchange import LabelOptions, Options, VersionOptions
 from image_model_client.images import Source
 from image_model_client.many import ask_many
 from image_model_client.results import Embedding, Label, Model, Outcome, Prediction
@@ -96,56 +96,36 @@ class GrpcClient:
     def close(self) -> None:
         self._channel.close()
 
-    def predict(
-        self,
-        model: str,
-        image: Source,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        top_k: int = 5,
-        deadline: float | None = None,
-    ) -> Prediction:
+    def predict(self, model: str, image: Source, **options: Unpack[LabelOptions]) -> Prediction:
         """As `Client.predict`."""
-        options = Options(version, version_label, top_k, deadline=deadline, retries=self._retries)
-        return self._predict(model, image, options, None)
+        return self._predict(model, image, Options.choose(LabelOptions, options, self._retries), None)
 
     def predict_many(
         self,
         model: str,
         sources: Iterable[Source],
         *,
-        version: int | None = None,
-        version_label: str | None = None,
-        top_k: int = 5,
-        deadline: float | None = None,
         concurrency: int | None = None,
         progress: bool = False,
+        **options: Unpack[LabelOptions],
     ) -> Iterator[Outcome]:
         """As `Client.predict_many`."""
-        options = Options(version, version_label, top_k, deadline=deadline, retries=self._retries)
+        chosen = Options.choose(LabelOptions, options, self._retries)
 
         def ask(source: Source, stopped: threading.Event) -> Prediction:
-            return self._predict(model, source, options, stopped)
+            return self._predict(model, source, chosen, stopped)
 
         return ask_many(ask, sources, concurrency or self._connections, progress)
 
     def embed(
-        self,
-        model: str,
-        image: Source,
-        *,
-        normalize: bool = False,
-        version: int | None = None,
-        version_label: str | None = None,
-        deadline: float | None = None,
+        self, model: str, image: Source, *, normalize: bool = False, **options: Unpack[VersionOptions]
     ) -> Embedding:
         """As `Client.embed`."""
-        options = Options(version, version_label, deadline=deadline, retries=self._retries)
-        message = _build_request(model, read(image), options)
+        chosen = Options.choose(VersionOptions, options, self._retries)
+        message = _build_request(model, read(image), chosen)
         message.parameters["signature_name"].string_param = _FEATURES
         message.outputs.add(name=_FEATURES)
-        reply = self._run(_ask("ModelInfer", message, options))
+        reply = self._run(_ask("ModelInfer", message, chosen))
         vector = np.frombuffer(reply.message.raw_output_contents[0], "<f4")
         if normalize and (length := np.linalg.norm(vector)):
             vector = vector / length

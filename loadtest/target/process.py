@@ -29,13 +29,13 @@ class ServerProcess:
     def __init__(
         self,
         command: Sequence[str],
-        announced: str,
+        announced: str | int,
         ready: str,
         predict: str,
         environment: Mapping[str, str] | None = None,
         patience: float = _START_SECONDS,
     ) -> None:
-        """`announced` finds the port in what the server logs; it is ready when GET `ready` answers 200."""
+        """`announced` is the port, or finds it in what the server logs; it is ready when GET `ready` answers 200."""
         self._command, self._announced, self._ready_path, self._predict = command, announced, ready, predict
         self._environment, self._patience = environment or {}, patience
         self._base = ""
@@ -129,9 +129,11 @@ class ServerProcess:
         """At once, nothing drained. Leaving it is still the caller's."""
         self._process.kill()
 
-    def settle(self) -> None:
-        """Returns when it computes no more: a plain server goes on with what a load's end has left it."""
-        until = time.monotonic() + _SETTLE_SECONDS
+    def settle(self, seconds: float = _SETTLE_SECONDS) -> None:
+        """Returns when it computes no more, or after `seconds`: a plain server goes on with what a load's end has left
+        it.
+        """
+        until = time.monotonic() + seconds
         before = -1.0
         while (now := processes.cpu_seconds(self._process.pid)) - before > _IDLE * _LOOK and time.monotonic() < until:
             before = now
@@ -142,12 +144,17 @@ class ServerProcess:
         return processes.memory_mb(self._process.pid)
 
     def _ready(self) -> bool:
-        found = re.search(self._announced, self.log(), re.DOTALL)
-        if found is None:
+        if (port := self._find_port()) is None:
             return False
-        self._base = f"http://127.0.0.1:{found[1]}"
+        self._base = f"http://127.0.0.1:{port}"
         try:
             with urllib.request.urlopen(f"{self._base}{self._ready_path}", timeout=5) as reply:
                 return bool(reply.status == 200)
         except OSError:  # refused, an error status, or slow to answer
             return False
+
+    def _find_port(self) -> int | None:
+        if isinstance(self._announced, int):
+            return self._announced
+        found = re.search(self._announced, self.log(), re.DOTALL)
+        return int(found[1]) if found else None

@@ -148,3 +148,15 @@ def test_folders_files_and_patterns_are_found(tmp_path: Path, monkeypatch: pytes
         "no file matches x/*.png",
         "no.jpg is neither a file, a folder nor a pattern that matches any file",
     ]
+
+
+def test_an_output_is_of_one_run_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "answers.csv"
+    first = Output(path, Csv(2))
+    first.add("a.jpg", CAT)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match="another run writes"):
+        Output(path, Csv(2))
+    assert path.read_bytes() == content
+    first.close()
+    assert Output(path, Csv(2)).done == 1

@@ -94,6 +94,18 @@ def test_after_kill_9_nothing_is_lost_or_doubled(service: Service, tmp_path: Pat
     assert {row["label_1"] for row in rows} == {"7"}
 
 
+def test_a_second_run_on_the_same_output_is_told_so(service: Service, photos: Path) -> None:
+    arguments = ("lenet5", ".", "--output", "answers.csv")
+    hangs = Answer(body=b'{"models": {}}'), Answer(hold=Event())
+    with scripted(*hangs) as slow, start_client(photos, slow.url, *arguments) as first:
+        assert slow.arrived.acquire(timeout=60) and slow.arrived.acquire(timeout=60)  # an image is under way
+        second = run_client(photos, service.url, *arguments)
+        first.kill()
+    assert second.returncode == 2
+    assert b"another run writes answers.csv; wait until it ends, or name another --output" in second.stderr
+    assert run_client(photos, service.url, *arguments).returncode == 0  # a killed run leaves no lock
+
+
 def _count_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 

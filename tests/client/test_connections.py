@@ -1,12 +1,15 @@
 """How many connections a client opens, who waits for one, and how they end."""
 
 import asyncio
+import ssl
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
 
-from image_model_client import AsyncClient, Client, DeadlineExceeded
+from image_model_client import AsyncClient, Client, DeadlineExceeded, Unreachable
+from tests.support.certificates import Authority
 from tests.support.scripted_http import LABEL, Answer, scripted
 
 
@@ -105,3 +108,20 @@ def test_a_transport_of_the_callers_carries_every_request() -> None:
     with Client("http://nowhere.test", transport=httpx.MockTransport(answer)) as client:
         assert all(outcome.prediction for outcome in client.predict_many("m", [b"x"] * 9))
     assert len(seen) == 9
+
+
+@pytest.mark.filterwarnings("ignore:`cert=")
+def test_connections_share_what_the_caller_trusts_and_shows(tmp_path: Path) -> None:
+    authority = Authority("ours")
+    ours = tmp_path / "ours.pem"
+    ours.write_bytes(authority.pem)
+    shown = tuple(map(str, authority.signs("client").write(tmp_path, "client")))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_cert_chain(*authority.signs("server").write(tmp_path, "server"))
+    trusted = ssl.create_default_context(cafile=ours)
+    with scripted(LABEL, tls=tls) as service:
+        with pytest.raises(Unreachable, match="certificate"), Client(service.url, retries=0) as stranger:
+            stranger.predict("m", b"x")
+        with Client(service.url, connections=3, verify=trusted, cert=shown) as client:
+            assert all(outcome.prediction for outcome in client.predict_many("m", [b"x"] * 30))

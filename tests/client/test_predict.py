@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from image_model_client import AsyncClient, Client, GrpcClient, InvalidRequest, Label, NotFound, UnreadableImage, images
-from tests.support.scripted_http import Answer, scripted
+from tests.support.scripted_http import LABEL, Answer, scripted
 from tests.support.service_process import Service
 
 SOURCES: dict[str, Callable[[Path], Any]] = {
@@ -166,3 +166,14 @@ async def test_the_async_client_answers_alike(service: Service, client: Client, 
         assert (await twin.describe("lenet5"))["manifest"] == client.describe("lenet5")["manifest"]
         with pytest.raises(UnreadableImage):
             await twin.predict("lenet5", "no/such.jpg")
+
+
+def test_an_option_that_a_call_does_not_have_is_refused() -> None:
+    with scripted(LABEL) as service, Client(service.url) as client:
+        with pytest.raises(TypeError, match=r"unexpected options \['topk'\]; expected some of .*'top_k'"):
+            client.predict("m", b"x", topk=3)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="shrink"):
+            client.embed("m", b"x", shrink=True)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="calibrated"), GrpcClient("localhost:1") as twin:
+            twin.predict("m", b"x", calibrated=True)  # type: ignore[call-arg]
+        assert not service.asked

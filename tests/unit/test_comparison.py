@@ -5,13 +5,12 @@ import re
 import pytest
 
 from benchmarks.comparison import FEATURES, NO, PAGE, SERVERS, Feature, Server, render
-from benchmarks.page import BENCH
-from benchmarks.results import Bench
+from benchmarks.rivals.speeds import RESULTS, Speeds
 from tests.support.exporter import ROOT
 
 
 def test_the_page_is_what_the_script_writes() -> None:
-    written = render(Bench.read(ROOT / BENCH))
+    written = render(Speeds.read(ROOT / RESULTS))
     assert (ROOT / PAGE).read_text() == written, "run python -m benchmarks.comparison"
 
 

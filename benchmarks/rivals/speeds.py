@@ -1,0 +1,241 @@
+"""Each rival beside this service: the same file, the same photo, both running, under wrk in turns.
+
+What is measured is kept in one JSON file, so that one rival may be measured again.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+from benchmarks import wrk
+from benchmarks.measurement import Measurement
+from benchmarks.networks import CACHE, UNTRAINED, exported
+from benchmarks.results import Served
+from benchmarks.rivals import servers
+from loadtest.markdown import markdown
+from loadtest.target import machine
+from loadtest.target.process import ServerProcess
+from service.host.cpu import cores
+
+RESULTS = Path("docs/reports/rivals.json")
+NETWORK = "mobilenet_v3_small"
+CONNECTIONS = (1, 8, 32)
+_WARM_UP_SECONDS = 1.0
+_SETTLE_SECONDS = 1.0  # Ray Serve is never idle
+_FIRST_ANSWER_SECONDS = 60.0
+_AHEAD = 1.05
+"""By how much a rival is better before the page says so: less is within what a repetition changes."""
+_LAST = 300  # characters of what failed
+
+NOT_MEASURED = {
+    "Triton": "pip installs it as nvidia-pytriton 0.7.0, whose Python backend does not start under Python 3.11.7",
+    "TensorFlow Serving": "pip has no such package",
+}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One rival and this service, measured in turns on `machine` (with the date): by connections, medians over the
+    rounds; memory in MB after the load.
+    """
+
+    name: str
+    version: str
+    sends: str
+    theirs: Mapping[int, Served]
+    ours: Mapping[int, Served]
+    theirs_mb: float
+    ours_mb: float
+    machine: str
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """`rows` and `failed` (why) by the names of `servers.RIVALS`. A load takes `seconds`, in each of `rounds`."""
+
+    network: str = NETWORK
+    photo_bytes: int = 0
+    seconds: float = 0.0
+    rounds: int = 0
+    rows: Mapping[str, Beside] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Nothing measured where there is no file. Raises ValueError where it is not one of ours."""
+        if not path.exists():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**found | {"rows": {name: _parse_row(row) for name, row in found["rows"].items()}})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path} is no result of benchmarks.comparison: {error!r}") from error
+
+
+def _parse_row(row: dict[str, Any]) -> Beside:
+    served = {
+        who: {int(connections): Served(**each) for connections, each in row[who].items()} for who in ("theirs", "ours")
+    }
+    return Beside(**row | served)
+
+
+def measure(names: list[str], before: Speeds, seconds: float, rounds: int) -> Speeds:
+    """`before` with `names` measured anew; pairs of which one cannot be installed or does not run are in `failed`.
+
+    Raises RuntimeError where wrk is missing.
+    """
+    if shutil.which("wrk") is None:
+        raise RuntimeError("the load generator wrk is missing; apt-get install wrk")
+    repository = CACHE / NETWORK / "repository"
+    version, _ = exported(repository, NETWORK, UNTRAINED)
+    rows, failed = dict(before.rows), dict(before.failed)
+    for name in names:
+        print(f"{servers.RIVALS[name].name} ...", flush=True)
+        rows.pop(name, None), failed.pop(name, None)
+        try:
+            rows[name] = _measure_beside(name, repository, version, seconds, rounds)
+        except (servers.NotInstallable, RuntimeError, OSError) as error:
+            failed[name] = " ".join(str(error).split())[-_LAST:]
+    return Speeds(NETWORK, machine.photo_bytes(), seconds, rounds, rows, failed)
+
+
+def _measure_beside(name: str, repository: Path, version: Path, seconds: float, rounds: int) -> Beside:
+    rival, python = servers.RIVALS[name], servers.install(name)
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+        photo = machine.write_photo(folder / "photo.jpg")
+        body, empty = folder / "body", folder / "empty"
+        body.write_bytes(rival.body(photo.read_bytes()))
+        empty.mkdir()
+        theirs = running.enter_context(servers.start(name, python, version, empty))
+        ours = running.enter_context(
+            ServerProcess.service(repository, NETWORK, "--workers", str(cores()), "--engine", "litert")
+        )
+        await_answer(theirs, body.read_bytes(), rival.headers)
+        sent: dict[str, tuple[ServerProcess, Path, Mapping[str, str]]] = {
+            "theirs": (theirs, body, rival.headers),
+            "ours": (ours, photo, wrk.JPEG),
+        }
+        for server, file, headers in sent.values():
+            wrk.measure(server.url, file, max(CONNECTIONS), _WARM_UP_SECONDS, headers=headers)
+            server.settle(_SETTLE_SECONDS)
+        taken: dict[tuple[str, int], list[Measurement]] = {}
+        for _ in range(rounds):
+            for connections in CONNECTIONS:
+                for who, (server, file, headers) in sent.items():
+                    load = wrk.measure(server.url, file, connections, seconds, headers=headers)
+                    taken.setdefault((who, connections), []).append(load)
+                    server.settle(_SETTLE_SECONDS)
+        served = {who: {count: _take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
+        memory = theirs.memory_mb(), ours.memory_mb()
+    found = servers.find_version(name, python)
+    return Beside(rival.name, found, rival.sends, served["theirs"], served["ours"], *memory, machine.describe())
+
+
+def await_answer(server: ServerProcess, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The first answer: some say that they are ready before they are. Raises RuntimeError with the server's log."""
+    until = time.monotonic() + _FIRST_ANSWER_SECONDS
+    while True:
+        request = urllib.request.Request(server.url, data=body, headers=dict(headers))
+        try:
+            with urllib.request.urlopen(request, timeout=_FIRST_ANSWER_SECONDS) as reply:
+                return bytes(reply.read())
+        except OSError as error:
+            if time.monotonic() > until or server.death():
+                raise RuntimeError(f"{error}: {server.log()}") from error
+            time.sleep(0.1)
+
+
+def _take_medians(loads: list[Measurement]) -> Served:
+    return Served(
+        median(one.requests / one.seconds for one in loads),
+        median(one.p50_ms for one in loads),
+        median(one.p99_ms for one in loads),
+    )
+
+
+def render(speeds: Speeds) -> str:
+    """The table, what was not measured and why, and where rivals are ahead."""
+    if not speeds.rows:
+        return "Nothing was measured yet."
+    rows = sorted(speeds.rows.values(), key=lambda row: -row.theirs[8].requests_per_second)
+    head = ("server", "photo sent as", "requests/s", "of this service's", "p50 ms", "p99 ms", "MB")
+    own = _pool_ours(rows)
+    ours = ("this service", "bytes", *_render_served(own, "1 / 1 / 1"), f"{median(row.ours_mb for row in rows):.0f}")
+    others = [
+        (
+            f"{row.name} {row.version}",
+            row.sends,
+            *_render_served(row.theirs, " / ".join(f"{_compare(row, count):.2f}" for count in CONNECTIONS)),
+            f"{row.theirs_mb:.0f}",
+        )
+        for row in rows
+    ]
+    never = dict.fromkeys(servers.RIVALS.keys() - speeds.rows.keys(), "not yet") | dict(speeds.failed)
+    unmeasured = {servers.RIVALS[name].name: never[name] for name in servers.RIVALS if name in never} | NOT_MEASURED
+    return "\n".join(
+        [
+            markdown(head, [ours, *others], text=(0, 1)),
+            "",
+            "Not measured:",
+            "",
+            *(f"- {name}: {why}." for name, why in unmeasured.items()),
+            "",
+            f"Where others are faster or smaller, by {_AHEAD - 1:.0%} and more:",
+            "",
+            *_render_ahead(rows),
+        ]
+    )
+
+
+def _pool_ours(rows: list[Beside]) -> dict[int, Served]:
+    """This service in all the pairs: medians."""
+    return {
+        count: Served(
+            median(row.ours[count].requests_per_second for row in rows),
+            median(row.ours[count].p50_ms for row in rows),
+            median(row.ours[count].p99_ms for row in rows),
+        )
+        for count in CONNECTIONS
+    }
+
+
+def _render_served(served: Mapping[int, Served], share: str) -> Iterator[str]:
+    yield " / ".join(f"{served[count].requests_per_second:.0f}" for count in CONNECTIONS)
+    yield share
+    yield " / ".join(f"{served[count].p50_ms:.1f}" for count in CONNECTIONS)
+    yield " / ".join(f"{served[count].p99_ms:.1f}" for count in CONNECTIONS)
+
+
+def _compare(row: Beside, connections: int) -> float:
+    return row.theirs[connections].requests_per_second / row.ours[connections].requests_per_second
+
+
+def _render_ahead(rows: list[Beside]) -> Iterator[str]:
+    ahead = False
+    for row in rows:
+        said = []
+        for count in CONNECTIONS:
+            theirs, ours = row.theirs[count], row.ours[count]
+            if _compare(row, count) >= _AHEAD:
+                said.append(f"{_compare(row, count):.2f} times the requests/s with {count} in flight")
+            if theirs.p99_ms * _AHEAD <= ours.p99_ms:
+                said.append(f"p99 {theirs.p99_ms:.1f} ms, not {ours.p99_ms:.1f}, with {count} in flight")
+        if row.theirs_mb * _AHEAD <= row.ours_mb:
+            said.append(f"{row.theirs_mb:.0f} MB, not {row.ours_mb:.0f}")
+        if said:
+            ahead = True
+            yield f"- **{row.name}**: {'; '.join(said)}."
+    if not ahead:
+        yield "- None of these."
