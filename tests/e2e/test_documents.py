@@ -42,7 +42,6 @@ _WRITTEN = {
     "service keys": ("keys.yaml", "name: cats-team"),
     "model.savedmodel": ("models/lenet5/1/saved_model.pb", ""),
     "explain": ("explanation.png", ""),
-    "export advise": ("build/advise/advice.html", ""),
     "export augment": ("sheet.png", ""),
     "--name my_photos": ("model_repository/my_photos/1/assets.extra/report/index.html", ""),
     "--name my_network": ("model_repository/my_network/1/model.tflite", ""),
