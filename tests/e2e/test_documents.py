@@ -95,7 +95,7 @@ def service(serve_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def given(service: tuple[Service, Path], demo_repository: Path) -> Path:
     """The folder, with what people export: photos of three things, and networks of their own."""
-    from skimage import data, io
+    from skimage import data
 
     _, folder = service
     generator = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def given(service: tuple[Service, Path], demo_repository: Path) -> Path:
             left, top = generator.integers(0, 100, 2)
             picture.crop((left, top, left + 200, top + 200)).save(folder / "photos" / name / f"{number}.jpg")
     shutil.copytree(folder / "photos" / "coffee", folder / "more" / "coffee")
-    io.imsave(folder / "coffee.jpg", data.coffee())
+    shutil.copyfile(folder / "photos" / "coffee" / "0.jpg", folder / "coffee.jpg")
     network = demo_repository / "mobilenet_v3_small" / "1"
     shutil.copyfile(network / "assets.extra" / "network.keras", folder / "mine.keras")
     shutil.copyfile(network / "assets" / "labels.txt", folder / "names.txt")
