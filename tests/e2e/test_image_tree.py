@@ -196,7 +196,14 @@ def test_the_load_tests_image_measures_a_service(models: Path, tmp_path: Path) -
 
 
 def test_an_extra_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, "containers/tree.py", "gateway", tmp_path / "root", "--extras", "openvine"]
+    command: list[str | Path] = [
+        sys.executable,
+        "containers/tree.py",
+        "gateway",
+        tmp_path / "root",
+        "--extras",
+        "openvine",
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and "got openvine" in ended.stderr and "openvino" in ended.stderr
     assert not (tmp_path / "root").exists()
@@ -205,7 +212,7 @@ def test_an_extra_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_openvino_computes_where_the_image_was_made_with_it(models: Path) -> None:
     made = ROOT / "build" / "image-tree-openvino"
-    command = [sys.executable, "containers/tree.py", "gateway", made, "--extras", "openvino"]
+    command: list[str | Path] = [sys.executable, "containers/tree.py", "gateway", made, "--extras", "openvino"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=280)
     with confined.serving(made, "--engine", "openvino", mounts={"/models": models}) as service:
         service.wait_ready()
