@@ -204,11 +204,11 @@ def _name_log(number: int, phase: Phase) -> str:
 
 
 def _summarize(outcome: Outcome, most: int) -> str:
-    stopped = f" of {most}" if outcome.epochs < most else ""
-    best = outcome.best_epoch - 1
+    done = f"{outcome.epochs} of {most}" if outcome.epochs < most else f"{outcome.epochs}"
+    accuracy = outcome.history["val_accuracy"][outcome.best_epoch - 1]
     return (
-        f"epochs: {outcome.epochs}{stopped}, kept: {outcome.best_epoch}, with accuracy "
-        f"{outcome.history['val_accuracy'][best]:.3f} on the validation images"
+        f"{done} epochs, the weights of epoch {outcome.best_epoch} are kept: accuracy {accuracy:.3f} on the validation "
+        "images"
     )
 
 
