@@ -39,6 +39,7 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         f"Ask it:    curl --data-binary @{quote(str(sample))} -H 'Content-Type: image/png' "
         f"http://localhost:{_PORT}/predict/{last.spec.name}"
     )
+    print(f"           or with a photo of yours, in a browser at http://localhost:{_PORT}")
     sys.stdout.flush()
 
 
