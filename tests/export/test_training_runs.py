@@ -110,7 +110,7 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
     home = spec.repository / spec.name
     with pytest.raises(KeyboardInterrupt), checkpoints.keep(home, checkpoints.describe_request(spec), False):
         raise KeyboardInterrupt
-    assert "--resume goes on with it" in checkpoints.describe_interrupted(home)
+    assert "--resume would go on with it" in checkpoints.describe_interrupted(home)
     other = replace(spec, seed=1)
     with (
         pytest.raises(UsageError, match=r"had seed 0, and this one has 1; give the same arguments"),
