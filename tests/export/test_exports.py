@@ -199,7 +199,7 @@ def test_nothing_but_progress_on_stderr_and_the_summary_on_stdout(tmp_path: Path
     )
     counted = r"[0-9]+/[0-9]+ [a-z]"  # on a slow machine
     known = re.compile(
-        rf"({stages}) |  (epoch|about|training:|--strategy|[0-9.,]+ MB) |  {counted}|lenet5 from digits|$"
+        rf"({stages})[: ]|  (epoch|about|training:|--strategy|[0-9.,]+ MB) |  {counted}|lenet5 from digits|$"
     )
     assert [line for line in ended.stderr.splitlines() if not known.match(line)] == []
     assert len(ended.stdout.splitlines()) < 20
