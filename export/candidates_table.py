@@ -11,19 +11,20 @@ _QUALITY = ("size", "accuracy", "agrees", "worst class", "images", "")
 def candidates(choice: "Choice") -> str:
     """A table of what was measured, the published candidate marked by an arrow, and below it what had no file.
 
-    Milliseconds are of one image, in batches of each size.
+    Milliseconds are of one image, in batches of each size. What nobody could measure has no column: accuracy, where
+    nobody labelled the images.
     """
     whole = choice.candidates[0].size
     batches = [f"ms of {size}" for size in choice.candidates[0].milliseconds]
     rows = [("", "candidate", *batches, *_QUALITY), *(_row(choice, each, whole) for each in choice.candidates)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in (0, 1, len(widths) - 1) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
+    last = len(columns) - 1
+    aligned = [
+        [cell.ljust(width) if place in (0, 1, last) else cell.rjust(width) for cell in column]
+        for place, column in enumerate(columns)
+        for width in [max(map(len, column))]
     ]
+    lines = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
     lines += [f"not built: {name}: {why}" for name, why in choice.failed.items()]
     return "\n".join(lines)
 

@@ -375,7 +375,7 @@ def _check_statistics(spec: ExportSpec, start: Start, split: Split, progress: Pr
     given = (start.model, norms, spec.architecture, split, spec.seed)
     with progress.stage("holding batch norm statistics against the training images") as stage:
         apart = batch_norms.measure_staleness(*given, stage)
-        stage.result = f"{apart:.2f} nats apart"
+        stage.result = f"{apart:.2f} nats apart, above {batch_norms.STALE:g} they are stale"
         if not apart > batch_norms.STALE:
             return ()
         found = f"the batch norm statistics of {escape(spec.weights)} are not those of these images ({apart:.2f} nats)"

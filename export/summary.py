@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.convert.signatures import IMAGE
 from export.data import image_size
+from export.report.classification import bound_share
 from export.report.options import PAGE
 from export.training.weights import IMAGENET
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
@@ -38,6 +39,7 @@ def show(published: "Sequence[Published]", repository: Path, default: Path) -> N
         f"Ask it:    curl --data-binary @{quote(str(sample))} -H 'Content-Type: image/png' "
         f"http://localhost:{_PORT}/predict/{last.spec.name}"
     )
+    print(f"           or with a photo of yours, in a browser at http://localhost:{_PORT}")
     sys.stdout.flush()
 
 
@@ -79,10 +81,12 @@ def _advise(spec: "ExportSpec") -> str:
 def _describe_accuracy(published: "Published") -> str:
     score, row = published.score, published.spec.architecture
     if score is not None:
-        return (
-            f"{score.accuracy:.4f} on {published.held_out:,} held-out images; "
-            f"worst class {score.worst!r}, {score.by_class[score.worst]:.4f}"
+        low, high = bound_share(round(score.accuracy * published.held_out), published.held_out)
+        found = (
+            f"{score.accuracy:.4f} on {published.held_out:,} held-out images (95 % interval {low:.3f} to {high:.3f})"
         )
+        least = score.by_class[score.worst]
+        return found if least == 1 else f"{found}; worst class {score.worst!r}, {least:.4f}"
     if published.spec.weights == IMAGENET and row.top1 is not None:
         return f"not measured here; published with the weights: {row.top1:.3f} on ImageNet's validation images"
     return "not measured: the weights are published as they are"

@@ -151,7 +151,7 @@ def _decode(source: Source, order: Any, file: PixelFile, stage: Stage) -> _Readi
             for start in range(0, len(order), _AT_ONCE):
                 for outcome in pool.map(fill, range(start, min(start + _AT_ONCE, len(order)))):
                     outcomes.append(outcome)
-                    stage.advance(len(outcomes), len(order))
+                    stage.advance(len(outcomes), len(order), "images")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -51,7 +51,7 @@ def write(folder: Path, dataset: Dataset, lite: LiteModel, width: int, most: int
     threshold = float(np.quantile(familiar, 1 - ACCEPTANCE))
     if threshold <= 0:  # nothing is near anything
         return None
-    stage.result += f"; known from a similarity of {threshold:.3f}"
+    stage.result += f"; known images are those with a similarity of {threshold:.3f} or more"
     return threshold
 
 

@@ -15,7 +15,7 @@ from export.progress import Stage
 from service.repository.manifest import OPENVINO, TFLITE
 
 TOLERANCE = 0.01
-"""Of a probability: the weights are rounded to float16, and nothing else is."""
+"""Of a probability, and of the largest feature: the weights are rounded to float16, and nothing else is."""
 
 
 def write(folder: Path, images: Any, stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """index.html: one file that needs no network."""
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -11,9 +12,11 @@ from drawing.tables import Cell, Row, table, told
 from export.convert.signatures import IMAGE
 from export.report import charts
 from export.report.measurements import Measurements, Mistake
+from export.training.options import LINEAR_PROBE
 from service.repository.manifest import Manifest
 
 _SHARE = "{:.1%}"
+_UNCHANGED = '<p class="soft">A linear probe changes no features: these are those of the given weights.</p>'
 
 
 def render(manifest: Manifest, measured: Measurements, without: Sequence[str]) -> str:
@@ -48,6 +51,7 @@ def render(manifest: Manifest, measured: Measurements, without: Sequence[str]) -
         "<h2>What it sees</h2>",
         "" if maps is None else document.render_chart(maps),
         f"<p>No map of features: {escape(measured.unmapped)}.</p>" if measured.unmapped else "",
+        "" if maps is None or training.get("strategy") != LINEAR_PROBE else _UNCHANGED,
         *(f'<p class="soft">{escape(each)}</p>' for each in without),
         _quantization(facts.get("quantization")),
         "<h2>How it was made</h2>",
@@ -75,7 +79,7 @@ def _cards(manifest: Manifest, measured: Measurements) -> str:
     said = [
         (f"{found.accuracy:.1%}", f"of {found.images:,} held-out images right (95 % interval {low:.1%} to {high:.1%})"),
         *([(f"{found.top_5:.1%}", "have the right class among the first five")] if found.top_5 is not None else []),
-        (f"{worst.f1:.2f}", f"F1 of the weakest class: {worst.label}"),
+        (f"{worst.f1:.2f}", "F1 of every class" if worst.f1 == 1 else f"F1 of the weakest class: {worst.label}"),
         (
             f"{measured.answered.error:.3f}",
             "calibration error: mean distance between how sure it is and how often it is right",
@@ -98,7 +102,7 @@ def _training(training: Mapping[str, Any]) -> str:
     facts = {"started from": f"weights: {training.get('weights', 'none')}"}
     if strategy := training.get("strategy"):
         facts["strategy"] = strategy + (f": {training['why']}" if training.get("why") else "")
-    facts["took"] = f"{training['seconds']:,.0f} s"
+    facts["took in all"] = f"{training['seconds']:,.0f} s"
     for key in ("epochs", "seed"):
         if training.get(key) is not None:
             facts[key] = f"{training[key]:,}"
@@ -205,12 +209,20 @@ def _one_image(by_batch: Mapping[Any, float]) -> float | None:
     return min(by_batch.items(), key=lambda each: int(each[0]))[1] if by_batch else None
 
 
+def _describe_files(sizes: Mapping[str, int]) -> str:
+    """A folder's files are one figure."""
+    shown: Counter[str] = Counter()
+    for name, size in sizes.items():
+        shown[name.partition("/")[0]] += size
+    return ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in shown.items() if size > 1e4)
+
+
 def _made(manifest: Manifest) -> str:
     facts = manifest.facts
     profile = manifest.profile
     listed = {
         "parameters": f"{facts['parameters']:,}",
-        "files": ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in facts["file_bytes"].items() if size > 1e5),
+        "files": _describe_files(facts["file_bytes"]),
         "tools": ", ".join(f"{name} {version}" for name, version in facts["tools"].items()),
         "created": facts["created"],
     }

@@ -41,7 +41,8 @@ class Training:
     def describe(self) -> str:
         """For a summary: the strategy, and each phase's accuracy and seconds."""
         done = "; ".join(
-            f"{each['title']}: {each['accuracy']:.4f} after {each['epochs']} epochs, {each['seconds']:.0f} s"
+            f"{each['title']}: {each['accuracy']:.4f} after {loop.format_epochs(each['epochs'])}, "
+            f"{each['seconds']:.0f} s"
             for each in self.phases
         )
         return f"{self.strategy} ({done})" if done else self.strategy
@@ -204,11 +205,11 @@ def _name_log(number: int, phase: Phase) -> str:
 
 
 def _summarize(outcome: Outcome, most: int) -> str:
-    stopped = f" of {most}" if outcome.epochs < most else ""
-    best = outcome.best_epoch - 1
+    done = f"{outcome.epochs} of " if outcome.epochs < most else ""
+    accuracy = outcome.history["val_accuracy"][outcome.best_epoch - 1]
     return (
-        f"epochs: {outcome.epochs}{stopped}, kept: {outcome.best_epoch}, with accuracy "
-        f"{outcome.history['val_accuracy'][best]:.3f} on the validation images"
+        f"{done}{loop.format_epochs(most)}, the weights of epoch {outcome.best_epoch} are kept: "
+        f"accuracy {accuracy:.3f} on the validation images"
     )
 
 

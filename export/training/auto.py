@@ -59,11 +59,13 @@ def decide(
         return Decision(LINEAR_PROBE, None, "there are too few images to try anything else")
     probe, learn, check = _try_probe(model, known, architecture, learn, check, stage)
     scratch = _try_scratch(architecture, model, learn, check, stage)
-    return choose(per_class, probe, scratch, f"on {len(check.classes)} images, after a trial on {len(learn.classes)},")
+    return choose(per_class, probe, scratch, len(learn.classes), len(check.classes))
 
 
-def choose(per_class: float, probe: float, scratch: float, where: str = "") -> Decision:
-    """By images a class and by the shares that the probe and the network from scratch got right, and `where`."""
+def choose(per_class: float, probe: float, scratch: float, learned: int, checked: int) -> Decision:
+    """By images a class and by the shares of `checked` images that the probe and the network from scratch got right,
+    after they had `learned` from others.
+    """
     similar, large = probe - scratch >= SIMILAR, per_class >= LARGE
     strategy, unfreeze = {
         (True, False): (LINEAR_PROBE, None),
@@ -72,9 +74,10 @@ def choose(per_class: float, probe: float, scratch: float, where: str = "") -> D
         (False, True): (FINE_TUNE, ALL),
     }[similar, large]
     why = (
-        f"{per_class:g} images a class are {'many' if large else 'few'}; {where} a new head on the given weights gets "
-        f"{probe:.2f} right and the network from scratch {scratch:.2f}, so that the weights "
-        f"{'fit these images' if similar else 'do not fit these images well'}"
+        f"{per_class:g} images a class are {'many' if large else 'few'}, and the weights "
+        f"{'fit them' if similar else 'do not fit them well'}: in a trial with {learned} images to learn from, a new "
+        f"head on the given weights gets {probe:.2f} of {checked} others right, and the network from scratch "
+        f"{scratch:.2f}"
     )
     return Decision(strategy, unfreeze, why)
 

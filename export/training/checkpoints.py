@@ -148,7 +148,7 @@ def describe_interrupted(home: Path) -> str:
         return ""
     os.close(lock)
     found = (folder / _STATE).is_file()
-    return "an interrupted run is there and is discarded; --resume goes on with it" if found else ""
+    return "the interrupted training here is discarded: --resume would go on with it" if found else ""
 
 
 def _read(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:

@@ -219,9 +219,13 @@ def _estimate(model: Any, batches: Batches, epochs: int, stage: Stage) -> None:
     images = batches.images + batches.validation_images * _VALIDATION_COST
     seconds = step * batches.steps * images / batches.images * epochs
     stage.tell(
-        f"about {format_seconds(seconds)} for {epochs} epochs of {batches.steps} steps; less where the validation "
-        "images stop being answered better"
+        f"about {format_seconds(seconds)} for {format_epochs(epochs)} of {batches.steps} steps; less where the "
+        "validation images stop being answered better"
     )
+
+
+def format_epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -109,8 +109,7 @@ def plan(
         _fit_probe(recipe, images, options.explicit, alone=strategy == LINEAR_PROBE),
         backbone,
         cached=True,
-        description=f"{_list([layer.name for layer in last])} learns; the {len(backbone)} layers before it are frozen, "
-        "and computed once an image",
+        description=f"{_name_layers(last)}; the {len(backbone)} layers before are frozen, and computed once an image",
     )
     if strategy == LINEAR_PROBE:
         return (probe,)
@@ -165,6 +164,11 @@ def _fine_tune(
             f"{fitted.learning_rate:.2g} in the head; batch norms keep their statistics"
         ),
     )
+
+
+def _name_layers(layers: Sequence[Any]) -> str:
+    names = [layer.name for layer in layers]
+    return f"the layer {names[0]} learns" if len(names) == 1 else f"the layers {_list(names)} learn"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from export.data.dataset import Dataset, Split
 from export.data.options import DataOptions
 from export.errors import UsageError
 from export.progress import Stage
-from export.publish import image_index
+from export.publish import image_index, openvino
 from export.quantize.convert import Convertible
 from export.quantize.schemes import SCHEMES, Scheme
 from service.repository.image_index import ImageIndex
-from service.repository.manifest import FEATURES, IMAGE_FEATURES, TFLITE
+from service.repository.manifest import FEATURES, IMAGE_FEATURES, OPENVINO, TFLITE
 
 LENET = ARCHITECTURES["lenet5"]
 LABELS = ("a", "b", "c")
@@ -125,6 +126,21 @@ def test_a_network_without_a_classifier_has_none_and_the_reason_is_told(
     assert set(tf.saved_model.load(str(tmp_path)).signatures) == {"serving_default", "image", "tensor"}
     litert.convert(tmp_path, tmp_path / TFLITE)
     assert LiteModel((tmp_path / TFLITE).read_bytes(), threads=1).find_width() is None
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_large_features_do_not_keep_openvino_from_a_version(tmp_path: Path) -> None:
+    """Weights rounded to float16 move a feature by a share of it, a probability by next to nothing."""
+    model, _ = dense()
+    convolution, classifier = (layer for layer in model.layers if layer.weights)
+    for layer, factor in ((convolution, 1e4), (classifier, 1e-4)):
+        layer.set_weights([weights * factor for weights in layer.get_weights()])
+    freeze.write_saved_model(tmp_path, model, LENET, SIZE, LABELS)
+    litert.convert(tmp_path, tmp_path / TFLITE)
+    stage = Stage("test", lambda text: None)
+    openvino.write(tmp_path, IMAGES, stage)
+    assert stage.result.startswith("largest difference")
+    assert (tmp_path / OPENVINO).is_file()
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,19 @@ def test_a_network_that_nobody_trained_has_no_curves(tmp_path: Path) -> None:
     assert "Confusion" in text
 
 
+def test_a_folder_beside_the_model_is_one_figure(tmp_path: Path) -> None:
+    sizes = {"assets.extra/golden.npz": 1_000_000, "assets.extra/samples/a.png": 500_000, "model.tflite": 250_000}
+    text = write_report(tmp_path, LABELS, file_bytes=sizes).read_text()
+    assert "assets.extra 1.50 MB, model.tflite 0.25 MB" in text
+
+
+def test_a_linear_probe_says_whose_features_it_shows(tmp_path: Path) -> None:
+    training = {**describe(LABELS, {}).facts["training"], "strategy": "linear_probe"}
+    said = "A linear probe changes no features"
+    assert said in write_report(tmp_path / "probe", LABELS, training=training).read_text()
+    assert said not in write_report(tmp_path / "tuned", LABELS).read_text()
+
+
 def test_the_numbers_are_those_of_the_page(tmp_path: Path) -> None:
     page = write_report(tmp_path, LABELS)
     numbers = json.loads((tmp_path / NUMBERS).read_text())

@@ -110,7 +110,7 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
     home = spec.repository / spec.name
     with pytest.raises(KeyboardInterrupt), checkpoints.keep(home, checkpoints.describe_request(spec), False):
         raise KeyboardInterrupt
-    assert "--resume goes on with it" in checkpoints.describe_interrupted(home)
+    assert "--resume would go on with it" in checkpoints.describe_interrupted(home)
     other = replace(spec, seed=1)
     with (
         pytest.raises(UsageError, match=r"had seed 0, and this one has 1; give the same arguments"),
@@ -135,9 +135,9 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
     ],
 )
 def test_four_scenarios_have_a_strategy_each(per_class: int, probe: float, strategy: str, unfreeze: str | None) -> None:
-    decision = auto.choose(per_class, probe, 0.5, "on 9 images")
+    decision = auto.choose(per_class, probe, 0.5, 21, 9)
     assert (decision.strategy, decision.unfreeze) == (strategy, unfreeze)
-    assert f"gets {probe:.2f} right and the network from scratch 0.50" in decision.why
+    assert f"gets {probe:.2f} of 9 others right, and the network from scratch 0.50" in decision.why
 
 
 @pytest.mark.slow
@@ -156,7 +156,8 @@ def test_auto_tells_weights_that_fit_from_those_that_know_nothing(tmp_path: Path
         for mine, kept in zip(start.model.layers[-1].get_weights(), head, strict=True):
             np.testing.assert_array_equal(mine, kept)
     assert found[True].strategy == "fine_tune"
-    assert "10 images a class are few; on 9 images, after a trial on 21, a new head" in found[False].why
+    told = "10 images a class are few, and the weights fit them: in a trial with 21 images to learn from, a new head"
+    assert told in found[False].why
 
 
 def test_a_trial_that_has_no_time_left_takes_a_batch_of_images_of_every_class_and_a_step(
@@ -170,7 +171,8 @@ def test_a_trial_that_has_no_time_left_takes_a_batch_of_images_of_every_class_an
     monkeypatch.setattr(auto, "_SECONDS", 0.0)
     start = begin(known=4)
     found = auto.decide(start.model, start.known, LENET, bars(90, 3), 3, 0, Recorder("test", lambda text: None))
-    assert "on 30 images, after a trial on 32, a new head" in found.why
+    assert "in a trial with 32 images to learn from, a new head" in found.why
+    assert "of 30 others right" in found.why
     assert [each for each in told if "held-out" not in each[2]] == [
         (30, 30, "images' features"),
         (32, 60, "images' features"),

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def convert(tflite: Path, target: Path, images: Array) -> float:
-    """Writes `target` and returns the largest difference of any output in float32 for `images`.
+    """Writes `target` and returns the largest difference of any output in float32 for `images`, as a share of that
+    output's largest number where that is above 1: probabilities are below, features are not.
 
     Raises ValueError or ServiceError where either engine cannot run it.
     """
@@ -53,4 +54,6 @@ def convert(tflite: Path, target: Path, images: Array) -> float:
     if _IMAGE not in written.signatures:
         raise ValueError(f"{tflite}: OpenVINO answers {sorted(written.signatures)}, and not the signature of images")
     wanted, found = (runner.call(_IMAGE, {_IMAGE: images}) for runner in (lite, written))
-    return max(float(np.abs(found[alias] - wanted[alias]).max()) for alias in wanted)
+    return max(
+        float(np.abs(found[alias] - rows).max()) / max(1.0, float(np.abs(rows).max())) for alias, rows in wanted.items()
+    )
