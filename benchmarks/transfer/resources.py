@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=page.RESULTS, help=f"what is found (default: {page.RESULTS})")
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
+    stop_on_sigterm()
     for run in args.runs:
         images, flags = RUNS[run]
         with tempfile.TemporaryDirectory() as folder:
@@ -96,18 +98,41 @@ def measure(folder: Path, flags: Sequence[str]) -> dict[str, float]:
     name = "efficientnet_lite0"
     command = [sys.executable, "-m", "export", "--model", name, "--weights", "imagenet", "--data", folder / "photos"]
     command += ["--repository", folder / "models", "--force", *flags]
-    before, started, most = os.times(), time.monotonic(), Memory()
-    with subprocess.Popen(list(map(str, command))) as process:
-        while process.poll() is None:
-            most = most.grow(read_memory(process.pid))
-            time.sleep(_SAMPLE_SECONDS)
-    if process.returncode:
-        raise SystemExit(f"the export ended with {process.returncode}")
+    before, started = os.times(), time.monotonic()
+    most = watch(list(map(str, command)))
     seconds, after = time.monotonic() - started, os.times()
     (file,) = (folder / "models" / name).glob("*/assets.extra/manifest.json")
     training = json.loads(file.read_bytes())["facts"]["training"]
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return {"training": training["seconds"], "seconds": round(seconds, 1), "cpu": round(cpu, 1), **asdict(most)}
+
+
+def watch(command: Sequence[str]) -> Memory:
+    """Runs `command` to its end, and returns the most memory that it was seen with. Where this process is stopped
+    meanwhile, everything that the command started ends too.
+    """
+    most = Memory()
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            while process.poll() is None:
+                most = most.grow(read_memory(process.pid))
+                time.sleep(_SAMPLE_SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise SystemExit(f"the command ended with {process.returncode}")
+    return most
+
+
+def stop_on_sigterm() -> None:
+    """Has SIGTERM unwind this process, as Ctrl-C does, instead of ending it where it stands."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def read_memory(pid: int) -> Memory:

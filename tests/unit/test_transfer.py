@@ -2,11 +2,13 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -110,6 +112,20 @@ def test_memory_of_a_process_and_its_children_is_anonymous_or_of_files(tmp_path:
     assert 64 <= found.anonymous < 100
     assert 32 <= found.file_backed < 100
     assert found.resident == pytest.approx(found.anonymous + found.file_backed, abs=0.2)
+
+
+def test_a_stopped_measurement_leaves_nothing_that_it_started() -> None:
+    program = (
+        "from benchmarks.transfer import resources; resources.stop_on_sigterm();"
+        "resources.watch(['sh', '-c', 'sleep 60 & echo $$ $!; wait'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert psutil.wait_procs(started, 20)[1] == []
+    assert len(started) == 2
 
 
 def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> None:
