@@ -183,6 +183,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     training = options.read(args)
     data = data_options.read_flags(args)
     as_is = pretrained.choose(args, (*options.list_given(training), *data_options.list_given(data)))
+    _refuse_unquantized(args)
     given = {"epochs": 0 if as_is else args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
@@ -206,6 +207,13 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
         )
         for row in rows
     )
+
+
+def _refuse_unquantized(args: argparse.Namespace) -> None:
+    """Raises UsageError for a flag that judges quantized forms where there are none."""
+    for flag, value in (("--max-accuracy-drop", args.max_accuracy_drop), ("--min-agreement", args.min_agreement)):
+        if value is not None and args.quantize is None:
+            raise UsageError(f"{flag} judges what --quantize makes: give --quantize too, or leave {flag} out")
 
 
 def _choose_rows(args: argparse.Namespace, own: "foreign.Foreign | None") -> tuple[Architecture, ...]:
