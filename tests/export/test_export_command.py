@@ -94,6 +94,12 @@ def test_a_refusal_exits_with_2(tmp_path: Path) -> None:
     ]
 
 
+def test_a_saved_model_is_no_file_of_weights_and_is_said_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UsageError, match=r"is the folder of a SavedModel, as Keras 2 wrote them: --from publishes it"):
+        parse(["--model", "lenet5", "--data", "digits", "--weights", str(tmp_path)])
+
+
 def test_defaults_are_the_architectures_own() -> None:
     specs = parse(["--model", "lenet5, mobilenet_v3_small,lenet5", "--epochs", "3"])
     assert specs is not None
