@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -55,6 +56,7 @@ class Memory:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer.resources", description=__doc__)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="(default: all)")
+    parser.add_argument("--note", metavar="TEXT", help="what else the machine was doing, for the page")
     parser.add_argument("--results", type=Path, default=page.RESULTS, help=f"what is found (default: {page.RESULTS})")
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images, flags = RUNS[run]
         with tempfile.TemporaryDirectory() as folder:
             write_crops(Path(folder, "photos"), images)
-            cost = measure(Path(folder), flags)
+            cost = measure(Path(folder), flags) | ({"note": args.note} if args.note else {})
         print(run, json.dumps(cost), flush=True)
         results = page.keep_cost(args.results, run, cost, machine.describe())
     page.write(results, args.output)
@@ -91,7 +93,7 @@ def write_crops(root: Path, count: int) -> None:
         path.write_bytes(file.getvalue())
 
 
-def measure(folder: Path, flags: Sequence[str]) -> dict[str, float]:
+def measure(folder: Path, flags: Sequence[str]) -> dict[str, Any]:
     """Exports efficientnet_lite0 with ImageNet's weights from `folder`/photos: seconds, of its training too, and peaks
     of memory in megabytes.
     """

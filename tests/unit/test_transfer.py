@@ -139,6 +139,13 @@ def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> N
     assert page.TASKS[page.PHOTOGRAPHS] not in text
 
 
+def test_what_else_the_machine_did_stands_below_the_costs(tmp_path: Path) -> None:
+    cost = dict.fromkeys(("training", "seconds", "cpu", "alone", "resident", "anonymous", "file_backed"), 10.0)
+    kept = page.keep_cost(tmp_path / "transfer.json", page.TUNE_FEW, cost | {"note": "others computed"}, "a machine")
+    text = page.write(kept, tmp_path / "transfer.md")
+    assert f"- {page.COSTS[page.TUNE_FEW]}: others computed." in text.splitlines()
+
+
 def test_ways_are_compared_with_the_seeds_that_both_have(tmp_path: Path) -> None:
     ways = EASY | {page.FROM_SCRATCH: {"1": 0.7}}
     text = page.write({"machine": "a machine", "tasks": {page.PLACED: ways}}, tmp_path / "transfer.md")
