@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from export.architectures import ARCHITECTURES
+from export.data import pixels
 from export.data.dataset import Split
 from export.data.pixels import to_tensor
 from export.progress import Stage
@@ -74,7 +75,7 @@ def test_a_glance_looks_at_few_large_images_at_once(side: int, at_once: int, mon
         seen.append(len(rows))
         return to_tensor(rows, row)
 
-    monkeypatch.setattr(batch_norms.pixels, "to_tensor", count)
+    monkeypatch.setattr(pixels, "to_tensor", count)
     model, norm = network(side)
     split = noise(64, side)
     batch_norms.measure_staleness(model, [norm], ROW, split, 0, stage())
