@@ -4,7 +4,9 @@ import argparse
 import errno
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -183,6 +185,7 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
     training = options.read(args)
     data = data_options.read_flags(args)
     as_is = pretrained.choose(args, (*options.list_given(training), *data_options.list_given(data)))
+    _refuse_unquantized(args)
     given = {"epochs": 0 if as_is else args.epochs, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
     return tuple(
         ExportSpec(
@@ -206,6 +209,13 @@ def parse(arguments: Sequence[str]) -> tuple[ExportSpec, ...] | None:
         )
         for row in rows
     )
+
+
+def _refuse_unquantized(args: argparse.Namespace) -> None:
+    """Raises UsageError for a flag that judges quantized forms where there are none."""
+    for flag, value in (("--max-accuracy-drop", args.max_accuracy_drop), ("--min-agreement", args.min_agreement)):
+        if value is not None and args.quantize is None:
+            raise UsageError(f"{flag} judges what --quantize makes: give --quantize too, or leave {flag} out")
 
 
 def _choose_rows(args: argparse.Namespace, own: "foreign.Foreign | None") -> tuple[Architecture, ...]:
@@ -278,11 +288,24 @@ def _export(each: ExportSpec, progress: "Progress") -> "Published":
 
     try:
         return pipeline.export(each, progress)
-    except (MemoryError, ResourceExhaustedError) as error:
+    except (MemoryError, OSError, ResourceExhaustedError) as error:
         full = os.strerror(errno.ENOSPC)
-        if full in str(error):  # TensorFlow has one error for both
-            raise ExportError(f"{full}: {escape(each.repository)}") from error
+        if full in str(error):  # TensorFlow has one error for disk and memory, HDF5 no number of one
+            raise ExportError(f"{full}: {_describe_room(each.repository)}") from error
+        if isinstance(error, OSError):
+            raise
         raise ExportError("out of memory; try a smaller --batch-size or --image-size") from error
+
+
+def _describe_room(repository: Path) -> str:
+    """Which of the two disks that an export writes to has less room, and what to do about it."""
+    whole = repository.absolute()
+    published = next(each for each in (whole, *whole.parents) if each.exists())
+    scratch = Path(tempfile.gettempdir())
+    fuller = min((published, scratch), key=lambda each: shutil.disk_usage(each).free)
+    other = "give a --repository on" if fuller == published else "set TMPDIR to"
+    free = shutil.disk_usage(fuller).free / 1e6
+    return f"{escape(fuller)} has {free:.1f} MB left; nothing was published. Make room there, or {other} a larger disk"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from export.report.options import ReportOptions
 from export.training import donor, weights
 from export.training.options import FINE_TUNE, LINEAR_PROBE, TrainingOptions
 from service.names import is_model_name
+from service.repository.manifest import SAVED_MODEL
 
 ALL = "all"
 LARGEST_SIZE = 2048
@@ -116,6 +117,12 @@ class ExportSpec:
         file = Path(self.weights)
         if file.is_file() and not self.weights.endswith(weights.SUFFIXES) and donor.is_hdf5(file):
             raise UsageError(f"--weights {donor.describe_whole_model(escape(file))}")
+        if (file / SAVED_MODEL).is_file():
+            raise UsageError(
+                f"--weights {escape(file)} is the folder of a SavedModel, as Keras 2 wrote them: --from publishes it "
+                "as it is; to train it, give its get_weights() to the same network built with Keras 3, and save that "
+                "one as .keras"
+            )
         if not self.weights.endswith(weights.SUFFIXES):
             raise UsageError(
                 f"--weights {escape(file)}: give none, imagenet, or a file ending in .keras or .weights.h5"

@@ -91,7 +91,7 @@ def keep(file: Path, task: str, seed: int, found: Mapping[str, float], machine: 
     return results
 
 
-def keep_cost(file: Path, run: str, cost: Mapping[str, float], machine: str) -> dict[str, Any]:
+def keep_cost(file: Path, run: str, cost: Mapping[str, Any], machine: str) -> dict[str, Any]:
     """Adds what one of COSTS takes to what `file` has of others, and returns it all."""
     results = read(file) | {"machine": machine}
     results.setdefault("costs", {})[run] = dict(cost)
@@ -118,6 +118,8 @@ def render(results: Mapping[str, Any]) -> str:
             lines += ["", f"## {TASKS[task]}", "", text, "", _tabulate(tasks[task])]
     if costs := results.get("costs"):
         lines += ["", "## What it takes", "", _COSTS, "", _tabulate_costs(costs)]
+        notes = [f"- {title}: {costs[run]['note']}." for run, title in COSTS.items() if costs.get(run, {}).get("note")]
+        lines += ["", *notes] if notes else []
     if missed := list_missed(results):
         lines += ["", "## Not met", "", *(f"- {each}." for each in missed)]
     return "\n".join(lines) + "\n"
@@ -150,7 +152,7 @@ def _list_points(way: str, gains: Iterable[float]) -> str:
     return f"{way} gains {', '.join(f'{100 * gain:+.1f}' for gain in gains)} points over from scratch"
 
 
-def _list_excess(costs: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def _list_excess(costs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if probe := costs.get(PROBE_COST):
         for key, unit, most in (("training", "seconds", PROBE_SECONDS), ("alone", "MB", PROBE_MB)):
             if probe[key] > most:
@@ -177,7 +179,7 @@ def _tabulate(ways: Accuracies) -> str:
     return markdown(("", *(f"seed {seed}" for seed in seeds), "mean", "gained"), rows)
 
 
-def _tabulate_costs(costs: Mapping[str, Mapping[str, float]]) -> str:
+def _tabulate_costs(costs: Mapping[str, Mapping[str, Any]]) -> str:
     head = ("", "training", "whole export", "CPU", "MB, process", "with children", "anonymous", "of files")
     rows = [
         (

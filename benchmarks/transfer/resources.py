@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -54,14 +56,16 @@ class Memory:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer.resources", description=__doc__)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="(default: all)")
+    parser.add_argument("--note", metavar="TEXT", help="what else the machine was doing, for the page")
     parser.add_argument("--results", type=Path, default=page.RESULTS, help=f"what is found (default: {page.RESULTS})")
     parser.add_argument("--output", type=Path, default=page.PAGE, help=f"the page of it (default: {page.PAGE})")
     args = parser.parse_args(arguments)
+    stop_on_sigterm()
     for run in args.runs:
         images, flags = RUNS[run]
         with tempfile.TemporaryDirectory() as folder:
             write_crops(Path(folder, "photos"), images)
-            cost = measure(Path(folder), flags)
+            cost = measure(Path(folder), flags) | ({"note": args.note} if args.note else {})
         print(run, json.dumps(cost), flush=True)
         results = page.keep_cost(args.results, run, cost, machine.describe())
     page.write(results, args.output)
@@ -89,25 +93,48 @@ def write_crops(root: Path, count: int) -> None:
         path.write_bytes(file.getvalue())
 
 
-def measure(folder: Path, flags: Sequence[str]) -> dict[str, float]:
+def measure(folder: Path, flags: Sequence[str]) -> dict[str, Any]:
     """Exports efficientnet_lite0 with ImageNet's weights from `folder`/photos: seconds, of its training too, and peaks
     of memory in megabytes.
     """
     name = "efficientnet_lite0"
     command = [sys.executable, "-m", "export", "--model", name, "--weights", "imagenet", "--data", folder / "photos"]
     command += ["--repository", folder / "models", "--force", *flags]
-    before, started, most = os.times(), time.monotonic(), Memory()
-    with subprocess.Popen(list(map(str, command))) as process:
-        while process.poll() is None:
-            most = most.grow(read_memory(process.pid))
-            time.sleep(_SAMPLE_SECONDS)
-    if process.returncode:
-        raise SystemExit(f"the export ended with {process.returncode}")
+    before, started = os.times(), time.monotonic()
+    most = watch(list(map(str, command)))
     seconds, after = time.monotonic() - started, os.times()
     (file,) = (folder / "models" / name).glob("*/assets.extra/manifest.json")
     training = json.loads(file.read_bytes())["facts"]["training"]
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return {"training": training["seconds"], "seconds": round(seconds, 1), "cpu": round(cpu, 1), **asdict(most)}
+
+
+def watch(command: Sequence[str]) -> Memory:
+    """Runs `command` to its end, and returns the most memory that it was seen with. Where this process is stopped
+    meanwhile, everything that the command started ends too.
+    """
+    most = Memory()
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            while process.poll() is None:
+                most = most.grow(read_memory(process.pid))
+                time.sleep(_SAMPLE_SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise SystemExit(f"the command ended with {process.returncode}")
+    return most
+
+
+def stop_on_sigterm() -> None:
+    """Has SIGTERM unwind this process, as Ctrl-C does, instead of ending it where it stands."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def read_memory(pid: int) -> Memory:

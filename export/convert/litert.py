@@ -52,6 +52,8 @@ def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None
         converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(signatures))
         release_memory()  # it was loaded to look at its signatures, and is read again
         target.write_bytes(converter.convert())
+    del converter
+    release_memory()  # some 300 MB for EfficientNet-Lite0
 
 
 def _write_with_features(saved_model: Path, scratch: Path) -> None:

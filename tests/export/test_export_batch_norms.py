@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from export.architectures import ARCHITECTURES
+from export.data import pixels
 from export.data.dataset import Split
 from export.data.pixels import to_tensor
 from export.progress import Stage
@@ -19,14 +20,14 @@ def stage() -> Stage:
     return Stage("test", lambda text: None)
 
 
-def noise(count: int = 256) -> Split:
+def noise(count: int = 256, side: int = 8) -> Split:
     generator = np.random.default_rng(0)
-    return Split(generator.integers(0, 256, (count, 8, 8, 3), np.uint8), np.zeros(count, np.int32))
+    return Split(generator.integers(0, 256, (count, side, side, 3), np.uint8), np.zeros(count, np.int32))
 
 
-def network() -> tuple[Any, Any]:
+def network(side: int = 8) -> tuple[Any, Any]:
     norm = keras.layers.BatchNormalization(momentum=0.999)
-    return keras.Sequential([keras.layers.Input((8, 8, 3)), norm]), norm
+    return keras.Sequential([keras.layers.Input((side, side, 3)), norm]), norm
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -64,3 +65,18 @@ def test_a_few_images_tell_nothing() -> None:
     model, norm = network()
     norm.set_weights([np.ones(3), np.zeros(3), np.full(3, 100), np.full(3, 1e-6)])
     assert batch_norms.measure_staleness(model, [norm], ROW, noise(8), 0, stage()) == 0
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(8, 32), (224, 8)])
+def test_a_glance_looks_at_few_large_images_at_once(side: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def count(rows: Any, row: Any) -> Any:
+        seen.append(len(rows))
+        return to_tensor(rows, row)
+
+    monkeypatch.setattr(pixels, "to_tensor", count)
+    model, norm = network(side)
+    split = noise(64, side)
+    batch_norms.measure_staleness(model, [norm], ROW, split, 0, stage())
+    assert seen == [at_once] * (64 // at_once)

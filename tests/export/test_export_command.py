@@ -55,6 +55,11 @@ def test_help_names_every_flag() -> None:
         (["--model", "lenet5", "--quantize", "bfloat16"], "--target cpu takes auto, int8, dynamic, float16"),
         (["--model", "lenet5", "--quantize", "int8", "--target", "gpu"], "--target gpu takes auto, float16, bfloat16"),
         (["--model", "lenet5", "--quantize", "--max-accuracy-drop", "2"], "--max-accuracy-drop 2.0: give a share"),
+        (["--model", "lenet5", "--max-accuracy-drop", "0.1"], "--max-accuracy-drop judges what --quantize makes: give"),
+        (
+            ["--model", "efficientnet_lite0", "--weights", "imagenet", "--min-agreement", "0.8"],
+            "--min-agreement judges what --quantize makes: give --quantize too, or leave --min-agreement out",
+        ),
         (["lenet5"], "unrecognized arguments: lenet5; see --help"),
         (["--model", "lenet5", "--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--model", "lenet5", "--epochs", "-1"], "--epochs -1: give a number from 0"),
@@ -87,6 +92,12 @@ def test_a_refusal_exits_with_2(tmp_path: Path) -> None:
     assert ended.stderr.splitlines() == [
         f"export: {tmp_path} needs one folder of images a class, at least two of them; it has none"
     ]
+
+
+def test_a_saved_model_is_no_file_of_weights_and_is_said_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(UsageError, match=r"is the folder of a SavedModel, as Keras 2 wrote them: --from publishes it"):
+        parse(["--model", "lenet5", "--data", "digits", "--weights", str(tmp_path)])
 
 
 def test_defaults_are_the_architectures_own() -> None:

@@ -153,6 +153,8 @@ def test_several_answers_at_once_are_no_classification(tmp_path: Path) -> None:
         (("--from", "{folder}/mine.keras", "--model", "lenet5"), "leave --model out"),
         (("--from", "{folder}/mine.keras", "--epochs", "3"), "leave --epochs out"),
         (("--from", "{folder}/mine.keras", "--data", "digits", "--min-agreement", "1"), "--max-accuracy-drop judges"),
+        (("--from", "{folder}/mine.keras", "--data", "digits", "--max-accuracy-drop", "0"), "what --quantize makes"),
+        (("--from", "{folder}/mine.keras", "--min-agreement", "0.8"), "--min-agreement judges what --quantize makes"),
         (("--from", "{folder}/mine.keras", "--preprocessing", "x"), "Invalid --preprocessing"),
         (("--model", "lenet5", "--custom-objects", "x"), "--custom-objects is for a network of your own"),
     ],

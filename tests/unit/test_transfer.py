@@ -2,11 +2,13 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -112,6 +114,20 @@ def test_memory_of_a_process_and_its_children_is_anonymous_or_of_files(tmp_path:
     assert found.resident == pytest.approx(found.anonymous + found.file_backed, abs=0.2)
 
 
+def test_a_stopped_measurement_leaves_nothing_that_it_started() -> None:
+    program = (
+        "from benchmarks.transfer import resources; resources.stop_on_sigterm();"
+        "resources.watch(['sh', '-c', 'sleep 60 & echo $$ $!; wait'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert psutil.wait_procs(started, 20)[1] == []
+    assert len(started) == 2
+
+
 def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> None:
     file = tmp_path / "reports" / "transfer.json"
     for seed in (1, 0):
@@ -121,6 +137,13 @@ def test_what_is_found_is_kept_beside_what_was_found_before(tmp_path: Path) -> N
     text = page.write(kept, tmp_path / "transfer.md")
     assert "| linear probe |  0.970 |  0.950 | 0.960 |  +36.0 |" in text
     assert page.TASKS[page.PHOTOGRAPHS] not in text
+
+
+def test_what_else_the_machine_did_stands_below_the_costs(tmp_path: Path) -> None:
+    cost = dict.fromkeys(("training", "seconds", "cpu", "alone", "resident", "anonymous", "file_backed"), 10.0)
+    kept = page.keep_cost(tmp_path / "transfer.json", page.TUNE_FEW, cost | {"note": "others computed"}, "a machine")
+    text = page.write(kept, tmp_path / "transfer.md")
+    assert f"- {page.COSTS[page.TUNE_FEW]}: others computed." in text.splitlines()
 
 
 def test_ways_are_compared_with_the_seeds_that_both_have(tmp_path: Path) -> None:
