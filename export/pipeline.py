@@ -21,6 +21,7 @@ from export.foreign import network as foreign
 from export.foreign.lite import LiteNetwork, add_entries
 from export.foreign.options import KERAS, Foreign
 from export.foreign.options import TFLITE as TFLITE_SUFFIX
+from export.memory import release_memory
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
@@ -219,15 +220,17 @@ def _publish(
         warnings += judged
         keras_model = None if isinstance(model, LiteNetwork) else model
         measured = report.measure(spec, folder, keras_model, dataset, before, progress)
-        lite_model = LiteModel((folder / TFLITE).read_bytes(), threads=os.cpu_count() or 1)
+        lite_model = LiteModel(folder / TFLITE, threads=os.cpu_count() or 1)
         width = lite_model.find_width()
         known_threshold = None
         index_images = spec.data_options.index_images
         if width is not None and spec.labelled and index_images:
             with progress.stage("computing the features of training images") as stage:
                 known_threshold = image_index.write(folder, dataset, lite_model, width, index_images, stage)
+        del lite_model
         with progress.stage("writing samples, golden answers and warm-up requests"):
             samples.write(folder, spec.name, dataset, row, LiteModel(folder / TFLITE, threads=1))
+        release_memory()
         with progress.stage("measuring what it costs on this machine") as stage:
             cost = profile.measure(folder / TFLITE)
             stage.result = f"{cost.milliseconds[IMAGE][1]:.3g} ms an image, {cost.peak_mb:.0f} MB"
@@ -283,6 +286,7 @@ def _write_network(
     with progress.stage("checking the staged files against the trained network") as stage:
         agreed = parity.check(Readback(folder), model, spec.architecture, dataset)
         stage.result = f"largest difference {agreed.worst:.1e}"
+    release_memory()
     return agreed, warnings
 
 

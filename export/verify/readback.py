@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from export.convert.held_weights import LARGE
 from export.convert.litert import LiteModel
 from export.errors import ExportError
 from export.quiet import silenced
-from service.repository.manifest import FEATURES, TFLITE
+from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE
 
 _AT_ONCE = 8
 """Images: the maps of a large network take some 100 MB for each."""
@@ -33,9 +35,9 @@ class Readback:
 
         try:
             with silenced():
-                self._saved_model = tf.saved_model.load(str(folder))
+                self._saved_model = _SavedModel(folder)
                 self._lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
-        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        except (OSError, ValueError, RuntimeError, DecodeError, tf.errors.OpError) as error:
             raise ExportError(f"the exported model cannot be read back: {error}") from error
 
     @property
@@ -44,17 +46,47 @@ class Readback:
 
     def saved_model(self, signature: str, rows: Any) -> Outputs:
         """Outputs by alias for `rows`, fed to the signature's only input (bytes: an object array)."""
-        import tensorflow as tf
-
-        function = self._saved_model.signatures[signature]
-        (alias,) = function.structured_input_signature[1]
-
-        def run(some: Any) -> Outputs:
-            tensor = tf.constant(list(some)) if some.dtype == object else tf.constant(some)
-            return {name: value.numpy() for name, value in function(**{alias: tensor}).items()}
-
-        return run_in_batches(run, rows)
+        return run_in_batches(lambda some: self._saved_model.run(signature, some), rows)
 
     def lite(self, signature: str, rows: Any) -> Outputs:
         """The same through LiteRT, which knows the numeric signatures only."""
         return run_in_batches(lambda some: self._lite.run(signature, some), rows)
+
+
+class _SavedModel:
+    """A frozen SavedModel whose large weights are fed to its graph with the images, as they lie in the file.
+
+    TensorFlow's own ways to load one keep the weights several times for each signature (ResNet50: 4 GB).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        document = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
+        meta_graph = next(each for each in document.meta_graphs if tf.saved_model.SERVING in each.meta_info_def.tags)
+        self.signatures = dict(meta_graph.signature_def)
+        self._weights = _take_weights(meta_graph.graph_def)
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
+        self._session = tf.compat.v1.Session(graph=graph)
+
+    def run(self, signature: str, rows: Any) -> Outputs:
+        definition = self.signatures[signature]
+        (fed,) = definition.inputs.values()
+        fetched = {alias: each.name for alias, each in definition.outputs.items()}
+        outputs: Outputs = self._session.run(fetched, {**self._weights, fed.name: rows})
+        return outputs
+
+
+def _take_weights(graph: Any) -> dict[str, Any]:
+    """Large constants by the name of their tensor, whose node has zeros from then on."""
+    import tensorflow as tf
+
+    taken = {}
+    for node in graph.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= LARGE:
+            taken[f"{node.name}:0"] = tf.make_ndarray(node.attr["value"].tensor)
+            node.attr["value"].tensor.ClearField("tensor_content")
+    return taken
