@@ -65,7 +65,14 @@ class _SavedModel:
 
         document = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
         meta_graph = next(each for each in document.meta_graphs if tf.saved_model.SERVING in each.meta_info_def.tags)
-        self.signatures = dict(meta_graph.signature_def)
+        # By name: input and outputs as tensors are called. A message kept would keep the document, weights and all.
+        self.signatures = {
+            name: (
+                next(each.name for each in definition.inputs.values()),
+                {alias: each.name for alias, each in definition.outputs.items()},
+            )
+            for name, definition in meta_graph.signature_def.items()
+        }
         self._weights = _take_weights(meta_graph.graph_def)
         graph = tf.Graph()
         with graph.as_default():
@@ -73,10 +80,8 @@ class _SavedModel:
         self._session = tf.compat.v1.Session(graph=graph)
 
     def run(self, signature: str, rows: Any) -> Outputs:
-        definition = self.signatures[signature]
-        (fed,) = definition.inputs.values()
-        fetched = {alias: each.name for alias, each in definition.outputs.items()}
-        outputs: Outputs = self._session.run(fetched, {**self._weights, fed.name: rows})
+        fed, fetched = self.signatures[signature]
+        outputs: Outputs = self._session.run(fetched, {**self._weights, fed: rows})
         return outputs
 
 
