@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to export; --list shows what there is, and clip_vit_b32 answers with labels that each request "
         "brings. Where one of several fails, the others go on",
     )
-    models.completer = lambda **_: spec.ARCHITECTURES  # type: ignore[attr-defined] # argcomplete's
+    models.completer = lambda **_: listing.ROWS  # type: ignore[attr-defined] # argcomplete's
     add(
         "--list",
         action="store_true",
@@ -223,7 +223,7 @@ def _choose_rows(args: argparse.Namespace, own: "foreign.Foreign | None") -> tup
         if args.alpha is not None:
             raise UsageError("--alpha builds a network, and --from brings one; leave it out")
         return (own.describe(),)
-    rows = spec.architectures(args.model)
+    rows = spec.architectures(args.model, rows=listing.ROWS)
     if args.alpha is None:
         return rows
     if not LEAST_ALPHA <= args.alpha <= MOST_ALPHA:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from export import spec
@@ -13,7 +13,9 @@ from export.architectures.ideas import IDEAS
 from export.architectures.measurements import read_measurements
 from export.architectures.publishers import PUBLISHERS
 from export.arguments import Parser
-from export.listing import describe, format_count, format_table
+from export.clip.network import NETWORKS
+from export.clip.signatures import split
+from export.listing import ROWS, describe, format_count, format_table
 
 _HEAD = ("stage", "type", "repeats", "output", "params", "MMACs", "layers that multiply")
 _LEFT = frozenset({1, len(_HEAD) - 1})
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("model", metavar="NAME[,NAME...]", help="the networks; python -m export --list shows them")
     parser.add_argument("--json", action="store_true", help="a JSON array, with the numbers as they are")
     args = parser.parse_args(arguments)
-    rows = spec.architectures(args.model)
+    rows = spec.architectures(args.model, "NAME", ROWS)
     from export.quiet import import_tensorflow
 
     import_tensorflow()
@@ -45,12 +47,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _describe(row: Architecture) -> dict[str, Any]:
-    stages = [asdict(stage) for stage in list_stages(build_shapes(row))]
+    stages = [asdict(stage) for stage in _list_stages(row)]
     return {**describe(row, read_measurements()), "idea": list(IDEAS[row.family]), "stages": stages}
 
 
+def _list_stages(row: Architecture) -> tuple[Stage, ...]:
+    """Those of one encoder after the other where there are two."""
+    model = build_shapes(row)
+    if row.name not in NETWORKS:
+        return list_stages(model)
+    encoders = zip(("image", "text"), split(model), strict=True)
+    return tuple(replace(stage, kind=f"{what}: {stage.kind}") for what, each in encoders for stage in list_stages(each))
+
+
 def _write(row: Architecture) -> list[str]:
-    stages, cost = list_stages(build_shapes(row)), COSTS[row.name]
+    stages, cost = _list_stages(row), COSTS[row.name]
     shares = [f"top-{rank} {100 * share:.1f}" for rank, share in ((1, row.top1), (5, row.top5)) if share is not None]
     where = f" ({PUBLISHERS[row.measured_by]})" if row.measured_by in PUBLISHERS else ""
     least = f"{row.smallest_size}x{row.smallest_size}"

@@ -5,9 +5,10 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from shutil import get_terminal_size
+from types import MappingProxyType
 from typing import Any
 
 from export.architectures import ARCHITECTURES
@@ -15,7 +16,13 @@ from export.architectures.architecture import Architecture
 from export.architectures.costs import COSTS
 from export.architectures.measurements import Measurements, read_measurements
 from export.architectures.publishers import PUBLISHERS
+from export.clip.network import NETWORKS
 from export.errors import UsageError
+
+ROWS: Mapping[str, Architecture] = MappingProxyType(
+    {**ARCHITECTURES, **{name: network.describe() for name, network in NETWORKS.items()}}
+)
+"""Every network that `--model` knows: classifiers, and those that compare images with texts."""
 
 _HEAD = ("name", "family", "year", "Mpar", "depth", "GMAC", "px", "top1", "top5", "ms", "MB", "weights licence")
 _LEFT = frozenset({0, 1, len(_HEAD) - 1})
@@ -60,7 +67,7 @@ def show(listing: Listing) -> None:
     """Prints it, a network a line of at most 100 characters, or as JSON. Raises UsageError where nothing is left."""
     rows = [
         row
-        for row in ARCHITECTURES.values()
+        for row in ROWS.values()
         if listing.family in ("", row.family)
         and (listing.max_parameters is None or row.parameters <= listing.max_parameters)
     ]
@@ -69,7 +76,8 @@ def show(listing: Listing) -> None:
         print(json.dumps([describe(row, measured) for row in rows], indent=1))
         return
     if not rows:
-        raise UsageError(f"no network of this family has {listing.max_parameters:,} parameters or fewer")
+        among = f" of {listing.family}" if listing.family else ""
+        raise UsageError(f"no network{among} has {listing.max_parameters:,} parameters or fewer")
     show_table(_HEAD, [_format(row, measured) for row in rows], _LEFT)
 
 
@@ -166,7 +174,7 @@ def _format(row: Architecture, measured: Measurements) -> tuple[str, ...]:
 
 def _find_family(asked: str) -> str:
     """The family that is spelled so, whatever its capitals and spaces."""
-    families = {_reduce(row.family): row.family for row in ARCHITECTURES.values()}
+    families = {_reduce(row.family): row.family for row in ROWS.values()}
     found = families.get(_reduce(asked))
     if found is None:
         close = difflib.get_close_matches(_reduce(asked), families, n=3)

@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,8 +143,11 @@ class ExportSpec:
             raise UsageError(f"--repository {self.repository}: {existing} is no folder that can be written")
 
 
-def architectures(names: str, flag: str = "--model") -> tuple[Architecture, ...]:
-    """Rows for a comma-separated list; for `all` every row, the smallest first. `flag` is what gave the list.
+def architectures(
+    names: str, flag: str = "--model", rows: Mapping[str, Architecture] = ARCHITECTURES
+) -> tuple[Architecture, ...]:
+    """Those of `rows` in a comma-separated list; for `all` every classifier, the smallest first. `flag` is what gave
+    the list.
 
     Raises UsageError with the nearest matches for an unknown name.
     """
@@ -151,18 +155,18 @@ def architectures(names: str, flag: str = "--model") -> tuple[Architecture, ...]
     if ALL in wanted:
         return tuple(sorted(ARCHITECTURES.values(), key=lambda row: row.parameters))
     for name in wanted:
-        if name not in ARCHITECTURES:
-            raise UsageError(f"{flag} {name!r} is unknown{_nearest(name)} --list shows what there is")
-    return tuple(ARCHITECTURES[name] for name in dict.fromkeys(wanted))
+        if name not in rows:
+            raise UsageError(f"{flag} {name!r} is unknown{_nearest(name, rows)} --list shows what there is")
+    return tuple(rows[name] for name in dict.fromkeys(wanted))
 
 
-def _nearest(name: str) -> str:
+def _nearest(name: str, rows: Iterable[str]) -> str:
     """Those whose name begins as `name` does, however it is spelled; else those that look like it."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower())
 
-    known = {plain(each): each for each in ARCHITECTURES}
+    known = {plain(each): each for each in rows}
     asked = plain(name)
     close = sorted(each for each in known if asked and each.startswith(asked))
     close = close or difflib.get_close_matches(asked, known, n=_MEANT)

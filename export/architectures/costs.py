@@ -75,5 +75,6 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
         "convnext_base": Cost(15_354_729_472, 113),
         "convnext_large": Cost(34_361_433_600, 113),
         "convnext_xlarge": Cost(60_921_030_656, 113),
+        "clip_vit_b32": Cost(7_388_581_888, 50),
     }
 )

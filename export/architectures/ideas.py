@@ -155,5 +155,10 @@ IDEAS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
             "A ResNet with a transformer's choices: 7x7 depthwise, one norm and one GELU a block.",
             "Convolutions as good as Swin transformers. Likes bfloat16; int8 costs it accuracy.",
         ),
+        "CLIP": (
+            "Classes chosen ahead of training are all that a classifier knows, and labelled images are few.",
+            "An encoder of images and one of texts learn which of 400 million captions goes with which image.",
+            "Answers with labels that a request brings. Its top-1 is without one image of ImageNet learnt.",
+        ),
     }
 )

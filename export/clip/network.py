@@ -6,7 +6,9 @@ from math import log
 from types import MappingProxyType
 from typing import Any
 
-from export.architectures.architecture import Scaling
+from export.architectures.applications import GENTLE
+from export.architectures.architecture import Architecture, Scaling
+from export.architectures.publishers import THE_PAPER
 from export.architectures.transformer import Tower, apply_quick_gelu, embed_patches, embed_tokens, encode, normalize
 from service.repository.manifest import IMAGE_EMBEDDING, SIGMOID, SOFTMAX, TEXT_EMBEDDING
 
@@ -27,7 +29,8 @@ class ClipNetwork:
     """`image` and `text` encoders that meet in `embedding` numbers. Images are `size` x `size` pixels in patches of
     `patch`; texts are `context` tokens of a `vocabulary`.
 
-    `parameters` are as published, with the scale of the logits among them.
+    `parameters` are as published, with the scale of the logits among them; `top1` is the share of ImageNet's
+    validation images that it gets right without having learnt from any, as its paper has it.
     """
 
     name: str
@@ -39,9 +42,31 @@ class ClipNetwork:
     context: int
     embedding: int
     parameters: int
+    top1: float
     source: str
     scaling: Scaling = _SCALING
     channels: int = 3
+
+    def describe(self) -> Architecture:
+        """A row for lists of networks. It has no classes, and what trains classifiers does not train it."""
+        return Architecture(
+            name=self.name,
+            family="CLIP",
+            year=2021,
+            build=lambda shape, classes: self.build(),
+            input_size=self.size,
+            smallest_size=self.size,
+            channels=self.channels,
+            scaling=self.scaling,
+            recipe=GENTLE,
+            parameters=self.parameters,
+            classes=0,
+            source=self.source,
+            top1=self.top1,
+            measured_by=THE_PAPER,
+            weights_by="OpenAI",
+            licence="MIT",
+        )
 
     def build(self, head: str = SOFTMAX) -> Any:
         """An untrained `keras.Model` from {"tensor": float32 [N, size, size, 3], "tokens": int32 [N, context]} to
@@ -95,6 +120,7 @@ NETWORKS: Mapping[str, ClipNetwork] = MappingProxyType(
             context=77,
             embedding=512,
             parameters=151_277_313,
+            top1=0.632,
             source="arXiv:2103.00020, Radford et al.: Learning Transferable Visual Models From Natural Language "
             "Supervision; count: OpenAI's release",
         )

@@ -18,6 +18,7 @@ from export.clip.network import LOGIT_BIAS, LOGIT_SCALE
 from export.clip.options import ClipSpec
 from export.clip.signatures import TEXT
 from export.convert import freeze, litert
+from export.convert.held_weights import HeldWeights
 from export.convert.litert import LiteModel
 from export.convert.signatures import BYTES, IMAGE, IMAGE_BYTES, TENSOR
 from export.data import photographs, pixels
@@ -92,8 +93,9 @@ def export(spec: ClipSpec, progress: Progress) -> PublishedClip:
         with progress.stage("freezing the SavedModel"):
             declared = signatures.describe(clip)
             kept = sorted({alias for each in declared.values() for alias in (*each.inputs, *each.outputs)})
-            frozen = freeze.freeze(signatures.chain(model, clip))
-            freeze.write_graph(folder, freeze.folded(frozen, kept), declared)
+            held: HeldWeights = {}
+            frozen = freeze.freeze(signatures.chain(model, clip, held)).as_graph_def()
+            freeze.write_graph(folder, freeze.folded(frozen, kept), declared, held)
             del frozen
             network.write(folder, model)
             (folder / MERGES).parent.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.clip.network import ClipNetwork
+from export.convert.held_weights import HeldWeights, hold
 from export.convert.signatures import BYTES, IMAGE, IMAGE_BYTES, TENSOR
 from export.data import pixels
 from service.repository.manifest import IMAGE_EMBEDDING, STRING, TEXT_EMBEDDING, TOKENS, Signature, TensorSpec
@@ -34,8 +35,10 @@ def describe(network: ClipNetwork) -> Mapping[str, Signature]:
     }
 
 
-def chain(model: Any, network: ClipNetwork) -> Any:
-    """The whole graph as a function of image bytes and tokens, every stage named as `describe` names it."""
+def chain(model: Any, network: ClipNetwork, held: HeldWeights) -> Any:
+    """The whole graph as a function of image bytes and tokens, every stage named as `describe` names it. Large weights
+    are left out of it and noted in `held`.
+    """
     import tensorflow as tf
 
     images, texts = split(model)
@@ -43,8 +46,9 @@ def chain(model: Any, network: ClipNetwork) -> Any:
     def serve(image_bytes: Any, tokens: Any) -> Any:
         image = tf.identity(pixels.decode_rows(image_bytes, network.size), name=IMAGE)
         tensor = tf.identity(pixels.to_tensor(image, network), name=TENSOR)
-        found = tf.math.l2_normalize(images(tensor, training=False), axis=-1)
-        told = tf.math.l2_normalize(texts(tokens, training=False), axis=-1)
+        with hold(model, held):
+            found = tf.math.l2_normalize(images(tensor, training=False), axis=-1)
+            told = tf.math.l2_normalize(texts(tokens, training=False), axis=-1)
         return tf.identity(found, name=IMAGE_EMBEDDING), tf.identity(told, name=TEXT_EMBEDDING)
 
     inputs = [

@@ -4,7 +4,7 @@ Variables become constants (measured 1.2 to 1.5 times faster on CPU, and nothing
 signatures point into the same graph, so weights are stored once.
 
 Every step of TensorFlow's copies the whole graph, and a large network is little else than weights: what a step made is
-let go of before the next but one, and where only the graph's shape matters its weights are taken out.
+let go of before the next but one, and where only the graph's shape matters its weights are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,28 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from export.architectures.architecture import Architecture
-from export.convert import features, signatures
+from export.convert import features, held_weights, signatures
 from export.convert.features import NoFeatures
+from export.convert.held_weights import LARGE, HeldWeights
 from export.memory import release_memory
 from service.repository.manifest import FEATURES, SAVED_MODEL, Signature
 
 _METHOD = "tensorflow/serving/predict"
 
-_LARGE = 4_096
-"""Bytes of a constant that is a weight: nothing that decides on a shape is as large."""
-
-
-def frozen_graph(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
-    """The tf.Graph of `signatures.chain` with every variable turned into a constant."""
-    return _freeze(signatures.chain(model, architecture, size, labels))
-
 
 def freeze(chain: Any) -> Any:
-    """The GraphDef of a `tf.function` with every variable turned into a constant."""
-    return _freeze(chain).as_graph_def()
-
-
-def _freeze(chain: Any) -> Any:
+    """The tf.Graph of a `tf.function` with every variable that it reads turned into a constant."""
     from tensorflow.python.framework import convert_to_constants
 
     function = chain.get_concrete_function()
@@ -91,22 +80,26 @@ def write_saved_model(folder: Path, model: Any, architecture: Architecture, size
 
     Raises ValueError where the graph's own idea of a signature's dtype or shape is not the declared one.
     """
-    unfolded, width, missing = frozen_graph(model, architecture, size, labels), None, ""
+    held: HeldWeights = {}
+    graph, width, missing = freeze(signatures.chain(model, architecture, size, labels, held)), None, ""
     try:
-        width = features.add_features(unfolded, signatures.PROBABILITIES)
+        width = features.add_features(graph, signatures.PROBABILITIES)
     except NoFeatures as error:
         missing = str(error)
-    graph = [unfolded.as_graph_def()]
-    del unfolded
-    write_graph(folder, folded(graph.pop()), signatures.describe(architecture, size, len(labels), width))
+    frozen = [graph.as_graph_def()]
+    del graph
+    if held_weights.fold(model):
+        held_weights.fill(frozen[0], held)
+        held = {}
+    write_graph(folder, folded(frozen.pop()), signatures.describe(architecture, size, len(labels), width), held)
     return missing
 
 
-def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None:
-    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases. The graph loses its
-    weights meanwhile.
+def write_graph(folder: Path, frozen: Any, declared: Mapping[str, Signature], held: HeldWeights) -> None:
+    """The same of a frozen GraphDef whose tensors are called as the `declared` signatures' aliases, and whose other
+    weights are `held`. The graph loses its own meanwhile.
     """
-    weights, built = _take_weights(frozen), folder / ".saved_model"
+    weights, built = _take_weights(frozen) | held_weights.leave_empty(frozen, held), folder / ".saved_model"
     _build(built, frozen, declared)
     del frozen  # which has the memory of what was taken out of it
     release_memory()
@@ -144,24 +137,24 @@ def _build(folder: Path, frozen: Any, declared: Mapping[str, Signature]) -> None
             builder.save()
 
 
-def _take_weights(graph: Any) -> dict[str, bytes]:
+def _take_weights(graph: Any) -> dict[str, Any]:
     """The bytes of large constants by the node's name; the graph has zeros in their place from then on."""
     taken = {}
     for node in graph.node:
-        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= _LARGE:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= LARGE:
             taken[node.name] = node.attr["value"].tensor.tensor_content
             node.attr["value"].tensor.ClearField("tensor_content")
     return taken
 
 
-def _put_weights(file: Path, weights: dict[str, bytes]) -> None:
-    """Moves them into the SavedModel `file`."""
+def _put_weights(file: Path, weights: dict[str, Any]) -> None:
+    """Moves them, bytes or variables, into the SavedModel `file`."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     document = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for node in document.meta_graphs[0].graph_def.node:
         if node.name in weights:
-            node.attr["value"].tensor.tensor_content = weights.pop(node.name)
+            node.attr["value"].tensor.tensor_content = held_weights.read_bytes(weights.pop(node.name))
     file.write_bytes(document.SerializeToString())
 
 

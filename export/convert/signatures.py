@@ -16,9 +16,11 @@ signature to the names of the inputs that they send.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from export.architectures.architecture import Architecture
+from export.convert.held_weights import HeldWeights, hold
 from export.data import pixels
 from service.names import DEFAULT_SIGNATURE
 from service.repository.manifest import FEATURES, IMAGE_FEATURES, STRING, Signature, TensorSpec
@@ -55,14 +57,20 @@ def describe(architecture: Architecture, size: int, classes: int, width: int | N
     return declared
 
 
-def chain(model: Any, architecture: Architecture, size: int, labels: tuple[str, ...]) -> Any:
-    """The whole graph as a function of image bytes, every stage named as `describe` names it."""
+def chain(
+    model: Any, architecture: Architecture, size: int, labels: tuple[str, ...], held: HeldWeights | None = None
+) -> Any:
+    """The whole graph as a function of image bytes, every stage named as `describe` names it.
+
+    Where `held` is given, large weights are left out of the graph and noted there.
+    """
     import tensorflow as tf
 
     def serve(image_bytes: Any) -> Any:
         image = tf.identity(pixels.decode_rows(image_bytes, size), name=IMAGE)
         tensor = tf.identity(pixels.to_tensor(image, architecture), name=TENSOR)
-        probabilities = tf.identity(model(tensor, training=False), name=PROBABILITIES)
+        with nullcontext() if held is None else hold(model, held):
+            probabilities = tf.identity(model(tensor, training=False), name=PROBABILITIES)
         rows = tf.shape(probabilities)[0]
         classes = tf.tile(tf.constant(labels)[tf.newaxis], [rows, 1])
         return probabilities, tf.identity(classes, name=CLASSES)

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from export.convert.held_weights import LARGE
 from export.convert.litert import LiteModel
 from export.errors import ExportError
-from export.memory import release_memory
 from export.quiet import silenced
 from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE
 
@@ -19,8 +20,6 @@ _AT_ONCE = 8
 Outputs = dict[str, Any]
 """Arrays by alias, a row an image."""
 
-Loaded = TypeVar("Loaded")
-
 
 def run_in_batches(run: Callable[[Any], Outputs], rows: Any) -> Outputs:
     """What `run` answers to a few of `rows` at a time, joined."""
@@ -29,72 +28,70 @@ def run_in_batches(run: Callable[[Any], Outputs], rows: Any) -> Outputs:
 
 
 class Readback:
-    """Both engines' view of one version folder. Raises ExportError where either cannot load it.
-
-    The SavedModel runs in a session, as in TensorFlow Serving, and with one signature at a time:
-    `tf.saved_model.load` makes a function of each, and every function holds weights of its own. EfficientNet-Lite0
-    with five signatures took 680 MB more than before the check, and takes 190 this way.
-    """
+    """Both engines' view of one version folder. Raises ExportError where either cannot load it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._opened = ""
-        """The signature that the session is for."""
-        self._session: Any = None
-        self._definitions = self._load(lambda: _read_definitions(folder))
-        self._lite = self._load(lambda: LiteModel(folder / TFLITE, os.cpu_count() or 1))
+        import tensorflow as tf
+
+        try:
+            with silenced():
+                self._saved_model = _SavedModel(folder)
+                self._lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
+        except (OSError, ValueError, RuntimeError, DecodeError, tf.errors.OpError) as error:
+            raise ExportError(f"the exported model cannot be read back: {error}") from error
 
     @property
     def has_features(self) -> bool:
-        return FEATURES in self._definitions
+        return FEATURES in self._saved_model.signatures
 
     def saved_model(self, signature: str, rows: Any) -> Outputs:
         """Outputs by alias for `rows`, fed to the signature's only input (bytes: an object array)."""
-        if self._opened != signature:
-            self._opened, self._session = "", None
-            release_memory()
-            self._session, self._opened = self._load(self._open), signature
-        session, definition = self._session, self._definitions[signature]
-        (given,) = definition.inputs.values()
-        wanted = {alias: info.name for alias, info in definition.outputs.items()}
-        return run_in_batches(lambda some: session.run(wanted, {given.name: some}), rows)
+        return run_in_batches(lambda some: self._saved_model.run(signature, some), rows)
 
     def lite(self, signature: str, rows: Any) -> Outputs:
         """The same through LiteRT, which knows the numeric signatures only."""
         return run_in_batches(lambda some: self._lite.run(signature, some), rows)
 
-    def _open(self) -> Any:
-        """A session with all of the graph, of which it prepares what it is asked. It ends with its last reference."""
-        import tensorflow as tf
 
-        v1, graph = tf.compat.v1, tf.Graph()
-        session = v1.Session(graph=graph)
+class _SavedModel:
+    """A frozen SavedModel whose large weights are fed to its graph with the images, as they lie in the file.
+
+    TensorFlow's own ways to load one keep the weights several times for each signature (ResNet50: 4 GB).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+        from tensorflow.core.protobuf import saved_model_pb2
+
+        document = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes())
+        meta_graph = next(each for each in document.meta_graphs if tf.saved_model.SERVING in each.meta_info_def.tags)
+        # By name: input and outputs as tensors are called. A message kept would keep the document, weights and all.
+        self.signatures = {
+            name: (
+                next(each.name for each in definition.inputs.values()),
+                {alias: each.name for alias, each in definition.outputs.items()},
+            )
+            for name, definition in meta_graph.signature_def.items()
+        }
+        self._weights = _take_weights(meta_graph.graph_def)
+        graph = tf.Graph()
         with graph.as_default():
-            v1.saved_model.load(session, [v1.saved_model.tag_constants.SERVING], str(self._folder))
-        return session
+            tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
+        self._session = tf.compat.v1.Session(graph=graph)
 
-    @staticmethod
-    def _load(load: Callable[[], Loaded]) -> Loaded:
-        import tensorflow as tf
-
-        try:
-            with silenced():
-                return load()
-        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise ExportError(f"the exported model cannot be read back: {error}") from error
+    def run(self, signature: str, rows: Any) -> Outputs:
+        fed, fetched = self.signatures[signature]
+        outputs: Outputs = self._session.run(fetched, {**self._weights, fed: rows})
+        return outputs
 
 
-def _read_definitions(folder: Path) -> Any:
-    """The SavedModel's signatures by name, as protobuf has them."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
+def _take_weights(graph: Any) -> dict[str, Any]:
+    """Large constants by the name of their tensor, whose node has zeros from then on."""
+    import tensorflow as tf
 
-    try:
-        (meta_graph,) = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL).read_bytes()).meta_graphs
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    definitions = {}
-    for name, definition in meta_graph.signature_def.items():
-        definitions[name] = type(definition)()
-        definitions[name].CopyFrom(definition)  # one that is part of the graph keeps all of it
-    return definitions
+    taken = {}
+    for node in graph.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= LARGE:
+            taken[f"{node.name}:0"] = tf.make_ndarray(node.attr["value"].tensor)
+            node.attr["value"].tensor.ClearField("tensor_content")
+    return taken

