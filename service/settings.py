@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     )
     engine: EngineName = Field(
         EngineName.auto,
-        description="what runs exported versions in this process; auto measures what is installed, once a version and "
-        "machine, and takes the fastest",
+        description="what runs models in this process; auto measures what is installed and can run a version, once a "
+        "version and machine, and takes the fastest",
     )
     precision: Precision = Field(
         Precision.exported,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `--help` answers at once
 MODELS, BATCHING, MONITORING = "models.config", "batching.config", "monitoring.config"
 PER_MODEL = "batching_params.pbtxt"
 
+_BFLOAT16 = "TF_SET_ONEDNN_FPMATH_MODE=BF16"
 _GPU_THREADS = 2  # one batch computes while the next is handed over
 
 
@@ -156,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-batch", type=int, default=32, metavar="N", help="largest batch on a GPU (default: 32)")
     add("--batch-threads", type=int, metavar="N", help=f"batches at once (default: its cores, {_GPU_THREADS} on a GPU)")
     add(
+        "--bfloat16",
+        action="store_true",
+        help="the command lets TensorFlow compute float32 in bfloat16 where oneDNN can on the server's processor; "
+        "answers then differ",
+    )
+    add(
         "--labels",
         action="store_true",
         help="each precision is a label of its newest version; then start the server with "
@@ -173,6 +180,8 @@ def run(given: argparse.Namespace) -> None:
     from export.tfserving.batching import for_gpu
 
     gpu = given.device == "gpu"
+    if gpu and given.bfloat16:
+        raise UsageError("--bfloat16 is about processors; leave it out with --device gpu")
     batching = for_gpu(given.max_batch, given.latency_slo_ms) if gpu else None
     versions = read(given.repository, given.keep, batching, given.latency_slo_ms)
     threads = given.batch_threads or (_GPU_THREADS if gpu else None)
@@ -184,7 +193,8 @@ def run(given: argparse.Namespace) -> None:
             write(version.folder / PER_MODEL, per_model(version.batching))
     show(versions)
     seen = Path(given.base_path) if given.output is None else output
-    print(f"\ntensorflow_model_server --model_config_file={seen / MODELS} \\")
+    environment = f"{_BFLOAT16} " if given.bfloat16 else ""
+    print(f"\n{environment}tensorflow_model_server --model_config_file={seen / MODELS} \\")
     print(f"  --enable_batching --enable_per_model_batching_parameters --batching_parameters_file={seen / BATCHING} \\")
     print(f"  --rest_api_port=8501 --monitoring_config_file={seen / MONITORING}")
 

@@ -35,6 +35,26 @@ def find_mismatch(golden: Golden, answers: Mapping[str, Array], manifest: Manife
     return ""
 
 
+def find_deviation(expected: Mapping[str, Array], answers: Mapping[str, Array], precision: str = "") -> str:
+    """What is wrong with another engine's `answers` to random inputs; empty where they are right.
+
+    Numbers may differ by TOLERANCE of the output's largest, in bfloat16 by TOLERANCE_ROUNDED; all else is equal.
+    """
+    tolerance = TOLERANCE_ROUNDED if precision == BFLOAT16 else TOLERANCE
+    for alias, wanted in expected.items():
+        found = answers[alias]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            return f"{alias!r} is {found.dtype} {list(found.shape)}, not {wanted.dtype} {list(wanted.shape)}"
+        if wanted.dtype.kind != "f":
+            if not np.array_equal(found, wanted):
+                return f"{alias!r} differs"
+        elif wanted.size:
+            difference, most = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+            if not difference <= tolerance * most:  # NaN is a failure too
+                return f"{alias!r} differs by {difference:.3g} (tolerance {tolerance} of {most:.3g})"
+    return ""
+
+
 def _find_leaders(probabilities: Array, margin: float) -> Array:
     """Rows of [N, classes] whose most probable class leads by more than `margin`, bool [N]."""
     if probabilities.shape[-1] < 2:

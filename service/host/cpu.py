@@ -40,6 +40,17 @@ def machine() -> str:
 
 
 @cache
+def has_bfloat16() -> bool:
+    """Whether it has instructions for products of bfloat16."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+@cache
 def _engine() -> str:
     return version("ai-edge-litert")
 

@@ -1,10 +1,13 @@
 """SignatureDef <-> Signature: for foreign SavedModels, and for GetModelMetadata."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from service.protobuf import tensors
-from service.protobuf.stubs import meta_graph_pb2
+from service.protobuf.stubs import meta_graph_pb2, saved_model_pb2
 from service.repository.manifest import Manifest, Signature, TensorSpec
 from service.types import DEFAULT_SIGNATURE, Array
 
@@ -21,6 +24,18 @@ def from_protos(definitions: Mapping[str, SignatureDef]) -> dict[str, Signature]
         for name, definition in definitions.items()
         if not name.startswith("__") and definition.outputs
     }
+
+
+def read_definitions(path: Path) -> dict[str, SignatureDef]:
+    """Those of a `saved_model.pb`, without TensorFlow. Raises ValueError where it has no graph for serving."""
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    for meta_graph in saved.meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == {SERVE_TAG}:
+            return dict(meta_graph.signature_def)
+    raise ValueError(f"{path} has no graph that is tagged {SERVE_TAG!r}")
 
 
 def serialize(definitions: Mapping[str, SignatureDef]) -> dict[str, bytes]:

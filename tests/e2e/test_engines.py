@@ -1,14 +1,21 @@
 """Engines as operators meet them: chosen by a flag or a race, named in the log, in metrics and at /models."""
 
+import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from service.host.cpu import has_bfloat16
 from service.repository import checksums
-from service.repository.manifest import MANIFEST, TFLITE
+from service.repository.manifest import GOLDEN, MANIFEST, SAVED_MODEL, TFLITE
+from tests.support import procfs
+from tests.support import saved_model_zoo as zoo
 from tests.support.images import encode, photo
 from tests.support.service_process import Service, running
 
@@ -59,6 +66,98 @@ def test_a_race_that_is_killed_runs_again_and_a_version_that_changes_meanwhile_i
         versions = f"{service.url}/models/lenet5"
         service.wait_until(lambda: httpx.get(versions).json()["manifest"]["architecture"] == "second")
         assert answers(service)
+
+
+def test_a_version_answers_while_engines_race_in_the_background(lenet5_repository: Path, tmp_path: Path) -> None:
+    arguments = ("--repository", lenet5_repository, "--cache-dir", tmp_path / "cache", "--engine")
+    with running(*arguments, "litert") as service:  # measures LiteRT, where the export was measured elsewhere
+        service.wait_ready()
+    held = os.open(tmp_path / "cache", os.O_RDONLY) if (tmp_path / "cache").is_dir() else None
+    if held is None:  # nothing had to be measured
+        (tmp_path / "cache").mkdir()
+        held = os.open(tmp_path / "cache", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as another process that measures
+    with running(*arguments, "auto") as service:
+        service.wait_ready()
+        model = f"{service.url}/models/lenet5"
+        assert httpx.get(model).json()["manifest"]["profile"]["racing"]
+        assert answers(service)
+        assert "lenet5/1: LiteRT runs it while the race goes on in the background" in service.log()
+        os.close(held)
+        while (profile := httpx.get(model).json()["manifest"]["profile"])["racing"]:
+            assert answers(service)
+        if profile["race"]:  # else the machine was too busy to compare
+            assert set(profile["race"]) == {"litert", "openvino float32"}
+        assert service.log().count(BEGINS) == 1
+        service.wait_until(lambda: "lenet5/1 is unloaded" in service.log())
+        assert answers(service)
+        assert service.stop() == 0
+
+
+def test_a_service_ends_at_once_in_the_middle_of_a_race(lenet5_repository: Path, tmp_path: Path) -> None:
+    with running("--repository", lenet5_repository, "--engine", "auto", "--cache-dir", tmp_path / "cache") as service:
+        service.wait_until(lambda: BEGINS in service.log())
+        assert service.stop(seconds=15) == 0
+
+
+def embed(images: Any) -> dict[str, Any]:
+    return {"signature_name": "image", "inputs": {"image": images.tolist()}}
+
+
+@pytest.fixture
+def foreign(lenet5_repository: Path, tmp_path: Path) -> Path:
+    """A graph of somebody else's, which is lenet5's, and one whose rows depend on each other."""
+    folder = tmp_path / "models" / "graph" / "1"
+    folder.mkdir(parents=True)
+    shutil.copy(lenet5_repository / "lenet5" / "1" / SAVED_MODEL, folder)
+    zoo.write_across(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.mark.slow
+def test_openvino_runs_a_foreign_graph_that_it_answers_as_tensorflow_does(
+    foreign: Path, lenet5_repository: Path, tmp_path: Path
+) -> None:
+    with np.load(lenet5_repository / "lenet5" / "1" / GOLDEN) as arrays:
+        question, wanted = embed(arrays["images"]), arrays["probabilities"]
+    arguments = ("--repository", foreign, "--engine", "openvino", "--cache-dir", tmp_path / "cache")
+
+    def check(service: Service) -> None:
+        profile = httpx.get(f"{service.url}/models/graph").json()["manifest"]["profile"]
+        assert (profile["engine"], profile["precision"]) == ("openvino", "float32")
+        assert set(profile["race"]) == {"tensorflow float32", "openvino float32"}
+        reply = httpx.post(f"{service.url}/v1/models/graph:predict", json=question).json()
+        assert np.abs(np.array(reply["outputs"]) - wanted).max() < 0.01
+
+    with running(*arguments) as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        check(service)
+        profile = httpx.get(f"{service.url}/models/across").json()["manifest"]["profile"]
+        assert profile["engine"] == "tensorflow"
+        assert profile["race"]["openvino float32"].startswith("its answers are not TensorFlow's: 'y' differs by")
+    shutil.rmtree(foreign / "across")
+    with running(*arguments) as service:
+        service.wait_ready()
+        check(service)
+        assert BEGINS not in service.log()
+        assert "libtensorflow" not in procfs.list_mapped(service.process.pid)
+        answer = httpx.post(f"{service.url}/predict/graph", content=encode(photo(), "JPEG"), timeout=120)
+        assert answer.status_code == 200  # by another signature, for which TensorFlow is loaded
+        assert "libtensorflow" in procfs.list_mapped(service.process.pid)
+
+
+@pytest.mark.slow
+def test_tensorflow_runs_a_foreign_graph_until_the_race_is_decided(foreign: Path, tmp_path: Path) -> None:
+    arguments = ("--repository", foreign, "--engine", "auto", "--precision", "fast", "--cache-dir", tmp_path / "cache")
+    with running(*arguments) as service:
+        service.wait_until(lambda: "ready, serving" in service.log())
+        model, rows = f"{service.url}/models/graph", np.zeros((3, 28, 28, 3), np.uint8)
+        assert httpx.get(model).json()["manifest"]["profile"]["racing"]
+        while (profile := httpx.get(model).json()["manifest"]["profile"])["racing"]:
+            assert httpx.post(f"{service.url}/v1/models/graph:predict", json=embed(rows)).status_code == 200
+        assert {"tensorflow float32", "openvino float32"} <= set(profile["race"])
+        assert ("tensorflow bfloat16" in profile["race"]) == has_bfloat16()
+        assert httpx.post(f"{service.url}/v1/models/graph:predict", json=embed(rows)).status_code == 200
 
 
 def add_version(repository: Path, number: int, architecture: str) -> None:

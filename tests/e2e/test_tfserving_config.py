@@ -137,3 +137,11 @@ def test_help_answers_at_once_and_nothing_imports_tensorflow(repository: Path) -
         "print('tensorflow' in sys.modules, 'keras' in sys.modules)"  # fmt: skip
     ended = subprocess.run([sys.executable, "-c", code % os.fspath(repository)], capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "False False"
+
+
+def test_the_command_lets_tensorflow_compute_in_bfloat16_where_that_is_asked_for(repository: Path) -> None:
+    plain, fast = config("--repository", repository), config("--repository", repository, "--bfloat16")
+    command = "tensorflow_model_server --model_config_file="
+    assert f"\n{command}" in plain
+    assert f"\nTF_SET_ONEDNN_FPMATH_MODE=BF16 {command}" in fast
+    assert "--device gpu" in config("--repository", repository, "--bfloat16", "--device", "gpu", code=2)

@@ -88,6 +88,15 @@ def write_rows(repository: Path) -> None:
     model.write(repository / ROWS / "1")
 
 
+def write_across(repository: Path) -> None:
+    """`across/1`: x float32 [N, 2] -> y, the sum of its row and all rows before, declared [N, 2]."""
+    model = _Model()
+    x, axis = model.input("x", "float32", (-1, 2)), model.constant("axis", 0, "int32")
+    across = model.operation("Cumsum", x, axis, T="float32", Tidx="int32")
+    model.signature("serving_default", {"x": x}, {"y": across})
+    model.write(repository / "across" / "1")
+
+
 class _Model:
     def __init__(self) -> None:
         self.proto = saved_model_pb2.SavedModel(saved_model_schema_version=1)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
 from service.host.cpu import machine
+from service.host.processes import release_memory
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
@@ -137,6 +139,8 @@ class EmbeddedBackend:
         except Exception as error:
             raise CannotLoad(_strip_root(self._repository.root, str(error)), str(error)) from error
         profile, signatures = loaded.manifest.profile, loaded.manifest.signatures
+        if profile is not None and profile.race:  # the engines that lost are gone
+            await asyncio.to_thread(release_memory)
         if profile is None:
             loaded = replace(loaded, engine="tensorflow")
         else:
@@ -145,7 +149,8 @@ class EmbeddedBackend:
         if loaded.manifest.checked:  # exported networks answer row for row
             return replace(loaded, unshared=row_probe.find_declared(signatures))
         try:
-            unshared = await row_probe.probe_rows(loaded.runner, signatures, loaded.warmup)
+            here = {each: signature for each, signature in signatures.items() if each not in loaded.unshared}
+            unshared = {**loaded.unshared, **await row_probe.probe_rows(loaded.runner, here, loaded.warmup)}
         except BaseException:
             await loaded.runner.close()
             raise
@@ -171,11 +176,20 @@ class EmbeddedBackend:
             raise ValueError(f"{folder} was not exported by this project, and --foreign-models is off")
         if manifest is None:
             if (folder / SAVED_MODEL).is_file():
-                from service.backends.embedded.saved_model import SavedModelRunner
+                from service.backends.embedded import foreign
 
-                whole = SavedModelRunner(folder)
-                manifest = Manifest(name, version, whole.signatures, read_labels(folder), definitions=whole.definitions)
-                return Loaded(manifest, whole, warmup), None
+                report = partial(self._count_race, name, version)
+                found = foreign.load(folder, name, version, self._engines, self._profiles, report)
+                manifest = Manifest(
+                    name,
+                    version,
+                    found.signatures,
+                    read_labels(folder),
+                    profile=found.profile,
+                    definitions=found.definitions,
+                )
+                warmup = tuple(each for each in warmup if each[0] not in found.deferred)
+                return Loaded(manifest, _join(found.runners), warmup, unshared=found.deferred), None
             lite, profile = self._litert(folder / TFLITE, None)
             manifest = Manifest(name, version, lite.signatures, read_labels(folder), profile=profile)
             return Loaded(manifest, lite, warmup), lite
@@ -202,13 +216,12 @@ class EmbeddedBackend:
                 golden,
                 self._profiles,
                 lambda: self._litert(folder / TFLITE, manifest.profile),
-                lambda: self._count_race(manifest.name, manifest.version),
+                partial(self._count_race, manifest.name, manifest.version),
             )
             profile, checked = chosen.profile, chosen.checked
             by_signature |= chosen.runners
             twins = _find_twins(manifest, chosen.given)
             by_signature |= {name: by_signature[twin] for name, twin in twins.items() if twin in by_signature}
-        runners = list(dict.fromkeys(by_signature.values()))
         deferred = {name for name, runner in by_signature.items() if isinstance(runner, DeferredRunner)}
         # A signature that takes encoded images needs no graph where the service decodes them itself.
         decoded = {
@@ -225,11 +238,8 @@ class EmbeddedBackend:
         if missing:
             from service.backends.embedded.saved_model import SavedModelRunner
 
-            whole = SavedModelRunner(folder)
-            runners.append(whole)
-            by_signature |= dict.fromkeys(missing, whole)
-        runner = runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, tuple(runners))
-        return runner, profile, twins, deferred, checked
+            by_signature |= dict.fromkeys(missing, SavedModelRunner(folder))
+        return _join(by_signature), profile, twins, deferred, checked
 
     def _litert(self, path: Path, shipped: Profile | None) -> "tuple[LiteRTRunner, Profile]":
         """A runner of `path` and its profile: `shipped` if it is this machine's, else the kept one, else measured."""
@@ -247,6 +257,11 @@ class EmbeddedBackend:
         took = time.monotonic() - began
         _log.info("%s: measured on this machine in %.1f s: %s", path, took, autotune.describe_profile(profile))
         return runner, profile
+
+
+def _join(by_signature: Mapping[str, Runner]) -> Runner:
+    runners = tuple(dict.fromkeys(by_signature.values()))
+    return runners[0] if len(runners) == 1 else EmbeddedRunner(by_signature, runners)
 
 
 def _find_twins(manifest: Manifest, given: Mapping[str, Signature]) -> dict[str, str]:

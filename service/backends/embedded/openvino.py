@@ -1,7 +1,8 @@
 """OpenVINO runs a float32 network in float32 or, where the processor has instructions for it, in bfloat16.
 
 It reads the float32 `model.tflite` that an export writes, and `assets.extra/openvino/model.xml` beside a quantized one,
-whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4).
+whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4). A
+foreign one is frozen by TensorFlow, and converted by another process.
 """
 
 import importlib
@@ -22,7 +23,7 @@ import numpy as np
 from service.backends.embedded.litert import LARGEST_RUN, Layout
 from service.backends.embedded.threads import Threads, run_timed
 from service.backends.golden import BFLOAT16
-from service.errors import BackendFailed
+from service.errors import BackendFailed, InvalidInput
 from service.repository.manifest import Signature, TensorSpec
 from service.types import Tensors
 
@@ -70,6 +71,22 @@ def convert(tflite: Path, target: Path) -> None:
         raise ValueError(f"{tflite} cannot be read by OpenVINO: {_last_line(error)}") from error
 
 
+def convert_graph(graph: Path, target: Path, aliases: Mapping[str, str]) -> None:
+    """Writes a frozen TensorFlow graph as `target`, an `.xml`, and its weights as they are beside it. `aliases` are the
+    names in a signature of the graph's tensors.
+
+    Raises ValueError where OpenVINO cannot.
+    """
+    try:
+        network = _core().read_model(str(graph))
+        for port in (*network.inputs, *network.outputs):
+            if found := {aliases[name] for name in port.names & aliases.keys()}:
+                port.get_tensor().set_names(found)
+        import_openvino().save_model(network, str(target), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise ValueError(f"{graph} cannot be read by OpenVINO: {_last_line(error)}") from error
+
+
 @cache
 def _core() -> Any:
     core = import_openvino().Core()
@@ -95,7 +112,10 @@ class OpenVINORunner:
             raise ValueError(f"unknown precision {precision!r:.20}; expected {' or '.join(_HINTS)}")
         try:
             network = _core().read_model(str(path))
-            network.reshape({port: _open_rows(port.partial_shape) for port in network.inputs})
+            shapes = {alias: spec.shape for each in signatures.values() for alias, spec in each.inputs.items()}
+            network.reshape(
+                {port: _open_rows(port.partial_shape, shapes.get(_find_alias(port))) for port in network.inputs}
+            )
             compiled = _core().compile_model(
                 network,
                 "CPU",
@@ -128,7 +148,10 @@ class OpenVINORunner:
         return await self._threads.run(run_timed, self.call, signature, inputs)
 
     def call(self, signature: str, inputs: Tensors) -> Tensors:
-        """`run` for a thread that may block. Raises BackendFailed."""
+        """`run` for a thread that may block. Raises BackendFailed, and InvalidInput where there are no rows."""
+        for alias, array in inputs.items():
+            if not array.size:
+                raise InvalidInput(f"input {alias!r} has no values: its shape is {list(array.shape)}", input=alias)
         request = self._free.get()
         try:
             rows = max(len(array) for array in inputs.values())
@@ -155,9 +178,11 @@ class OpenVINORunner:
         return {alias: np.array(found[index]) for alias, index in self._outputs.items()}
 
 
-def _open_rows(shape: Any) -> Any:
-    """The same shape for 1 to `LARGEST_RUN` rows."""
+def _open_rows(shape: Any, declared: tuple[int | None, ...] | None) -> Any:
+    """The same shape for 1 to `LARGEST_RUN` rows. A graph may leave to its signature what is `declared`."""
     openvino = import_openvino()
+    if shape.rank.is_dynamic and declared:
+        shape = openvino.PartialShape([-1 if size is None else size for size in declared])
     sizes = list(shape)
     sizes[0] = openvino.Dimension(1, LARGEST_RUN)
     return openvino.PartialShape(sizes)

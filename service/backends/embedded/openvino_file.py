@@ -1,6 +1,7 @@
-"""`python -m service openvino MODEL.tflite MODEL.xml`: the same network as OpenVINO's own files. The exporter runs it.
+"""`python -m service openvino MODEL MODEL.xml`: the same network as OpenVINO's own files. The exporter runs it for a
+`model.tflite`, the service for the frozen graph of a foreign SavedModel.
 
-In a process of its own: OpenVINO and TensorFlow in one process have ended it.
+In a process of its own: OpenVINO's readers and TensorFlow in one process have ended it.
 """
 
 import argparse
@@ -23,17 +24,22 @@ _IMAGE = "image"  # an export's signature of decoded images, and its input
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m service openvino",
-        description="Writes a float32 TFLite network as OpenVINO's files, weights in float16, and prints by how much "
-        "its answers differ, as JSON.",
+        description="Writes a network as OpenVINO's files: a float32 TFLite file with weights in float16, and prints "
+        "by how much its answers differ, as JSON; or a frozen TensorFlow graph as it is.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL.tflite")
+    parser.add_argument("model", type=Path, metavar="MODEL")
     parser.add_argument("target", type=Path, metavar="MODEL.xml")
-    parser.add_argument("--images", type=Path, required=True, metavar="FILE.npy", help="uint8 [N,H,W,3] to compare on")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--images", type=Path, metavar="FILE.npy", help="MODEL is TFLite: uint8 [N,H,W,3] to compare on")
+    form.add_argument("--names", type=Path, metavar="FILE.json", help="MODEL is a graph: its tensors -> new names")
     given = parser.parse_args(arguments)
     if not openvino.find_version():
         print("python -m service openvino: OpenVINO is not installed", file=sys.stderr)
         return 1
     try:
+        if given.names is not None:
+            openvino.convert_graph(given.model, given.target, json.loads(given.names.read_text(encoding="utf-8")))
+            return 0
         print(json.dumps({"difference": convert(given.model, given.target, np.load(given.images))}))
     except (OSError, ValueError, ServiceError) as error:
         print(f"python -m service openvino: {error}", file=sys.stderr)

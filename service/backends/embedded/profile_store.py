@@ -14,7 +14,7 @@ from typing import Self
 
 from service.host.cpu import machine
 from service.host.files import write_whole
-from service.repository.manifest import Profile
+from service.repository.manifest import SAVED_MODEL, Profile
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ class ProfileStore:
             return cls(Path(tempfile.gettempdir(), folder.name))
 
     def read(self, model: Path, kind: str = "") -> Profile | None:
-        """The profile of this file's content on this machine; None where there is none, or it cannot be read.
+        """The profile of this file's content on this machine; None where there is none, or it cannot be read. A folder
+        is a SavedModel.
 
         `kind` tells profiles of one file apart.
         """
@@ -79,8 +80,18 @@ class ProfileStore:
             self.remember(model, profile, kind)
             _log.warning("what was measured is not kept (%s); name a writable folder with --cache-dir", error)
 
+    def locate(self, model: Path, kind: str = "") -> Path:
+        """A folder for what belongs to a profile. It may not exist."""
+        return self._path(model, kind).with_suffix("")
+
     def _path(self, model: Path, kind: str) -> Path:
-        with model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
+        if model.is_dir():
+            digest = hashlib.sha256()
+            for path in (model / SAVED_MODEL, *sorted((model / "variables").glob("*"))):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            with model.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
         digest.update((machine() + kind).encode())
         return self.folder / f"{digest.hexdigest()}.json"

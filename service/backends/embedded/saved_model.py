@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from service.backends.embedded.threads import Threads, run_timed
+from service.backends.golden import BFLOAT16
 from service.errors import BackendFailed, InvalidInput, ServiceError
 from service.host.cpu import cores
 from service.observability import logs
@@ -30,18 +31,24 @@ class SavedModelRunner:
 
     slots = 2  # one batch computes while the next is handed over
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ValueError, naming the folder, where TensorFlow cannot load it or is not installed."""
+    def __init__(self, folder: Path, precision: str = "") -> None:
+        """In bfloat16, TensorFlow computes what it deems safe in that; in any other `precision`, what the graph says.
+
+        Raises ValueError, naming the folder, where TensorFlow cannot load it or is not installed.
+        """
         try:
             tf = _tensorflow()
-            from tensorflow.core.protobuf import config_pb2
+            from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
         except (ImportError, AttributeError) as error:  # the images have its message modules, and nothing else of it
             raise ValueError(
                 f"{folder} needs TensorFlow, which is not installed here ({error}): serve it by TensorFlow Serving "
                 "(--backend tfserving), give it a model.tflite, or pip install tensorflow"
             ) from error
-        threads = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=threads)
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores())
+        if precision == BFLOAT16:  # for this session alone, unlike TF_SET_ONEDNN_FPMATH_MODE
+            rewriting = config.graph_options.rewrite_options
+            rewriting.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             with self._session.graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [SERVE_TAG], os.fspath(folder))
@@ -57,9 +64,10 @@ class SavedModelRunner:
         self.definitions = signatures.serialize(self._definitions)
 
     async def run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...], timeout: float | None) -> Tensors:
-        return await self._threads.run(run_timed, self._run, signature, inputs, outputs)
+        return await self._threads.run(run_timed, self.call, signature, inputs, outputs)
 
-    def _run(self, signature: str, inputs: Tensors, outputs: tuple[str, ...]) -> Tensors:
+    def call(self, signature: str, inputs: Tensors, outputs: tuple[str, ...] = ()) -> Tensors:
+        """`run` for a thread that may block."""
         names = outputs or tuple(self._definitions[signature].outputs)
         try:
             values = self._callable(signature, tuple(inputs), names)(*inputs.values())
@@ -86,6 +94,34 @@ class SavedModelRunner:
     async def close(self) -> None:
         await self._threads.close()
         await asyncio.to_thread(self._session.close)
+
+
+def freeze(folder: Path, signature: str) -> tuple[bytes, dict[str, str]]:
+    """A signature's GraphDef, with its variables as constants and its functions inlined, and its tensors' names ->
+    names in the signature, which has one input.
+
+    Raises ValueError where TensorFlow cannot.
+    """
+    tf = _tensorflow()
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    try:
+        model = tf.saved_model.load(os.fspath(folder))
+        function = model.signatures[signature]
+        frozen = convert_variables_to_constants_v2(function)
+        graph = frozen.graph.as_graph_def()
+        library = {each.signature.name for each in graph.library.function}
+        calls = {node.op for node in graph.node} | {
+            value.func.name for node in graph.node for value in node.attr.values() if value.HasField("func")
+        }
+        if not library & calls:  # other signatures' functions, whose operations another engine may not know
+            graph.library.Clear()
+        (input_alias,) = function.structured_input_signature[1]
+        (fed,) = frozen.inputs
+        outputs = zip(frozen.outputs, sorted(function.structured_outputs), strict=True)
+        return graph.SerializeToString(), {fed.name: input_alias} | {each.name: alias for each, alias in outputs}
+    except Exception as error:
+        raise ValueError(f"{folder}: signature {signature!r} cannot be frozen: {_first_line(error)}") from error
 
 
 @cache

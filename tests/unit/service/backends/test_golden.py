@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from service.backends.base import Golden
-from service.backends.golden import BFLOAT16, find_mismatch
+from service.backends.golden import BFLOAT16, find_deviation, find_mismatch
 from service.repository.manifest import PROBABILITIES, Manifest
+from service.types import Array
 
 EXPECTED = np.array([[0.7, 0.2, 0.1], [0.4, 0.36, 0.24]], np.float32)
 GOLDEN = Golden("image", {"image": np.zeros((2, 1, 1, 3), np.uint8)}, {PROBABILITIES: EXPECTED})
@@ -43,3 +44,26 @@ def test_in_bfloat16_a_class_that_leads_clearly_stays() -> None:
 def test_nan_is_a_mismatch(precision: str) -> None:
     answers = {PROBABILITIES: np.full_like(EXPECTED, np.nan)}
     assert "differs" in find_mismatch(GOLDEN, answers, Manifest("m", 1, {}, precision="int8"), precision)
+
+
+@pytest.mark.parametrize(
+    ("answer", "precision", "wrong"),
+    [
+        (np.array([[100.0, 1.9]], np.float32), "", ""),
+        (np.array([[102.0, 1.0]], np.float32), "", "'y' differs by 2 (tolerance 0.01 of 100)"),
+        (np.array([[102.0, 1.0]], np.float32), BFLOAT16, ""),
+        (np.array([[np.nan, 1.0]], np.float32), BFLOAT16, "'y' differs by nan (tolerance 0.1 of 100)"),
+        (np.array([100.0, 1.0], np.float32), "", "'y' is float32 [2], not float32 [1, 2]"),
+        (np.array([[100.0, 1.0]]), "", "'y' is float64 [1, 2], not float32 [1, 2]"),
+    ],
+)
+def test_another_engine_s_numbers_may_differ_by_a_part_of_the_largest(
+    answer: Array, precision: str, wrong: str
+) -> None:
+    assert find_deviation({"y": np.array([[100.0, 1.0]], np.float32)}, {"y": answer}, precision) == wrong
+
+
+def test_another_engine_s_classes_are_the_same() -> None:
+    wanted = {"classes": np.array([3, 4])}
+    assert not find_deviation(wanted, {"classes": np.array([3, 4])}, BFLOAT16)
+    assert find_deviation(wanted, {"classes": np.array([3, 5])}, BFLOAT16) == "'classes' differs"

@@ -1,0 +1,210 @@
+"""Whether the race of engines chooses well, and what it costs a start.
+
+    python -m benchmarks.race choice --repository model_repository --model NAME
+    python -m benchmarks.race starts --repository model_repository
+
+`choice` measures every engine in every precision and arrangement of threads, in turns: a lone image, and the images
+a second of all lanes at once in batches of 8. The cost of a choice is the geometric mean of the milliseconds of both.
+Then it lets engines race, each time without a memory of the race before, and compares what is chosen with the cheapest.
+`starts` times the service from its start until it is ready, and until engines are decided: its first start, and the
+next one. The memory is that after a decision.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+from math import sqrt
+from pathlib import Path
+from statistics import median
+
+from loadtest.target.process import ServerProcess
+from service.backends.embedded import autotune, engines, openvino, race
+from service.backends.embedded.litert import Layout, LiteRTRunner, ModelFile
+from service.backends.embedded.openvino import OpenVINORunner
+from service.backends.embedded.profile_store import ProfileStore
+from service.backends.embedded.version_race import Racer
+from service.host.cpu import cores
+from service.repository.manifest import TFLITE, Manifest, Profile
+from service.repository.repository import Repository
+from service.types import Tensors
+
+ALLOWED = 1.05
+"""Times the cheapest: the race's choice may cost as much."""
+ALLOWED_LITERT = 1.10
+"""As much where it is LiteRT: another has to be faster by that."""
+ALLOWED_SECONDS = 3.0
+"""By which a model's first start may be later with the race than without."""
+
+_IMAGE = "image"
+_SLICE = 0.25  # seconds of one choice in one turn, alone and in batches
+
+_LOOK = 0.05  # seconds between two looks
+
+Start = tuple[float, float, float]
+"""Seconds until it is ready and until no engines race any more, and MB then."""
+Choice = tuple[str, str, int, int]
+"""Engine, precision, lanes, threads of each."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("choice", "starts"))
+    parser.add_argument("--repository", type=Path, default=Path("model_repository"), metavar="DIR")
+    parser.add_argument("--model", metavar="NAME", help="one network (default: all of the repository)")
+    parser.add_argument("--turns", type=int, default=5, metavar="N", help="of every choice (default: 5)")
+    parser.add_argument("--races", type=int, default=1, metavar="N", help="how often engines race (default: 1)")
+    parser.add_argument("--precision", choices=("exported", "exact", "fast"), default="exported")
+    given = parser.parse_args()
+    repository = Repository(given.repository)
+    found = {name: max(versions) for name, versions in repository.scan().items() if given.model in (None, name)}
+    if not found:
+        print(f"benchmarks.race: {given.repository} has no model {given.model or ''}", file=sys.stderr)
+        return 1
+    if given.what == "starts":
+        print_starts(given.repository, given.turns)
+        return 0
+    met = [
+        print_choice(repository.folder(name, version), name, version, given.precision, given.turns, given.races)
+        for name, version in found.items()
+    ]
+    return 0 if all(met) else 1
+
+
+def print_choice(folder: Path, name: str, version: int, precision: str, turns: int, races: int) -> bool:
+    """Whether every race chose well."""
+    manifest = Manifest.read(folder, name, version)
+    if manifest is None:
+        raise SystemExit(f"benchmarks.race: {folder} has no manifest")
+    runners = _open_all(folder, manifest, precision)
+    costs = _measure_all(runners, manifest, turns)
+    runners.clear()
+    cheapest = min(cost for *_, cost in costs.values())
+    print(f"{name}: engine, precision, lanes x threads: ms of a lone image, ms an image in batches, times the cheapest")
+    for choice, (alone, many, cost) in sorted(costs.items(), key=lambda each: each[1][-1]):
+        print(f"  {_describe(choice):34} {alone:8.3g} {many:8.3g} {cost / cheapest:6.2f}")
+    met = True
+    for _ in range(races):
+        with tempfile.TemporaryDirectory() as cache:
+            chosen = _race(folder, manifest, precision, ProfileStore(Path(cache)))
+        ratio = costs[chosen][-1] / cheapest
+        good = ratio <= (ALLOWED_LITERT if chosen[0] == race.LITERT else ALLOWED)
+        met &= good
+        print(
+            f"  the race chose {_describe(chosen)}: {ratio:.2f} times the cheapest{'' if good else ', not met'}",
+            flush=True,
+        )
+    return met
+
+
+def print_starts(repository: Path, turns: int) -> None:
+    models = tuple(Repository(repository).scan())
+    starts: dict[tuple[str, str], list[Start]] = {}
+    for _ in range(turns):
+        for engine in ("litert", "auto"):
+            with tempfile.TemporaryDirectory() as cache:
+                for which in ("first", "next"):
+                    start = _start(repository, models, ("--engine", engine, "--cache-dir", cache))
+                    starts.setdefault((engine, which), []).append(start)
+    for (engine, which), taken in starts.items():
+        ready, decided, memory = (median(each) for each in zip(*taken, strict=True))
+        print(f"--engine {engine}, {which} start: ready after {ready:.2f} s, decided after {decided:.2f} s, ", end="")
+        print(f"{memory:.0f} MB")
+    later = _find_ready(starts["auto", "first"]) - _find_ready(starts["litert", "first"])
+    print(f"a first start is later by {later / len(models):.2f} s a model (at most {ALLOWED_SECONDS:g})")
+    print(f"a next start by {_find_ready(starts['auto', 'next']) - _find_ready(starts['litert', 'next']):.2f} s")
+
+
+def _find_ready(taken: list[Start]) -> float:
+    return median(ready for ready, _, _ in taken)
+
+
+def _start(repository: Path, models: tuple[str, ...], flags: tuple[str, ...]) -> Start:
+    began = time.monotonic()
+    with ServerProcess.service(repository, models[0], *flags) as server:
+        while any(_is_racing(f"{server.base}/models/{model}") for model in models):
+            time.sleep(_LOOK)
+        decided = time.monotonic() - began
+        server.settle()
+        return server.ready_seconds, decided, server.memory_mb()
+
+
+def _is_racing(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        return bool(json.load(reply)["manifest"]["profile"]["racing"])
+
+
+def _open_all(folder: Path, manifest: Manifest, precision: str) -> dict[Choice, Racer]:
+    layouts = [Layout(1, cores())] + ([Layout(cores(), 1)] if cores() > 1 else [])
+    model, network = ModelFile.read(folder / TFLITE), engines.find_network(folder, manifest)
+    opened: dict[Choice, Racer] = {}
+    for layout in layouts:
+        opened[race.LITERT, manifest.precision, layout.lanes, layout.threads] = LiteRTRunner(model, layout)
+        fast = engines.Engines(precision=precision).is_fast(manifest)
+        if network is not None:
+            for each in openvino.find_precisions() if fast else (openvino.FLOAT32,):
+                runner = OpenVINORunner(network, manifest.signatures, each, layout)
+                opened["openvino", each, layout.lanes, layout.threads] = runner
+    return opened
+
+
+def _measure_all(
+    runners: dict[Choice, Racer], manifest: Manifest, turns: int
+) -> dict[Choice, tuple[float, float, float]]:
+    """Choice -> milliseconds of a lone image, those of an image where all lanes run batches, and their mean."""
+    signature = manifest.signatures[_IMAGE]
+    one, many = (autotune.make_inputs(signature, rows) or {} for rows in (1, race.MANY))
+    alone: dict[Choice, float] = dict.fromkeys(runners, float("inf"))
+    shared: dict[Choice, float] = dict.fromkeys(runners, float("inf"))
+    for _ in range(turns):
+        for choice, runner in runners.items():
+            call = partial(runner.call, _IMAGE, one)
+            call()
+            alone[choice] = min(alone[choice], autotune.measure_milliseconds(call, _SLICE))
+            shared[choice] = min(shared[choice], _measure_lanes(partial(runner.call, _IMAGE, many), runner.slots))
+    return {each: (alone[each], shared[each], sqrt(alone[each] * shared[each])) for each in runners}
+
+
+def _measure_lanes(call: Callable[[], Tensors], lanes: int) -> float:
+    """Milliseconds an image, with a thread for each of `lanes`."""
+    counts, start = [0] * lanes, threading.Barrier(lanes + 1)
+
+    def work(lane: int) -> None:
+        call()
+        start.wait()
+        until = time.perf_counter() + _SLICE
+        while time.perf_counter() < until or not counts[lane]:
+            call()
+            counts[lane] += 1
+
+    threads = [threading.Thread(target=work, args=(lane,)) for lane in range(lanes)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return 1000 * (time.perf_counter() - began) / (sum(counts) * race.MANY)
+
+
+def _race(folder: Path, manifest: Manifest, precision: str, profiles: ProfileStore) -> Choice:
+    def load_litert() -> tuple[LiteRTRunner, Profile]:
+        return autotune.tune(folder / TFLITE)
+
+    chosen = engines.Engines("auto", precision, patience=60.0).load(folder, manifest, None, profiles, load_litert)
+    profile = chosen.profile
+    return profile.engine, profile.precision, profile.lanes, profile.threads
+
+
+def _describe(choice: Choice) -> str:
+    engine, precision, lanes, threads = choice
+    return f"{engine} {precision} {lanes} x {threads}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

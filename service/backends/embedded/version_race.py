@@ -1,0 +1,207 @@
+"""One version's race: what runs it now against the other engines and precisions that could."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from service.backends.embedded import race
+from service.host.cpu import cores, machine
+from service.host.priority import give_way
+from service.host.processes import resident_mb
+from service.repository.manifest import Manifest, Profile, Signature
+from service.types import Tensors
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+OPENVINO, TENSORFLOW = "openvino", "tensorflow"
+"""Names of engines."""
+
+_BUSY = 4.0  # times what LiteRT needs by its profile
+_SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
+_LAYOUT_SECONDS = 0.4
+_BUCKETS_SECONDS = 0.5  # of measuring the winner's other batch sizes
+_LARGE = 400.0  # milliseconds of a batch past which the first layout is taken as it is
+
+
+class Racer(Protocol):
+    """What a race asks of a runner."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
+
+    @property
+    def slots(self) -> int: ...
+
+    def call(self, signature: str, inputs: Tensors) -> Tensors: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRace:
+    """`runner` runs the version by `profile`, and is called `name` in the race; it wins unless another is faster.
+
+    `compile` makes a rival's runner from a profile that names its engine, precision and layout, and raises ValueError
+    where it cannot. `find_mismatch` says what is wrong with a rival's answers. The engine whose names begin with
+    `light` has an advantage: it needs the least memory.
+    """
+
+    manifest: Manifest
+    name: str
+    runner: Racer
+    profile: Profile
+    compile: Callable[[Profile], Racer]
+    find_mismatch: Callable[[Racer, Profile], str]
+    light: str
+
+    def run(self, rivals: Mapping[str, Profile], *, required: bool = False) -> tuple[Racer | None, Profile]:
+        """The winner's runner and its profile; None and `profile` where `runner` wins, which it cannot where another is
+        `required`. A profile has what all of them cost.
+
+        Engines run in the layout of `profile`; the winner then tries the other one.
+        """
+        name = f"{self.manifest.name}/{self.manifest.version}"
+        _log.info("%s: a race of engines begins, once on this machine", name)
+        began = time.monotonic()
+        findings: dict[str, str] = {}
+        runners: dict[str, Racer] = {}
+        profiles: dict[str, Profile] = {}
+        for rival, profile in rivals.items():
+            try:
+                runners[rival], profiles[rival] = self._compile(profile, self.profile.lanes, self.profile.threads)
+            except ValueError as error:
+                findings[rival] = str(error)
+        costs, failed = race.measure_in_turns(
+            self._make_calls({self.name: self.runner, **runners}), _SECONDS, self.profile.lanes
+        )
+        known = max((by_rows.get(1, 0.0) for by_rows in self.profile.milliseconds.values()), default=0.0)
+        if not required and self.name in costs and costs[self.name][1] > _BUSY * known > 0:
+            _log.warning(
+                "%s: this machine is too busy to compare engines: LiteRT took %.3g ms for what takes it %.3g ms; it "
+                "runs the version, and the next start compares again",
+                name,
+                costs[self.name][1],
+                known,
+            )
+            return None, replace(self.profile, race={})
+        ranked = race.rank(costs, self.light)
+        findings = {rival: race.describe_costs(costs[rival]) for rival in ranked} | failed | findings
+        chosen = None
+        for rival in ranked:
+            if rival == self.name and not required:
+                break
+            if rival == self.name:
+                continue
+            if wrong := self.find_mismatch(runners[rival], profiles[rival]):
+                findings[rival] = wrong
+                continue
+            chosen = rival
+            break
+        if chosen is None:
+            return None, replace(self.profile, race=findings)
+        runner, profile = self._choose_layout(runners[chosen], profiles[chosen], costs[chosen])
+        profile = self._add_buckets(runner, profile, costs[chosen])
+        _log.info("%s: the race took %.1f s", name, time.monotonic() - began)
+        return runner, replace(profile, race=findings)
+
+    def _compile(self, profile: Profile, lanes: int, threads: int) -> tuple[Racer, Profile]:
+        """A runner, and its profile without milliseconds. Raises ValueError."""
+        before, began = resident_mb(), time.perf_counter()
+        made = replace(profile, lanes=lanes, threads=threads)
+        runner = self.compile(made)
+        return runner, replace(
+            made,
+            load_seconds=round(time.perf_counter() - began, 4),
+            peak_mb=round(resident_mb() - before, 1),
+        )
+
+    def _make_calls(self, runners: Mapping[str, Racer]) -> dict[str, Callable[[int], object]]:
+        """Calls of a signature that all of them have."""
+        from service.backends.embedded.autotune import make_inputs
+
+        for name, signature in self.manifest.signatures.items():
+            if all(name in each.signatures for each in runners.values()) and make_inputs(signature, 1) is not None:
+                shared = name
+                break
+        else:
+            return {}
+        rows_of = {rows: make_inputs(self.manifest.signatures[shared], rows) or {} for rows in (1, race.MANY)}
+
+        def bind(runner: Racer) -> Callable[[int], object]:
+            return lambda rows: runner.call(shared, rows_of[rows])
+
+        return {name: bind(runner) for name, runner in runners.items()}
+
+    def _choose_layout(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> tuple[Racer, Profile]:
+        """The runner and profile of the better layout: batches run on all lanes at once, as they do under load."""
+        if profile.engine != OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
+            return runner, profile
+        other = (1, cores()) if profile.threads == 1 else (cores(), 1)
+        try:
+            rival, rival_profile = self._compile(profile, *other)
+        except ValueError:
+            return runner, profile
+        layouts = {str(each.threads): (made, each) for made, each in ((runner, profile), (rival, rival_profile))}
+        calls = self._make_calls({name: made for name, (made, _) in layouts.items()})
+        with ThreadPoolExecutor(cores()) as pool:
+
+            def bind(name: str) -> Callable[[int], object]:
+                lanes = layouts[name][0].slots
+                return lambda rows: list(pool.map(calls[name], [rows] * (1 if rows == 1 else lanes)))
+
+            found, _ = race.measure_in_turns({name: bind(name) for name in calls}, _LAYOUT_SECONDS, cores())
+
+        def find_cost(name: str) -> float:
+            lanes = layouts[name][0].slots
+            return race.find_cost({rows: took / (1 if rows == 1 else lanes) for rows, took in found[name].items()})
+
+        return layouts[min(found, key=find_cost, default=str(profile.threads))]
+
+    def _add_buckets(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> Profile:
+        """`profile` with the milliseconds of every signature: the runner's own, and `self.profile`'s of the others."""
+        from service.backends.embedded import autotune
+
+        found = autotune.measure_buckets(runner.call, runner.signatures, _BUCKETS_SECONDS, runner.slots)
+        own = {
+            name: {rows: round(value, 4) for rows, value in sorted({**costs, **by_rows}.items())}
+            for name, by_rows in found.items()
+        }
+        return replace(profile, milliseconds={**self.profile.milliseconds, **own})
+
+
+def make_rivals(engine: str, precisions: tuple[str, ...]) -> dict[str, Profile]:
+    """Each one's name in a race and its profile, without a layout and costs."""
+    return {
+        f"{engine} {precision}": Profile(machine(), 1, 1, {}, 0.0, 0.0, engine=engine, precision=precision)
+        for precision in precisions
+    }
+
+
+def run_beside(run: Callable[[], T], patience: float | None, name: str, report: Callable[[], None]) -> T:
+    """`run`'s result, or whatever it raises, from a thread of its own.
+
+    Raises TimeoutError after `patience` seconds; `run` then goes on, and `report` is called when it has ended well.
+    """
+    outcome = Future[T]()
+
+    def work() -> None:
+        give_way()
+        try:
+            outcome.set_result(run())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    def end(done: Future[T]) -> None:
+        if (error := done.exception()) is None:
+            report()
+        else:
+            _log.error("%s: the race of engines failed: %s", name, error)
+
+    threading.Thread(target=work, name="race", daemon=True).start()
+    try:
+        return outcome.result(patience)
+    except TimeoutError:
+        outcome.add_done_callback(end)
+        raise
