@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import decoding, engines, page, wrk
+from benchmarks import decoding, engines, mosec, page, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
 from benchmarks.measurement import Measurement
-from benchmarks.networks import CACHE, NETWORKS, UNTRAINED, exported
+from benchmarks.networks import CACHE, NETWORKS, SERVED, UNTRAINED, exported
 from benchmarks.results import Bench, Comparison, Served
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
 
-SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
-"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
 CONCURRENCIES = (1, 8, 32)
 
 _FORM_SECONDS = 0.5
@@ -67,6 +65,11 @@ def main() -> int:
             if network.name in SERVED
         ]
         decoded = decoding.measure(photo.read_bytes())
+        rivalries = {
+            network.name: mosec.compare(network.name, photo, SERVED[network.name], arguments.seconds, arguments.rounds)
+            for network in networks
+            if network.name in SERVED
+        }
     costs = {}
     for network in networks:
         print(f"{network.name} in every form ...", flush=True)
@@ -90,6 +93,10 @@ def main() -> int:
         decoded=decoded,
     )
     found.write(arguments.results)
+    mosec.write(arguments.results.parent / mosec.RESULTS.name, rivalries)
+    peak.measure([network.name for network in networks], _FORM_SECONDS).write(
+        arguments.results.parent / peak.RESULTS.name
+    )
     print("\n" + page.write(arguments.results, arguments.output))
     print(f"written to {arguments.results} and {arguments.output}")
     return 0

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.host.cpu import cores
 from service.repository.manifest import Manifest
 
 NETWORKS = (
@@ -22,6 +23,9 @@ NETWORKS = (
     "convnext_tiny",
 )
 
+SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
+"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
+
 CACHE = Path("build/bench")
 UNTRAINED = ("--epochs", "0", "--force", "--quantize", "--max-accuracy-drop", "1")
 """Flags of an export: how fast a network is does not depend on what it has learnt, and its accuracy means nothing."""
@@ -35,11 +39,17 @@ def exported(repository: Path, name: str, arguments: Sequence[str]) -> tuple[Pat
     if not _versions(repository / name):
         command = [sys.executable, "-m", "export", "--model", name, *arguments, "--repository", str(repository)]
         subprocess.run(command, check=True)
-    number = max(_versions(repository / name))
+    found = find_version(repository, name)
+    assert found is not None
+    return found
+
+
+def find_version(repository: Path, name: str) -> tuple[Path, Manifest] | None:
+    """The newest version of `name` below `repository`; None without any."""
+    number = max(_versions(repository / name), default=0)
     folder = repository / name / str(number)
-    manifest = Manifest.read(folder, name, number)
-    assert manifest is not None
-    return folder, manifest
+    manifest = Manifest.read(folder, name, number) if number else None
+    return (folder, manifest) if manifest is not None else None
 
 
 def _versions(model: Path) -> list[int]:

@@ -1,16 +1,21 @@
 """docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m benchmarks.page`.
 
-Every number of the page is one of `make bench` (bench.json), or of the newest load test of the architectures
-(results.json in a folder beside it).
+Every number of the page is one of `make bench` (bench.json; mosec.json is also made by `python -m benchmarks.mosec`,
+peak.json by `python -m benchmarks.peak`), or of the newest load test of the architectures (results.json in a folder
+beside them).
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
+from benchmarks import mosec, peak
 from benchmarks.decoding import TARGET, Decoding
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
+from benchmarks.mosec import Rivalry
+from benchmarks.peak import Peak
 from benchmarks.results import Bench, Comparison
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
@@ -20,7 +25,7 @@ from loadtest.results import Run
 
 PAGE = Path("docs/benchmarks.md")
 REPORTS = Path("docs/reports")
-BENCH = REPORTS / "bench.json"
+BENCH, MOSEC, PEAK = REPORTS / "bench.json", mosec.RESULTS, peak.RESULTS
 
 _INTRODUCTION = """# Benchmarks
 
@@ -29,11 +34,18 @@ Written by `make bench`, and by `python -m benchmarks.page` from what is kept in
 
 
 def write(results: Path, page: Path) -> str:
-    """The page of `results` and of the newest load test beside them. Raises OSError and ValueError as reading does."""
-    text = render(Bench.read(results), newest(results.parent))
+    """Writes what `make` makes and returns it. Raises as that does."""
+    text = make(results)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
     return text
+
+
+def make(results: Path) -> str:
+    """The page of `results` and of what lies beside them. Raises OSError and ValueError as reading does."""
+    rivalries = mosec.read(results.parent / MOSEC.name)
+    peaks = Peak.read(path) if (path := results.parent / PEAK.name).is_file() else None
+    return render(Bench.read(results), newest(results.parent), rivalries, peaks)
 
 
 def newest(reports: Path) -> tuple[str, Run] | None:
@@ -42,8 +54,13 @@ def newest(reports: Path) -> tuple[str, Run] | None:
     return max(runs, key=lambda each: each[1].started, default=None)
 
 
-def render(bench: Bench, zoo: tuple[str, Run] | None = None) -> str:
-    """`zoo`: a load test of the architectures, and its folder's name."""
+def render(
+    bench: Bench,
+    zoo: tuple[str, Run] | None = None,
+    rivalries: Mapping[str, Rivalry] = MappingProxyType({}),
+    peaks: Peak | None = None,
+) -> str:
+    """`zoo`: a load test of the architectures, and its folder's name. `rivalries`: by network."""
     lines = [
         _INTRODUCTION,
         f"- {bench.machine}",
@@ -53,7 +70,9 @@ def render(bench: Bench, zoo: tuple[str, Run] | None = None) -> str:
         "",
         *_goals(bench.costs, bench.int8_size, bench.comparisons),
         *(line for comparison in bench.comparisons for line in _comparison(comparison, bench.photo_bytes)),
+        *_rivalries(rivalries),
         *_costs(bench.costs, bench.sizes),
+        *(_peaks(peaks) if peaks else ()),
         *_decoding(bench.decoded),
         *(_architectures(*zoo) if zoo else ()),
     ]
@@ -125,6 +144,54 @@ def _comparison(one: Comparison, photo_bytes: int) -> Iterator[str]:
     )
 
 
+_WANTED = {"mobilenet_v3_small": {1: 1.25, 8: 1.4, 32: 1.4}}
+_WANTED_ELSEWHERE = 1.1
+
+
+def _rivalries(rivalries: Mapping[str, Rivalry]) -> Iterator[str]:
+    if not rivalries:
+        return
+    yield from (
+        "## mosec beside this service",
+        "",
+        "mosec's web layer is in Rust. Its worker processes, one a core, are given the file that this service runs",
+        "and this service's decoder (`benchmarks/rivals/mosec_server.py`). Both servers take turns with the same",
+        "photograph in one run. The ratio is this service's requests/s over mosec's.",
+        "",
+    )
+    rows = [
+        (
+            name,
+            str(count),
+            f"{one.mosec[count].requests_per_second:.0f}",
+            f"{one.ours[count].requests_per_second:.0f}",
+            f"{ratio:.2f}",
+            f"{(wanted := _WANTED.get(name, {}).get(count, _WANTED_ELSEWHERE)):.2f}",
+            "met" if ratio >= wanted else "not met",
+            f"{one.mosec[count].p99_ms:.1f}",
+            f"{one.ours[count].p99_ms:.1f}",
+            f"{one.cpu_ms[count][1]:.2f}",
+            f"{one.cpu_ms[count][0]:.2f}",
+        )
+        for name, one in rivalries.items()
+        for count, ratio in one.ratios.items()
+    ]
+    heads = ("network", "connections", "mosec/s", "ours/s", "ratio", "wanted", "", "mosec p99 ms", "ours p99 ms")
+    yield from (markdown((*heads, "mosec CPU ms", "ours CPU ms"), rows, text=(0, 6)), "")
+    for name, one in rivalries.items():
+        met = "met" if one.ours_mb <= one.mosec_mb else "not met"
+        yield (
+            f"- {name}: {one.workers} workers, {one.ours_mb:.0f} MB after the load, mosec {one.mosec_mb:.0f} MB "
+            f"(wanted: at most its; {met}). {one.rounds} rounds of {one.seconds:g} s each. {one.machine}"
+        )
+    yield from (
+        "",
+        "CPU is processor time a request. Decoding and the network take most of it in both servers; the rest is this",
+        "service's HTTP stack in Python, no part of which stands out in a profile.",
+        "",
+    )
+
+
 def _costs(costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float]) -> Iterator[str]:
     rows = [
         (
@@ -142,6 +209,32 @@ def _costs(costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float])
         f"The last columns: `{PUBLISHED}` against the stock SavedModel, and its file against LiteRT float32's.",
         "",
         markdown(("network", STOCK, FROZEN, FLOAT32, PUBLISHED, "faster", "size"), rows),
+        "",
+    )
+
+
+def _peaks(found: Peak) -> Iterator[str]:
+    keys = [key for key in found.ceilings if any(key in each for each in found.networks.values())]
+    heads = ["network", "GMACs", *(f"{engine} {precision}" for engine, precision in keys)]
+    rows = [
+        (
+            name,
+            f"{found.macs[name]:.3g}",
+            *("-" if (share := found.share(name, key)) is None else f"{each[key]:.3g}/s, {share:.0%}" for key in keys),
+        )
+        for name, each in found.networks.items()
+    ]
+    ceilings = ", ".join(f"{' '.join(key)} {ceiling:.0f}" for key, ceiling in found.ceilings.items())
+    yield from (
+        "## Share of a core's ceiling",
+        "",
+        f"{found.machine}. The ceiling is what a matrix product of 512 x 2048 x 2048 does on one thread, in 10^9",
+        f"multiply-adds a second: {ceilings}.",
+        "",
+        "Images a second on one thread, one at a time, and their multiply-adds as a share of the ceiling of the engine",
+        "and precision. A network's GMACs are those of its published number of classes.",
+        "",
+        markdown(heads, rows),
         "",
     )
 

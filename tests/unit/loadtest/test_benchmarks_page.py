@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import mosec, peak
 from benchmarks import page as benchmarks_page
 from benchmarks.decoding import Decoding
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
+from benchmarks.mosec import Rivalry
 from benchmarks.results import Bench, Comparison, Served
 from tests.support import synthetic_runs as measured
 
@@ -33,10 +35,25 @@ def _bench() -> Bench:
     )
 
 
+def _rivalries() -> dict[str, Rivalry]:
+    ours, theirs = ({count: Served(rate, 1.2, 3.4) for count in (1, 8, 32)} for rate in (300.0, 250.0))
+    ratios, cpu_ms = dict.fromkeys((1, 8, 32), 1.2), dict.fromkeys((1, 8, 32), (4.5, 3.5))
+    return {"resnet50": Rivalry("a machine", 2.0, 3, 2, ours, theirs, ratios, cpu_ms, 240.0, 180.0)}
+
+
+def _peaks() -> peak.Peak:
+    return peak.Peak(
+        "a machine",
+        {(peak.LITERT, peak.FLOAT32): 40.0, (peak.LITERT, peak.INT8): 90.0},
+        {"lenet5": {(peak.LITERT, peak.INT8): 450.0}},
+        {"lenet5": 0.1},
+    )
+
+
 def test_the_committed_page_is_made_of_the_committed_measurements() -> None:
     if not _BENCH.is_file():
         pytest.skip(f"{benchmarks_page.BENCH} is not there yet: make bench writes it")
-    made = benchmarks_page.render(Bench.read(_BENCH), benchmarks_page.newest(_BENCH.parent))
+    made = benchmarks_page.make(_BENCH)
     assert (_ROOT / benchmarks_page.PAGE).read_text() == made, "run python -m benchmarks.page"
 
 
@@ -51,6 +68,26 @@ def test_the_page_says_what_was_measured() -> None:
     for said in ("a machine", "83,076 bytes", "1665 MB", "230 MB", "| resnet50 |", "4.3x", "2.43", "70", "12.3"):
         assert said in page, said
     assert "Architectures under load" not in page
+
+
+def test_mosec_and_the_ceiling_are_kept_and_shown(tmp_path: Path) -> None:
+    mosec.write(tmp_path / "mosec.json", _rivalries())
+    _peaks().write(tmp_path / "peak.json")
+    assert mosec.read(tmp_path / "mosec.json") == _rivalries() and peak.Peak.read(tmp_path / "peak.json") == _peaks()
+    _bench().write(tmp_path / "bench.json")
+    page = benchmarks_page.make(tmp_path / "bench.json")
+    assert "| resnet50 |           8 |     250 |    300 |  1.20 |   1.10 | met" in page
+    assert "240 MB after the load, mosec 180 MB (wanted: at most its; not met)" in page
+    assert "LiteRT float32 40, LiteRT int8 90" in page and "450/s, 50%" in page
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"lenet5": {}}'])
+def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "found.json").write_text(text)
+    with pytest.raises(ValueError, match=r"found\.json is no result"):
+        mosec.read(tmp_path / "found.json")
+    with pytest.raises(ValueError, match=r"found\.json is no result"):
+        peak.Peak.read(tmp_path / "found.json")
 
 
 def test_the_newest_load_test_is_a_table(tmp_path: Path) -> None:
