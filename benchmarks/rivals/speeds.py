@@ -33,6 +33,8 @@ _SETTLE_SECONDS = 1.0  # Ray Serve is never idle
 _FIRST_ANSWER_SECONDS = 60.0
 _AHEAD = 1.05
 """By how much a rival is better before the page says so: less is within what a repetition changes."""
+_DISTURBED = 0.8
+"""Of this service's median rate over all pairs: below it something else ran on the machine."""
 _LAST = 300  # characters of what failed
 
 NOT_MEASURED = {
@@ -175,7 +177,7 @@ def render(speeds: Speeds) -> str:
     ours = ("this service", "bytes", *_render_served(own, "1 / 1 / 1"), f"{median(row.ours_mb for row in rows):.0f}")
     others = [
         (
-            f"{row.name} {row.version}",
+            f"{row.name} {row.version}{'*' if any(_is_disturbed(row, count, own) for count in CONNECTIONS) else ''}",
             row.sends,
             *_render_served(row.theirs, " / ".join(f"{_compare(row, count):.2f}" for count in CONNECTIONS)),
             f"{row.theirs_mb:.0f}",
@@ -188,13 +190,15 @@ def render(speeds: Speeds) -> str:
         [
             markdown(head, [ours, *others], text=(0, 1)),
             "",
+            f"\\* In its minute this service itself was below {_DISTURBED:.0%} of its usual rate: something else ran.",
+            "",
             "Not measured:",
             "",
             *(f"- {name}: {why}." for name, why in unmeasured.items()),
             "",
             f"Where others are faster or smaller, by {_AHEAD - 1:.0%} and more:",
             "",
-            *_render_ahead(rows),
+            *_render_ahead(rows, own),
         ]
     )
 
@@ -222,11 +226,17 @@ def _compare(row: Beside, connections: int) -> float:
     return row.theirs[connections].requests_per_second / row.ours[connections].requests_per_second
 
 
-def _render_ahead(rows: list[Beside]) -> Iterator[str]:
+def _is_disturbed(row: Beside, connections: int, own: Mapping[int, Served]) -> bool:
+    return row.ours[connections].requests_per_second < _DISTURBED * own[connections].requests_per_second
+
+
+def _render_ahead(rows: list[Beside], own: Mapping[int, Served]) -> Iterator[str]:
     ahead = False
     for row in rows:
         said = []
         for count in CONNECTIONS:
+            if _is_disturbed(row, count, own):
+                continue
             theirs, ours = row.theirs[count], row.ours[count]
             if _compare(row, count) >= _AHEAD:
                 said.append(f"{_compare(row, count):.2f} times the requests/s with {count} in flight")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,11 @@ def test_a_photo_is_in_each_body(name: str) -> None:
     rival = servers.RIVALS[name]
     body = rival.body(b"photo")
     assert body == b"photo" if rival.sends == "bytes" else "cGhvdG8=" in json.dumps(json.loads(body))
+
+
+def test_a_pair_in_which_something_else_ran_is_marked_and_nobody_is_ahead_by_it() -> None:
+    slowed = make_row("lucky", 90.0)
+    slowed = replace(slowed, ours=dict.fromkeys(CONNECTIONS, Served(70.0, 5.0, 10.0)))
+    page = render(make_speeds(slowed, make_row("slow", 50.0), make_row("even", 102.0)))
+    assert "| lucky 1.2* " in page and "| slow 1.2 " in page
+    assert page.endswith("- None of these.")
