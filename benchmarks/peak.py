@@ -170,7 +170,8 @@ def _call_litert(path: Path) -> Call:
         image = _make_image(runner.get_input_details()["image"]["shape"])
         return lambda: runner(image=image)
     interpreter.allocate_tensors()
-    return lambda: interpreter.invoke()  # untyped
+    invoke: Call = interpreter.invoke
+    return invoke
 
 
 def _call_openvino(path: Path, precision: str) -> Call:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decoding, engines, wrk
+from benchmarks import decoders, decoding, engines, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
 from benchmarks.measurement import Measurement
@@ -74,3 +74,15 @@ def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     service = ServerProcess.service(broken, "nobody", patience=2)
     with pytest.raises(RuntimeError, match="cannot be read"):
         service.__enter__()
+
+
+def test_a_network_is_timed_in_every_engine_that_is_here(lenet5_repository: Path) -> None:
+    found = peak.measure_network({peak.FLOAT32: lenet5_repository / "lenet5" / "1" / TFLITE}, 0.05)
+    assert (peak.LITERT, peak.FLOAT32) in found and all(100 < rate < 1e6 for rate in found.values())
+
+
+def test_ways_to_decode_give_nearly_the_same_pixels(tmp_path: Path) -> None:
+    photo = machine.write_photo(tmp_path / "photo.jpg").read_bytes()
+    found = decoders.measure([photo], None)
+    assert found[decoders.SERVICE].difference == 0 and found[decoders.SERVICE].milliseconds > 0
+    assert all(one.difference < 0.02 for one in found.values())
