@@ -65,7 +65,7 @@ def nobody_else_is_harmed(limited: Service, digit: bytes) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of `make image-tree`, brought up to date."""
-    command = [sys.executable, "containers/tree.py", "gateway", str(ROOT / "build" / "image-tree")]
+    command = [sys.executable, "containers/tree.py", "gateway", "build/image-tree"]
     make_once("image-tree", tmp_path_factory, lambda _: subprocess.run(command, cwd=ROOT, check=True, timeout=280))
     return ROOT / "build" / "image-tree"
 
