@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from export.architectures import ARCHITECTURES
 from export.convert import freeze, litert
@@ -36,6 +37,7 @@ def test_maps_of_a_deep_network_are_let_go_layer_by_layer() -> None:
     assert answers.shape == (8, CHANNELS)
 
 
+@pytest.mark.slow
 def test_signatures_are_asked_one_after_another_with_one_set_of_weights(tmp_path: Path) -> None:
     """A session copies the weights 14 times at most; functions of all signatures did so 37 times."""
     row = replace(ARCHITECTURES["lenet5"], channels=3)
