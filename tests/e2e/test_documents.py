@@ -33,8 +33,8 @@ _SHOWN = {
     "service profile": r'"threads"',
     "lenet5/1/assets.extra/samples/7-0.png -H 'X-Request-Deadline-Ms": r'"label": "7"',
     "json.tool | grep -E": r'"engine": "litert"',
-    "predict my_photos": r"coffee",
-    "predict my_network": r"7-0\.png +7 ",
+    "predict my_photos": r"% +coffee",
+    "predict my_network": r"/7-0\.png +[\d.]+% +7",
 }
 """Part of an example -> what it prints."""
 _WRITTEN = {
