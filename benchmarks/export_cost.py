@@ -24,13 +24,17 @@ _BEGINS = " ..."
 
 @dataclass(slots=True)
 class Step:
-    """One stage of an export: seconds on the clock, seconds of processors, and the most bytes that it was seen with."""
+    """One stage of an export: seconds on the clock, seconds of processors, and the most bytes that it was seen with.
+
+    `largest` is the most that a single process had.
+    """
 
     title: str
     began: float
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak: int = 0
+    largest: int = 0
 
 
 def measure(flags: list[str], steps: list[Step]) -> int:
@@ -78,6 +82,7 @@ def _sample(root: psutil.Process, steps: list[Step], ended: threading.Event) -> 
                 with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     memory, times = process.memory_info(), process.cpu_times()
                     anonymous += memory.rss - memory.shared
+                    step.largest = max(step.largest, memory.rss - memory.shared)
                     spent[process.pid] = times.user + times.system
         step.peak = max(step.peak, anonymous)
         step.cpu_seconds += sum(spent.values()) - before
@@ -102,12 +107,18 @@ def _tabulate(steps: list[Step]) -> str:
     total = Step("all of it", 0.0)
     for step in steps:
         total.seconds, total.cpu_seconds = total.seconds + step.seconds, total.cpu_seconds + step.cpu_seconds
-        total.peak = max(total.peak, step.peak)
+        total.peak, total.largest = max(total.peak, step.peak), max(total.largest, step.largest)
     rows = [
-        (step.title, f"{step.seconds:.1f}", f"{step.cpu_seconds:.1f}", f"{step.peak / 1e6:,.0f}")
+        (
+            step.title,
+            f"{step.seconds:.1f}",
+            f"{step.cpu_seconds:.1f}",
+            f"{step.peak / 1e6:,.0f}",
+            f"{step.largest / 1e6:,.0f}",
+        )
         for step in (*steps, total)
     ]
-    return markdown(("stage", "s", "CPU s", "peak MB"), rows)
+    return markdown(("stage", "s", "CPU s", "peak MB", "largest process MB"), rows)
 
 
 if __name__ == "__main__":

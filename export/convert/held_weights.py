@@ -6,6 +6,7 @@ value is needed. (A Placeholder cannot be: TensorFlow copies no function that de
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,10 +27,12 @@ def hold(model: Any, held: HeldWeights) -> Iterator[None]:
     import tensorflow as tf
 
     mapping = []
-    for number, variable in enumerate(model.variables):
+    for variable in model.variables:
         if np.dtype(variable.dtype).itemsize * math.prod(variable.shape) >= LARGE:
+            # The layer's name stays in it: messages about weights name them by that.
+            name = f"weight/{re.sub('[^A-Za-z0-9_./-]', '_', variable.path)}"
             stand_in = tf.raw_ops.ImmutableConst(
-                dtype=variable.dtype, shape=variable.shape, memory_region_name="", name=f"weight_{number}"
+                dtype=variable.dtype, shape=variable.shape, memory_region_name="", name=name
             )
             held[stand_in.op.name] = variable
             mapping.append((variable, stand_in))
