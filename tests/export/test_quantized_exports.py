@@ -103,11 +103,10 @@ def test_int8_is_small_and_as_accurate_as_its_manifest_says(quantized: tuple[Pat
 
 
 def test_openvino_gets_the_float32_network_as_a_file_of_its_own(quantized: tuple[Path, str]) -> None:
-    version, said = quantized
+    version, _ = quantized
     if find_spec("openvino") is None:
-        assert "OpenVINO is not installed" in said
+        assert not (version / OPENVINO).exists()
         return
-    assert "converting to OpenVINO ... largest difference" in said
     weights = (version / OPENVINO).with_suffix(".bin")
     float32 = manifest(version).facts["quantization"]["candidates"][0]
     assert 0.4 * float32["bytes"] < weights.stat().st_size < 0.6 * float32["bytes"]
