@@ -17,9 +17,9 @@ from statistics import median
 from benchmarks import decoding, engines, mosec, page, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Measurement, Served
 from benchmarks.networks import CACHE, NETWORKS, SERVED, UNTRAINED, exported
-from benchmarks.results import Bench, Comparison, Served
+from benchmarks.results import Bench, Comparison
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
@@ -141,22 +141,14 @@ def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comp
             inside.append(engines.measure(engines.LITERT, network.version, photo, cores(), seconds))
         return Comparison(
             network.name,
-            plain={c: _medians(taken[plain.url, c]) for c in CONCURRENCIES},
-            ours={c: _medians(taken[ours.url, c]) for c in CONCURRENCIES},
+            plain={c: Served.take_medians(taken[plain.url, c]) for c in CONCURRENCIES},
+            ours={c: Served.take_medians(taken[ours.url, c]) for c in CONCURRENCIES},
             in_process=median(one.requests / one.seconds for one in inside),
             plain_mb=plain.memory_mb(),
             ours_mb=ours.memory_mb(),
             ready_seconds=ours.ready_seconds,
             workers=SERVED[network.name],
         )
-
-
-def _medians(measured: list[Measurement]) -> Served:
-    return Served(
-        median(one.requests / one.seconds for one in measured),
-        median(one.p50_ms for one in measured),
-        median(one.p99_ms for one in measured),
-    )
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any, Self
 
 from benchmarks import wrk
+from benchmarks.measurement import Served
 from benchmarks.networks import CACHE, SERVED, UNTRAINED, exported
-from benchmarks.results import Served
 from loadtest.target import machine, processes
 from loadtest.target.process import ServerProcess
 

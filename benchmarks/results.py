@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.decoding import Decoding
-
-
-@dataclass(frozen=True)
-class Served:
-    """One server under one load: medians over the rounds."""
-
-    requests_per_second: float
-    p50_ms: float
-    p99_ms: float
+from benchmarks.measurement import Served
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from statistics import median
 from typing import Any, Self
 
 from benchmarks import wrk
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Measurement, Served
 from benchmarks.networks import CACHE, UNTRAINED, exported
-from benchmarks.results import Served
 from benchmarks.rivals import servers
 from loadtest.markdown import markdown
 from loadtest.target import machine
@@ -139,7 +138,7 @@ def _measure_beside(name: str, repository: Path, version: Path, seconds: float, 
                     load = wrk.measure(server.url, file, connections, seconds, headers=headers)
                     taken.setdefault((who, connections), []).append(load)
                     server.settle(_SETTLE_SECONDS)
-        served = {who: {count: _take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
+        served = {who: {count: Served.take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
         memory = theirs.memory_mb(), ours.memory_mb()
     found = servers.find_version(name, python)
     return Beside(rival.name, found, rival.sends, served["theirs"], served["ours"], *memory, machine.describe())
@@ -157,14 +156,6 @@ def await_answer(server: ServerProcess, body: bytes, headers: Mapping[str, str])
             if time.monotonic() > until or server.death():
                 raise RuntimeError(f"{error}: {server.log()}") from error
             time.sleep(0.1)
-
-
-def _take_medians(loads: list[Measurement]) -> Served:
-    return Served(
-        median(one.requests / one.seconds for one in loads),
-        median(one.p50_ms for one in loads),
-        median(one.p99_ms for one in loads),
-    )
 
 
 def render(speeds: Speeds) -> str:

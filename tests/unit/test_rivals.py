@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import Served
+from benchmarks.measurement import Served
 from benchmarks.rivals import servers
 from benchmarks.rivals.speeds import CONNECTIONS, Beside, Speeds, await_answer, render
 

@@ -10,9 +10,10 @@ import pytest
 from benchmarks import mosec, peak
 from benchmarks import page as benchmarks_page
 from benchmarks.decoding import Decoding
+from benchmarks.measurement import Served
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
 from benchmarks.mosec import Rivalry
-from benchmarks.results import Bench, Comparison, Served
+from benchmarks.results import Bench, Comparison
 from tests.support import synthetic_runs as measured
 
 _ROOT = Path(__file__).parents[3]
