@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import decoding, engines, mosec, page, peak, wrk
+from benchmarks import decoding, engines, page, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
 from benchmarks.measurement import Measurement, Served
 from benchmarks.networks import CACHE, NETWORKS, SERVED, UNTRAINED, exported
 from benchmarks.results import Bench, Comparison
+from benchmarks.rivals import speeds
+from benchmarks.rivals.speeds import Speeds
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
@@ -65,11 +67,20 @@ def main() -> int:
             if network.name in SERVED
         ]
         decoded = decoding.measure(photo.read_bytes())
-        rivalries = {
-            network.name: mosec.compare(network.name, photo, SERVED[network.name], arguments.seconds, arguments.rounds)
-            for network in networks
-            if network.name in SERVED
-        }
+    rivals = {
+        network.name: speeds.measure(
+            [page.RIVAL],
+            Speeds(
+                network.name,
+                seconds=arguments.seconds,
+                rounds=arguments.rounds,
+                workers=SERVED[network.name],
+                engine="auto",
+            ),
+        )
+        for network in networks
+        if network.name in SERVED
+    }
     costs = {}
     for network in networks:
         print(f"{network.name} in every form ...", flush=True)
@@ -91,9 +102,9 @@ def main() -> int:
         int8_size=int8_size,
         comparisons=comparisons,
         decoded=decoded,
+        rivals=rivals,
     )
     found.write(arguments.results)
-    mosec.write(arguments.results.parent / mosec.RESULTS.name, rivalries)
     peak.measure([network.name for network in networks], _FORM_SECONDS).write(
         arguments.results.parent / peak.RESULTS.name
     )
