@@ -18,7 +18,7 @@ from benchmarks import decoding, engines, page, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
 from benchmarks.measurement import Measurement, Served
-from benchmarks.networks import CACHE, NETWORKS, SERVED, UNTRAINED, exported
+from benchmarks.networks import CACHE, NETWORKS, UNTRAINED, exported
 from benchmarks.results import Bench, Comparison
 from benchmarks.rivals import speeds
 from benchmarks.rivals.speeds import Speeds
@@ -27,6 +27,8 @@ from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
 
 CONCURRENCIES = (1, 8, 32)
+SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
+"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
 
 _FORM_SECONDS = 0.5
 _WARM_UP_SECONDS = 2.0
