@@ -72,7 +72,7 @@ def find_cost(costs: Costs) -> float:
     return math.sqrt(costs[1] * costs[MANY] / MANY) if MANY in costs else math.inf
 
 
-def rank(costs: Mapping[str, Costs], light: str = LITERT) -> list[str]:
+def rank(costs: Mapping[str, Costs], light: str) -> list[str]:
     """The fastest first; an engine whose name begins with `light` before whoever is not faster by _MUCH."""
     keyed = {name: find_cost(each) / (_MUCH if name.startswith(light) else 1) for name, each in costs.items()}
     return sorted(keyed, key=lambda name: (keyed[name], not name.startswith(light)))
