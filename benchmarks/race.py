@@ -149,7 +149,7 @@ def _open_all(folder: Path, manifest: Manifest, precision: str) -> dict[Choice, 
         if network is not None:
             for each in openvino.find_precisions() if fast else (openvino.FLOAT32,):
                 runner = OpenVINORunner(network, manifest.signatures, each, layout)
-                opened["openvino", each, layout.lanes, layout.threads] = runner
+                opened[race.OPENVINO, each, layout.lanes, layout.threads] = runner
     return opened
 
 

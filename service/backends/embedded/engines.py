@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 from service.backends.base import Golden, Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.profile_store import ProfileStore
-from service.backends.embedded.race import LITERT
-from service.backends.embedded.version_race import OPENVINO, Racer, VersionRace, make_rivals, run_beside
+from service.backends.embedded.race import LITERT, OPENVINO
+from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
 from service.backends.golden import find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores

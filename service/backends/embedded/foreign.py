@@ -21,14 +21,8 @@ from service.backends.base import Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import AUTO, Engines, is_installed
 from service.backends.embedded.profile_store import ProfileStore
-from service.backends.embedded.version_race import (
-    OPENVINO,
-    TENSORFLOW,
-    Racer,
-    VersionRace,
-    make_rivals,
-    run_beside,
-)
+from service.backends.embedded.race import OPENVINO, TENSORFLOW
+from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
 from service.backends.golden import BFLOAT16, find_deviation
 from service.errors import ServiceError
 from service.host.cpu import cores, has_bfloat16, machine

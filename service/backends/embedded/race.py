@@ -1,7 +1,7 @@
 """A race of engines: each runs a lone image and a batch in turns with the others, and the fastest by both wins.
 
-No engine is the fastest for every network and processor, so nothing is assumed. In turns, because a machine that is
-busy for a second would else decide for whoever ran in another one.
+No engine is the fastest for every network and processor, so nothing is assumed. They take turns, so that a second in
+which the machine is busy slows all of them alike.
 """
 
 import math
@@ -11,7 +11,9 @@ from statistics import quantiles
 
 from service.errors import ServiceError
 
-LITERT = "litert"
+LITERT, OPENVINO, TENSORFLOW = "litert", "openvino", "tensorflow"
+"""Names of engines."""
+
 MANY = 8
 """Rows of the batch that is measured beside a lone image."""
 

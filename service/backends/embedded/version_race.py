@@ -17,8 +17,6 @@ from service.types import Tensors
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-OPENVINO, TENSORFLOW = "openvino", "tensorflow"
-"""Names of engines."""
 
 _BUSY = 4.0  # times what `runner` needs by its profile
 _SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
@@ -136,7 +134,7 @@ class VersionRace:
 
     def _choose_layout(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> tuple[Racer, Profile]:
         """The runner and profile of the better layout: batches run on all lanes at once, as they do under load."""
-        if profile.engine != OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
+        if profile.engine != race.OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
             return runner, profile
         other = (1, cores()) if profile.threads == 1 else (cores(), 1)
         try:
