@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.networks import CACHE, NETWORKS, find_version
+from export.architectures.costs import COSTS
 from loadtest.target import machine
 from service.backends.embedded import openvino
 
@@ -226,8 +227,6 @@ def measure_network(forms: Mapping[str, Path], seconds: float) -> dict[Key, floa
 
 def measure(names: Sequence[str], seconds: float) -> Peak:
     """Of the networks that are in the cache; each measurement takes `seconds`."""
-    from export.architectures.costs import COSTS
-
     ceilings = measure_ceilings(seconds)
     print(", ".join(f"{' '.join(key)} {ceiling:.0f}" for key, ceiling in ceilings.items()), "GMAC/s", flush=True)
     networks = {}

@@ -30,9 +30,9 @@ _WARM_UP_SECONDS = 1.0
 _SETTLE_SECONDS = 1.0  # Ray Serve is never idle
 _FIRST_ANSWER_SECONDS = 60.0
 _AHEAD = 1.05
-"""By how much a rival is better before the page says so: less is within what a repetition changes."""
+"""A rival is ahead where it is better by this factor: less is within what a repetition changes."""
 _DISTURBED = 0.8
-"""Of this service's median rate over all pairs: below it something else ran on the machine."""
+"""A share of this service's median rate over all pairs: below it, something else ran on the machine."""
 _LAST = 300  # characters of what failed
 
 NOT_MEASURED = {

@@ -177,7 +177,7 @@ def _use_litert(lite: "LiteRTRunner", profile: Profile, manifest: Manifest) -> C
 def _use_openvino(
     runner: "OpenVINORunner", profile: Profile, folder: Path, manifest: Manifest, *, checked: bool = False
 ) -> Chosen:
-    """LiteRT's memory goes now, and some comes with the first call of what it alone can run."""
+    """LiteRT leaves memory, and is loaded again with the first call of a signature that it alone can run."""
     rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
     others = dict.fromkeys(set(profile.milliseconds) & set(manifest.signatures), rest)
     runners: dict[str, Runner] = {**others, **dict.fromkeys(runner.signatures, runner)}

@@ -45,7 +45,7 @@ _NETWORK, _ANSWERS = "network.xml", "answers.npz"
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A SavedModel's signatures, by whom each runs, and the profile, which is None where nothing was to be decided."""
+    """A SavedModel's signatures, the runner of each, and the profile: None where only TensorFlow can run it."""
 
     signatures: Mapping[str, Signature]
     definitions: Mapping[str, bytes]

@@ -75,7 +75,7 @@ def find_cost(costs: Costs) -> float:
 
 
 def rank(costs: Mapping[str, Costs], light: str) -> list[str]:
-    """The fastest first; an engine whose name begins with `light` before whoever is not faster by _MUCH."""
+    """The fastest first. Those whose names begin with `light` stand before all that are not faster by _MUCH."""
     keyed = {name: find_cost(each) / (_MUCH if name.startswith(light) else 1) for name, each in costs.items()}
     return sorted(keyed, key=lambda name: (keyed[name], not name.startswith(light)))
 

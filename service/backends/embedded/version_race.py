@@ -170,7 +170,7 @@ class VersionRace:
 
 
 def make_rivals(engine: str, precisions: tuple[str, ...]) -> dict[str, Profile]:
-    """Each one's name in a race and its profile, without a layout and costs."""
+    """Name in a race -> profile, without a layout and without costs."""
     return {
         f"{engine} {precision}": Profile(machine(), 1, 1, {}, 0.0, 0.0, engine=engine, precision=precision)
         for precision in precisions
