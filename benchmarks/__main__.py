@@ -14,17 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import decoding, engines, mosec, page, peak, wrk
+from benchmarks import decoding, engines, page, peak, wrk
 from benchmarks import model_formats as forms
 from benchmarks import stock_model as stock
-from benchmarks.measurement import Measurement
-from benchmarks.networks import CACHE, NETWORKS, SERVED, UNTRAINED, exported
-from benchmarks.results import Bench, Comparison, Served
+from benchmarks.measurement import Measurement, Served
+from benchmarks.networks import CACHE, NETWORKS, UNTRAINED, exported
+from benchmarks.results import Bench, Comparison
+from benchmarks.rivals import speeds
+from benchmarks.rivals.speeds import Speeds
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.host.cpu import cores
 
 CONCURRENCIES = (1, 8, 32)
+SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
+"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
 
 _FORM_SECONDS = 0.5
 _WARM_UP_SECONDS = 2.0
@@ -65,11 +69,20 @@ def main() -> int:
             if network.name in SERVED
         ]
         decoded = decoding.measure(photo.read_bytes())
-        rivalries = {
-            network.name: mosec.compare(network.name, photo, SERVED[network.name], arguments.seconds, arguments.rounds)
-            for network in networks
-            if network.name in SERVED
-        }
+    rivals = {
+        network.name: speeds.measure(
+            [page.RIVAL],
+            Speeds(
+                network.name,
+                seconds=arguments.seconds,
+                rounds=arguments.rounds,
+                workers=SERVED[network.name],
+                engine="auto",
+            ),
+        )
+        for network in networks
+        if network.name in SERVED
+    }
     costs = {}
     for network in networks:
         print(f"{network.name} in every form ...", flush=True)
@@ -91,9 +104,9 @@ def main() -> int:
         int8_size=int8_size,
         comparisons=comparisons,
         decoded=decoded,
+        rivals=rivals,
     )
     found.write(arguments.results)
-    mosec.write(arguments.results.parent / mosec.RESULTS.name, rivalries)
     peak.measure([network.name for network in networks], _FORM_SECONDS).write(
         arguments.results.parent / peak.RESULTS.name
     )
@@ -141,22 +154,14 @@ def _compare(network: Network, photo: Path, seconds: float, rounds: int) -> Comp
             inside.append(engines.measure(engines.LITERT, network.version, photo, cores(), seconds))
         return Comparison(
             network.name,
-            plain={c: _medians(taken[plain.url, c]) for c in CONCURRENCIES},
-            ours={c: _medians(taken[ours.url, c]) for c in CONCURRENCIES},
+            plain={c: Served.take_medians(taken[plain.url, c]) for c in CONCURRENCIES},
+            ours={c: Served.take_medians(taken[ours.url, c]) for c in CONCURRENCIES},
             in_process=median(one.requests / one.seconds for one in inside),
             plain_mb=plain.memory_mb(),
             ours_mb=ours.memory_mb(),
             ready_seconds=ours.ready_seconds,
             workers=SERVED[network.name],
         )
-
-
-def _medians(measured: list[Measurement]) -> Served:
-    return Served(
-        median(one.requests / one.seconds for one in measured),
-        median(one.p50_ms for one in measured),
-        median(one.p99_ms for one in measured),
-    )
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ repository that the row names; speed is what `--measure` finds, with the servers
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.rivals import speeds
 from benchmarks.rivals.servers import RIVALS
 from benchmarks.rivals.speeds import RESULTS, Speeds
 from loadtest.markdown import markdown
+from service.host.cpu import cores
 
 PAGE = Path("docs/comparison.md")
 
@@ -282,7 +283,8 @@ def main() -> int:
     measured = Speeds.read(RESULTS)
     if options.measure is not None:
         try:
-            measured = speeds.measure(options.measure or list(RIVALS), measured, options.seconds, options.rounds)
+            settings = replace(measured, seconds=options.seconds, rounds=options.rounds, workers=cores())
+            measured = speeds.measure(options.measure or list(RIVALS), settings)
         except RuntimeError as error:
             print(f"comparison: {error}", file=sys.stderr)
             return 1

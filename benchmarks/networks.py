@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.host.cpu import cores
 from service.repository.manifest import Manifest
 
 NETWORKS = (
@@ -22,9 +21,6 @@ NETWORKS = (
     "inception_v3",
     "convnext_tiny",
 )
-
-SERVED = {"mobilenet_v3_small": cores(), "resnet50": 1}
-"""Network -> workers of the service: one a core where Python's share of a request counts, as docs/operating.md says."""
 
 CACHE = Path("build/bench")
 UNTRAINED = ("--epochs", "0", "--force", "--quantize", "--max-accuracy-drop", "1")

@@ -1,22 +1,20 @@
 """docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m benchmarks.page`.
 
-Every number of the page is one of `make bench` (bench.json; mosec.json is also made by `python -m benchmarks.mosec`,
-peak.json by `python -m benchmarks.peak`), or of the newest load test of the architectures (results.json in a folder
-beside them).
+Every number of the page is one of `make bench` (bench.json; peak.json is also made by `python -m benchmarks.peak`), or
+of the newest load test of the architectures (results.json in a folder beside them).
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from types import MappingProxyType
 
-from benchmarks import mosec, peak
+from benchmarks import peak
 from benchmarks.decoding import TARGET, Decoding
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
-from benchmarks.mosec import Rivalry
 from benchmarks.peak import Peak
 from benchmarks.results import Bench, Comparison
+from benchmarks.rivals.speeds import Speeds
 from loadtest.analysis import sample_size as samples
 from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, findings
@@ -25,7 +23,8 @@ from loadtest.results import Run
 
 PAGE = Path("docs/benchmarks.md")
 REPORTS = Path("docs/reports")
-BENCH, MOSEC, PEAK = REPORTS / "bench.json", mosec.RESULTS, peak.RESULTS
+BENCH, PEAK = REPORTS / "bench.json", peak.RESULTS
+RIVAL = "mosec"
 
 _INTRODUCTION = """# Benchmarks
 
@@ -43,9 +42,8 @@ def write(results: Path, page: Path) -> str:
 
 def make(results: Path) -> str:
     """The page of `results` and of what lies beside them. Raises OSError and ValueError as reading does."""
-    rivalries = mosec.read(results.parent / MOSEC.name)
     peaks = Peak.read(path) if (path := results.parent / PEAK.name).is_file() else None
-    return render(Bench.read(results), newest(results.parent), rivalries, peaks)
+    return render(Bench.read(results), newest(results.parent), peaks)
 
 
 def newest(reports: Path) -> tuple[str, Run] | None:
@@ -54,13 +52,8 @@ def newest(reports: Path) -> tuple[str, Run] | None:
     return max(runs, key=lambda each: each[1].started, default=None)
 
 
-def render(
-    bench: Bench,
-    zoo: tuple[str, Run] | None = None,
-    rivalries: Mapping[str, Rivalry] = MappingProxyType({}),
-    peaks: Peak | None = None,
-) -> str:
-    """`zoo`: a load test of the architectures, and its folder's name. `rivalries`: by network."""
+def render(bench: Bench, zoo: tuple[str, Run] | None = None, peaks: Peak | None = None) -> str:
+    """`zoo`: a load test of the architectures, and its folder's name."""
     lines = [
         _INTRODUCTION,
         f"- {bench.machine}",
@@ -70,7 +63,7 @@ def render(
         "",
         *_goals(bench.costs, bench.int8_size, bench.comparisons),
         *(line for comparison in bench.comparisons for line in _comparison(comparison, bench.photo_bytes)),
-        *_rivalries(rivalries),
+        *_rivals(bench.rivals),
         *_costs(bench.costs, bench.sizes),
         *(_peaks(peaks) if peaks else ()),
         *_decoding(bench.decoded),
@@ -148,8 +141,8 @@ _WANTED = {"mobilenet_v3_small": {1: 1.25, 8: 1.4, 32: 1.4}}
 _WANTED_ELSEWHERE = 1.1
 
 
-def _rivalries(rivalries: Mapping[str, Rivalry]) -> Iterator[str]:
-    if not rivalries:
+def _rivals(rivals: Mapping[str, Speeds]) -> Iterator[str]:
+    if not rivals:
         return
     yield from (
         "## mosec beside this service",
@@ -159,30 +152,35 @@ def _rivalries(rivalries: Mapping[str, Rivalry]) -> Iterator[str]:
         "photograph in one run. The ratio is this service's requests/s over mosec's.",
         "",
     )
+    found = {network: speeds.rows[RIVAL] for network, speeds in rivals.items() if RIVAL in speeds.rows}
     rows = [
         (
             name,
             str(count),
-            f"{one.mosec[count].requests_per_second:.0f}",
-            f"{one.ours[count].requests_per_second:.0f}",
-            f"{ratio:.2f}",
+            f"{one.theirs[count].requests_per_second:.0f}",
+            f"{ours.requests_per_second:.0f}",
+            f"{(ratio := ours.requests_per_second / one.theirs[count].requests_per_second):.2f}",
             f"{(wanted := _WANTED.get(name, {}).get(count, _WANTED_ELSEWHERE)):.2f}",
             "met" if ratio >= wanted else "not met",
-            f"{one.mosec[count].p99_ms:.1f}",
-            f"{one.ours[count].p99_ms:.1f}",
-            f"{one.cpu_ms[count][1]:.2f}",
-            f"{one.cpu_ms[count][0]:.2f}",
+            f"{one.theirs[count].p99_ms:.1f}",
+            f"{ours.p99_ms:.1f}",
+            f"{one.theirs_cpu_ms[count]:.2f}",
+            f"{one.ours_cpu_ms[count]:.2f}",
         )
-        for name, one in rivalries.items()
-        for count, ratio in one.ratios.items()
+        for name, one in found.items()
+        for count, ours in one.ours.items()
     ]
     heads = ("network", "connections", "mosec/s", "ours/s", "ratio", "wanted", "", "mosec p99 ms", "ours p99 ms")
     yield from (markdown((*heads, "mosec CPU ms", "ours CPU ms"), rows, text=(0, 6)), "")
-    for name, one in rivalries.items():
-        met = "met" if one.ours_mb <= one.mosec_mb else "not met"
+    for name, speeds in rivals.items():
+        if RIVAL in speeds.failed:
+            yield f"- {name}: not measured: {speeds.failed[RIVAL]}."
+            continue
+        one = found[name]
+        met = "met" if one.ours_mb <= one.theirs_mb else "not met"
         yield (
-            f"- {name}: {one.workers} workers, {one.ours_mb:.0f} MB after the load, mosec {one.mosec_mb:.0f} MB "
-            f"(wanted: at most its; {met}). {one.rounds} rounds of {one.seconds:g} s each. {one.machine}"
+            f"- {name}: {speeds.workers} workers, {one.ours_mb:.0f} MB after the load, mosec {one.theirs_mb:.0f} MB "
+            f"(wanted: at most its; {met}). {speeds.rounds} rounds of {speeds.seconds:g} s each. {one.machine}"
         )
     yield from (
         "",

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.networks import CACHE, NETWORKS, find_version
+from export.architectures.costs import COSTS
 from loadtest.target import machine
 from service.backends.embedded import openvino
 
@@ -117,14 +118,6 @@ def _find_product(precision: str) -> Path:
     return path
 
 
-def _multiply_by_litert(precision: str) -> Call:
-    return _call_litert(CACHE / "products" / f"{precision}.tflite")
-
-
-def _multiply_by_openvino(precision: str) -> Call:
-    return _call_openvino(CACHE / "products" / f"{FLOAT32}.tflite", precision)
-
-
 def _multiply_by_tensorflow(precision: str) -> Call:
     os.environ["TF_SET_ONEDNN_FPMATH_MODE"] = "BF16" if precision == BFLOAT16 else "STRICT"
     import tensorflow as tf
@@ -136,21 +129,23 @@ def _multiply_by_tensorflow(precision: str) -> Call:
     return lambda: product(rows, weights).numpy()
 
 
-_CEILINGS: Mapping[Key, Callable[[str], Call]] = {
-    (LITERT, FLOAT32): _multiply_by_litert,
-    (LITERT, INT8): _multiply_by_litert,
-    (OPENVINO, FLOAT32): _multiply_by_openvino,
-    (OPENVINO, BFLOAT16): _multiply_by_openvino,
-    (TENSORFLOW, FLOAT32): _multiply_by_tensorflow,
-    (TENSORFLOW, BFLOAT16): _multiply_by_tensorflow,
-}
+_KEYS: Sequence[Key] = (
+    (LITERT, FLOAT32),
+    (LITERT, INT8),
+    (OPENVINO, FLOAT32),
+    (OPENVINO, BFLOAT16),
+    (TENSORFLOW, FLOAT32),
+    (TENSORFLOW, BFLOAT16),
+)
 
 
 def _list_keys() -> list[Key]:
     """Those that this machine has the library and the instructions for."""
     precisions = _run_apart(_find_precisions)
     return [
-        key for key in _CEILINGS if key[1] != BFLOAT16 or BFLOAT16 in precisions if key[0] != OPENVINO or precisions
+        (engine, precision)
+        for engine, precision in _KEYS
+        if (engine != OPENVINO or precisions) and (precision != BFLOAT16 or BFLOAT16 in precisions)
     ]
 
 
@@ -191,10 +186,6 @@ def _make_image(shape: Any) -> Any:
     return np.random.default_rng(0).integers(0, 256, (1, *shape[1:]), np.uint8)
 
 
-def _call_network(engine: str, precision: str, path: Path) -> Call:
-    return _call_litert(path) if engine == LITERT else _call_openvino(path, precision)
-
-
 # Measuring
 
 
@@ -204,16 +195,12 @@ def _run_apart(call: Callable[..., Any], *arguments: object) -> Any:
         return process.apply(call, arguments)
 
 
-def _time_ceiling(engine: str, precision: str, seconds: float) -> float:
-    return _time(_CEILINGS[engine, precision](precision), seconds)
-
-
-def _time_network(engine: str, precision: str, path: Path, seconds: float) -> float:
-    return _time(_call_network(engine, precision, path), seconds)
-
-
-def _time(call: Call, seconds: float) -> float:
-    """Seconds of one call: the median."""
+def _time(engine: str, precision: str, path: Path, seconds: float) -> float:
+    """Seconds of one call of the LiteRT file: the median. TensorFlow multiplies the matrices without a file."""
+    if engine == TENSORFLOW:
+        call = _multiply_by_tensorflow(precision)
+    else:
+        call = _call_litert(path) if engine == LITERT else _call_openvino(path, precision)
     call()
     taken: list[float] = []
     until = time.perf_counter() + seconds
@@ -226,16 +213,16 @@ def _time(call: Call, seconds: float) -> float:
 
 def measure_ceilings(seconds: float) -> dict[Key, float]:
     """10^9 multiply-adds a second on one thread."""
-    for precision in (FLOAT32, INT8):
-        _find_product(precision)
-    return {key: _MACS / _run_apart(_time_ceiling, *key, seconds) / 1e9 for key in _list_keys()}
+    products = {precision: _find_product(precision) for precision in (FLOAT32, INT8)}
+    files = {key: products.get(key[1], products[FLOAT32]) for key in _list_keys()}
+    return {key: _MACS / _run_apart(_time, *key, path, seconds) / 1e9 for key, path in files.items()}
 
 
 def measure_network(forms: Mapping[str, Path], seconds: float) -> dict[Key, float]:
     """Images a second, one at a time on one thread. `forms`: precision -> its LiteRT file; OpenVINO reads float32's."""
     keys = [(LITERT, precision) for precision in forms] + [key for key in _list_keys() if key[0] == OPENVINO]
     files = {key: forms[key[1] if key[0] == LITERT else FLOAT32] for key in keys}
-    return {key: 1 / _run_apart(_time_network, *key, path, seconds) for key, path in files.items()}
+    return {key: 1 / _run_apart(_time, *key, path, seconds) for key, path in files.items()}
 
 
 def measure(names: Sequence[str], seconds: float) -> Peak:
@@ -249,7 +236,7 @@ def measure(names: Sequence[str], seconds: float) -> Peak:
             continue
         networks[name] = measure_network(forms, seconds)
         print(name, {" ".join(key): round(rate, 1) for key, rate in networks[name].items()}, flush=True)
-    return Peak(machine.describe(), ceilings, networks, {name: count_macs(name) for name in networks})
+    return Peak(machine.describe(), ceilings, networks, {name: COSTS[name].macs / 1e9 for name in networks})
 
 
 def find_forms(name: str) -> dict[str, Path]:
@@ -258,12 +245,6 @@ def find_forms(name: str) -> dict[str, Path]:
     if (found := find_version(CACHE / name / "repository", name)) and found[1].precision == INT8:
         forms[INT8] = found[0] / "model.tflite"
     return {precision: path for precision, path in forms.items() if path.is_file()}
-
-
-def count_macs(name: str) -> float:
-    from export.architectures.costs import COSTS
-
-    return COSTS[name].macs / 1e9
 
 
 def main() -> int:

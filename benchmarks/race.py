@@ -35,11 +35,11 @@ from service.repository.repository import Repository
 from service.types import Tensors
 
 ALLOWED = 1.05
-"""Times the cheapest: the race's choice may cost as much."""
+"""The race's choice may cost this many times the cheapest."""
 ALLOWED_LITERT = 1.10
-"""As much where it is LiteRT: another has to be faster by that."""
+"""The same where it is LiteRT, which stays unless another is faster by a tenth."""
 ALLOWED_SECONDS = 3.0
-"""By which a model's first start may be later with the race than without."""
+"""A model's first start may be this much later with the race than without."""
 
 _IMAGE = "image"
 _SLICE = 0.25  # seconds of one choice in one turn, alone and in batches
@@ -149,7 +149,7 @@ def _open_all(folder: Path, manifest: Manifest, precision: str) -> dict[Choice, 
         if network is not None:
             for each in openvino.find_precisions() if fast else (openvino.FLOAT32,):
                 runner = OpenVINORunner(network, manifest.signatures, each, layout)
-                opened["openvino", each, layout.lanes, layout.threads] = runner
+                opened[race.OPENVINO, each, layout.lanes, layout.threads] = runner
     return opened
 
 

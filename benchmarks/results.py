@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.decoding import Decoding
-
-
-@dataclass(frozen=True)
-class Served:
-    """One server under one load: medians over the rounds."""
-
-    requests_per_second: float
-    p50_ms: float
-    p99_ms: float
+from benchmarks.measurement import Served
+from benchmarks.rivals.speeds import Speeds
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,8 @@ class Comparison:
 @dataclass(frozen=True)
 class Bench:
     """`costs`: network -> form -> milliseconds of one image; `sizes`: its published file over float32's; `int8_size`:
-    the largest of the int8 files, over float32's. Loads took `seconds` each, in `rounds`.
+    the largest of the int8 files, over float32's. Loads took `seconds` each, in `rounds`. `rivals`: network -> mosec
+    beside this service.
     """
 
     machine: str
@@ -49,6 +43,7 @@ class Bench:
     int8_size: float
     comparisons: Sequence[Comparison]
     decoded: Sequence[Decoding]
+    rivals: Mapping[str, Speeds]
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +56,8 @@ class Bench:
             found = json.loads(path.read_text(encoding="utf-8"))
             comparisons = [_comparison(each) for each in found["comparisons"]]
             decoded = [Decoding(**each) for each in found["decoded"]]
-            return cls(**found | {"comparisons": comparisons, "decoded": decoded})
+            rivals = {network: Speeds.parse(each) for network, each in found["rivals"].items()}
+            return cls(**found | {"comparisons": comparisons, "decoded": decoded, "rivals": rivals})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path} is no result of `make bench`: {error!r}") from error
 

@@ -1,8 +1,8 @@
 """Memory that nothing uses any more, given back to the system."""
 
-import ctypes
 import gc
-from contextlib import suppress
+
+from service.host import processes
 
 
 def release_memory() -> None:
@@ -11,5 +11,4 @@ def release_memory() -> None:
     A graph with its weights is freed in pieces: after ResNet50 was frozen malloc held 0.9 GB that nothing used.
     """
     gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    processes.release_memory()

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from benchmarks.rivals.classifier import WORKERS, Answer, Classifier
 
 _WAITING = 100
-"""Requests that wait at a replica. Of more than the default, 5, its proxy looks for a free replica again and again."""
+"""Requests that may wait at a replica. With the default, 5, the proxy polls for a free replica under load."""
 
 
 class Classify:

@@ -18,7 +18,7 @@ from service.host.cpu import cores
 FOLDER = Path("build/rivals")
 _PART = "benchmarks.rivals"
 _COMPUTES = ("ai-edge-litert", "cykooz.resizer", "numpy", "pillow", "simplejpeg")
-"""What `classifier` imports: of each rival's environment as of this one."""
+"""What `classifier` imports: each rival's environment has the versions of this one."""
 _JSON = {"Content-Type": "application/json"}
 _LAST = 300  # characters of a failed installation
 

@@ -10,20 +10,18 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 from benchmarks import wrk
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Measurement, Served
 from benchmarks.networks import CACHE, UNTRAINED, exported
-from benchmarks.results import Served
 from benchmarks.rivals import servers
 from loadtest.markdown import markdown
-from loadtest.target import machine
+from loadtest.target import machine, processes
 from loadtest.target.process import ServerProcess
-from service.host.cpu import cores
 
 RESULTS = Path("docs/reports/rivals.json")
 NETWORK = "mobilenet_v3_small"
@@ -32,9 +30,9 @@ _WARM_UP_SECONDS = 1.0
 _SETTLE_SECONDS = 1.0  # Ray Serve is never idle
 _FIRST_ANSWER_SECONDS = 60.0
 _AHEAD = 1.05
-"""By how much a rival is better before the page says so: less is within what a repetition changes."""
+"""A rival is ahead where it is better by this factor: less is within what a repetition changes."""
 _DISTURBED = 0.8
-"""Of this service's median rate over all pairs: below it something else ran on the machine."""
+"""A share of this service's median rate over all pairs: below it, something else ran on the machine."""
 _LAST = 300  # characters of what failed
 
 NOT_MEASURED = {
@@ -46,7 +44,7 @@ NOT_MEASURED = {
 @dataclass(frozen=True)
 class Beside:
     """One rival and this service, measured in turns on `machine` (with the date): by connections, medians over the
-    rounds; memory in MB after the load.
+    rounds. Memory in MB after the load; processor time of a request in ms, empty where nobody measured it.
     """
 
     name: str
@@ -57,16 +55,22 @@ class Beside:
     theirs_mb: float
     ours_mb: float
     machine: str
+    theirs_cpu_ms: Mapping[int, float] = field(default_factory=dict)
+    ours_cpu_ms: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """`rows` and `failed` (why) by the names of `servers.RIVALS`. A load takes `seconds`, in each of `rounds`."""
+    """`rows` and `failed` (why) by the names of `servers.RIVALS`. A load takes `seconds`, in each of `rounds`.
+    `workers` and `engine` are this service's flags.
+    """
 
     network: str = NETWORK
     photo_bytes: int = 0
     seconds: float = 0.0
     rounds: int = 0
+    workers: int = 0
+    engine: str = "litert"
     rows: Mapping[str, Beside] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,40 +83,48 @@ class Speeds:
         if not path.exists():
             return cls()
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**found | {"rows": {name: _parse_row(row) for name, row in found["rows"].items()}})
+            return cls.parse(json.loads(path.read_text(encoding="utf-8")))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path} is no result of benchmarks.comparison: {error!r}") from error
+
+    @classmethod
+    def parse(cls, found: Mapping[str, Any]) -> Self:
+        """From what `asdict` and JSON made of it. Raises KeyError, TypeError, AttributeError or ValueError."""
+        return cls(**{**found, "rows": {name: _parse_row(row) for name, row in found["rows"].items()}})
 
 
 def _parse_row(row: dict[str, Any]) -> Beside:
     served = {
         who: {int(connections): Served(**each) for connections, each in row[who].items()} for who in ("theirs", "ours")
     }
-    return Beside(**row | served)
+    cpu_ms = {
+        key: {int(connections): each for connections, each in row.get(key, {}).items()}
+        for key in ("theirs_cpu_ms", "ours_cpu_ms")
+    }
+    return Beside(**row | served | cpu_ms)
 
 
-def measure(names: list[str], before: Speeds, seconds: float, rounds: int) -> Speeds:
+def measure(names: list[str], before: Speeds) -> Speeds:
     """`before` with `names` measured anew; pairs of which one cannot be installed or does not run are in `failed`.
 
     Raises RuntimeError where wrk is missing.
     """
     if shutil.which("wrk") is None:
         raise RuntimeError("the load generator wrk is missing; apt-get install wrk")
-    repository = CACHE / NETWORK / "repository"
-    version, _ = exported(repository, NETWORK, UNTRAINED)
+    repository = CACHE / before.network / "repository"
+    version, _ = exported(repository, before.network, UNTRAINED)
     rows, failed = dict(before.rows), dict(before.failed)
     for name in names:
-        print(f"{servers.RIVALS[name].name} ...", flush=True)
+        print(f"{before.network}: {servers.RIVALS[name].name} beside this service ...", flush=True)
         rows.pop(name, None), failed.pop(name, None)
         try:
-            rows[name] = _measure_beside(name, repository, version, seconds, rounds)
+            rows[name] = _measure_beside(name, repository, version, before)
         except (servers.NotInstallable, RuntimeError, OSError) as error:
             failed[name] = " ".join(str(error).split())[-_LAST:]
-    return Speeds(NETWORK, machine.photo_bytes(), seconds, rounds, rows, failed)
+    return replace(before, photo_bytes=machine.photo_bytes(), rows=rows, failed=failed)
 
 
-def _measure_beside(name: str, repository: Path, version: Path, seconds: float, rounds: int) -> Beside:
+def _measure_beside(name: str, repository: Path, version: Path, settings: Speeds) -> Beside:
     rival, python = servers.RIVALS[name], servers.install(name)
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
@@ -121,9 +133,8 @@ def _measure_beside(name: str, repository: Path, version: Path, seconds: float, 
         body.write_bytes(rival.body(photo.read_bytes()))
         empty.mkdir()
         theirs = running.enter_context(servers.start(name, python, version, empty))
-        ours = running.enter_context(
-            ServerProcess.service(repository, NETWORK, "--workers", str(cores()), "--engine", "litert")
-        )
+        flags = ("--workers", str(settings.workers), "--engine", settings.engine)
+        ours = running.enter_context(ServerProcess.service(repository, settings.network, *flags))
         await_answer(theirs, body.read_bytes(), rival.headers)
         sent: dict[str, tuple[ServerProcess, Path, Mapping[str, str]]] = {
             "theirs": (theirs, body, rival.headers),
@@ -132,17 +143,32 @@ def _measure_beside(name: str, repository: Path, version: Path, seconds: float, 
         for server, file, headers in sent.values():
             wrk.measure(server.url, file, max(CONNECTIONS), _WARM_UP_SECONDS, headers=headers)
             server.settle(_SETTLE_SECONDS)
+        ours.settle()  # engines may still race
         taken: dict[tuple[str, int], list[Measurement]] = {}
-        for _ in range(rounds):
+        cpu: dict[tuple[str, int], list[float]] = {}
+        for _ in range(settings.rounds):
             for connections in CONNECTIONS:
                 for who, (server, file, headers) in sent.items():
-                    load = wrk.measure(server.url, file, connections, seconds, headers=headers)
+                    before = processes.cpu_seconds(server.pid)
+                    load = wrk.measure(server.url, file, connections, settings.seconds, headers=headers)
+                    spent = 1000 * (processes.cpu_seconds(server.pid) - before) / load.requests
+                    cpu.setdefault((who, connections), []).append(spent)
                     taken.setdefault((who, connections), []).append(load)
                     server.settle(_SETTLE_SECONDS)
-        served = {who: {count: _take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
+        served = {who: {count: Served.take_medians(taken[who, count]) for count in CONNECTIONS} for who in sent}
+        cpu_ms = {who: {count: median(cpu[who, count]) for count in CONNECTIONS} for who in sent}
         memory = theirs.memory_mb(), ours.memory_mb()
-    found = servers.find_version(name, python)
-    return Beside(rival.name, found, rival.sends, served["theirs"], served["ours"], *memory, machine.describe())
+    return Beside(
+        rival.name,
+        servers.find_version(name, python),
+        rival.sends,
+        served["theirs"],
+        served["ours"],
+        *memory,
+        machine.describe(),
+        cpu_ms["theirs"],
+        cpu_ms["ours"],
+    )
 
 
 def await_answer(server: ServerProcess, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -157,14 +183,6 @@ def await_answer(server: ServerProcess, body: bytes, headers: Mapping[str, str])
             if time.monotonic() > until or server.death():
                 raise RuntimeError(f"{error}: {server.log()}") from error
             time.sleep(0.1)
-
-
-def _take_medians(loads: list[Measurement]) -> Served:
-    return Served(
-        median(one.requests / one.seconds for one in loads),
-        median(one.p50_ms for one in loads),
-        median(one.p99_ms for one in loads),
-    )
 
 
 def render(speeds: Speeds) -> str:

@@ -74,8 +74,8 @@ class Options:
     @classmethod
     def choose(cls, kind: type, given: Mapping[str, Any], retries: int) -> Self:
         """`given` over the defaults. Raises TypeError for what `kind`, a TypedDict, does not have."""
-        if strangers := sorted(given.keys() - kind.__annotations__.keys()):
-            raise TypeError(f"unexpected options {strangers}; expected some of {sorted(kind.__annotations__)}")
+        if unexpected := sorted(given.keys() - kind.__annotations__.keys()):
+            raise TypeError(f"unexpected options {unexpected}; expected some of {sorted(kind.__annotations__)}")
         return cls(**given, retries=retries)
 
     def params(self) -> dict[str, str]:

@@ -175,8 +175,8 @@ class Profile:
     Measured with `lanes` interpreters of `threads` threads each, the fastest arrangement there: one batch
     of each size on an idle machine. A signature that takes encoded images costs what `image` does, and decoding
     (`make bench`). `peak_mb` is what loading and running added to the process at most. `precision` is what `engine`
-    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first;
-    while they are `racing`, the version may get another engine.
+    computes in, empty where that is unknown. `race` is what each engine cost when they took turns, the fastest first.
+    `racing` says that they still do, in a running service: it is in no file.
     """
 
     machine: str
@@ -192,12 +192,18 @@ class Profile:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
-        """From what `dataclasses.asdict` and JSON made of it. Raises KeyError, TypeError or ValueError."""
+        """From what `document` and JSON made of it. Raises KeyError, TypeError or ValueError."""
         by_signature = {
             signature: {int(rows): float(value) for rows, value in by_rows.items()}
             for signature, by_rows in document["milliseconds"].items()
         }
         return cls(**{**document, "milliseconds": by_signature})
+
+    def document(self) -> dict[str, Any]:
+        """What files keep of it."""
+        document = asdict(self)
+        del document["racing"]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +280,8 @@ class Manifest:
         """Writes `manifest.json` and `labels.txt` below a version folder."""
         document = {"format": FORMAT, **self.document()}
         del document["labels"], document["checked"]
+        if self.profile is not None:
+            document["profile"] = self.profile.document()
         (folder / MANIFEST).parent.mkdir(parents=True, exist_ok=True)
         (folder / LABELS).parent.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

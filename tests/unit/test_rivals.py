@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import Served
+from benchmarks.measurement import Served
 from benchmarks.rivals import servers
 from benchmarks.rivals.speeds import CONNECTIONS, Beside, Speeds, await_answer, render
 
@@ -20,7 +20,7 @@ def make_row(name: str, rate: float, p99_ms: float = 10.0, memory: float = 200.0
 
 
 def make_speeds(*rows: Beside, **failed: str) -> Speeds:
-    return Speeds("m", 83_000, 2.0, 1, {row.name: row for row in rows}, failed)
+    return Speeds("m", 83_000, 2.0, 1, rows={row.name: row for row in rows}, failed=failed)
 
 
 def test_a_rival_answers_with_the_same_file(lenet5_repository: Path, tmp_path: Path) -> None:
@@ -66,7 +66,8 @@ def test_what_could_not_be_measured_is_named_with_the_reason() -> None:
 
 
 def test_results_are_read_as_they_are_written(tmp_path: Path) -> None:
-    speeds = make_speeds(make_row("fast", 120.0), ray="no wheel")
+    row = replace(make_row("fast", 120.0), theirs_cpu_ms={1: 3.5}, ours_cpu_ms={1: 4.5})
+    speeds = make_speeds(row, ray="no wheel")
     speeds.write(path := tmp_path / "rivals.json")
     assert Speeds.read(path) == speeds
     assert Speeds.read(tmp_path / "none.json") == Speeds()

@@ -18,6 +18,7 @@ from service.backends.base import CannotLoad, Found, Golden, Loaded, Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import Engines, describe_engine
 from service.backends.embedded.profile_store import ProfileStore
+from service.backends.embedded.race import LITERT, TENSORFLOW
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
 from service.host.cpu import machine
@@ -79,7 +80,7 @@ class EmbeddedBackend:
         is everything that needs TensorFlow.
         """
         self._repository, self._profiles, self._foreign_too = repository, profiles, foreign
-        self._engines = engines or Engines("litert")
+        self._engines = engines or Engines(LITERT)
         self._measuring = threading.Lock()
         self._last: Found | None = None  # as it was on disk at the last look
         self._found: dict[tuple[str, int], str] = {}
@@ -142,10 +143,10 @@ class EmbeddedBackend:
         if profile is not None and profile.race:  # the engines that lost are gone
             await asyncio.to_thread(release_memory)
         if profile is None:
-            loaded = replace(loaded, engine="tensorflow")
+            loaded = replace(loaded, engine=TENSORFLOW)
         else:
             loaded = replace(loaded, engine=profile.engine, precision=profile.precision)
-        _log.info("%s/%d runs on %s", name, version, "tensorflow" if profile is None else describe_engine(profile))
+        _log.info("%s/%d runs on %s", name, version, TENSORFLOW if profile is None else describe_engine(profile))
         if loaded.manifest.checked:  # exported networks answer row for row
             return replace(loaded, unshared=row_probe.find_declared(signatures))
         try:
@@ -209,7 +210,7 @@ class EmbeddedBackend:
         """
         by_signature: dict[str, Runner] = {}
         profile, twins, checked = None, dict[str, str](), False
-        if (folder / TFLITE).is_file() and self._engines.name != "tensorflow":
+        if (folder / TFLITE).is_file() and self._engines.name != TENSORFLOW:
             chosen = self._engines.load(
                 folder,
                 manifest,

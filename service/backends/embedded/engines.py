@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 from service.backends.base import Golden, Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.profile_store import ProfileStore
-from service.backends.embedded.race import LITERT
-from service.backends.embedded.version_race import OPENVINO, Racer, VersionRace, make_rivals, run_beside
+from service.backends.embedded.race import LITERT, OPENVINO
+from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
 from service.backends.golden import find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores
@@ -177,7 +177,7 @@ def _use_litert(lite: "LiteRTRunner", profile: Profile, manifest: Manifest) -> C
 def _use_openvino(
     runner: "OpenVINORunner", profile: Profile, folder: Path, manifest: Manifest, *, checked: bool = False
 ) -> Chosen:
-    """LiteRT's memory goes now, and some comes with the first call of what it alone can run."""
+    """LiteRT leaves memory, and is loaded again with the first call of a signature that it alone can run."""
     rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
     others = dict.fromkeys(set(profile.milliseconds) & set(manifest.signatures), rest)
     runners: dict[str, Runner] = {**others, **dict.fromkeys(runner.signatures, runner)}

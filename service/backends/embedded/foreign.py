@@ -12,8 +12,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +21,8 @@ from service.backends.base import Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import AUTO, Engines, is_installed
 from service.backends.embedded.profile_store import ProfileStore
-from service.backends.embedded.version_race import (
-    OPENVINO,
-    TENSORFLOW,
-    Racer,
-    VersionRace,
-    make_rivals,
-    run_beside,
-)
+from service.backends.embedded.race import OPENVINO, TENSORFLOW
+from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
 from service.backends.golden import BFLOAT16, find_deviation
 from service.errors import ServiceError
 from service.host.cpu import cores, has_bfloat16, machine
@@ -53,7 +45,7 @@ _NETWORK, _ANSWERS = "network.xml", "answers.npz"
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A SavedModel's signatures, by whom each runs, and the profile, which is None where nothing was to be decided."""
+    """A SavedModel's signatures, the runner of each, and the profile: None where only TensorFlow can run it."""
 
     signatures: Mapping[str, Signature]
     definitions: Mapping[str, bytes]
@@ -71,7 +63,7 @@ def load(
     profiles: ProfileStore,
     report_decided: "Callable[[], None]",
 ) -> Foreign:
-    """TensorFlow runs it until a race in the background has been decided, of which `report_decided` is told.
+    """TensorFlow runs it while engines race in the background. `report_decided` is called when that race has ended.
 
     Raises ValueError where it cannot be loaded.
     """
@@ -81,7 +73,9 @@ def load(
     raced = _find_raced(manifest.signatures)
     if not rivals or raced is None:
         return _use_tensorflow(folder, None)
-    kind = f", foreign, openvino {_find_version()}, {'; '.join(sorted(rivals))}, {engines.name}"
+    from service.backends.embedded.openvino import find_version
+
+    kind = f", foreign, openvino {find_version()}, {'; '.join(sorted(rivals))}, {engines.name}"
     entrant = _Entrant(folder, manifest, raced, profiles, kind, profiles.locate(folder, kind))
     if (kept := entrant.read()) is not None:
         if kept.engine != OPENVINO:
@@ -229,7 +223,7 @@ class _Entrant:
 
 
 def _find_rivals(engines: Engines) -> dict[str, Profile]:
-    """Whoever races with TensorFlow in float32. bfloat16 has to be asked for."""
+    """What races with TensorFlow in float32: bfloat16 only with --precision fast."""
     fast = engines.precision == "fast" and has_bfloat16()
     rivals: dict[str, Profile] = {}
     if engines.name in (AUTO, OPENVINO) and is_installed():
@@ -240,7 +234,7 @@ def _find_rivals(engines: Engines) -> dict[str, Profile]:
 
 
 def _find_raced(signatures: Mapping[str, Signature]) -> str | None:
-    """Several inputs may have other numbers of rows, and TensorFlow alone knows what that means."""
+    """A signature of one input: the inputs of others may differ in their numbers of rows."""
     from service.backends.embedded.autotune import make_inputs
 
     able = [
@@ -260,13 +254,6 @@ def _make_random_inputs(signature: Signature) -> Tensors:
         numbers = generator.random(shape) if dtype.kind == "f" else generator.integers(0, 2, shape)
         inputs[alias] = (generator.integers(0, 256, shape) if dtype == np.uint8 else numbers).astype(dtype)
     return inputs
-
-
-def _find_version() -> str:
-    try:
-        return version_of("openvino")
-    except PackageNotFoundError:
-        return ""
 
 
 def _run_command(command: list[str]) -> None:

@@ -179,7 +179,7 @@ class OpenVINORunner:
 
 
 def _open_rows(shape: Any, declared: tuple[int | None, ...] | None) -> Any:
-    """The same shape for 1 to `LARGEST_RUN` rows. A graph may leave to its signature what is `declared`."""
+    """`shape`, or the `declared` one where the graph leaves it open, for 1 to `LARGEST_RUN` rows."""
     openvino = import_openvino()
     if shape.rank.is_dynamic and declared:
         shape = openvino.PartialShape([-1 if size is None else size for size in declared])

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"python -m service profile: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(asdict(profile)))
+    print(json.dumps(profile.document()))
     return 0
 
 

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -74,7 +74,7 @@ class ProfileStore:
         """Where the folder cannot be written to, it is kept until this process ends."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            document = json.dumps(asdict(profile)).encode()
+            document = json.dumps(profile.document()).encode()
             write_whole(self._path(model, kind), document)  # other processes read and write it
         except OSError as error:
             self.remember(model, profile, kind)

@@ -1,7 +1,7 @@
 """A race of engines: each runs a lone image and a batch in turns with the others, and the fastest by both wins.
 
-No engine is the fastest for every network and processor, so nothing is assumed. In turns, because a machine that is
-busy for a second would else decide for whoever ran in another one.
+No engine is the fastest for every network and processor, so nothing is assumed. They take turns, so that a second in
+which the machine is busy slows all of them alike.
 """
 
 import math
@@ -11,7 +11,9 @@ from statistics import quantiles
 
 from service.errors import ServiceError
 
-LITERT = "litert"
+LITERT, OPENVINO, TENSORFLOW = "litert", "openvino", "tensorflow"
+"""Names of engines."""
+
 MANY = 8
 """Rows of the batch that is measured beside a lone image."""
 
@@ -72,8 +74,8 @@ def find_cost(costs: Costs) -> float:
     return math.sqrt(costs[1] * costs[MANY] / MANY) if MANY in costs else math.inf
 
 
-def rank(costs: Mapping[str, Costs], light: str = LITERT) -> list[str]:
-    """The fastest first; an engine whose name begins with `light` before whoever is not faster by _MUCH."""
+def rank(costs: Mapping[str, Costs], light: str) -> list[str]:
+    """The fastest first. Those whose names begin with `light` stand before all that are not faster by _MUCH."""
     keyed = {name: find_cost(each) / (_MUCH if name.startswith(light) else 1) for name, each in costs.items()}
     return sorted(keyed, key=lambda name: (keyed[name], not name.startswith(light)))
 

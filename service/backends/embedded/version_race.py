@@ -17,10 +17,8 @@ from service.types import Tensors
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-OPENVINO, TENSORFLOW = "openvino", "tensorflow"
-"""Names of engines."""
 
-_BUSY = 4.0  # times what LiteRT needs by its profile
+_BUSY = 4.0  # times what `runner` needs by its profile
 _SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
 _LAYOUT_SECONDS = 0.4
 _BUCKETS_SECONDS = 0.5  # of measuring the winner's other batch sizes
@@ -57,8 +55,8 @@ class VersionRace:
     light: str
 
     def run(self, rivals: Mapping[str, Profile], *, required: bool = False) -> tuple[Racer | None, Profile]:
-        """The winner's runner and its profile; None and `profile` where `runner` wins, which it cannot where another is
-        `required`. A profile has what all of them cost.
+        """The winner's runner and its profile; None and `profile` where `runner` wins. With `required`, `runner` wins
+        only where no other is able to. The profile has what all of them cost.
 
         Engines run in the layout of `profile`; the winner then tries the other one.
         """
@@ -76,29 +74,29 @@ class VersionRace:
         costs, failed = race.measure_in_turns(
             self._make_calls({self.name: self.runner, **runners}), _SECONDS, self.profile.lanes
         )
-        known = max((by_rows.get(1, 0.0) for by_rows in self.profile.milliseconds.values()), default=0.0)
-        if not required and self.name in costs and costs[self.name][1] > _BUSY * known > 0:
+        expected = max((by_rows.get(1, 0.0) for by_rows in self.profile.milliseconds.values()), default=0.0)
+        if not required and self.name in costs and costs[self.name][1] > _BUSY * expected > 0:
             _log.warning(
-                "%s: this machine is too busy to compare engines: LiteRT took %.3g ms for what takes it %.3g ms; it "
-                "runs the version, and the next start compares again",
+                "%s: this machine is too busy to compare engines: %s took %.3g ms for what takes it %.3g ms; it runs "
+                "the version, and the next start compares again",
                 name,
+                self.name,
                 costs[self.name][1],
-                known,
+                expected,
             )
             return None, replace(self.profile, race={})
         ranked = race.rank(costs, self.light)
         findings = {rival: race.describe_costs(costs[rival]) for rival in ranked} | failed | findings
         chosen = None
         for rival in ranked:
-            if rival == self.name and not required:
-                break
             if rival == self.name:
-                continue
-            if wrong := self.find_mismatch(runners[rival], profiles[rival]):
+                if not required:
+                    break
+            elif wrong := self.find_mismatch(runners[rival], profiles[rival]):
                 findings[rival] = wrong
-                continue
-            chosen = rival
-            break
+            else:
+                chosen = rival
+                break
         if chosen is None:
             return None, replace(self.profile, race=findings)
         runner, profile = self._choose_layout(runners[chosen], profiles[chosen], costs[chosen])
@@ -136,7 +134,7 @@ class VersionRace:
 
     def _choose_layout(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> tuple[Racer, Profile]:
         """The runner and profile of the better layout: batches run on all lanes at once, as they do under load."""
-        if profile.engine != OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
+        if profile.engine != race.OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
             return runner, profile
         other = (1, cores()) if profile.threads == 1 else (cores(), 1)
         try:
@@ -172,7 +170,7 @@ class VersionRace:
 
 
 def make_rivals(engine: str, precisions: tuple[str, ...]) -> dict[str, Profile]:
-    """Each one's name in a race and its profile, without a layout and costs."""
+    """Name in a race -> profile, without a layout and without costs."""
     return {
         f"{engine} {precision}": Profile(machine(), 1, 1, {}, 0.0, 0.0, engine=engine, precision=precision)
         for precision in precisions

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mosec, peak
 from benchmarks import page as benchmarks_page
+from benchmarks import peak
 from benchmarks.decoding import Decoding
+from benchmarks.measurement import Served
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
-from benchmarks.mosec import Rivalry
-from benchmarks.results import Bench, Comparison, Served
+from benchmarks.results import Bench, Comparison
+from benchmarks.rivals.speeds import Beside, Speeds
 from tests.support import synthetic_runs as measured
 
 _ROOT = Path(__file__).parents[3]
@@ -32,13 +33,16 @@ def _bench() -> Bench:
         int8_size=0.29,
         comparisons=[Comparison("resnet50", plain, ours, 2345.0, 1665.0, 230.0, 1.6, 1)],
         decoded=[Decoding(640, 427, 2.43, 1.27)],
+        rivals=_rivals(),
     )
 
 
-def _rivalries() -> dict[str, Rivalry]:
-    ours, theirs = ({count: Served(rate, 1.2, 3.4) for count in (1, 8, 32)} for rate in (300.0, 250.0))
-    ratios, cpu_ms = dict.fromkeys((1, 8, 32), 1.2), dict.fromkeys((1, 8, 32), (4.5, 3.5))
-    return {"resnet50": Rivalry("a machine", 2.0, 3, 2, ours, theirs, ratios, cpu_ms, 240.0, 180.0)}
+def _rivals() -> dict[str, Speeds]:
+    theirs, ours = ({count: Served(rate, 1.2, 3.4) for count in (1, 8, 32)} for rate in (250.0, 300.0))
+    cpu_ms = dict.fromkeys((1, 8, 32), 3.5), dict.fromkeys((1, 8, 32), 4.5)
+    row = Beside("mosec", "1.2", "bytes", theirs, ours, 180.0, 240.0, "a machine", *cpu_ms)
+    measured = Speeds("resnet50", 83_076, 2.0, 3, 2, "auto", {"mosec": row})
+    return {"resnet50": measured, "lenet5": Speeds("lenet5", failed={"mosec": "no wheel"})}
 
 
 def _peaks() -> peak.Peak:
@@ -70,22 +74,20 @@ def test_the_page_says_what_was_measured() -> None:
     assert "Architectures under load" not in page
 
 
-def test_mosec_and_the_ceiling_are_kept_and_shown(tmp_path: Path) -> None:
-    mosec.write(tmp_path / "mosec.json", _rivalries())
+def test_mosec_and_the_ceiling_are_shown(tmp_path: Path) -> None:
     _peaks().write(tmp_path / "peak.json")
-    assert mosec.read(tmp_path / "mosec.json") == _rivalries() and peak.Peak.read(tmp_path / "peak.json") == _peaks()
+    assert peak.Peak.read(tmp_path / "peak.json") == _peaks()
     _bench().write(tmp_path / "bench.json")
     page = benchmarks_page.make(tmp_path / "bench.json")
     assert "| resnet50 |           8 |     250 |    300 |  1.20 |   1.10 | met" in page
     assert "240 MB after the load, mosec 180 MB (wanted: at most its; not met)" in page
+    assert "- lenet5: not measured: no wheel." in page
     assert "LiteRT float32 40, LiteRT int8 90" in page and "450/s, 50%" in page
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"lenet5": {}}'])
 def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "found.json").write_text(text)
-    with pytest.raises(ValueError, match=r"found\.json is no result"):
-        mosec.read(tmp_path / "found.json")
     with pytest.raises(ValueError, match=r"found\.json is no result"):
         peak.Peak.read(tmp_path / "found.json")
 

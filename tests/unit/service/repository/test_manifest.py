@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidInput, UnknownSignature
-from service.repository.manifest import LABELS, MANIFEST, Manifest, Preprocessing, Signature, TensorSpec
+from service.repository.manifest import LABELS, MANIFEST, Manifest, Preprocessing, Profile, Signature, TensorSpec
 
 MANIFESTO = Manifest(
     name="m",
@@ -33,6 +33,17 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path, "m", 3) == MANIFESTO
     assert Manifest.read(tmp_path, "other", 4) == replace(MANIFESTO, name="other", version=4)
     assert Manifest.read(tmp_path / "nowhere", "m", 3) is None
+
+
+def test_that_engines_race_is_in_no_file(tmp_path: Path) -> None:
+    """It is a state of a service, and a service that does not know the key refuses the manifest."""
+    profile = Profile("a machine", 1, 2, {"image": {1: 2.5}}, 0.1, 20.0)
+    racing = replace(MANIFESTO, profile=replace(profile, racing=True))
+    racing.write(tmp_path)
+    assert "racing" not in (tmp_path / MANIFEST).read_text()
+    found = Manifest.read(tmp_path, "m", 3)
+    assert found is not None and found.profile == profile
+    assert racing.document()["profile"]["racing"], "clients see it"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1}'])

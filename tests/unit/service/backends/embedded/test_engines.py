@@ -145,7 +145,7 @@ def test_a_race_on_a_busy_machine_finds_nothing_out(
     for _ in range(2):
         assert load(repository).engine == "litert"
     assert len(races) == 2
-    assert "lenet5/1: this machine is too busy to compare engines: LiteRT took 400 ms" in caplog.text
+    assert "lenet5/1: this machine is too busy to compare engines: litert took 400 ms" in caplog.text
 
 
 def test_an_engine_that_is_asked_for_runs_even_where_it_was_too_slow_for_a_batch(
