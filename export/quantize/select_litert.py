@@ -158,7 +158,7 @@ class _Contest:
         if candidate.precision != FLOAT32:
             self._stage.advance(len(self.candidates), len(self.candidates) + 1, f"examining {candidate.name}")
             ask = evaluate.open_model(candidate.file)
-            explain = partial(overflow.explain_lite, candidate.file)
+            explain = partial(overflow.explain_lite, candidate.file, self.candidates[0].file)
             candidate.quality = self._judge.examine(candidate.name, ask, explain, whole)
         return candidate.accepted
 
