@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from export.plurals import format_items
 from export.quantize.convert import Convertible
 from export.quantize.evaluate import answers
 from export.quantize.schemes import MIXED, Scheme
@@ -37,7 +38,7 @@ def forms(scheme: Scheme, convertible: Convertible, float_model: Path | bytes, i
     ranked = sorted((tuple(stretch) for stretch in operations if len(stretch)), key=error)
     for count in _IN_FLOAT:
         names = tuple(name for stretch in ranked[:count] for name in stretch)
-        yield _without(scheme, f"{count} of {len(ranked)} parts", names)
+        yield _without(scheme, f"{count} of {format_items(len(ranked), 'part')}", names)
 
 
 def _without(scheme: Scheme, what: str, floats: tuple[str, ...]) -> Scheme:
