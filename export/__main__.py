@@ -23,6 +23,7 @@ from export.data import options as data_options
 from export.data.names import escape
 from export.errors import ExportError, UsageError
 from export.foreign import options as foreign
+from export.plurals import format_items
 from export.pretrained import options as pretrained
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.report import options as report
@@ -277,7 +278,8 @@ def run(specs: Sequence[ExportSpec]) -> None:
         summary.show(published, specs[0].repository, DEFAULT_REPOSITORY)
     if failed:
         raise ExportError(
-            f"{len(failed)} of {len(specs)} models failed, each for the reason above: {', '.join(failed)}"
+            f"{len(failed)} of {format_items(len(specs), 'model')} failed, each for the reason above: "
+            f"{', '.join(failed)}"
         )
 
 

@@ -22,6 +22,7 @@ from export.foreign.lite import LiteNetwork, add_entries
 from export.foreign.options import KERAS, Foreign
 from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.memory import release_memory
+from export.plurals import format_items
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
@@ -164,7 +165,7 @@ def _build_pretrained(
         count = weights.count_classes(row, spec.image_size, spec.weights)
         labels, warnings = names.find(row, spec.weights, count, as_is.labels)
         _warn(stage, warnings)
-        stage.result = f"{count} classes"
+        stage.result = format_items(count, "class")
     start = _build(spec, labels, progress)
     check.check_complete(start, spec.weights)
     return start.model, labels, (*warnings, *start.warnings)
@@ -359,7 +360,8 @@ def _read(spec: ExportSpec, source: Source, progress: Progress) -> Dataset:
         dataset = data.load(source, spec.image_size, stage, spec.data_options.max_bad_files)
         _warn(stage, dataset.warnings)
         stage.result = (
-            f"{len(dataset.labels)} classes, {len(dataset.train.classes):,} images to train on, "
+            f"{format_items(len(dataset.labels), 'class')}, "
+            f"{format_items(len(dataset.train.classes), 'image')} to train on, "
             f"{len(dataset.validation.classes):,} to validate on, {len(dataset.held_out.classes):,} held out"
         )
     return dataset

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.convert.signatures import IMAGE
 from export.data import image_size
+from export.plurals import format_items
 from export.report.classification import bound_share
 from export.report.options import PAGE
 from export.training.weights import IMAGENET
@@ -83,7 +84,8 @@ def _describe_accuracy(published: "Published") -> str:
     if score is not None:
         low, high = bound_share(round(score.accuracy * published.held_out), published.held_out)
         found = (
-            f"{score.accuracy:.4f} on {published.held_out:,} held-out images (95 % interval {low:.3f} to {high:.3f})"
+            f"{score.accuracy:.4f} on {format_items(published.held_out, 'held-out image')} (95 % "
+            f"interval {low:.3f} to {high:.3f})"
         )
         least = score.by_class[score.worst]
         return found if least == 1 else f"{found}; worst class {score.worst!r}, {least:.4f}"

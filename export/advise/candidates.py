@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from export.plurals import format_items
+
 SCRATCH, LINEAR_PROBE, FINE_TUNE = "scratch", "linear_probe", "fine_tune"
 WAYS = (SCRATCH, LINEAR_PROBE, FINE_TUNE)
 
@@ -91,7 +93,7 @@ def recommend(results: Sequence[Result], bounds: Bounds) -> Advice:
         return Advice(chosen, "it is the most accurate within the bounds, and nothing faster comes close")
     return Advice(
         chosen,
-        f"{best.images} images cannot tell its {chosen.accuracy:.1%} from the {best.accuracy:.1%} of "
+        f"{format_items(best.images, 'image')} cannot tell its {chosen.accuracy:.1%} from the {best.accuracy:.1%} of "
         f"{best.candidate.name} (95 % interval from {best.interval[0]:.1%}), and an image takes "
         f"{chosen.milliseconds:.3g} ms instead of {best.milliseconds:.3g}",
     )

@@ -15,6 +15,7 @@ from export.data.partition import Partition, check_counts, divide
 from export.data.scratch import PixelFile
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
+from export.plurals import format_items
 from export.progress import Stage
 
 EXAMPLES = 16
@@ -177,7 +178,8 @@ def _check_bad_files(refused: Mapping[str, str], total: int, most: float, stage:
     if len(refused) > most * total:
         lines = "".join(f"\n  {line}" for line in listed)
         raise ExportError(
-            f"{len(refused)} of {total} images cannot be used, more than --max-bad-files {most:g} allows; mend or "
+            f"{len(refused)} of {format_items(total, 'image')} cannot be used, more than --max-bad-files "
+            f"{most:g} allows; mend or "
             f"remove them:{lines}"
         )
     for line in listed:
@@ -188,7 +190,8 @@ def _describe_refused(refused: Mapping[str, str], total: int) -> list[str]:
     if not refused:
         return []
     name = min(refused)
-    return [f"{len(refused)} of {total} images cannot be used and are left out (first: {name}: {refused[name]})"]
+    total_images, verb = format_items(total, "image"), "is" if len(refused) == 1 else "are"
+    return [f"{len(refused)} of {total_images} cannot be used and {verb} left out (first: {name}: {refused[name]})"]
 
 
 def _describe_troubles(source: Source, indices: list[int], troubles: list[str]) -> list[str]:
@@ -196,5 +199,8 @@ def _describe_troubles(source: Source, indices: list[int], troubles: list[str]) 
     lines = [f"not read: {describe_counts(source.passed_over)}"] if source.passed_over else []
     for trouble in sorted({each for each in troubles if each}):
         concerned = [index for index, each in zip(indices, troubles, strict=True) if each == trouble]
-        lines.append(f"{len(concerned)} of {len(indices)} images {trouble} (first: {source.describe(min(concerned))})")
+        lines.append(
+            f"{len(concerned)} of {format_items(len(indices), 'image')} {trouble} (first: "
+            f"{source.describe(min(concerned))})"
+        )
     return lines

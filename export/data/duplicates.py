@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from export.plurals import format_items
+
 
 def allocate_digests(rows: int) -> Any:
     """uint64 [rows, 2]: 128 bits of BLAKE2b an image, to be written."""
@@ -35,14 +37,16 @@ def describe(digests: Any, classes: Any, trained: int, name: Callable[[int], str
     if leaked:
         row = leaked[0]
         lines.append(
-            f"{len(leaked)} of {len(digests) - trained} validation and held-out images have the same pixels as a "
+            f"{len(leaked)} of {len(digests) - trained} validation and held-out images "
+            f"{'has' if len(leaked) == 1 else 'have'} the same pixels as a "
             f"training image (first: {name(row)} and {name(int(first_of_row[row]))}): accuracy looks better than it is"
         )
     two_classes = np.flatnonzero(classes != classes[first_of_row]).tolist()
     if two_classes:
         row = two_classes[0]
         lines.append(
-            f"{len(two_classes)} images have the same pixels as one of another class (first: {name(row)} and "
+            f"{format_items(len(two_classes), 'image')} {'has' if len(two_classes) == 1 else 'have'} the "
+            f"same pixels as one of another class (first: {name(row)} and "
             f"{name(int(first_of_row[row]))}): one of the labels is wrong"
         )
     return lines

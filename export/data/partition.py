@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.errors import UsageError
+from export.plurals import format_items
 
 HELD_OUT_SHARE = 0.2
 """Share of every class that is held out."""
@@ -110,12 +111,14 @@ def check_counts(labels: tuple[str, ...], classes: Any, parts: Any = None) -> No
         counts = np.bincount(given[classes == index], minlength=3)
         if not divided and counts[TRAIN] < FEWEST:
             raise UsageError(
-                f"class {label!r} has {counts[TRAIN]} images; a class needs at least {FEWEST}, a fifth of which are "
+                f"class {label!r} has {format_items(counts[TRAIN], 'image')}; a class needs at least "
+                f"{FEWEST}, a fifth of which are "
                 "held out"
             )
         if divided and (counts[TRAIN] < 2 or not counts[HELD_OUT]):
             raise UsageError(
-                f"class {label!r} has {counts[TRAIN]} images to train on and {counts[HELD_OUT]} held out; it needs at "
+                f"class {label!r} has {format_items(counts[TRAIN], 'image')} to train on and "
+                f"{counts[HELD_OUT]} held out; it needs at "
                 "least 2 and 1"
             )
 

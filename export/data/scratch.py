@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError
+from export.plurals import format_items
 
 
 class PixelFile:
@@ -28,7 +29,8 @@ class PixelFile:
             self._reserve()
         except OSError as error:
             raise ExportError(
-                f"{rows:,} images at {size}x{size} take {self.file_bytes / 1e6:,.0f} MB of {tempfile.gettempdir()}: "
+                f"{format_items(rows, 'image')} at {size}x{size} take {self.file_bytes / 1e6:,.0f} MB of "
+                f"{tempfile.gettempdir()}: "
                 f"{error.strerror}; set TMPDIR to a larger disk, or choose a smaller --image-size"
             ) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 from export.data.names import escape, is_text
 from export.data.partition import FEWEST, PARTS, TRAIN, check_counts
 from export.errors import ExportError, UsageError
+from export.plurals import format_items
 
 DIGITS = "digits"
 TABLES = (".csv", ".tsv")
@@ -27,6 +28,10 @@ UNSUPPORTED = frozenset(
 _DIGIT_SIZE = 32
 _LARGEST_FILE = 250_000_000
 """Bytes: more than any image has that the service decodes, and less than reading several at once may take of memory."""
+
+
+Kind = tuple[str, str]
+"""What is no image and is counted: a noun in the singular, and what follows it in either number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Source:
     describe: Callable[[int], str]
     parts: Any = None
     refused: Mapping[str, str] = field(default_factory=dict)
-    passed_over: Mapping[str, int] = field(default_factory=dict)
+    passed_over: Mapping[Kind, int] = field(default_factory=dict)
 
 
 def find(name: str) -> Source:
@@ -90,7 +95,7 @@ def folder(root: Path) -> Source:
     than two classes, or a class has a name that cannot be a label or too few images. No image is opened yet.
     """
     divided = _find_parts(root)
-    refused, passed_over = dict[str, str](), Counter[str]()
+    refused, passed_over = dict[str, str](), Counter[Kind]()
     folders: list[tuple[int, Path]] = []
     for part, directory in divided or [(TRAIN, root)]:
         for entry in _entries(directory):
@@ -107,7 +112,7 @@ def folder(root: Path) -> Source:
     classes: list[int] = []
     parts: list[int] = []
     for part, directory in folders:
-        others = Counter[str]()
+        others = Counter[Kind]()
         images = _images(directory, refused, others)
         if not divided:
             _check_count(directory, len(images), others)
@@ -127,7 +132,7 @@ def from_files(
     classes: list[int],
     parts: list[int] | None,
     refused: Mapping[str, str],
-    passed_over: Mapping[str, int],
+    passed_over: Mapping[Kind, int],
 ) -> Source:
     """A Source of files by path, as `Source` describes the rest. Raises UsageError where a class has too few images."""
     import numpy as np
@@ -156,7 +161,7 @@ def _find_parts(root: Path) -> list[tuple[int, Path]]:
     return sorted(parts) if all(any(each.is_dir() for each in _entries(entry)) for _, entry in parts) else []
 
 
-def _images(directory: Path, refused: dict[str, str], others: Counter[str]) -> list[str]:
+def _images(directory: Path, refused: dict[str, str], others: Counter[Kind]) -> list[str]:
     """Paths of a class folder's images; notes why others are refused, and counts what is no image."""
     images = []
     for entry in _entries(directory):
@@ -170,11 +175,12 @@ def _images(directory: Path, refused: dict[str, str], others: Counter[str]) -> l
     return images
 
 
-def _check_count(directory: Path, count: int, others: Mapping[str, int]) -> None:
+def _check_count(directory: Path, count: int, others: Mapping[Kind, int]) -> None:
     if count < FEWEST:
         besides = f" (beside {describe_counts(others)})" if others else ""
         raise UsageError(
-            f"{escape(directory)} has {count} images{besides}; a class needs at least {FEWEST}, a fifth of which "
+            f"{escape(directory)} has {format_items(count, 'image')}{besides}; a class needs at least "
+            f"{FEWEST}, a fifth of which "
             f"are held out. An image's name ends in one of {' '.join(sorted(SUFFIXES))}"
         )
 
@@ -201,16 +207,16 @@ def fingerprint(source: Source) -> str:
     return whole.hexdigest()
 
 
-def describe_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+def describe_counts(counts: Mapping[Kind, int]) -> str:
+    return ", ".join(f"{format_items(count, noun)}{rest}" for (noun, rest), count in sorted(counts.items()))
 
 
-def _kind(entry: Path, where: str = "") -> str:
+def _kind(entry: Path, where: str = "") -> Kind:
     if entry.is_dir():
-        return "folders inside of a class folder"
+        return "folder", " inside of a class folder"
     if entry.suffix.lower() in SUFFIXES:
-        return f"images{where or ' that are no regular files'}"
-    return f"{escape(entry.suffix.lower())} files{where}" if entry.suffix else f"files without an ending{where}"
+        return "image", where or " in no regular file"
+    return (f"{escape(entry.suffix.lower())} file", where) if entry.suffix else ("file", f" without an ending{where}")
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from export.architectures.architecture import Architecture
 from export.convert.signatures import IMAGE, PROBABILITIES, TENSOR
 from export.data import pixels
 from export.errors import ExportError
+from export.plurals import format_items
 from export.quantize import flatbuffer
 from export.quantize.schemes import DYNAMIC, FLOAT16, FLOAT32, INT8
 from export.quiet import silenced
@@ -54,8 +55,8 @@ def inspect(data: bytes, name: str) -> Entry:
     graph = model.subgraphs[0]
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ExportError(
-            f"{name} is no network from one image to one output: it has {len(graph.inputs)} inputs and "
-            f"{len(graph.outputs)} outputs"
+            f"{name} is no network from one image to one output: it has {format_items(len(graph.inputs), 'input')} and "
+            f"{format_items(len(graph.outputs), 'output')}"
         )
     image, answer = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     for tensor, what in ((image, "takes"), (answer, "answers with")):

@@ -18,6 +18,7 @@ from export.data.names import escape
 from export.errors import ExportError
 from export.foreign.lite import LiteNetwork, inspect
 from export.foreign.options import KERAS, Foreign
+from export.plurals import format_items
 from export.training import donor
 from export.training.configuration import NETWORKS
 from service.types import DEFAULT_SIGNATURE
@@ -51,7 +52,7 @@ def open_network(foreign: Foreign, image_size: int | None) -> Opened:
     channels = donor.check_ends(model, name)
     _check_batch(model.inputs[0].shape[0], name)
     if channels not in _CHANNELS:
-        raise ExportError(f"{name} takes {channels} channels; images have 1 or 3")
+        raise ExportError(f"{name} takes {format_items(channels, 'channel')}; images have 1 or 3")
     height, width = model.inputs[0].shape[1:3]
     if height != width:
         raise ExportError(f"{name} takes images of {height}x{width} pixels, and only square ones can be published")
@@ -188,7 +189,8 @@ def _load_saved_model(path: Path, name: str, image_size: int | None) -> Any:
     inputs, outputs = call.structured_input_signature[1], call.structured_outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ExportError(
-            f"{name} is no network from one image to one output: it has {len(inputs)} inputs and {len(outputs)} outputs"
+            f"{name} is no network from one image to one output: it has "
+            f"{format_items(len(inputs), 'input')} and {format_items(len(outputs), 'output')}"
         )
     ((alias, spec),), ((answer, answered),) = inputs.items(), outputs.items()
     if spec.dtype == tf.string:
@@ -226,7 +228,8 @@ def _load_saved_model(path: Path, name: str, image_size: int | None) -> Any:
 def _check_batch(size: int | None, name: str) -> None:
     if size is not None:
         raise ExportError(
-            f"{name} takes exactly {size} images at once; save it with an open first dimension (None), so that batches "
+            f"{name} takes exactly {format_items(size, 'image')} at once; save it with an open first "
+            "dimension (None), so that batches "
             "of any size can be asked"
         )
 

@@ -9,6 +9,7 @@ from export.data import pixels
 from export.data.dataset import Dataset
 from export.data.names import escape
 from export.errors import ExportError
+from export.plurals import format_items
 from export.training.weights import Start
 
 _AT_ONCE = 2
@@ -23,7 +24,7 @@ def check_complete(start: Start, weights: str) -> None:
     missing = [layer.name for layer in start.model.layers if layer.weights and layer not in start.known]
     if missing:
         raise ExportError(
-            f"{escape(weights)} fits all but the last {len(missing)} layers of {start.model.name}"
+            f"{escape(weights)} fits all but the last {format_items(len(missing), 'layer')} of {start.model.name}"
             f"{f' ({start.head})' if start.head else ''}, and a network that is published as it is needs all of them; "
             "give --data to train the rest"
         )

@@ -7,6 +7,7 @@ from export.architectures.architecture import Architecture
 from export.data.imagenet import read_class_names
 from export.data.names import escape, is_text
 from export.errors import ExportError
+from export.plurals import format_items
 from export.training import weights as start
 from service.repository.manifest import LABELS
 
@@ -37,7 +38,8 @@ def find(
             "order; --labels FILE gives others",
         )
     raise ExportError(
-        f"{escape(weights)} does not name its {count} classes: give --labels FILE with one name a line, in the order "
+        f"{escape(weights)} does not name its {format_items(count, 'class')}: give --labels FILE with one "
+        "name a line, in the order "
         "of the network's outputs, or --data DIR to train it"
     )
 
@@ -49,7 +51,9 @@ def _read(file: Path, count: int) -> tuple[str, ...]:
         raise ExportError(f"{escape(file)} cannot be read as UTF-8 text: {error}") from error
     names = tuple(line.strip() for line in text.removesuffix("\n").split("\n"))
     if len(names) != count:
-        raise ExportError(f"{escape(file)} has {len(names)} lines, and the network has {count} classes")
+        raise ExportError(
+            f"{escape(file)} has {format_items(len(names), 'line')}, and the network has {format_items(count, 'class')}"
+        )
     if "" in names:
         raise ExportError(f"line {names.index('') + 1} of {escape(file)} is empty: every class needs a name")
     if unfit := [name for name in names if not is_text(name)]:

@@ -8,6 +8,7 @@ import numpy as np
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data.dataset import Dataset, Split
+from export.plurals import format_items
 from export.progress import Stage
 from service.repository.image_index import IMAGE_INDEX, ImageIndex, normalize
 from service.repository.manifest import FEATURES
@@ -43,9 +44,9 @@ def write(folder: Path, dataset: Dataset, lite: LiteModel, width: int, most: int
     )
     index.write(folder)
     size = (folder / IMAGE_INDEX).stat().st_size
-    stage.result = f"{len(rows):,} of {len(dataset.train.classes):,} images, {size / 1e6:.1f} MB"
+    stage.result = f"{len(rows):,} of {format_items(len(dataset.train.classes), 'image')}, {size / 1e6:.1f} MB"
     if len(checked) < _FEWEST:
-        stage.tell(f"no threshold for `known`: {len(checked)} validation images are fewer than {_FEWEST}")
+        stage.tell(f"no threshold for `known`: {format_items(len(checked), 'validation image')}, fewer than {_FEWEST}")
         return None
     familiar = index.measure_familiarity(_embed(dataset.validation, checked, lite, stage, len(rows), total))
     threshold = float(np.quantile(familiar, 1 - ACCEPTANCE))

@@ -12,6 +12,7 @@ from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data import mapped
 from export.data.dataset import Dataset
+from export.plurals import format_items
 from export.quantize.sequential_test import SequentialTest
 from export.training.train import average_by_class
 
@@ -127,7 +128,7 @@ class Judge:
         return self._wanted[rows]
 
     def _describe_losses(self, given: Any, rows: Any) -> str:
-        on = "the images" if len(rows) == self._count else f"{len(rows)} images"
+        on = "the images" if len(rows) == self._count else format_items(len(rows), "image")
         if not self._labelled:
             agreement = float((given[rows] == self._wanted[rows]).mean())
             return f"agrees with float32 on {agreement:.4f} of {on} (at least {1 - self._most_drop:g})"

@@ -16,6 +16,7 @@ import numpy as np
 from export.architectures.architecture import Architecture
 from export.data.dataset import Dataset, Split
 from export.errors import ExportError
+from export.plurals import format_items
 from export.progress import Stage
 from export.quantize import evaluate, overflow
 from export.quantize import mixed_precision as mixed
@@ -53,7 +54,7 @@ def choose(
     Raises ExportError where no candidate may be published.
     """
     images = _spread(dataset.train, CALIBRATION_IMAGES)
-    stage.advance(0, len(schemes) + 1, f"calibrating on {len(images)} images")
+    stage.advance(0, len(schemes) + 1, f"calibrating on {format_items(len(images), 'image')}")
     try:
         convertible = Convertible(file.read_bytes(), images, architecture)
     except (ValueError, RuntimeError) as error:
@@ -110,9 +111,8 @@ class _Contest:
     def time(self, candidates: Sequence[Candidate], rounds: int) -> None:
         """Until each has so many rounds, in turns."""
         while late := [each for each in candidates if len(each.rounds) < rounds]:
-            self._stage.advance(
-                len(self.candidates), len(self.candidates) + 1, f"timing {len(late)} candidates in turns"
-            )
+            what = f"timing {format_items(len(late), 'candidate')} in turns"
+            self._stage.advance(len(self.candidates), len(self.candidates) + 1, what)
             evaluate.time_round(late, self._images)
 
     def settle(self) -> Candidate | None:
@@ -158,7 +158,7 @@ class _Contest:
         if candidate.precision != FLOAT32:
             self._stage.advance(len(self.candidates), len(self.candidates) + 1, f"examining {candidate.name}")
             ask = evaluate.open_model(candidate.file)
-            explain = partial(overflow.explain_lite, candidate.file)
+            explain = partial(overflow.explain_lite, candidate.file, self.candidates[0].file)
             candidate.quality = self._judge.examine(candidate.name, ask, explain, whole)
         return candidate.accepted
 

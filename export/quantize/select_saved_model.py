@@ -57,7 +57,8 @@ def choose(folder: Path, dataset: Dataset, quantize: str, most_drop: float, stag
             made = Path(scratch, precision)
             made.mkdir()
             half.write(folder, made, precision)
-            quality = judge.examine(precision, _open(made), partial(overflow.explain_saved_model, made), whole=True)
+            explain = partial(overflow.explain_saved_model, made, folder)
+            quality = judge.examine(precision, _open(made), explain, whole=True)
             size = (made / SAVED_MODEL).stat().st_size
             candidates.append(Candidate(precision, precision, made / SAVED_MODEL, size, quality))
         if _gpus():

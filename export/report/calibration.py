@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from export.plurals import format_items
 from service.repository.calibration import scale
 
 BINS = 10
@@ -55,7 +56,9 @@ def fit_temperature(probabilities: Any, classes: Any) -> Temperature:
     from scipy.optimize import minimize_scalar
 
     if len(classes) < FEWEST:
-        return Temperature(None, f"{len(classes)} validation images are too few to fit one, {FEWEST} are needed")
+        return Temperature(
+            None, f"too few to fit one: {format_items(len(classes), 'validation image')}, {FEWEST} are needed"
+        )
     if (probabilities.argmax(-1) == classes).all():
         return Temperature(None, "every validation image is right, so that no finite temperature fits best")
     low, high = np.log(_RANGE)

@@ -9,6 +9,7 @@ import numpy as np
 from drawing.canvas import COLOURS, Canvas, colour
 from drawing.chart import NARROW, WIDE, Chart, is_narrow
 from drawing.scales import Linear
+from export.plurals import format_items
 from export.report.calibration import Calibration
 from export.report.classification import Classification
 from export.report.measurements import Map
@@ -166,7 +167,10 @@ def calibration(answered: Calibration, scaled: Calibration | None, temperature: 
             if len(points) > 1:
                 canvas.curve(points, f"line {css}")
             for point, each in zip(points, one.bins, strict=True):
-                told = f"{name}: {each.images} images, {each.confidence:.2f} sure, {each.accuracy:.2f} right"
+                told = (
+                    f"{name}: {format_items(each.images, 'image')}, {each.confidence:.2f} sure, "
+                    f"{each.accuracy:.2f} right"
+                )
                 canvas.dot(point, 2.5 + 8 * (each.images / most) ** 0.5, f"bubble {css}", None, told)
             canvas.text((key, 14), name, f"own {css}")
             key += _CHARACTER * len(name) + 18
@@ -185,7 +189,8 @@ def maps(found: Sequence[Map], classes: Any, labels: Sequence[str], before: str)
     rows = list(dict.fromkeys(each.adapted for each in found))
     present = [int(each) for each in np.unique(classes)]
     words = (
-        f"{len(classes)} held-out images, one mark each: what the network makes of them ahead of its last layer, on a "
+        f"{format_items(len(classes), 'held-out image')}, one mark each: what the network makes of them "
+        "ahead of its last layer, on a "
         "plane. Classes that lie apart are easy to tell apart. Point at a class to bring it forward. PCA keeps "
         "distances; t-SNE and UMAP keep neighbours together, and their distances between groups say little."
     )

@@ -8,6 +8,7 @@ from export.architectures.architecture import Architecture
 from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.errors import ExportError
+from export.plurals import format_items
 
 MOST = 300
 """Images that are mapped: t-SNE and UMAP take more than proportionally longer."""
@@ -63,7 +64,7 @@ def _reduce(features: Any, method: str) -> Any:
 
     count = len(features)
     if count < 4:
-        raise ExportError(f"{count} images are too few to be mapped")
+        raise ExportError(f"too few to be mapped: {format_items(count, 'image')}")
     if method == PCA:
         return Components(2, random_state=_SEED).fit_transform(features)
     wide = min(_WIDE, count - 1, features.shape[1])

@@ -14,6 +14,7 @@ from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data import pixels
 from export.data.dataset import Dataset, Split
+from export.plurals import format_items
 from export.progress import Stage
 from export.report import calibration, classification, features
 from export.report.calibration import Calibration, Temperature
@@ -130,7 +131,7 @@ def _map(before: Any | None, after: Any | None, methods: tuple[str, ...]) -> tup
     if after is None:
         return (), "its last layer cannot be told apart, so that there are no features ahead of it"
     if len(after) < _FEWEST_MAPPED:
-        return (), f"{len(after)} held-out images are too few to be mapped"
+        return (), f"too few to be mapped: {format_items(len(after), 'held-out image')}"
     networks = [(before, False)] if before is not None and not np.array_equal(before, after) else []
     networks.append((after, True))
     return tuple(

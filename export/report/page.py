@@ -10,6 +10,7 @@ from typing import Any
 from drawing import document, tables
 from drawing.tables import Cell, Row, table, told
 from export.convert.signatures import IMAGE
+from export.plurals import format_items
 from export.report import charts
 from export.report.measurements import Measurements, Mistake
 from export.training.options import LINEAR_PROBE
@@ -65,10 +66,10 @@ def _describe(manifest: Manifest) -> str:
     recipe = manifest.preprocessing
     size = f", {recipe.height}x{recipe.width} pixels" if recipe else ""
     data, created = manifest.facts["dataset"], datetime.fromisoformat(manifest.facts["created"])
-    used = f"{data['train']:,} images to train on" if "train" in data else "nothing trained on them"
+    used = f"{format_items(data['train'], 'image')} to train on" if "train" in data else "nothing trained on them"
     return (
         f"{manifest.architecture}, {manifest.precision}{size}, exported {created:%Y-%m-%d %H:%M} UTC. "
-        f"{data['name']}: {data['classes']} classes, {used}."
+        f"{data['name']}: {format_items(data['classes'], 'class')}, {used}."
     )
 
 
@@ -77,7 +78,10 @@ def _cards(manifest: Manifest, measured: Measurements) -> str:
     low, high = found.interval
     worst = min(found.classes, key=lambda each: (each.f1, each.label))
     said = [
-        (f"{found.accuracy:.1%}", f"of {found.images:,} held-out images right (95 % interval {low:.1%} to {high:.1%})"),
+        (
+            f"{found.accuracy:.1%}",
+            f"of {format_items(found.images, 'held-out image')} right (95 % interval {low:.1%} to {high:.1%})",
+        ),
         *([(f"{found.top_5:.1%}", "have the right class among the first five")] if found.top_5 is not None else []),
         (f"{worst.f1:.2f}", "F1 of every class" if worst.f1 == 1 else f"F1 of the weakest class: {worst.label}"),
         (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.errors import ExportError, UsageError
+from export.plurals import format_items
 
 if TYPE_CHECKING:  # `--help` answers at once
     from export.tfserving.batching import Batching
@@ -134,7 +135,7 @@ def show(versions: Sequence[Version]) -> None:
             else ("not batched", "", "")
         )
         precision = version.manifest.precision if version.manifest else ""
-        warmup = f"{version.warmups} requests" if version.warmups else "none: its first requests are slow"
+        warmup = format_items(version.warmups, "request") if version.warmups else "none: its first requests are slow"
         rows.append((version.name, str(version.number), precision, *batches, warmup))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

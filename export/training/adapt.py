@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.data.dataset import Dataset
+from export.plurals import format_items
 from export.progress import Progress, Stage
 from export.spec import ExportSpec
 from export.training import auto, batch_norms, features, loop, phases, train
@@ -41,7 +42,7 @@ class Training:
     def describe(self) -> str:
         """For a summary: the strategy, and each phase's accuracy and seconds."""
         done = "; ".join(
-            f"{each['title']}: {each['accuracy']:.4f} after {loop.format_epochs(each['epochs'])}, "
+            f"{each['title']}: {each['accuracy']:.4f} after {format_items(each['epochs'], 'epoch')}, "
             f"{each['seconds']:.0f} s"
             for each in self.phases
         )
@@ -208,7 +209,7 @@ def _summarize(outcome: Outcome, most: int) -> str:
     done = f"{outcome.epochs} of " if outcome.epochs < most else ""
     accuracy = outcome.history["val_accuracy"][outcome.best_epoch - 1]
     return (
-        f"{done}{loop.format_epochs(most)}, the weights of epoch {outcome.best_epoch} are kept: "
+        f"{done}{format_items(most, 'epoch')}, the weights of epoch {outcome.best_epoch} are kept: "
         f"accuracy {accuracy:.3f} on the validation images"
     )
 

@@ -15,6 +15,7 @@ from export.architectures.architecture import Architecture
 from export.data.augmentation import NONE, PRESETS
 from export.data.dataset import Split
 from export.errors import ExportError
+from export.plurals import format_items
 from export.progress import Stage
 from export.training import features
 from export.training.options import ALL, FINE_TUNE, FULL, LINEAR_PROBE
@@ -75,7 +76,8 @@ def choose(per_class: float, probe: float, scratch: float, learned: int, checked
     }[similar, large]
     why = (
         f"{per_class:g} images a class are {'many' if large else 'few'}, and the weights "
-        f"{'fit them' if similar else 'do not fit them well'}: in a trial with {learned} images to learn from, a new "
+        f"{'fit them' if similar else 'do not fit them well'}: in a trial with "
+        f"{format_items(learned, 'image')} to learn from, a new "
         f"head on the given weights gets {probe:.2f} of {checked} others right, and the network from scratch "
         f"{scratch:.2f}"
     )

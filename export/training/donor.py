@@ -12,6 +12,7 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
+from export.plurals import format_items
 from export.training.configuration import (
     HEAD,
     NETWORKS,
@@ -55,7 +56,9 @@ def open_keras(path: str, architecture: Architecture, size: int, classes: int) -
     check_finite(((weight.path, np.asarray(weight)) for weight in model.weights), name)
     channels = check_ends(model, name)
     if channels != architecture.channels:
-        raise ExportError(f"{name} takes {channels} channels, and {architecture.name} takes {architecture.channels}")
+        raise ExportError(
+            f"{name} takes {format_items(channels, 'channel')}, and {architecture.name} takes {architecture.channels}"
+        )
     theirs = read_layers(model, architecture.absorbs)
     ours = read_layers(build_reference(architecture, size, classes, model))
     if (nested := list_nested(theirs)) and not list_nested(ours):
@@ -238,7 +241,7 @@ def check_ends(model: Any, name: str) -> int:
     except (AttributeError, ValueError):  # a subclass, or a Sequential that was never built
         inputs, outputs = (), ()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].shape[-1]:
-        found = f"has {len(inputs)} inputs and {len(outputs)} outputs"
+        found = f"has {format_items(len(inputs), 'input')} and {format_items(len(outputs), 'output')}"
         if len(inputs) == len(outputs) == 1:
             found = f"takes shape {list(inputs[0].shape)}"
         raise ExportError(f"{name} is no network from one image to one output: it {found}")

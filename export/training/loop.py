@@ -14,6 +14,7 @@ import numpy as np
 
 from export.architectures.architecture import Recipe
 from export.errors import ExportError
+from export.plurals import format_items
 from export.progress import Stage
 from export.training.checkpoints import write_json
 from export.training.optimizers import build_optimizer
@@ -219,13 +220,10 @@ def _estimate(model: Any, batches: Batches, epochs: int, stage: Stage) -> None:
     images = batches.images + batches.validation_images * _VALIDATION_COST
     seconds = step * batches.steps * images / batches.images * epochs
     stage.tell(
-        f"about {format_seconds(seconds)} for {format_epochs(epochs)} of {batches.steps} steps; less where the "
+        f"about {format_seconds(seconds)} for {format_items(epochs, 'epoch')} of "
+        f"{format_items(batches.steps, 'step')}; less where the "
         "validation images stop being answered better"
     )
-
-
-def format_epochs(count: int) -> str:
-    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from export.architectures.architecture import Recipe
 from export.errors import ExportError
+from export.plurals import format_items
 from export.training.blocks import Block, find_blocks
 from export.training.options import ALL, FINE_TUNE, FULL, LINEAR_PROBE, NONE, TrainingOptions, count_unfrozen
 
@@ -92,7 +93,7 @@ def plan(
     if strategy == NONE:
         if known and new:
             raise ExportError(
-                f"the starting weights fit all but the last {len(new)} layers of {model.name} "
+                f"the starting weights fit all but the last {format_items(len(new), 'layer')} of {model.name} "
                 f"({head or 'another number of classes?'}), which have to be trained: give --strategy auto, and no "
                 "--epochs 0"
             )
@@ -101,7 +102,11 @@ def plan(
         steps = _FEWEST_STEPS if known else _FEWEST_STEPS_FROM_SCRATCH
         fitted = fit_recipe(recipe, images, options.explicit, steps)
         return (
-            Phase("training", fitted, description=f"all {len(layers)} layers, learning rate {fitted.learning_rate:g}"),
+            Phase(
+                "training",
+                fitted,
+                description=f"all {format_items(len(layers), 'layer')}, learning rate {fitted.learning_rate:g}",
+            ),
         )
     backbone, last = split_head(model, known)
     probe = Phase(
@@ -109,7 +114,8 @@ def plan(
         _fit_probe(recipe, images, options.explicit, alone=strategy == LINEAR_PROBE),
         backbone,
         cached=True,
-        description=f"{_name_layers(last)}; the {len(backbone)} layers before are frozen, and computed once an image",
+        description=f"{_name_layers(last)}; frozen, and computed once an image: "
+        f"{format_items(len(backbone), 'layer')} before",
     )
     if strategy == LINEAR_PROBE:
         return (probe,)
@@ -160,7 +166,8 @@ def _fine_tune(
         tuple(layer for layer in backbone if id(layer) in still),
         rates={name: rate for name, rate in rates.items() if rate != 1},
         description=(
-            f"{count} of {len(blocks)} blocks ({_list(names)}) and the head, learning rate {lowest:.2g} in front to "
+            f"{count} of {format_items(len(blocks), 'block')} ({_list(names)}) and the head, learning rate "
+            f"{lowest:.2g} in front to "
             f"{fitted.learning_rate:.2g} in the head; batch norms keep their statistics"
         ),
     )

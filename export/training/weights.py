@@ -10,6 +10,7 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
+from export.plurals import format_items
 from export.training.configuration import read_layers
 from export.training.donor import check_hdf5, count_hdf5_outputs, count_outputs, describe_error, open_keras
 
@@ -119,7 +120,7 @@ def _checked(model: Any, filled: list[Any], name: str, head: str = "") -> tuple[
     # Only the head may differ: anything else is another network's file.
     if 2 * len(filled) < len(layers) or filled != layers[: len(filled)]:
         raise ExportError(
-            f"the weights of {name} fit {len(filled)} of {len(layers)} layers of {model.name}; "
+            f"the weights of {name} fit {len(filled)} of {format_items(len(layers), 'layer')} of {model.name}; "
             f"{head or 'were they saved from another architecture?'}"
         )
     return tuple(filled)

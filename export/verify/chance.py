@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError
+from export.plurals import format_items
 
 NOT_SHOWN = "the network is not shown to be better than guessing"
 """How the warning begins that such a network is published with."""
@@ -33,7 +34,8 @@ def judge(accuracy: float, classes: Any, labels: tuple[str, ...], advice: str, f
     shares = np.bincount(classes, minlength=len(labels)) / len(classes)
     guess, count = float(shares.max()), len(classes)
     found = (
-        f"{accuracy:.4f} of {count} held-out images are right; answering {labels[int(shares.argmax())]!r} always gets "
+        f"{accuracy:.4f} of {format_items(count, 'held-out image')} are right; answering "
+        f"{labels[int(shares.argmax())]!r} always gets "
         f"{guess:.4f}"
     )
     few = bound_accuracy(1.0, count) <= guess

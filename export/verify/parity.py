@@ -14,6 +14,7 @@ from export.data import pixels
 from export.data.dataset import Dataset, Example
 from export.data.reading import PIXEL_TOLERANCE, measure_levels
 from export.errors import ExportError
+from export.plurals import format_items
 from export.verify.readback import Readback, run_in_batches
 from service.errors import ServiceError
 from service.preprocessing import decode as gateway
@@ -152,7 +153,9 @@ def check_lite(data: bytes, model: Any, architecture: Architecture, dataset: Dat
     for where, answer in answers.items():
         given = answer[PROBABILITIES]
         if given.shape != wanted.shape:
-            raise ExportError(f"refused to publish: {where} answers {len(wanted)} images with shape {given.shape}")
+            raise ExportError(
+                f"refused to publish: {where} answers {format_items(len(wanted), 'image')} with shape {given.shape}"
+            )
         apart = _difference(answer, wanted) if exact else float(np.abs(given - wanted).sum(-1).mean() / 2)
         if not apart <= (TOLERANCE if exact else ROUNDED_TOLERANCE):
             raise ExportError(

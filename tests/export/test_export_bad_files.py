@@ -107,7 +107,7 @@ def test_copies_between_training_and_measuring_are_reported(tmp_path: Path, stag
         "validation and held-out images have the same pixels as a training image (first: " in w for w in warnings
     )
     (mixed,) = (each for each in warnings if "another class" in each)
-    assert "1 images have" in mixed and f"{tmp_path}/cat/00.png" in mixed and f"{tmp_path}/dog/00.png" in mixed
+    assert "1 image has" in mixed and f"{tmp_path}/cat/00.png" in mixed and f"{tmp_path}/dog/00.png" in mixed
 
 
 def test_pixels_that_do_not_fit_are_refused_first_with_what_they_need(tmp_path: Path) -> None:

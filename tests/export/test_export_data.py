@@ -91,7 +91,7 @@ def test_too_few_classes_or_images_are_refused(tmp_path: Path) -> None:
     picture(tmp_path / "dog" / "0.jpg")
     for index in range(5):
         picture(tmp_path / "cat" / f"{index}.jpg")
-    with pytest.raises(UsageError, match="dog has 1 images; a class needs at least 5"):
+    with pytest.raises(UsageError, match="dog has 1 image; a class needs at least 5"):
         sources.folder(tmp_path)
 
 
@@ -197,20 +197,19 @@ def test_what_is_not_read_is_counted_once_a_reason(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "cat" / "kittens").mkdir()
     assert sources.folder(tmp_path).passed_over == {
-        "files without an ending": 1,
-        "images outside of the class folders": 1,
-        "folders inside of a class folder": 1,
+        ("file", " without an ending"): 1,
+        ("image", " outside of the class folders"): 1,
+        ("folder", " inside of a class folder"): 1,
     }
     assert data.load(sources.folder(tmp_path), 24, stage(), max_bad_files=0.2).warnings == (
         f"3 of 23 images cannot be used and are left out (first: {tmp_path}/cat/a.heic: .heic files are not supported; "
         "save it as JPEG or PNG)",
-        "not read: 1 files without an ending, 1 folders inside of a class folder, 1 images outside of the class "
-        "folders",
+        "not read: 1 file without an ending, 1 folder inside of a class folder, 1 image outside of the class folders",
     )
     shutil.rmtree(tmp_path / "dog")
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "a.mp4").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"dog has 0 images \(beside 1 \.mp4 files\); a class needs at least 5"):
+    with pytest.raises(UsageError, match=r"dog has 0 images \(beside 1 \.mp4 file\); a class needs at least 5"):
         sources.folder(tmp_path)
 
 

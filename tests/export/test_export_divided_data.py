@@ -120,7 +120,7 @@ def test_a_table_may_divide_its_images(tmp_path: Path, head: str) -> None:
         ("path,label\nx.png,cat\nx.png,dog\n", "line 3: .*x.png has another label or part than above"),
         ("path,label,split\nx.png,cat,later\n", "line 2: expected train, training, val, .*, got 'later'"),
         ("path,label\nx.png,cat\n", "at least two classes; it has 1"),
-        ("path,label\nx.png,cat\ny.png,dog\n", "class 'cat' has 1 images; a class needs at least 5"),
+        ("path,label\nx.png,cat\ny.png,dog\n", "class 'cat' has 1 image; a class needs at least 5"),
         ('path,label\n"x.png,cat\n', "is no CSV"),
         ("path,label\nx\0.png,cat\n", r"line 2: its path has a control character: 'x\\x00\.png'"),
         ("path,label\nx.png,\x1b[2Jcat\n", r"line 2: its label has .* control character: '\\x1b\[2Jcat'"),

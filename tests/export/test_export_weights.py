@@ -74,7 +74,7 @@ def test_a_head_begins_where_the_image_size_matters() -> None:
 
 def test_another_architectures_file_is_refused(tmp_path: Path) -> None:
     path, _ = saved(tmp_path / "m.keras", 10)
-    with pytest.raises(ExportError, match="takes 1 channels, and mobilenet_v3_small takes 3"):
+    with pytest.raises(ExportError, match="takes 1 channel, and mobilenet_v3_small takes 3"):
         weights.start(MOBILENET, 32, 10, str(path))
 
 

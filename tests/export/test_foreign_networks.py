@@ -287,7 +287,7 @@ class Fixed(tf.Module):  # type: ignore[misc]  # TensorFlow is untyped
 @pytest.mark.parametrize(
     ("module", "says"),
     [
-        (Fixed([1, 8, 8, 3], tf.float32, tf.float32), "takes exactly 1 images at once"),
+        (Fixed([1, 8, 8, 3], tf.float32, tf.float32), "takes exactly 1 image at once"),
         (Fixed([None, 8, 8, 3], tf.float32, tf.int32), "takes float32 and answers int32; a classifier takes numbers"),
         (Fixed([None, 8, 8, 3], tf.bool, tf.float32), "takes bool and answers float32"),
         (Fixed([None, 8, 8, None], tf.float32, tf.float32), "to one output: it takes shape"),

@@ -218,7 +218,7 @@ def test_weights_that_leave_layers_random_are_refused() -> None:
     model = LENET.build(LENET.shape(28), 7)
     known = tuple(layer for layer in model.layers if layer.weights)
     check.check_complete(weights.Start(model, known), "m.keras")
-    with pytest.raises(ExportError, match=r"m\.keras fits all but the last 1 layers of lenet5"):
+    with pytest.raises(ExportError, match=r"m\.keras fits all but the last 1 layer of lenet5"):
         check.check_complete(weights.Start(model, known[:-1]), "m.keras")
 
 

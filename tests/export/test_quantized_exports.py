@@ -25,6 +25,7 @@ from export.quantize import flatbuffer, overflow, schemes
 from export.quantize import half_precision as half
 from export.quantize import mixed_precision as mixed
 from export.quantize import select_litert as lite
+from export.quantize import select_saved_model as saved_model
 from export.quantize.candidates import AS_FAST, Choice, choose_fastest
 from export.quantize.convert import Convertible
 from service.preprocessing.decode import decode
@@ -235,7 +236,10 @@ def test_a_large_network_is_converted_by_another_process(
 
 
 def test_a_form_that_answers_nan_says_where_float16_ends(tmp_path: Path, digits: data.Dataset) -> None:
-    """Weights of 1e6, and sums of 1e5 of weights that fit: in `model.tflite`, and in a half precision SavedModel."""
+    """Weights of 1e6, and sums of 921,200 of weights that fit: in `model.tflite`, and in a half precision SavedModel.
+
+    Each names the place, and what float32 has there.
+    """
     few = replace(
         digits,
         held_out=replace(digits.held_out, images=digits.held_out.images[:64], classes=digits.held_out.classes[:64]),
@@ -255,19 +259,21 @@ def test_a_form_that_answers_nan_says_where_float16_ends(tmp_path: Path, digits:
     stage(tmp_path / "sums")
     (tmp_path / "half").mkdir()
     half.write(tmp_path / "sums", tmp_path / "half", "float16")
-    assert "float16 overflow in" in (why := overflow.explain_saved_model(tmp_path / "half", images))
-    assert "sums" in why and "weights" not in why.split(" in ", 1)[1].split(" (")[0]
+    why = overflow.explain_saved_model(tmp_path / "half", tmp_path / "sums", images)
+    assert re.fullmatch(r"float16 overflow in \S*sums\S* \(up to 921,200 in float32; float16 ends at 65,504\)", why)
     model.get_layer("sums").set_weights([np.full((784, 16), 1e-3, np.float32)])
     model.get_layer("weights").kernel.assign_add(np.full((16, 16), 1e6, np.float32))
     stage(tmp_path / "weights")
     half.write(tmp_path / "weights", tmp_path / "half", "float16")
-    assert "float16 overflow in the weights" in overflow.explain_saved_model(tmp_path / "half", images)
+    overflown = r"float16 overflow in the weights \S*weights\S* \(up to 1e\+06 in float32; float16 ends at 65,504\)"
+    assert re.fullmatch(overflown, overflow.explain_saved_model(tmp_path / "half", tmp_path / "weights", images))
+    with pytest.raises(ExportError, match=f"float16 answers NaN: {overflown}"):
+        saved_model.choose(tmp_path / "weights", few, "float16", 1.0, SILENT)
     file = tmp_path / "weights" / TFLITE
     litert.convert(tmp_path / "weights", file)
     float16 = [scheme for scheme in schemes.SCHEMES if scheme.precision == schemes.FLOAT16]
     choice = lite.choose(file, LENET5, float16, few, 1.0, or_float=True, stage=SILENT)
-    assert choice.verdict(choice.candidates[1]).startswith("refused: answers NaN: float16 overflow in the weights ")
-    assert "weights" in choice.verdict(choice.candidates[1]).partition("overflow in the weights ")[2]
+    assert re.fullmatch(f"refused: answers NaN: {overflown}", choice.verdict(choice.candidates[1]))
 
 
 def test_ranges_come_from_the_images_it_is_calibrated_on(lenet5: bytes, digits: data.Dataset, tmp_path: Path) -> None:
@@ -315,6 +321,26 @@ def test_mixed_keeps_the_part_that_rounding_hurts_most(
     assert error(worst) < error(INT8)
     # A part is several operations, and one layer of it alone may help more than all of them.
     assert error(worst) <= np.median(others)
+
+
+def test_a_part_that_cannot_be_left_in_float_by_itself_comes_last(
+    lenet5: bytes, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quantizer refuses the part that would have come first."""
+    images = digits.held_out.images[:16]
+    convertible = Convertible(lenet5, images, LENET5)
+    refused = list(mixed.forms(INT8, convertible, lenet5, images))[1].floats
+    build = convertible.under
+
+    def build_others(scheme: schemes.Scheme) -> bytes:
+        if scheme.floats == refused:
+            raise RuntimeError("the quantizer does not know how")
+        return build(scheme)
+
+    monkeypatch.setattr(convertible, "under", build_others)
+    forms = list(mixed.forms(INT8, convertible, lenet5, images))
+    assert len(forms) == 4
+    assert not any(set(refused) & set(form.floats) for form in forms[1:])
 
 
 def test_a_file_written_without_repetition_is_the_same_model(convertible: Convertible, digits: data.Dataset) -> None:

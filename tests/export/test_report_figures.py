@@ -100,7 +100,7 @@ def test_the_calibration_error_of_a_known_case() -> None:
 def test_no_temperature_is_fitted_where_images_are_few_or_all_right() -> None:
     probabilities, classes = answers(200)
     few = calibration.fit_temperature(probabilities[:20], classes[:20])
-    assert few.value is None and "20 validation images are too few" in few.reason
+    assert few.value is None and "too few to fit one: 20 validation images" in few.reason
     none = calibration.fit_temperature(probabilities[:0], classes[:0])
     assert none.value is None and "0 validation images" in none.reason
     right = calibration.fit_temperature(probabilities, probabilities.argmax(-1))

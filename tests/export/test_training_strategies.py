@@ -102,7 +102,7 @@ def test_batch_norms_of_given_weights_keep_their_statistics() -> None:
 
 
 def test_weights_as_they_are_need_a_head_that_fits() -> None:
-    with pytest.raises(ExportError, match=r"fit all but the last 1 layers of lenet5 .* give --strategy auto"):
+    with pytest.raises(ExportError, match=r"fit all but the last 1 layer of lenet5 .* give --strategy auto"):
         plan("none")
 
 
