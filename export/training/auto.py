@@ -67,7 +67,8 @@ def choose(per_class: float, probe: float, scratch: float, learned: int, checked
     """By images a class and by the shares of `checked` images that the probe and the network from scratch got right,
     after they had `learned` from others.
     """
-    similar, large = probe - scratch >= SIMILAR, per_class >= LARGE
+    similar = probe - scratch >= SIMILAR or probe == 1  # where nothing is left to learn, the cheapest way will do
+    large = per_class >= LARGE
     strategy, unfreeze = {
         (True, False): (LINEAR_PROBE, None),
         (True, True): (FINE_TUNE, "0.4"),

@@ -140,6 +140,12 @@ def test_four_scenarios_have_a_strategy_each(per_class: int, probe: float, strat
     assert f"gets {probe:.2f} of 9 others right, and the network from scratch 0.50" in decision.why
 
 
+def test_weights_fit_where_the_head_leaves_nothing_to_learn() -> None:
+    """Though from scratch all of them are answered right too."""
+    assert auto.choose(20, 1.0, 1.0, 21, 9).strategy == "linear_probe"
+    assert auto.choose(20, 0.8, 0.8, 21, 9).strategy == "fine_tune"
+
+
 @pytest.mark.slow
 def test_auto_tells_weights_that_fit_from_those_that_know_nothing(tmp_path: Path) -> None:
     """A network that has learned six bars, and one whose features are the same for every image."""
