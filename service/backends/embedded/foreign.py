@@ -1,7 +1,8 @@
 """What runs a foreign SavedModel: TensorFlow, or OpenVINO where that is as fast and gives TensorFlow's answers.
 
 A race is about one signature that takes one batched input of numbers. All others stay with TensorFlow, which is then
-loaded with the first such call.
+loaded with the first such call. A model whose calls change its variables does not race: they are in the memory of what
+ran it until then.
 """
 
 import json
@@ -35,6 +36,7 @@ from service.backends.golden import BFLOAT16, find_deviation
 from service.errors import ServiceError
 from service.host.cpu import cores, has_bfloat16, machine
 from service.protobuf import signatures as protos
+from service.protobuf.graph_state import has_writes
 from service.repository.manifest import SAVED_MODEL, Manifest, Profile, Signature
 from service.types import DEFAULT_SIGNATURE, Array, Tensors
 
@@ -76,11 +78,15 @@ def load(
     Raises ValueError where it cannot be loaded.
     """
     rivals = _find_rivals(engines)
-    definitions = protos.read_definitions(folder / SAVED_MODEL) if rivals else {}
+    if not rivals:
+        return _use_tensorflow(folder, None)
+    graph = protos.read_meta_graph(folder / SAVED_MODEL)
+    definitions = dict(graph.signature_def)
     manifest = Manifest(name, version, protos.from_protos(definitions))
     raced = _find_raced(manifest.signatures)
-    if not rivals or raced is None:
+    if raced is None or has_writes(graph, manifest.signatures):
         return _use_tensorflow(folder, None)
+    del graph  # it may hold all weights
     kind = f", foreign, openvino {_find_version()}, {'; '.join(sorted(rivals))}, {engines.name}"
     entrant = _Entrant(folder, manifest, raced, profiles, kind, profiles.locate(folder, kind))
     if (kept := entrant.read()) is not None:
