@@ -10,6 +10,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +18,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -83,7 +85,7 @@ def load(
     graph = protos.read_meta_graph(folder / SAVED_MODEL)
     definitions = dict(graph.signature_def)
     manifest = Manifest(name, version, protos.from_protos(definitions))
-    raced = _find_raced(manifest.signatures)
+    raced = find_raced(manifest.signatures)
     if raced is None or has_writes(graph, manifest.signatures):
         return _use_tensorflow(folder, None)
     del graph  # it may hold all weights
@@ -167,12 +169,7 @@ class _Entrant:
 
     def find_mismatch(self, runner: Racer, profile: Profile) -> str:
         """Raises ValueError where TensorFlow's answers are not kept."""
-        try:
-            with np.load(self.place / _ANSWERS) as arrays:
-                inputs = {alias: arrays[f"input {alias}"] for alias in self._signature.inputs}
-                expected = {alias: arrays[f"output {alias}"] for alias in self._signature.outputs}
-        except (OSError, LookupError, EOFError) as error:
-            raise ValueError(f"{self.place / _ANSWERS} cannot be read: {error}") from error
+        inputs, expected = read_answers(self.place / _ANSWERS, self._signature)
         try:
             answers = runner.call(self.raced, inputs)
         except ServiceError as error:
@@ -234,6 +231,16 @@ class _Entrant:
             shutil.rmtree(work, ignore_errors=True)
 
 
+def read_answers(path: Path, signature: Signature) -> tuple[Tensors, Tensors]:
+    """Inputs, and TensorFlow's outputs for them. Raises ValueError where the file is missing or damaged."""
+    try:
+        with np.load(path) as arrays:
+            inputs = {alias: arrays[f"input {alias}"] for alias in signature.inputs}
+            return inputs, {alias: arrays[f"output {alias}"] for alias in signature.outputs}
+    except (OSError, LookupError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
 def _find_rivals(engines: Engines) -> dict[str, Profile]:
     """Whoever races with TensorFlow in float32. bfloat16 has to be asked for."""
     fast = engines.precision == "fast" and has_bfloat16()
@@ -245,14 +252,19 @@ def _find_rivals(engines: Engines) -> dict[str, Profile]:
     return rivals
 
 
-def _find_raced(signatures: Mapping[str, Signature]) -> str | None:
-    """Several inputs may have other numbers of rows, and TensorFlow alone knows what that means."""
+def find_raced(signatures: Mapping[str, Signature]) -> str | None:
+    """Several inputs may have other numbers of rows, and single values may come in other shapes than the declared one
+    (`TensorSpec.check_foreign`): TensorFlow alone knows what that means.
+    """
     from service.backends.embedded.autotune import make_inputs
 
     able = [
         name
         for name, signature in signatures.items()
-        if len(signature.inputs) == 1 and not signature.fixed and make_inputs(signature, 1) is not None
+        if len(signature.inputs) == 1
+        and not signature.fixed
+        and not any(spec.takes_single_values for spec in signature.inputs.values())
+        and make_inputs(signature, 1) is not None
     ]
     return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in able else next(iter(sorted(able)), None)
 
