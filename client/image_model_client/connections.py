@@ -126,7 +126,7 @@ class AsyncConnections:
     async def _take(self, wait: float | None) -> httpx.AsyncClient | None:
         if self._free:
             return self._free.pop()
-        mine = asyncio.get_running_loop().create_future()
+        mine: asyncio.Future[httpx.AsyncClient | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         try:
             async with asyncio.timeout(wait):

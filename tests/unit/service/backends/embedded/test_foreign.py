@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_only_rows_of_one_known_shape_race(shape: tuple[int | None, ...] | None)
 def test_damaged_answers_are_named(tmp_path: Path, damage: Callable[[bytes], bytes] | None) -> None:
     path = tmp_path / "answers.npz"
     if damage is not None:
-        arrays = {"input x": np.full((11, 3), 7, np.float32), "output y": np.ones((11, 2), np.float32)}
+        arrays: dict[str, Any] = {"input x": np.full((11, 3), 7, np.float32), "output y": np.ones((11, 2), np.float32)}
         np.savez(path, **arrays)
         assert (read_answers(path, ROWS)[0]["x"] == arrays["input x"]).all()
         path.write_bytes(damage(path.read_bytes()))
