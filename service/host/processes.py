@@ -2,11 +2,14 @@
 
 import ctypes
 import resource
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,12 @@ def release_memory() -> None:
     """Gives the system back what this process has freed, which glibc keeps for later; elsewhere it does nothing."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def end_with_parent() -> None:
+    """Lets Linux kill this process when the thread that started it ends; elsewhere it does nothing."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def peak_mb(pid: int | None = None) -> float:

@@ -28,6 +28,7 @@ on ARM, so Pillow stands in wherever it is missing.
 
 import importlib
 import io
+import os
 import struct
 import threading
 import zlib
@@ -55,6 +56,10 @@ _MARGIN = 1.5
 _TINY_PIXELS, _TINY_BYTES = 64 * 64, 8192  # some 0.1 ms
 _QUICK_PIXELS, _QUICK_BYTES = 500_000, 1_000_000  # some 2 ms
 _SCRATCH_BYTES = 4_000_000  # a megapixel
+_UNWRITTEN = np.frombuffer(b"".join(os.urandom(3) + b"\0" for _ in range(4)), np.uint32)
+"""What a row of four bytes a pixel begins with until it is decoded. libjpeg-turbo writes 255 as the fourth of RGBX, and
+nobody can know the others.
+"""
 _MAX_CHUNKS = 10_000  # of a PNG; libpng writes 4,096 of 8 KiB for 32 MiB
 
 LONGEST_SIDE = 1536
@@ -163,6 +168,9 @@ def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: i
         raise undecodable(Format.jpeg, "its end is missing")
     inks = header.components == 4
     rows, columns = -(-header.height // factor), -(-header.width // factor)
+    buffer = _scratch("image", rows, columns)
+    starts = buffer.view(np.uint32)[:, :4, 0]  # a pixel each
+    starts[:] = _UNWRITTEN[: starts.shape[1]]
     try:
         # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
         pixels = simplejpeg.decode_jpeg(
@@ -173,12 +181,16 @@ def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: i
             strict=False,
             min_height=rows,
             min_width=columns,
-            buffer=_scratch("image", rows, columns),
+            buffer=buffer,
         )
     except MemoryError as error:
         raise _no_memory(Format.jpeg) from error
     except Exception as error:  # whatever a decoder raises, the client's bytes are the cause
         raise undecodable(Format.jpeg, error) from error
+    # After a warning, turbojpeg calls an error that ends decoding a warning too: what lay in the buffer before, perhaps
+    # another client's image, would then be this one's pixels.
+    if (starts == _UNWRITTEN[: starts.shape[1]]).all(axis=1).any():
+        raise undecodable(Format.jpeg, "it breaks off")
     # A last row or column that the reduction filled up must not shift all the others.
     covered = (header.height / factor, header.width / factor)
     if inks:

@@ -26,15 +26,15 @@ def from_protos(definitions: Mapping[str, SignatureDef]) -> dict[str, Signature]
     }
 
 
-def read_definitions(path: Path) -> dict[str, SignatureDef]:
-    """Those of a `saved_model.pb`, without TensorFlow. Raises ValueError where it has no graph for serving."""
+def read_meta_graph(path: Path) -> Any:
+    """The MetaGraphDef of a `saved_model.pb`, without TensorFlow. Raises ValueError where it has none for serving."""
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except (OSError, DecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     for meta_graph in saved.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == {SERVE_TAG}:
-            return dict(meta_graph.signature_def)
+            return meta_graph
     raise ValueError(f"{path} has no graph that is tagged {SERVE_TAG!r}")
 
 

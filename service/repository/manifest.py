@@ -60,6 +60,11 @@ class TensorSpec:
         """True where dim 0 is the row count, so that requests may share a batch."""
         return bool(self.shape) and self.shape is not None and self.shape[0] is None
 
+    @property
+    def takes_single_values(self) -> bool:
+        """True where a foreign model's values may come as a scalar, a list or a column."""
+        return self.shape in _SINGLE_VALUES
+
     def check_dtype(self, name: str, array: "Array") -> None:
         from service.types import dtype_of
 
@@ -79,7 +84,7 @@ class TensorSpec:
         declared, as TensorFlow Serving's own examples are asked.
         """
         self.check_dtype(name, array)
-        if self.shape is None or (self.shape in _SINGLE_VALUES and (array.ndim < 2 or array.shape[1:] == (1,))):
+        if self.shape is None or (self.takes_single_values and (array.ndim < 2 or array.shape[1:] == (1,))):
             return
         if not _fits(array.shape, (None, *self.shape[1:]) if self.shape else ()):
             raise self._misshapen(name, array.shape)

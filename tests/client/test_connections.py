@@ -1,6 +1,8 @@
 """How many connections a client opens, who waits for one, and how they end."""
 
 import asyncio
+import multiprocessing
+import os
 import ssl
 import threading
 from pathlib import Path
@@ -125,3 +127,64 @@ def test_connections_share_what_the_caller_trusts_and_shows(tmp_path: Path) -> N
             stranger.predict("m", b"x")
         with Client(service.url, connections=3, verify=trusted, cert=shown) as client:
             assert all(outcome.prediction for outcome in client.predict_many("m", [b"x"] * 30))
+
+
+def test_threads_that_ask_again_at_once_take_turns_with_those_that_wait() -> None:
+    with scripted(LABEL) as service, Client(service.url, connections=1) as client:
+        start = threading.Barrier(2)
+
+        def ask(model: str) -> None:
+            start.wait(30)
+            for _ in range(20):
+                client.predict(model, b"x")
+
+        threads = [threading.Thread(target=ask, args=(model,)) for model in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        paths = [path.partition("?")[0] for path, _ in service.asked]
+        other = "/predict/b" if paths[-1] == "/predict/a" else "/predict/a"  # whoever was through first
+        assert paths[: len(paths) - paths[::-1].index(other)].count(paths[-1]) > 4
+
+
+async def test_tasks_that_ask_again_at_once_take_turns_with_those_that_wait() -> None:
+    with scripted(LABEL) as service:
+        async with AsyncClient(service.url, connections=1) as client:
+
+            async def ask(model: str) -> None:
+                for _ in range(10):
+                    await client.predict(model, b"x")
+
+            await asyncio.gather(ask("a"), ask("b"))
+        assert [path.partition("?")[0] for path, _ in service.asked] == ["/predict/a", "/predict/b"] * 10
+
+
+async def test_a_call_cancelled_while_it_waits_takes_no_connection_with_it() -> None:
+    held = threading.Event()
+    with scripted(hold(held), LABEL) as service:
+        async with AsyncClient(service.url, connections=1) as client:
+            first = asyncio.create_task(client.predict("m", b"x"))
+            assert await asyncio.to_thread(service.arrived.acquire, timeout=30)
+            waiting = [asyncio.create_task(client.predict("m", b"x")) for _ in range(40)]
+            await asyncio.sleep(0)  # all of them are in line
+            for task in waiting[::2]:
+                task.cancel()
+            held.set()
+            await first
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) == 20
+            assert (await client.predict("m", b"x", deadline=30)).label == "cat"
+            assert len(service.asked) == 22
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_has_connections_of_its_own() -> None:
+    with scripted(LABEL) as service, Client(service.url) as client:
+        client.predict("m", b"x")
+        child = multiprocessing.get_context("fork").Process(target=client.predict, args=("m", b"x"))
+        child.start()
+        child.join(30)
+        client.predict("m", b"x")
+        assert child.exitcode == 0 and len(service.asked) == 3 and len(service.connections) == 2

@@ -1,7 +1,8 @@
 """What runs a foreign SavedModel: TensorFlow, or OpenVINO where that is as fast and gives TensorFlow's answers.
 
 A race is about one signature that takes one batched input of numbers. All others stay with TensorFlow, which is then
-loaded with the first such call.
+loaded with the first such call. A model whose calls change its variables does not race: they are in the memory of what
+ran it until then.
 """
 
 import json
@@ -9,11 +10,13 @@ import logging
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -27,6 +30,7 @@ from service.backends.golden import BFLOAT16, find_deviation
 from service.errors import ServiceError
 from service.host.cpu import cores, has_bfloat16, machine
 from service.protobuf import signatures as protos
+from service.protobuf.graph_state import has_writes
 from service.repository.manifest import SAVED_MODEL, Manifest, Profile, Signature
 from service.types import DEFAULT_SIGNATURE, Array, Tensors
 
@@ -68,13 +72,17 @@ def load(
     Raises ValueError where it cannot be loaded.
     """
     rivals = _find_rivals(engines)
-    definitions = protos.read_definitions(folder / SAVED_MODEL) if rivals else {}
-    manifest = Manifest(name, version, protos.from_protos(definitions))
-    raced = _find_raced(manifest.signatures)
-    if not rivals or raced is None:
+    if not rivals:
         return _use_tensorflow(folder, None)
     from service.backends.embedded.openvino import find_version
 
+    graph = protos.read_meta_graph(folder / SAVED_MODEL)
+    definitions = dict(graph.signature_def)
+    manifest = Manifest(name, version, protos.from_protos(definitions))
+    raced = find_raced(manifest.signatures)
+    if raced is None or has_writes(graph, manifest.signatures):
+        return _use_tensorflow(folder, None)
+    del graph  # it may hold all weights
     kind = f", foreign, openvino {find_version()}, {'; '.join(sorted(rivals))}, {engines.name}"
     entrant = _Entrant(folder, manifest, raced, profiles, kind, profiles.locate(folder, kind))
     if (kept := entrant.read()) is not None:
@@ -155,12 +163,7 @@ class _Entrant:
 
     def find_mismatch(self, runner: Racer, profile: Profile) -> str:
         """Raises ValueError where TensorFlow's answers are not kept."""
-        try:
-            with np.load(self.place / _ANSWERS) as arrays:
-                inputs = {alias: arrays[f"input {alias}"] for alias in self._signature.inputs}
-                expected = {alias: arrays[f"output {alias}"] for alias in self._signature.outputs}
-        except (OSError, LookupError, EOFError) as error:
-            raise ValueError(f"{self.place / _ANSWERS} cannot be read: {error}") from error
+        inputs, expected = read_answers(self.place / _ANSWERS, self._signature)
         try:
             answers = runner.call(self.raced, inputs)
         except ServiceError as error:
@@ -222,6 +225,16 @@ class _Entrant:
             shutil.rmtree(work, ignore_errors=True)
 
 
+def read_answers(path: Path, signature: Signature) -> tuple[Tensors, Tensors]:
+    """Inputs, and TensorFlow's outputs for them. Raises ValueError where the file is missing or damaged."""
+    try:
+        with np.load(path) as arrays:
+            inputs = {alias: arrays[f"input {alias}"] for alias in signature.inputs}
+            return inputs, {alias: arrays[f"output {alias}"] for alias in signature.outputs}
+    except (OSError, LookupError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
 def _find_rivals(engines: Engines) -> dict[str, Profile]:
     """What races with TensorFlow in float32: bfloat16 only with --precision fast."""
     fast = engines.precision == "fast" and has_bfloat16()
@@ -233,14 +246,19 @@ def _find_rivals(engines: Engines) -> dict[str, Profile]:
     return rivals
 
 
-def _find_raced(signatures: Mapping[str, Signature]) -> str | None:
-    """A signature of one input: the inputs of others may differ in their numbers of rows."""
+def find_raced(signatures: Mapping[str, Signature]) -> str | None:
+    """Several inputs may have other numbers of rows, and single values may come in other shapes than the declared one
+    (`TensorSpec.check_foreign`): TensorFlow alone knows what that means.
+    """
     from service.backends.embedded.autotune import make_inputs
 
     able = [
         name
         for name, signature in signatures.items()
-        if len(signature.inputs) == 1 and not signature.fixed and make_inputs(signature, 1) is not None
+        if len(signature.inputs) == 1
+        and not signature.fixed
+        and not any(spec.takes_single_values for spec in signature.inputs.values())
+        and make_inputs(signature, 1) is not None
     ]
     return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in able else next(iter(sorted(able)), None)
 

@@ -16,6 +16,7 @@ from service.backends.embedded import openvino
 from service.backends.embedded.litert import Layout, LiteRTRunner, ModelFile
 from service.errors import ServiceError
 from service.host.cpu import cores
+from service.host.processes import end_with_parent
 from service.types import Array
 
 _IMAGE = "image"  # an export's signature of decoded images, and its input
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     form.add_argument("--images", type=Path, metavar="FILE.npy", help="MODEL is TFLite: uint8 [N,H,W,3] to compare on")
     form.add_argument("--names", type=Path, metavar="FILE.json", help="MODEL is a graph: its tensors -> new names")
     given = parser.parse_args(arguments)
+    end_with_parent()  # which a deployment may end at any moment
     if not openvino.find_version():
         print("python -m service openvino: OpenVINO is not installed", file=sys.stderr)
         return 1

@@ -90,3 +90,15 @@ def test_a_program_does_not_inherit_the_peak_of_who_starts_it() -> None:
     code = "from service.host.processes import peak_mb; print(peak_mb())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert 5 < float(told) < 200 < ballast.nbytes / 1e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process that its parent has ended")
+def test_a_process_may_end_with_its_parent() -> None:
+    child = "from service.host.processes import end_with_parent; end_with_parent(); print(1, flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as started:
+        assert started.stdout is not None and started.stdout.readline() == b"1\n"
+        started.kill()
+        assert started.stdout.read() == b""  # the child has it open as long as it lives

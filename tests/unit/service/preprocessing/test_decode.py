@@ -141,6 +141,17 @@ def test_the_next_image_of_a_thread_leaves_the_last_one_as_it_was(mode: str, siz
     assert (first == kept).all()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_a_jpeg_that_breaks_off_shows_nothing_of_the_last_one(mode: str) -> None:
+    """libjpeg warns of it first: turbojpeg then calls the end of decoding a warning too, with no pixel written."""
+    broken = bytearray(encode(PHOTO.convert(mode), "JPEG", progressive=True))
+    middle = broken.index(b"\xff\xda") + 400
+    broken[middle : middle + 2] = b"\xff\xf4"  # a marker that nobody knows
+    images.decode(encode(PHOTO.convert(mode), "JPEG"), 224, 224)
+    with pytest.raises(InvalidInput, match="JPEG cannot be decoded"):
+        images.decode(bytes(broken), 224, 224)
+
+
 def test_a_damaged_image_shows_nothing_of_the_one_before_it() -> None:
     damaged = JPEG[: len(JPEG) // 2] + b"\xff\xd9"
     shown = []
