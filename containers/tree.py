@@ -48,6 +48,7 @@ TREES = {
             "export": (
                 "__init__.py",
                 "errors.py",
+                "plurals.py",
                 *(f"tfserving/{name}.py" for name in ("__init__", "__main__", "batching", "config_protos")),
             )
         },

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 HeldWeights = dict[str, Any]
 """Keras variables by the name of the operation that stands for each."""
 
@@ -24,6 +22,7 @@ LARGE = 4_096
 def hold(model: Any, held: HeldWeights) -> Iterator[None]:
     """Within a graph: while `model` is called, its large weights are stood for, which is noted in `held`."""
     import keras
+    import numpy as np
     import tensorflow as tf
 
     mapping = []
@@ -60,6 +59,8 @@ def leave_empty(graph: Any, held: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_bytes(weight: Any) -> bytes:
     """Of a variable, as a TensorProto has them, or of bytes."""
+    import numpy as np
+
     return weight if isinstance(weight, bytes) else np.asarray(weight).tobytes()
 
 

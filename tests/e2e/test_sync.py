@@ -150,7 +150,7 @@ def test_what_is_half_uploaded_is_waited_for(source: Path, remote: Bucket, tmp_p
     obstore.put(bucket_store, f"lenet5/2/{contents.FILES}", bytes(listing))
     obstore.put(bucket_store, "lenet5/2/model.tflite", bytes(model)[:1000])
     assert "model.tflite among them" in sync(remote.url, node, env=remote.env)
-    damaged = bytes(model)[:-1] + b"\0"  # of the right size
+    damaged = bytes(model)[:-1] + bytes([model[-1] ^ 0xFF])  # of the right size
     obstore.put(bucket_store, "lenet5/2/model.tflite", damaged)
     assert "it is damaged" in sync(remote.url, node, env=remote.env)
     assert versions(node) == {"lenet5": [1]}
