@@ -19,9 +19,13 @@ serve: .venv/installed ## export the demo models that are missing, then serve on
 	@compgen -G 'model_repository/lenet5/[0-9]*' >/dev/null || $(BIN)/python -m export --model lenet5
 	@exec $(BIN)/python -m service
 
+# Demo models that tests export once, for both runs of pytest.
+DEMO := TEST_MODELS=$${TEST_MODELS:-$(CURDIR)/build/test-models}
+
 test: .venv/installed ## the test suite: in three processes, for most tests wait for a service of theirs, then those that hold rates
-	@$(BIN)/python -m pytest -m 'not slow and not alone' -n 3 --dist loadfile
-	@$(BIN)/python -m pytest -m 'not slow and alone' $$(grep -rl --include='*.py' mark.alone tests)
+	@rm -rf build/test-models
+	@$(DEMO) $(BIN)/python -m pytest -m 'not slow and not alone' -n 3 --dist loadfile
+	@$(DEMO) $(BIN)/python -m pytest -m 'not slow and alone' $$(grep -rl --include='*.py' mark.alone tests)
 
 image-tree: .venv/installed ## the files of the gateway's image, in build/image-tree, and what takes how much of it
 	@$(BIN)/python containers/tree.py gateway build/image-tree

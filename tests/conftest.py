@@ -1,6 +1,7 @@
 """Models exported for real, once a session.
 
-`TEST_MODELS=FOLDER` takes those that it holds from a repository: for people who run a test over and over.
+`TEST_MODELS=FOLDER` takes those that it holds from a repository, and puts the others there: for people who run a test
+over and over.
 """
 
 import os
@@ -45,7 +46,8 @@ def serve_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathF
 
 def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder."""
-    made = Path(os.environ.get("TEST_MODELS", os.devnull), name)
-    if made.is_dir():
-        return made
-    return make_once(name, tmp_path_factory, lambda folder: export(*DEMO[name], "--repository", folder)) / name
+    kept = os.environ.get("TEST_MODELS")
+    if not (kept and Path(kept, name, "1").is_dir()):
+        made = make_once(name, tmp_path_factory, lambda folder: export(*DEMO[name], "--repository", kept or folder))
+        return Path(kept or made, name)
+    return Path(kept, name)
