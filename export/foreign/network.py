@@ -69,6 +69,7 @@ def open_network(foreign: Foreign, image_size: int | None) -> Opened:
             f"{name} does not scale pixels itself (it has no Rescaling or Normalization of values from 0 to 255): "
             "give --preprocessing, as it was trained; raw if it takes them as they are"
         )
+    _check_scaling(foreign, channels, name)
     row = replace(
         foreign.describe(),
         scaling=foreign.scaling or RAW,
@@ -89,6 +90,7 @@ def open_lite(foreign: Foreign, image_size: int | None) -> Opened:
         model = LiteNetwork(data, entry)
     except (OSError, ValueError, RuntimeError) as error:
         raise ExportError(f"{name} cannot be opened: {error}") from error
+    _check_scaling(foreign, entry.channels, name)
     size = _find_size(entry.size, name, image_size)
     row = replace(
         foreign.describe(),
@@ -98,6 +100,15 @@ def open_lite(foreign: Foreign, image_size: int | None) -> Opened:
         classes=entry.classes,
     )
     return Opened(model, row, size, "")
+
+
+def _check_scaling(foreign: Foreign, channels: int, name: str) -> None:
+    scaling = foreign.scaling
+    if channels == 1 and scaling is not None and max(len(scaling.scale), len(scaling.offset)) > 1:
+        raise ExportError(
+            f"{name} takes one channel, and --preprocessing torch and caffe scale each of three by itself: give tf, "
+            "raw or SCALE,OFFSET, as it was trained"
+        )
 
 
 def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any, str]:

@@ -10,7 +10,8 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
 from export.__main__ import main, parse
-from export.architectures.applications import CAFFE, RAW, TF
+from export.architectures.applications import CAFFE, RAW, TF, TORCH
+from export.architectures.architecture import Scaling
 from export.data import dataset as data
 from export.data import sources
 from export.data.dataset import Dataset, Split
@@ -84,6 +85,14 @@ def test_where_nothing_scales_pixels_it_has_to_be_said(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="give --preprocessing, as it was trained"):
         open_network(Foreign(path), None)
     assert open_network(Foreign(path, parse_scaling("caffe")), None).row.scaling == CAFFE
+
+
+@pytest.mark.parametrize("scaling", [CAFFE, TORCH])
+def test_a_network_of_one_channel_has_one_scaling(scaling: Scaling, tmp_path: Path) -> None:
+    network(channels=1).save(tmp_path / "gray.keras")
+    foreign = Foreign(tmp_path / "gray.keras", scaling=scaling)
+    with pytest.raises(ExportError, match=r"takes one channel, and --preprocessing .* give tf, raw or SCALE,OFFSET"):
+        open_network(foreign, None)
 
 
 @pytest.mark.parametrize(("text", "scale", "offset"), [("tf", TF.scale, TF.offset), ("0.5,-3", (0.5,), (-3.0,))])
