@@ -60,7 +60,21 @@ def folded(
     options.optimizers.extend(["constfold", "dependency"] * 2)
     meta_graph = [_mark_ends(graph, kept)]
     del graph
-    return tf_optimizer.OptimizeGraph(config, meta_graph.pop())  # which lets go of it as soon as it is serialized
+    made = tf_optimizer.OptimizeGraph(config, meta_graph.pop())  # which lets go of it as soon as it is serialized
+    _free_constants(made, kept)
+    return made
+
+
+def _free_constants(graph: Any, kept: Sequence[str]) -> None:
+    """Constants wait for none of `kept`. Folding somebody's own graph lets them wait for what the graph is given, and
+    a session that is given it in the place of that node computes the node all the same, from an image that nobody sent.
+    """
+    waits = {f"^{name}" for name in kept}
+    for node in graph.node:
+        if node.op == "Const" and not waits.isdisjoint(node.input):
+            left = [each for each in node.input if each not in waits]
+            del node.input[:]
+            node.input.extend(left)
 
 
 def _mark_ends(graph: Any, kept: Sequence[str]) -> Any:

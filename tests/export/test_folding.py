@@ -61,3 +61,13 @@ def test_weights_held_out_of_the_graph_are_constants_of_the_saved_model(tmp_path
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), np.uint8)
     wanted = model(pixels.to_tensor(images, row), training=False)
     np.testing.assert_allclose(loaded.signatures["image"](image=images)["probabilities"], wanted, atol=1e-5)
+
+
+def test_constants_wait_for_nothing_that_a_signature_is_given() -> None:
+    graph = tf.compat.v1.GraphDef()
+    graph.node.add(name="tensor", op="Placeholder")
+    graph.node.add(name="checked", op="NoOp")
+    graph.node.add(name="weights", op="Const", input=["^tensor", "^checked"])
+    graph.node.add(name="probabilities", op="Identity", input=["tensor", "^tensor"])
+    freeze._free_constants(graph, ("tensor", "probabilities"))
+    assert [list(node.input) for node in graph.node] == [[], [], ["^checked"], ["tensor", "^tensor"]]
