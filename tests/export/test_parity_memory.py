@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 from export.architectures import ARCHITECTURES
 from export.convert import freeze, litert
@@ -21,6 +22,7 @@ MAPS_MB = 8 * SIDE**2 * CHANNELS * 4 / 2**20
 """Of one layer, for the 8 images that are asked about at once."""
 
 
+@pytest.mark.alone
 def test_maps_of_a_deep_network_are_let_go_layer_by_layer() -> None:
     given = keras.Input((SIDE, SIDE, CHANNELS))
     tensor = given
@@ -34,6 +36,7 @@ def test_maps_of_a_deep_network_are_let_go_layer_by_layer() -> None:
     assert answers.shape == (8, CHANNELS)
 
 
+@pytest.mark.alone  # what other tests have left running in the process takes memory meanwhile
 def test_weights_are_copied_a_few_times_only(tmp_path: Path) -> None:
     """Turned into constants by TensorFlow they take 13 times their memory, and loaded by it 30 times."""
     row = replace(ARCHITECTURES["lenet5"], name="wide")
