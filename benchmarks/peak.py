@@ -68,7 +68,7 @@ class Peak:
             networks = {name: _split_keys(each) for name, each in found["networks"].items()}
             return cls(**found | {"ceilings": _split_keys(found["ceilings"]), "networks": networks})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is no result of `python -m benchmarks.peak`: {error!r}") from error
+            raise ValueError(f"{path} was not written by `python -m benchmarks.peak`: {error!r}") from error
 
 
 def _join_keys(found: Mapping[Key, float]) -> dict[str, float]:

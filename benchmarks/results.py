@@ -59,7 +59,7 @@ class Bench:
             rivals = {network: Speeds.parse(each) for network, each in found["rivals"].items()}
             return cls(**found | {"comparisons": comparisons, "decoded": decoded, "rivals": rivals})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is no result of `make bench`: {error!r}") from error
+            raise ValueError(f"{path} was not written by `make bench`: {error!r}") from error
 
 
 def _comparison(found: dict[str, Any]) -> Comparison:

@@ -153,7 +153,7 @@ def _render(found: Scaling) -> Iterator[str]:
         "",
         "Written by `python -m benchmarks.scaling`; do not edit.",
         "",
-        "How many requests a second more cores give, and when one worker is no longer enough.",
+        "How throughput grows with cores, and when a service needs a second worker.",
         "",
         "## The model",
         "",

@@ -44,7 +44,7 @@ NOT_MEASURED = {
 @dataclass(frozen=True)
 class Beside:
     """One rival and this service, measured in turns on `machine` (with the date): by connections, medians over the
-    rounds. Memory in MB after the load; processor time of a request in ms, empty where nobody measured it.
+    rounds. Memory in MB after the load; CPU time of a request in ms, empty where it was not measured.
     """
 
     name: str
@@ -79,13 +79,13 @@ class Speeds:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Nothing measured where there is no file. Raises ValueError where it is not one of ours."""
+        """Reads a results file; empty where there is none. Raises ValueError where it has another form."""
         if not path.exists():
             return cls()
         try:
             return cls.parse(json.loads(path.read_text(encoding="utf-8")))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is no result of benchmarks.comparison: {error!r}") from error
+            raise ValueError(f"{path} was not written by `python -m benchmarks.comparison`: {error!r}") from error
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> Self:

@@ -63,7 +63,7 @@ class Form(Protocol):
     def write(self, file: str, prediction: Prediction) -> str: ...
 
     def read_file(self, record: str) -> str:
-        """Raises ValueError, KeyError or TypeError for what is no record of this form."""
+        """Raises ValueError, KeyError or TypeError where the record has another form."""
 
     def is_whole(self, lines: str) -> bool:
         """Whether a record ends with these lines, which end with a line's end."""
@@ -187,11 +187,11 @@ class Output:
                     raise ValueError(said) from error
             whole, rest = self._file.tell(), ""
         if rest and not whole and not self._form.is_start(rest):
-            raise ValueError(f"{path} is no file of answers; name another --output")
+            raise ValueError(f"{path} does not hold answers of this program; name another --output")
         return whole
 
     def claim(self, file: str) -> bool:
-        """Whether this file is to be asked about: the output does not have it, and nobody claimed it before."""
+        """True where the output has no answer for this file and no other task has claimed it."""
         digest = _digest(file)
         if digest in self._taken:
             return False

@@ -88,7 +88,7 @@ def test_mosec_and_the_ceiling_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "{", '{"lenet5": {}}'])
 def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "found.json").write_text(text)
-    with pytest.raises(ValueError, match=r"found\.json is no result"):
+    with pytest.raises(ValueError, match=r"found\.json was not written by"):
         peak.Peak.read(tmp_path / "found.json")
 
 
@@ -106,7 +106,9 @@ def test_the_newest_load_test_is_a_table(tmp_path: Path) -> None:
     assert rows["mobilenet_v2"].count(" - |") == 6, "what was not measured is no number"
 
 
-@pytest.mark.parametrize(("text", "said"), [(None, "make bench measures it"), ("[]", "is no result of `make bench`")])
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "make bench measures it"), ("[]", "was not written by `make bench`")]
+)
 def test_without_measurements_the_script_says_so(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / benchmarks_page.BENCH).parent.mkdir(parents=True)
