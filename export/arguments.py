@@ -4,7 +4,7 @@ import argparse
 from typing import NoReturn
 
 from export.errors import UsageError
-from service.command_line import HelpFormatter, add_version_flag, name_program
+from service.command_line import HelpFormatter, add_version_flag, name_program, suggest_flags
 
 _CODES = "exit codes: 0 done, 1 it failed, 2 for arguments that make no sense, 130 after Ctrl-C"
 
@@ -30,4 +30,4 @@ class Parser(argparse.ArgumentParser):
         return self.add_argument_group(heading, f"Example: %(prog)s {example}")
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
+        raise UsageError(f"{suggest_flags(message, self)}; see --help")

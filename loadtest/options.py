@@ -11,7 +11,7 @@ from loadtest.generator.protocols import PROTOCOLS
 from loadtest.report import flags
 from loadtest.results import Run
 from loadtest.scenario_names import ABOUT, DEFAULT
-from service.command_line import add_version_flag, name_program
+from service.command_line import add_version_flag, name_program, suggest_flags
 
 ALL = "all"
 OVERHEAD = (1, 8, 32, 128)
@@ -45,7 +45,7 @@ class Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(suggest_flags(message, self))
 
 
 def parse(given: Sequence[str]) -> Options:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 from service.version import NAME, version
@@ -25,6 +26,16 @@ def name_program(module: str) -> str:
     if called.stem == "ims" or (called.name == "__main__.py" and called.parent.name == "ims"):
         return f"ims {_SHORT_NAMES.get(module, module)}"
     return f"python -m {module}"
+
+
+def suggest_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """An error of argparse, with the flags that were probably meant where it does not know one."""
+    flags = [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    given = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+    close = [name for flag in given for name in get_close_matches(flag, flags, n=2)]
+    if not close or not message.startswith("unrecognized arguments"):
+        return message
+    return f"{message} (did you mean {' or '.join(dict.fromkeys(close))}?)"
 
 
 def add_version_flag(parser: argparse.ArgumentParser) -> None:

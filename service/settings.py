@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, NoDecode,
 
 from service.api.http.prefix import is_path_prefix
 from service.backends.tfserving import targets
-from service.command_line import HelpFormatter, add_version_flag, name_program
+from service.command_line import HelpFormatter, add_version_flag, name_program, suggest_flags
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
@@ -362,4 +362,4 @@ def parse(arguments: Sequence[str]) -> Settings:
 
 class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(message)
+        raise SettingsError(suggest_flags(message, self))

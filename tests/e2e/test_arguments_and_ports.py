@@ -42,7 +42,8 @@ def failing(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, st
         (["--backend", "tfserving"], "--target"),
         (["--target", "host:8500"], "--backend tfserving"),
         (["--keep-versions", "0"], "--keep-versions"),
-        (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+        (["--no-such-flag"], "unrecognized arguments: --no-such-flag; see --help"),
+        (["--port", "80"], "unrecognized arguments: --port 80 (did you mean --http-port or --grpc-port?); see --help"),
     ],
 )
 def test_wrong_arguments_end_in_one_clear_line(arguments: list[str], says: str) -> None:

@@ -61,6 +61,7 @@ def test_help_names_every_flag() -> None:
             "--min-agreement judges what --quantize makes: give --quantize too, or leave --min-agreement out",
         ),
         (["lenet5"], "unrecognized arguments: lenet5; see --help"),
+        (["--modle", "lenet5"], "unrecognized arguments: --modle lenet5 (did you mean --model"),
         (["--model", "lenet5", "--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--model", "lenet5", "--epochs", "-1"], "--epochs -1: give a number from 0"),
         (["--model", "lenet5", "--batch-size", "0"], "--batch-size 0: give a number from 1"),
