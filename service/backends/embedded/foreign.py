@@ -219,6 +219,7 @@ class _Entrant:
             command = [sys.executable, "-m", "service", "openvino", work / "graph.pb", work / _NETWORK]
             _run_command([*map(str, command), "--names", str(work / "names.json")])
             (work / "graph.pb").unlink()
+            self.profiles.mark(work, self.folder)
             shutil.rmtree(self.place, ignore_errors=True)
             work.rename(self.place)
         finally:
