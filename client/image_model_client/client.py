@@ -5,7 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self, Unpack
 
 import httpx
@@ -92,7 +92,7 @@ class Client(_HttpClient):
         than the newest. `calibrated` makes probabilities mean what they say. `shrink` sends a large image no larger
         than the model needs. `deadline` is in seconds from now, retries included.
         """
-        return self._predict(model, image, Options.choose(PredictOptions, options, self._retries), None)
+        return self._predict(model, Options.choose(PredictOptions, options, self._retries), image)
 
     def predict_many(
         self,
@@ -109,11 +109,7 @@ class Client(_HttpClient):
         `concurrency` images are under way at a time, by default as many as the client has connections. `deadline` is
         for each image; `progress` draws a bar on stderr. A loop that is left early waits for what is under way.
         """
-        chosen = Options.choose(PredictOptions, options, self._retries)
-
-        def ask(source: Source, stopped: threading.Event) -> Prediction:
-            return self._predict(model, source, chosen, stopped)
-
+        ask = partial(self._predict, model, Options.choose(PredictOptions, options, self._retries))
         return ask_many(ask, sources, concurrency or self._connections, progress)
 
     def embed(
@@ -136,7 +132,9 @@ class Client(_HttpClient):
     def _open(self, configured: Mapping[str, Any], connections: int) -> None:
         self._http = Connections(lambda: httpx.Client(**configured), connections)
 
-    def _predict(self, model: str, image: Source, options: Options, stopped: threading.Event | None) -> Prediction:
+    def _predict(
+        self, model: str, options: Options, image: Source, stopped: threading.Event | None = None
+    ) -> Prediction:
         data = read(image)
         if options.shrink:
             data = _shrink(data, self._run(self._sizes.find(model, options), stopped))
