@@ -1,8 +1,3 @@
-"""Counts in messages."""
+"""Counts in messages, as the service writes them."""
 
-
-def format_items(count: int, noun: str) -> str:
-    """1 image, 2 images, 1,000 classes: a count and the plural of `noun`, a regular one."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
+from service.plurals import format_items as format_items

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from loadtest.generator.arrivals import Arrivals
 from loadtest.generator.jobs import GAVE_UP, INTERRUPTED, Closed, Job, MLPerf, Outcome
 from loadtest.generator.parent import GeneratorProcess
+from loadtest.progress import Progress
 from loadtest.results import Point
 from loadtest.target import metrics as metrics_page
 from loadtest.target import processes
@@ -16,14 +17,6 @@ from loadtest.target.target import Served, Target
 _SATURATED = 0.9  # of a core, the generator's one
 _LATE_SHARE, _LATE_FLOOR = 0.1, 0.0005  # of a percentile, and seconds that never matter
 _LEAST_STOPPED = 0.5  # of a load, without which it says nothing
-
-
-class Watching(Protocol):
-    """Who is told of what happens: a Progress."""
-
-    def hear(self, event: dict[str, Any]) -> None: ...
-
-    def point(self, point: Point) -> None: ...
 
 
 class Ended(Exception):
@@ -42,22 +35,17 @@ class _Look:
     cpu_seconds: float | None
 
 
+@dataclass(frozen=True)
 class Loads:
     """Loads on one served model in one protocol, shown on `progress`."""
 
-    def __init__(
-        self,
-        generator: GeneratorProcess,
-        target: Target,
-        served: Served,
-        protocol: str,
-        photos: Sequence[str],
-        slo: float,
-        progress: Watching,
-    ) -> None:
-        self._generator, self._target, self._served = generator, target, served
-        self._protocol, self._photos, self._slo = protocol, tuple(photos), slo
-        self._progress = progress
+    generator: GeneratorProcess
+    target: Target
+    served: Served
+    protocol: str
+    photos: Sequence[str]
+    slo: float
+    progress: Progress
 
     def put(
         self,
@@ -75,36 +63,36 @@ class Loads:
         def hear(event: dict[str, Any]) -> None:
             if event["event"] == "measuring":
                 before.append(self._look())
-            self._progress.hear(event)
+            self.progress.hear(event)
 
         job = Job(
-            self._target.url,
-            self._target.grpc,
-            self._protocol,
-            self._served.subject.model,
-            self._served.alias,
-            self._photos,
+            self.target.url,
+            self.target.grpc,
+            self.protocol,
+            self.served.subject.model,
+            self.served.alias,
+            tuple(self.photos),
             load,
             warm_up,
-            self._slo,
+            self.slo,
             give_up_over=give_up_over,
         )
-        outcome = self._generator.run(job, hear, self._target.trouble)
+        outcome = self.generator.run(job, hear, self.target.trouble)
         over = outcome.ended is not None and outcome.ended != GAVE_UP
         point = self._point(scenario, load, outcome, before[0] if before else None, gone=over)
         if keep is not None and outcome.requests:
             keep(point)
-            self._progress.point(point)
+            self.progress.point(point)
         if over:
             assert outcome.ended is not None
             if outcome.ended == INTERRUPTED:
                 raise Ended(outcome.ended)
-            raise Collapsed(self._target.trouble() or outcome.ended)
+            raise Collapsed(self.target.trouble() or outcome.ended)
         return point, outcome
 
     def _look(self) -> _Look:
-        subject, pid = self._served.subject, self._target.pid
-        scrape = metrics_page.scrape(self._target.url, subject.model, subject.version)
+        subject, pid = self.served.subject, self.target.pid
+        scrape = metrics_page.scrape(self.target.url, subject.model, subject.version)
         return _Look(scrape, None if pid is None else processes.cpu_seconds(pid))
 
     def _point(
@@ -113,7 +101,7 @@ class Loads:
         point = Point(
             scenario,
             "loadgen" if isinstance(load, MLPerf) else "locust",
-            self._protocol,
+            self.protocol,
             outcome.seconds,
             outcome.latencies,
             outcome.requests,
@@ -133,9 +121,9 @@ class Loads:
         point.batches = after.scrape.batches_since(before.scrape)
         if not point.stages and (mean := after.scrape.stages_since(before.scrape)):  # gRPC has no header for them
             point.stages = _with_transport(mean, outcome)
-        if self._target.pid is not None and after.cpu_seconds is not None and before.cpu_seconds is not None:
+        if self.target.pid is not None and after.cpu_seconds is not None and before.cpu_seconds is not None:
             point.server_cpu_seconds = after.cpu_seconds - before.cpu_seconds
-            point.server_memory_mb = processes.memory_mb(self._target.pid)
+            point.server_memory_mb = processes.memory_mb(self.target.pid)
         return point
 
 

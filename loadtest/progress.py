@@ -1,7 +1,5 @@
 """What a person sees while a load test runs: a live line on a terminal, plain lines anywhere else."""
 
-import time
-from types import TracebackType
 from typing import Any, Self
 
 from loadtest.results import Point
@@ -20,24 +18,17 @@ class Progress:
 
         self._console = Console(stderr=True, highlight=False)
         self._live = self._console.is_terminal
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
         self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._live)
         self._task = self._bar.add_task("", total=models, note="")
-        self._model, self._doing, self._began = "", "", time.monotonic()
+        self._model = ""
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self._line(HEAD)
+        self.tell(HEAD)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def model(self, name: str) -> None:
@@ -46,7 +37,6 @@ class Progress:
         self._model = name
 
     def say(self, doing: str) -> None:
-        self._doing = doing
         self._bar.update(self._task, description=f"{self._model}: {doing}", note="")
 
     def hear(self, event: dict[str, Any]) -> None:
@@ -62,12 +52,9 @@ class Progress:
         failed = point.requests - len(point.latencies)
         note = f"INVALID: {point.invalid}" if point.invalid else ""
         numbers = (offered, answered, _milliseconds(p50), _milliseconds(p99), f"{failed:,}")
-        self._line(_COLUMNS.format(self._model[:24], point.scenario, *numbers, note))
+        self.tell(_COLUMNS.format(self._model[:24], point.scenario, *numbers, note))
 
     def tell(self, text: str) -> None:
-        self._line(text)
-
-    def _line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
 
 

@@ -10,12 +10,13 @@ All times are seconds unless a name says otherwise. An answer counts as one only
 errors and refusals have their own counts and no latency.
 """
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil, exp, floor, log
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
 
 _STEP = log(1.01)
 """Buckets grow by 1 %: a percentile is off by at most half of that."""
@@ -38,12 +39,6 @@ class Latencies:
 
     def __len__(self) -> int:
         return sum(self.counts.values())
-
-    @classmethod
-    def parse(cls, found: dict[str, Any]) -> Self:
-        """From what JSON made of its fields."""
-        counts = {int(bucket): count for bucket, count in found["counts"].items()}
-        return cls(**found | {"counts": counts})
 
     def percentile(self, percent: float) -> float | None:
         """Seconds that `percent` of the answers stayed within; None without any."""
@@ -163,41 +158,19 @@ class Run:
     def write(self, path: Path) -> None:
         """Every subject and point on a line of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self, default=_as_json).replace('{"model": ', '\n{"model": ')
-        path.write_text(text.replace('{"scenario": ', '\n{"scenario": ') + "\n", encoding="utf-8")
+        text = TypeAdapter(Run).dump_json(self).decode().replace('{"model":', '\n{"model":')
+        path.write_text(text.replace('{"scenario":', '\n{"scenario":') + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises OSError where there is none, ValueError where it is not one of ours."""
         try:
-            return cls(**_run(json.loads(path.read_text(encoding="utf-8"))))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is not a result of `python -m loadtest`: {error!r}") from error
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise ValueError(f"{path} is not a result of `python -m loadtest`: {where}: {first['msg']}") from error
 
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def _as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else vars(value)
-
-
-def _run(found: dict[str, Any]) -> dict[str, Any]:
-    return found | {
-        "started": datetime.fromisoformat(found["started"]),
-        "subjects": [_subject(each) for each in found["subjects"]],
-    }
-
-
-def _subject(found: dict[str, Any]) -> Subject:
-    capacity = found["capacity"] and Capacity(**found["capacity"])
-    return Subject(**found | {"points": [_point(each) for each in found["points"]], "capacity": capacity})
-
-
-def _point(found: dict[str, Any]) -> Point:
-    batches = {int(size): count for size, count in found["batches"].items()}
-    stretches = [Latencies.parse(each) for each in found.get("stretches", [])]
-    return Point(
-        **found | {"latencies": Latencies.parse(found["latencies"]), "batches": batches, "stretches": stretches}
-    )

@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from loadtest.analysis import capacity
 from loadtest.analysis.capacity import Probe
 from loadtest.generator.arrivals import Arrivals
-from loadtest.generator.jobs import Closed, MLPerf
+from loadtest.generator.jobs import Closed, MLPerf, Outcome
 from loadtest.measure import Loads
-from loadtest.results import Subject
+from loadtest.results import Point, Subject
 from loadtest.scenario_names import MLPERF
 
 _STEPS = (0.2, 0.5, 0.7, 0.85, 1.0)  # of what a closed loop reaches
@@ -38,91 +39,90 @@ class Plan:
     rates: tuple[float, ...] = ()
 
 
-def sweep(subject: Subject, protocol: str, loads: Loads, plan: Plan, say: Callable[[str], None]) -> None:
-    """Puts every scenario on one model and its points into `subject`, each as soon as it is there.
+@dataclass
+class Sweep:
+    """Every scenario of `plan` on one model. Its points go into `subject`, each as soon as it is there."""
 
-    Raises Ended and Collapsed.
-    """
-    reach = _Reach(loads, say)
-    for scenario in plan.scenarios:
-        if scenario == "search":
-            _search(subject, loads, plan, reach, say)
-        elif scenario in MLPERF:
-            _mlperf(scenario, subject, protocol, loads, plan, reach, say)
-        else:
-            for number, load in enumerate(_open_loops(scenario, plan, reach)):
-                say(f"{scenario}, {load.rate:.0f} requests/s")
-                warm_up = 0.0 if scenario == "soak" and number else min(1.0, plan.seconds / 4)
-                loads.put(scenario, load, warm_up, keep=subject.points.append)
+    subject: Subject
+    protocol: str
+    loads: Loads
+    plan: Plan
+    say: Callable[[str], None]
 
-
-class _Reach:
-    """Answers a second of a closed loop: where to look for everything else. Nothing that a report would show, and
-    measured only if somebody asks.
-    """
-
-    def __init__(self, loads: Loads, say: Callable[[str], None]) -> None:
-        self._loads, self._say = loads, say
+    def run(self) -> None:
+        """Raises Ended and Collapsed."""
+        for scenario in self.plan.scenarios:
+            if scenario == "search":
+                self._search()
+            elif scenario in MLPERF:
+                self._ask_loadgen(scenario)
+            else:
+                for number, load in enumerate(self._list_open_loops(scenario)):
+                    self.say(f"{scenario}, {load.rate:.0f} requests/s")
+                    self._put(scenario, load, 0.0 if scenario == "soak" and number else self._warm_up)
 
     @cached_property
-    def rate(self) -> float:
-        self._say("feeling its way")
-        point, _ = self._loads.put("reach", Closed(_USERS, _FEELER_SECONDS), warm_up=_FEELER_SECONDS)
+    def _reach(self) -> float:
+        """Answers a second of a closed loop: where to look for everything else. Nothing that a report would show, and
+        measured only if somebody asks.
+        """
+        self.say("feeling its way")
+        point, _ = self.loads.put("reach", Closed(_USERS, _FEELER_SECONDS), warm_up=_FEELER_SECONDS)
         return max(1.0, point.throughput)
 
+    @property
+    def _warm_up(self) -> float:
+        return min(1.0, self.plan.seconds / 4)
 
-def _long_enough(plan: Plan, rate: float) -> float:
-    return min(max(plan.seconds, _ENOUGH / rate), _PATIENCE * plan.seconds)
+    def _put(
+        self, scenario: str, load: Arrivals | MLPerf, warm_up: float, give_up_over: int | None = None
+    ) -> tuple[Point, Outcome]:
+        return self.loads.put(scenario, load, warm_up, give_up_over, self.subject.points.append)
 
+    def _find_seconds(self, rate: float) -> float:
+        return min(max(self.plan.seconds, _ENOUGH / rate), _PATIENCE * self.plan.seconds)
 
-def _open_loops(scenario: str, plan: Plan, reach: _Reach) -> list[Arrivals]:
-    match scenario:
-        case "burst":
-            even = _EVEN * reach.rate
-            return [Arrivals(even, _long_enough(plan, even), "burst")]
-        case "soak":
-            return [Arrivals(_EVEN * reach.rate, plan.seconds, seed=number) for number in range(_SOAK_POINTS)]
-        case _:
-            rates = plan.rates or [share * reach.rate for share in _STEPS]
-            return [Arrivals(rate, _long_enough(plan, rate), seed=number) for number, rate in enumerate(rates)]
+    def _list_open_loops(self, scenario: str) -> list[Arrivals]:
+        match scenario:
+            case "burst":
+                even = _EVEN * self._reach
+                return [Arrivals(even, self._find_seconds(even), "burst")]
+            case "soak":
+                even = _EVEN * self._reach
+                return [Arrivals(even, self.plan.seconds, seed=number) for number in range(_SOAK_POINTS)]
+            case _:
+                rates = self.plan.rates or [share * self._reach for share in _STEPS]
+                return [Arrivals(rate, self._find_seconds(rate), seed=number) for number, rate in enumerate(rates)]
 
+    def _search(self) -> None:
+        guess, slo_ms, began = _FALLBACK * self._reach, 1000 * self.plan.slo, time.monotonic()
+        made: list[Probe] = []
+        seeds = count(101)
 
-def _search(subject: Subject, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]) -> None:
-    number, began, guess, slo_ms = 0, time.monotonic(), _FALLBACK * reach.rate, 1000 * plan.slo
-    made: list[Probe] = []
+        def probe(rate: float) -> Probe | None:
+            wide = bool(made) and capacity.is_wide(capacity.estimate(made, guess, slo_ms))
+            if time.monotonic() - began > (2 if wide else 1) * _SEARCH * self.plan.seconds:
+                return None
+            self.say(f"search, {rate:.0f} requests/s")
+            seconds = self._find_seconds(rate)
+            give_up = round(_GIVE_UP[0] + _GIVE_UP[1] * rate * seconds)
+            point, outcome = self._put("search", Arrivals(rate, seconds, seed=next(seeds)), self._warm_up, give_up)
+            if point.invalid:
+                return None
+            made.append(Probe(rate, tuple(outcome.blocks)))
+            return made[-1]
 
-    def probe(rate: float) -> Probe | None:
-        nonlocal number
-        wide = bool(made) and capacity.is_wide(capacity.estimate(made, guess, slo_ms))
-        if time.monotonic() - began > (2 if wide else 1) * _SEARCH * plan.seconds:
-            return None
-        number += 1
-        say(f"search, {rate:.0f} requests/s")
-        seconds = _long_enough(plan, rate)
-        give_up = round(_GIVE_UP[0] + _GIVE_UP[1] * rate * seconds)
-        arrivals = Arrivals(rate, seconds, seed=100 + number)
-        point, outcome = loads.put("search", arrivals, min(1.0, plan.seconds / 4), give_up, subject.points.append)
-        if point.invalid:
-            return None
-        made.append(Probe(rate, tuple(outcome.blocks)))
-        return made[-1]
+        self.subject.capacity = capacity.search(probe, guess, slo_ms)
 
-    subject.capacity = capacity.search(probe, guess, slo_ms)
-
-
-def _mlperf(
-    scenario: str, subject: Subject, protocol: str, loads: Loads, plan: Plan, reach: _Reach, say: Callable[[str], None]
-) -> None:
-    folder = plan.folder / f"{subject.model}-{subject.version}" / f"{protocol}-{scenario}"
-    if scenario == "server":
-        rate = subject.capacity.low if subject.capacity else _FALLBACK * reach.rate
-    else:
-        rate = _MARGIN * reach.rate
-    say(scenario)
-    load = MLPerf(MLPERF[scenario], plan.seconds, rate, plan.slo, str(folder))
-    if scenario == "server":
-        load = as_long_as_others(load, _long_enough(plan, rate))
-    loads.put(scenario, load, warm_up=0.5, keep=subject.points.append)
+    def _ask_loadgen(self, scenario: str) -> None:
+        folder = self.plan.folder / f"{self.subject.model}-{self.subject.version}" / f"{self.protocol}-{scenario}"
+        if scenario == "server":
+            rate = self.subject.capacity.low if self.subject.capacity else _FALLBACK * self._reach
+        else:
+            rate = _MARGIN * self._reach
+        self.say(scenario)
+        load = MLPerf(MLPERF[scenario], self.plan.seconds, rate, self.plan.slo, str(folder))
+        self._put(scenario, as_long_as_others(load, self._find_seconds(rate)) if scenario == "server" else load, 0.5)
 
 
 def as_long_as_others(load: MLPerf, seconds: float) -> MLPerf:
@@ -134,6 +134,6 @@ def overhead(
     subject: Subject, loads: Loads, connections: Sequence[int], seconds: float, say: Callable[[str], None]
 ) -> None:
     """Closed loops of so many connections. Raises Ended and Collapsed."""
-    for count in connections:
-        say(f"{count} connections")
-        loads.put("overhead", Closed(count, seconds), warm_up=1.0, keep=subject.points.append)
+    for users in connections:
+        say(f"{users} connections")
+        loads.put("overhead", Closed(users, seconds), warm_up=1.0, keep=subject.points.append)

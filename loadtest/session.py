@@ -15,7 +15,7 @@ from loadtest.measure import Collapsed, Ended, Loads
 from loadtest.options import OVERHEAD, Options
 from loadtest.progress import Progress
 from loadtest.results import Run, Subject
-from loadtest.scenarios import Plan
+from loadtest.scenarios import Plan, Sweep
 from loadtest.target import machine, target
 from loadtest.target.target import Served, Target, TargetError
 
@@ -81,7 +81,7 @@ class _Sitting:
                 if options.overhead:
                     scenarios.overhead(subject, loads, OVERHEAD, options.seconds, self.progress.say)
                 else:
-                    scenarios.sweep(subject, protocol, loads, plan, self.progress.say)
+                    Sweep(subject, protocol, loads, plan, self.progress.say).run()
         except Ended as error:
             subject.problem = f"not measured to the end: {error}"
             raise

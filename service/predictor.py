@@ -16,6 +16,7 @@ from service.observability.context import OK, RequestContext, Trace, Tracing
 from service.observability.error_log import FailureLog
 from service.observability.metrics.registry import Metrics
 from service.observability.metrics.statistics import Statistics
+from service.plurals import format_items
 from service.repository.manifest import Manifest
 from service.routing.describe import report
 from service.routing.discretion import Discretion
@@ -300,7 +301,7 @@ class Predictor:
             trace.span.end(failure.code, {})
 
     def _make_overload(self) -> Overloaded:
-        return Overloaded(f"{self._max_in_flight} requests are under way already; ask again later")
+        return Overloaded(f"{format_items(self._max_in_flight, 'request')} under way already; ask again later")
 
 
 def _as_service_error(error: BaseException) -> ServiceError:

@@ -19,28 +19,18 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+")
 
 TOPICS = {
-    "repository": "models",
-    "target": "upstreams (--backend tfserving)",
-    "host": "addresses and processes",
-    "max_batch_rows": "batching and queueing",
-    "max_body_bytes": "limits of one request",
-    "max_connections": "limits of one connection",
-    "api_keys": "security",
-    "log_level": "observability",
+    "repository": ("models", "--repository models --keep-versions 1"),
+    "target": ("upstreams (--backend tfserving)", "--backend tfserving --target gpu-0:8500,gpu-1:8500"),
+    "host": ("addresses and processes", "--host 127.0.0.1 --http-port 8080 --workers 2"),
+    "max_batch_rows": ("batching and queueing", "--latency-slo-ms 100 --max-batch-rows 16"),
+    "max_body_bytes": ("limits of one request", "--max-body-bytes 10000000 --max-pixels 24000000"),
+    "max_connections": ("limits of one connection", "--max-connections 1000 --body-timeout-seconds 60"),
+    "api_keys": ("security", "--api-keys keys.yaml --tls-cert tls.crt --tls-key tls.key"),
+    "log_level": ("observability", "--log-format json --access-log"),
 }
-"""The first setting of each topic, in the order of the settings -> the topic's heading in --help."""
-
-EXAMPLES = {
-    "models": "--repository models --keep-versions 1",
-    "upstreams (--backend tfserving)": "--backend tfserving --target gpu-0:8500,gpu-1:8500",
-    "addresses and processes": "--host 127.0.0.1 --http-port 8080 --workers 2",
-    "batching and queueing": "--latency-slo-ms 100 --max-batch-rows 16",
-    "limits of one request": "--max-body-bytes 10000000 --max-pixels 24000000",
-    "limits of one connection": "--max-connections 1000 --body-timeout-seconds 60",
-    "security": "--api-keys keys.yaml --tls-cert tls.crt --tls-key tls.key",
-    "observability": "--log-format json --access-log",
-}
-"""A topic's heading -> flags of it as somebody would use them."""
+"""The first setting of each topic, in the order of the settings -> the topic's heading in --help, and flags of it as
+somebody would use them.
+"""
 
 PLACEHOLDERS = {"int": "N", "float": "X", "str": "TEXT", "Path": "FILE", "tuple[str,...]": "TEXT[,TEXT...]"}
 """A type as pydantic-settings writes it behind its flag -> what --help shows there."""
@@ -338,19 +328,17 @@ def parse(arguments: Sequence[str]) -> Settings:
     )
     add_version_flag(parser)
     group: Any = parser
-    headings = {f"--{name.replace('_', '-')}": heading for name, heading in TOPICS.items()}
+    topics = {f"--{name.replace('_', '-')}": topic for name, topic in TOPICS.items()}
 
     def add_argument(_: object, *names: str, **options: Any) -> None:
         nonlocal group
-        if heading := headings.get(names[0]):
-            group = parser.add_argument_group(heading, f"Example: {program} {EXAMPLES[heading]}")
+        if topic := topics.get(names[0]):
+            group = parser.add_argument_group(topic[0], f"Example: {program} {topic[1]}")
         if "metavar" in options:
             kind = PLACEHOLDERS.get(options["metavar"], options["metavar"])
             options["metavar"] = "DIR" if names[0] in FOLDERS else kind
-        words = _NO_DEFAULT.sub("", options.get("help", ""))
-        options["help"] = words.replace("(default: True)", "(default: on)").replace(
-            "(default: False)", "(default: off)"
-        )
+        words = _NO_DEFAULT.sub("", options.get("help", "")).replace("(default: True)", "(default: on)")
+        options["help"] = words.replace("(default: False)", "(default: off)")
         action = group.add_argument(*names, **options)
         if options.get("metavar", "").startswith("{"):  # pydantic checks these values, and argparse does not know them
             values = options["metavar"].strip("{}").split(",")

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from functools import lru_cache
-from types import TracebackType
+from functools import lru_cache, partial
 from typing import Any, Self, Unpack
 
 import httpx
@@ -42,12 +42,8 @@ class _Sizes:
         return self._known[key]
 
 
-class Client:
-    """One service, over HTTP. Threads may share it; its connections stay open until it is closed.
-
-    with Client("http://localhost:8000", key="...") as client:
-        answer = client.predict("efficientnet_lite0", "cat.jpg")
-    """
+class _HttpClient(ABC):
+    """What `Client` and `AsyncClient` are made with."""
 
     def __init__(
         self,
@@ -59,22 +55,31 @@ class Client:
         **httpx_options: Any,
     ) -> None:
         """`retries` is how often a call is made again that found nobody, or a service that had too much to do or was
-        not ready. `httpx_options` go to httpx.Client: `verify`, `cert`, `proxy`, `timeout`, `transport`.
+        not ready. `httpx_options` go to httpx' own client: `verify`, `cert`, `proxy`, `timeout`, `transport`.
 
         Raises ValueError for what is no address or no key.
         """
         configured = _configure(url, key, connections, httpx_options)
-        self._http = Connections(lambda: httpx.Client(**configured), connections)
+        self._open(configured, connections)
         self._url, self._patience = url, httpx.Timeout(configured["timeout"]).pool
         self._connections, self._retries = connections, retries
         self._sizes = _Sizes()
 
+    @abstractmethod
+    def _open(self, configured: Mapping[str, Any], connections: int) -> None: ...
+
+
+class Client(_HttpClient):
+    """One service, over HTTP. Threads may share it; its connections stay open until it is closed.
+
+    with Client("http://localhost:8000", key="...") as client:
+        answer = client.predict("efficientnet_lite0", "cat.jpg")
+    """
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -87,7 +92,7 @@ class Client:
         than the newest. `calibrated` makes probabilities mean what they say. `shrink` sends a large image no larger
         than the model needs. `deadline` is in seconds from now, retries included.
         """
-        return self._predict(model, image, Options.choose(PredictOptions, options, self._retries), None)
+        return self._predict(model, Options.choose(PredictOptions, options, self._retries), image)
 
     def predict_many(
         self,
@@ -104,11 +109,7 @@ class Client:
         `concurrency` images are under way at a time, by default as many as the client has connections. `deadline` is
         for each image; `progress` draws a bar on stderr. A loop that is left early waits for what is under way.
         """
-        chosen = Options.choose(PredictOptions, options, self._retries)
-
-        def ask(source: Source, stopped: threading.Event) -> Prediction:
-            return self._predict(model, source, chosen, stopped)
-
+        ask = partial(self._predict, model, Options.choose(PredictOptions, options, self._retries))
         return ask_many(ask, sources, concurrency or self._connections, progress)
 
     def embed(
@@ -128,7 +129,12 @@ class Client:
         """What the service says of one model: states of its versions, manifest, batching. Raises ClientError."""
         return self._run(exchange.describe(model, Options(version, retries=self._retries)))
 
-    def _predict(self, model: str, image: Source, options: Options, stopped: threading.Event | None) -> Prediction:
+    def _open(self, configured: Mapping[str, Any], connections: int) -> None:
+        self._http = Connections(lambda: httpx.Client(**configured), connections)
+
+    def _predict(
+        self, model: str, options: Options, image: Source, stopped: threading.Event | None = None
+    ) -> Prediction:
         data = read(image)
         if options.shrink:
             data = _shrink(data, self._run(self._sizes.find(model, options), stopped))
@@ -144,35 +150,17 @@ class Client:
             return error
 
 
-class AsyncClient:
+class AsyncClient(_HttpClient):
     """The same for asyncio.
 
     async with AsyncClient("http://localhost:8000") as client:
         answer = await client.predict("efficientnet_lite0", "cat.jpg")
     """
 
-    def __init__(
-        self,
-        url: str = "http://localhost:8000",
-        *,
-        key: str | None = None,
-        connections: int = 16,
-        retries: int = 4,
-        **httpx_options: Any,
-    ) -> None:
-        """As `Client`."""
-        configured = _configure(url, key, connections, httpx_options)
-        self._http = AsyncConnections(lambda: httpx.AsyncClient(**configured), connections)
-        self._url, self._patience = url, httpx.Timeout(configured["timeout"]).pool
-        self._connections, self._retries = connections, retries
-        self._sizes = _Sizes()
-
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -235,6 +223,9 @@ class AsyncClient:
     async def describe(self, model: str, *, version: int | None = None) -> Mapping[str, Any]:
         """As `Client.describe`."""
         return await self._run(exchange.describe(model, Options(version, retries=self._retries)))
+
+    def _open(self, configured: Mapping[str, Any], connections: int) -> None:
+        self._http = AsyncConnections(lambda: httpx.AsyncClient(**configured), connections)
 
     async def _predict(self, model: str, image: Source, options: Options) -> Prediction:
         data = await self._read(image)

@@ -31,6 +31,9 @@ def share_tls(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"limits": _LIMITS, "verify": httpx.create_ssl_context(**trusts), **chosen}
 
 
+_ALL = WeakSet["Connections | AsyncConnections"]()
+
+
 class Connections:
     """At most `count` requests at a time; the others wait. Threads may share it, and a forked process has connections
     of its own.
@@ -94,25 +97,17 @@ class Connections:
             client.close()
 
 
-_ALL = WeakSet[Connections]()
-
-
-def _begin_again() -> None:
-    """In a forked process: on a connection that two processes read, each may get the other's answers."""
-    for connections in _ALL:
-        connections._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
-
-
 class AsyncConnections:
-    """The same for asyncio; a forked process needs another one."""
+    """The same for asyncio, on one event loop of each process."""
 
     def __init__(self, make: Callable[[], httpx.AsyncClient], count: int) -> None:
-        self._make, self._made, self._closed = make, list[httpx.AsyncClient](), False
-        self._free: list[httpx.AsyncClient | None] = [None] * count
+        self._make, self._count, self._closed = make, count, False
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        self._made = list[httpx.AsyncClient]()
+        self._free: list[httpx.AsyncClient | None] = [None] * self._count
         self._waiting: deque[asyncio.Future[httpx.AsyncClient | None]] = deque()
 
     async def request(self, wait: float | None, **request: Any) -> httpx.Response:
@@ -155,3 +150,13 @@ class AsyncConnections:
         self._closed = True
         for client in self._made:
             await client.aclose()
+
+
+def _begin_again() -> None:
+    """In a forked process: on a connection that two processes read, each may get the other's answers."""
+    for connections in _ALL:
+        connections._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
 from typing import Any, Self, Unpack
 
 import grpc
@@ -88,9 +88,7 @@ class GrpcClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -98,7 +96,7 @@ class GrpcClient:
 
     def predict(self, model: str, image: Source, **options: Unpack[LabelOptions]) -> Prediction:
         """As `Client.predict`."""
-        return self._predict(model, image, Options.choose(LabelOptions, options, self._retries), None)
+        return self._predict(model, Options.choose(LabelOptions, options, self._retries), image)
 
     def predict_many(
         self,
@@ -110,11 +108,7 @@ class GrpcClient:
         **options: Unpack[LabelOptions],
     ) -> Iterator[Outcome]:
         """As `Client.predict_many`."""
-        chosen = Options.choose(LabelOptions, options, self._retries)
-
-        def ask(source: Source, stopped: threading.Event) -> Prediction:
-            return self._predict(model, source, chosen, stopped)
-
+        ask = partial(self._predict, model, Options.choose(LabelOptions, options, self._retries))
         return ask_many(ask, sources, concurrency or self._connections, progress)
 
     def embed(
@@ -141,7 +135,9 @@ class GrpcClient:
             found.setdefault(each.name, []).append(int(each.version))
         return [Model(name, tuple(sorted(versions, reverse=True))) for name, versions in found.items()]
 
-    def _predict(self, model: str, image: Source, options: Options, stopped: threading.Event | None) -> Prediction:
+    def _predict(
+        self, model: str, options: Options, image: Source, stopped: threading.Event | None = None
+    ) -> Prediction:
         message = _build_request(model, read(image), options)
         output = message.outputs.add(name=_PROBABILITIES)
         output.parameters["classification"].int64_param = options.top_k

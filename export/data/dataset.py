@@ -199,8 +199,7 @@ def _describe_troubles(source: Source, indices: list[int], troubles: list[str]) 
     lines = [f"not read: {describe_counts(source.passed_over)}"] if source.passed_over else []
     for trouble in sorted({each for each in troubles if each}):
         concerned = [index for index, each in zip(indices, troubles, strict=True) if each == trouble]
-        lines.append(
-            f"{len(concerned)} of {format_items(len(indices), 'image')} {trouble} (first: "
-            f"{source.describe(min(concerned))})"
-        )
+        images, verb = format_items(len(indices), "image"), "is" if len(concerned) == 1 else "are"
+        first = source.describe(min(concerned))
+        lines.append(f"{len(concerned)} of {images} {verb} {trouble} (first: {first})")
     return lines

@@ -23,10 +23,10 @@ pixels: rounding, and for large photographs the service's reduction while decodi
 """The service's default `--max-pixels`."""
 
 # What the graph's decoder cannot do with a file, as a predicate.
-_WEBP = "are WebP files, which the service decodes and a bare TensorFlow Serving cannot"
-_UNREADABLE = "can be decoded by the service but not by a bare TensorFlow Serving"
-_TURNED = "are turned by their EXIF orientation, which a bare TensorFlow Serving ignores"
-_OTHERWISE = "are decoded otherwise by a bare TensorFlow Serving than by the service, whose pixels are trained on"
+_WEBP = "WebP, which the service decodes and a bare TensorFlow Serving cannot"
+_UNREADABLE = "decoded by the service but not by a bare TensorFlow Serving"
+_TURNED = "turned by their EXIF orientation, which a bare TensorFlow Serving ignores"
+_OTHERWISE = "decoded otherwise by a bare TensorFlow Serving than by the service, whose pixels are trained on"
 
 
 def build_graph(size: int) -> Callable[[bytes], Any]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from loadtest.results import Point, Run, Subject
+from service.plurals import format_items
 
 _SCENARIOS = {
     "steps": "open loop",
@@ -71,13 +72,8 @@ def _with_prefix(value: float, words: Callable[[float], str]) -> str:
     return words(value)
 
 
-def counted(count: int, what: str) -> str:
-    """1 load, 2 loads."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def title(run: Run) -> str:
-    return f"{'Interrupted: ' if run.interrupted else ''}{counted(len(run.subjects), 'architecture')} under load"
+    return f"{'Interrupted: ' if run.interrupted else ''}{format_items(len(run.subjects), 'architecture')} under load"
 
 
 def dollars(value: float) -> str:

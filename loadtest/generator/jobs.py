@@ -1,8 +1,9 @@
 """What a generator's process is told to do, and what it says of it: values that travel as lines of JSON."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
+
+from pydantic import TypeAdapter
 
 from loadtest.generator.arrivals import Arrivals
 from loadtest.results import Latencies
@@ -31,9 +32,6 @@ class MLPerf:
     least_queries: int = 100
 
 
-_LOADS = {kind.__name__: kind for kind in (Arrivals, Closed, MLPerf)}
-
-
 @dataclass(frozen=True)
 class Job:
     """One load on one model. Times are seconds.
@@ -55,20 +53,17 @@ class Job:
     give_up_over: int | None = None
 
     def to_line(self) -> str:
-        return json.dumps({**asdict(self), "load": {"kind_of_load": type(self.load).__name__, **asdict(self.load)}})
+        return TypeAdapter(Job).dump_json(self).decode()
 
     @classmethod
-    def from_line(cls, line: str | bytes) -> Self:
-        found = json.loads(line)
-        load = _LOADS[found["load"].pop("kind_of_load")](**found["load"])
-        return cls(**{**found, "photos": tuple(found["photos"]), "load": load})
+    def from_line(cls, line: bytes) -> Self:
+        return TypeAdapter(cls).validate_json(line)
 
 
 INTERRUPTED = "Ctrl-C"
 """Why a load ended before its time where its user has had enough."""
 GAVE_UP = "far more than 1 % late"
 """Why a load ended before its time where it was asked to, by `give_up_over`."""
-_HISTOGRAMS = ("latencies", "late", "prompt")
 
 
 @dataclass
@@ -105,6 +100,4 @@ class Outcome:
 
     @classmethod
     def from_document(cls, found: dict[str, Any]) -> Self:
-        histograms: dict[str, Any] = {name: Latencies.parse(found[name]) for name in _HISTOGRAMS}
-        histograms["stretches"] = [Latencies.parse(each) for each in found["stretches"]]
-        return cls(**{**found, **histograms, "blocks": [tuple(block) for block in found["blocks"]]})
+        return TypeAdapter(cls).validate_python(found)

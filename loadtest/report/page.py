@@ -1,6 +1,6 @@
 """report.html: one file that needs no network, for a phone and a desktop, on light and dark screens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from drawing import document
@@ -13,6 +13,18 @@ from loadtest.report import sections, verdict
 from loadtest.report.charts import bubbles, curves, rows, single, stages
 from loadtest.report.charts.changes import changes
 from loadtest.results import Run
+from service.plurals import format_items
+
+_LEAST: tuple[tuple[Callable[[Finding], float | None], Callable[[float], str], str], ...] = (
+    (
+        lambda one: one.light.latencies.percentile(50) if one.light else None,
+        wording.duration,
+        "lowest median at its lightest load",
+    ),
+    (lambda one: one.dollars_per_million, wording.dollars, "least per million answers"),
+    (lambda one: one.memory_mb, lambda memory: f"{wording.number(memory)} MB", "least memory"),
+)
+"""What the page's cards show the least of: the number, its words, and what it is."""
 
 
 def overview_charts(found: Sequence[Finding]) -> list[Chart]:
@@ -83,23 +95,14 @@ def _banner(run: Run) -> str:
 
 def _cards(found: Sequence[Finding]) -> str:
     said = []
-    able = [(one.capacity.rate, one) for one in found if one.capacity is not None]
+    able = [(one.capacity, one) for one in found if one.capacity is not None]
     if able:
-        rate, best = max(able, key=lambda each: each[0])
-        slo = best.capacity.slo_ms if best.capacity else 0
-        said.append((f"{wording.number(rate)}/s", f"highest rate with p99 within {slo:g} ms: {best.name}"))
-    quick = [(seconds, one) for one in found if one.light and (seconds := one.light.latencies.percentile(50))]
-    if quick:
-        seconds, best = min(quick, key=lambda each: each[0])
-        said.append((wording.duration(seconds), f"lowest median at its lightest load: {best.name}"))
-    priced = [(price, one) for one in found if (price := one.dollars_per_million) is not None]
-    if priced:
-        price, best = min(priced, key=lambda each: each[0])
-        said.append((wording.dollars(price), f"least per million answers: {best.name}"))
-    small = [(memory, one) for one in found if (memory := one.memory_mb) is not None]
-    if small:
-        memory, best = min(small, key=lambda each: each[0])
-        said.append((f"{wording.number(memory)} MB", f"least memory: {best.name}"))
+        most, best = max(able, key=lambda each: each[0].rate)
+        said.append((f"{wording.number(most.rate)}/s", f"highest rate with p99 within {most.slo_ms:g} ms: {best.name}"))
+    for pick, words, what in _LEAST:
+        if known := [(value, one) for one in found if (value := pick(one)) is not None]:
+            value, best = min(known, key=lambda each: each[0])
+            said.append((words(value), f"{what}: {best.name}"))
     cards = "".join(f'<div class="card"><b>{escape(a)}</b><span>{escape(b)}</span></div>' for a, b in said)
     return f'<div class="cards">{cards}</div>' if cards else ""
 
@@ -161,7 +164,7 @@ def _stages(found: Sequence[Finding]) -> str:
 def _details(finding: Finding, is_open: bool) -> str:
     invalid = sum(point.invalid is not None for point in finding.points)
     said = [f"{wording.number(finding.capacity.rate)}/s within the SLO"] if finding.capacity else []
-    said += [wording.counted(len(finding.points), "load")] + ([f"{invalid} invalid"] if invalid else [])
+    said += [format_items(len(finding.points), "load")] + ([f"{invalid} invalid"] if invalid else [])
     words = ", ".join(said)
     problem = f'<p class="bad">{escape(finding.subject.problem)}</p>' if finding.subject.problem else ""
     content = sections.loads(finding) if finding.points else ""

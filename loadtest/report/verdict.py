@@ -8,6 +8,7 @@ from drawing.tables import Cell, Row, table, text
 from loadtest.analysis import budgets, wording
 from loadtest.analysis.comparison import Change, Comparison
 from loadtest.markdown import markdown
+from service.plurals import format_items
 
 _HEAD = ("architecture", "number", "change", "before", "after", "load", "p", "budget")
 _MOST_LINES, _MOST_ROWS = 20, 20
@@ -33,7 +34,7 @@ def in_html(comparison: Comparison, charts: str) -> str:
     first = (comparison.over or changed)[:_MOST_ROWS]
     title = "Past the budget" if comparison.over else "Largest changes"
     css = ("good" if comparison.passed else "bad") if comparison.budgets else ""
-    everything = f"{wording.counted(len(found), 'number')}, {len(changed) or 'none'} of them changed"
+    everything = f"{format_items(len(found), 'number')}, {len(changed) or 'none'} of them changed"
     return (
         f'<h2>Against the baseline</h2><p class="{css}"><b>{escape(_summary(comparison))}</b></p>'
         + (f"<ul>{complaints}</ul>" if complaints else "")
@@ -46,9 +47,7 @@ def in_html(comparison: Comparison, charts: str) -> str:
 
 def _summary(comparison: Comparison) -> str:
     architectures = len({each.subject for each in comparison.changes})
-    compared = (
-        f"{wording.counted(len(comparison.changes), 'number')} of {wording.counted(architectures, 'architecture')}"
-    )
+    compared = f"{format_items(len(comparison.changes), 'number')} of {format_items(architectures, 'architecture')}"
     since = f"the run of {comparison.baseline.started:%d %B %Y, %H:%M} UTC"
     changed = sum(each.significant and each.p is not None for each in comparison.changes)
     words = f"Compared with {since}: {compared}, {changed or 'none'} changed significantly"

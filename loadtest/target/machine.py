@@ -4,22 +4,21 @@ import datetime
 import io
 import os
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
 
 from service.host.cpu import cores, processor
+from service.version import find_version
 
+_PACKAGES = ("ai-edge-litert", "tensorflow", "fastapi", "uvicorn")
 _QUALITY = 85
 
 
 def describe() -> str:
     """Date, processor, cores, memory and the versions that matter, on one line."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("ai-edge-litert", "tensorflow", "fastapi", "uvicorn"))
+    packages = ", ".join(f"{name} {find_version(name)}" for name in _PACKAGES)
     today = datetime.datetime.now(datetime.UTC).date()
     return f"{today}: {processor()}, {cores()} cores, {gib:.0f} GiB; Python {platform.python_version()}, {packages}"
 
@@ -27,22 +26,15 @@ def describe() -> str:
 def facts() -> dict[str, str]:
     """What -> which, for a report: `describe`, taken apart."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ("ai-edge-litert", "tensorflow", "fastapi", "uvicorn", "locust", "mlcommons-loadgen")
+    packages = (*_PACKAGES, "locust", "mlcommons-loadgen")
     return {
         "processor": processor(),
         "cores": str(cores()),
         "memory": f"{gib:.0f} GiB",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **dict(_versions(packages)),
+        **{name: found for name in packages if (found := find_version(name))},  # its image has no TensorFlow
     }
-
-
-def _versions(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Of those that are installed: the load test's image has no TensorFlow."""
-    for name in names:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)
 
 
 def write_photo(path: Path) -> Path:

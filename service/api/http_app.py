@@ -77,8 +77,7 @@ def create_app(
         generate_unique_id_function=openapi.name_operation,
     )
     for each in (predict, embed, similar):
-        app.router.routes.append(each.make_route(predictor))
-        app.include_router(each.make_documented_router(), tags=["predict"])
+        each.attach(app, predictor)
     app.include_router(answer_head(oip.make_router(predictor)), tags=["open inference protocol"])
     app.include_router(answer_head(operations.make_router(predictor, metrics)), tags=["operate"])
     app.router.routes.append(tfserving.TensorFlowServing(predictor))

@@ -129,12 +129,22 @@ def _bind(sock: socket.socket, host: str, port: int, flag: str, patience: float 
             sock.bind((host, port))
             return
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline and _is_lent(host, port):
                 time.sleep(_PAUSE)
                 continue
             sock.close()
             what = f"another with {flag}" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "another --host"
             raise StartError(f"cannot use {address(host, port)}: {error.strerror}; choose {what}") from error
+
+
+def _is_lent(host: str, port: int) -> bool:
+    """Whether those that have a port let others of this user in, as workers do; any other process keeps it."""
+    with _socket(host) as sock, suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        return True
+    return False
 
 
 def _ignore_new(sock: socket.socket) -> None:

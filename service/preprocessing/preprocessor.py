@@ -18,6 +18,7 @@ import numpy as np
 from service.errors import InvalidInput, Overloaded, ServiceError, TooLarge, listed
 from service.host.fair_queue import Places, Turns
 from service.host.priority import give_way
+from service.plurals import format_items
 from service.preprocessing import decode as images
 from service.preprocessing.limits import DEFAULT_LIMITS, ImageLimits
 from service.preprocessing.memory import DecodingMemory
@@ -153,7 +154,7 @@ class Preparation:
         shape = signature.inputs[alias].shape
         assert shape is not None
         if shape[0] is not None and len(encoded) != shape[0]:
-            raise InvalidInput(f"the model takes {shape[0]} images a request, got {len(encoded)}")
+            raise InvalidInput(f"the model takes {format_items(shape[0], 'image')} a request, got {len(encoded)}")
         pixels = await self._decode_rows(manifest, alias, encoded, (shape[1], shape[2]))
         if len(sizes := {image.shape[:2] for image in pixels}) > 1:
             given = listed([f"{width}x{height}" for height, width in sizes])

@@ -18,6 +18,7 @@ from service.models.lookup import translate_label_error
 from service.observability.context import OK, RequestContext
 from service.observability.error_log import FailureLog
 from service.observability.metrics.routes import RouteMetrics
+from service.plurals import format_items
 from service.repository.manifest import Manifest
 from service.routing import ensemble
 from service.routing.plan import Average, Plan, Route, Step
@@ -65,8 +66,8 @@ class Execution:
         """One of those that `route` has. Raises Overloaded."""
         if route.max_in_flight is not None and self._under_way[route.name] >= route.max_in_flight:
             self.metrics.asked(route.name, "", Code.OVERLOADED)
-            most = route.max_in_flight
-            raise Overloaded(f"route {route.name!r} has {most} requests under way already; ask again later")
+            most = format_items(route.max_in_flight, "request")
+            raise Overloaded(f"route {route.name!r} has {most} under way already; ask again later")
         self._under_way[route.name] += 1
         try:
             yield
@@ -171,7 +172,8 @@ class PlanRun:
     def _check_rows(self, request: PredictRequest) -> None:
         most, name = self._plan.route.max_rows, self._plan.route.name
         if most is not None and request.rows > most:
-            error = TooLarge(f"route {name!r} takes {most} rows in one request, got {request.rows}", max_rows=most)
+            rows = format_items(most, "row")
+            error = TooLarge(f"route {name!r} takes {rows} in one request, got {request.rows}", max_rows=most)
             self._step.release(error)
             raise error
 

@@ -4,8 +4,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fnmatch import fnmatch
+from operator import add
 
 from service.repository import checksums as contents
 from service.repository.checksums import FILES, Contents, File
@@ -41,12 +42,7 @@ class Outcome:
     """Versions of the source that are not whole."""
 
     def __add__(self, other: "Outcome") -> "Outcome":
-        return Outcome(
-            self.brought + other.brought,
-            self.there + other.there,
-            self.removed + other.removed,
-            self.waiting + other.waiting,
-        )
+        return Outcome(*map(add, astuple(self), astuple(other)))
 
     def __str__(self) -> str:
         waiting = f", {self.waiting} not whole yet" if self.waiting else ""

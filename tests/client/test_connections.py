@@ -188,3 +188,19 @@ def test_a_forked_process_has_connections_of_its_own() -> None:
         child.join(30)
         client.predict("m", b"x")
         assert child.exitcode == 0 and len(service.asked) == 3 and len(service.connections) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_asks_with_connections_of_its_own_for_asyncio() -> None:
+    with scripted(LABEL) as service:
+        client = AsyncClient(service.url, connections=1)
+
+        def ask() -> None:
+            assert asyncio.run(client.predict("m", b"x")).label == "cat"
+
+        ask()
+        child = multiprocessing.get_context("fork").Process(target=ask)
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0 and len(service.asked) == 2 and len(service.connections) == 2

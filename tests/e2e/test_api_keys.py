@@ -41,13 +41,13 @@ def test_a_valid_key_is_answered_on_both_edges(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("key", [None, "ims_wrong", "x" * 2000])
 def test_a_missing_or_wrong_key_is_told_how_to_send_one(guarded: Guarded, key: str | None) -> None:
-    before = guarded.metric('model_server_unauthenticated_total{protocol="http"}')
+    before = guarded.service.metric('model_server_unauthenticated_total{protocol="http"}')
     reply = guarded.ask_http(key)
     assert reply.status_code == 401 and reply.headers["www-authenticate"].startswith("Bearer")
     error = reply.json()["error"]
     assert error["code"] == "UNAUTHENTICATED" and "Authorization: Bearer KEY" in error["message"]
     assert error["request_id"] == reply.headers["x-request-id"]
-    assert guarded.metric('model_server_unauthenticated_total{protocol="http"}') == before + 1
+    assert guarded.service.metric('model_server_unauthenticated_total{protocol="http"}') == before + 1
     code, failure = guarded.ask_grpc(key)
     assert code is grpc.StatusCode.UNAUTHENTICATED and "Authorization: Bearer KEY" in failure.details()
 
@@ -58,7 +58,7 @@ def test_a_key_for_other_models_is_forbidden_whether_they_exist_or_not(guarded: 
     reply = guarded.ask_http(guarded.cats_only)
     assert reply.json()["error"]["code"] == "FORBIDDEN" and "cats*" in reply.json()["error"]["message"]
     refused = 'model_server_requests_total{code="FORBIDDEN",model="",protocol="http",version=""}'
-    assert guarded.metric(refused) >= 1
+    assert guarded.service.metric(refused) >= 1
 
 
 def test_a_key_is_told_of_its_own_models_only(guarded: Guarded) -> None:

@@ -28,7 +28,7 @@ def test_a_rate_is_kept_and_says_when_to_ask_again(guarded: Guarded) -> None:
     assert 0 < pushback <= 2000
     time.sleep(pushback / 1000)
     assert guarded.ask_http(guarded.slow).status_code == 200, "the wait was honest"
-    assert guarded.metric('model_server_key_predictions_total{key="slow",outcome="rate_limited"}') >= 2
+    assert guarded.service.metric('model_server_key_predictions_total{key="slow",outcome="rate_limited"}') >= 2
     assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}, "others are not slowed"
 
 
@@ -67,20 +67,20 @@ def test_a_bad_new_file_changes_nothing_and_is_told(guarded: Guarded, broken: st
     before = guarded.file.read_text()
     refused = 'model_server_files_refused{what="API keys"}'
     said = guarded.service.log().count("the earlier API keys stay in force")
-    assert guarded.metric(refused) == 0
+    assert guarded.service.metric(refused) == 0
     try:
         if broken is None:
             guarded.file.unlink()
         else:
             guarded.file.write_text(broken)
-        guarded.service.wait_until(lambda: guarded.metric(refused) == 1, 10)
+        guarded.service.wait_until(lambda: guarded.service.metric(refused) == 1, 10)
         assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
         assert guarded.outcomes(None) == {grpc.StatusCode.UNAUTHENTICATED}
         time.sleep(1.2)  # several looks
         assert guarded.service.log().count("the earlier API keys stay in force") == said + 1, "once, not at every look"
     finally:
         guarded.file.write_text(before)
-    guarded.service.wait_until(lambda: guarded.metric(refused) == 0, 10)
+    guarded.service.wait_until(lambda: guarded.service.metric(refused) == 0, 10)
     assert guarded.outcomes(guarded.all_models) == {grpc.StatusCode.OK}
 
 

@@ -118,7 +118,7 @@ def test_pixels_as_numbers_are_boxes_too_and_so_are_several_photos(service: Serv
     assert predict(service, json=body)["predictions"] == [prediction, prediction]
     files = [("image", encode(PHOTO)), ("image", encode(PHOTO))]
     reply = httpx.post(f"{service.url}/predict/ssd", files=files, timeout=60)
-    assert reply.status_code == 400 and "1 images a request, got 2" in reply.json()["error"]["message"]
+    assert reply.status_code == 400 and "1 image a request, got 2" in reply.json()["error"]["message"]
 
 
 def test_other_detectors_answer_with_their_outputs(service: Service) -> None:

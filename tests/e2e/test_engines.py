@@ -135,11 +135,13 @@ def test_openvino_runs_a_foreign_graph_that_it_answers_as_tensorflow_does(
         profile = httpx.get(f"{service.url}/models/across").json()["manifest"]["profile"]
         assert profile["engine"] == "tensorflow"
         assert profile["race"]["openvino float32"].startswith("its answers are not TensorFlow's: 'y' differs by")
+    assert len(list((tmp_path / "cache").glob("*/network.xml"))) == 2
     shutil.rmtree(foreign / "across")
     with running(*arguments) as service:
         service.wait_ready()
         check(service)
         assert BEGINS not in service.log()
+        assert len(list((tmp_path / "cache").glob("*/network.xml"))) == 1
         assert "libtensorflow" not in procfs.list_mapped(service.process.pid)
         answer = httpx.post(f"{service.url}/predict/graph", content=encode(photo(), "JPEG"), timeout=120)
         assert answer.status_code == 200  # by another signature, for which TensorFlow is loaded

@@ -64,7 +64,7 @@ def test_a_refusal_has_its_apis_shape_and_the_clients_id(narrow: Service, path: 
     if path in OURS:
         assert error["code"] == "OVERLOADED" and error["request_id"] == f"mine-{path[:3]}"
         error = error["message"]
-    assert error == "1 requests are under way already; ask again later"
+    assert error == "1 request under way already; ask again later"
     narrow.wait_until(lambda: f"POST {path} 429" in narrow.log(), 5)
 
 

@@ -147,7 +147,7 @@ def test_webp_is_trained_on_and_said_to_be_the_services_alone(tmp_path: Path, na
             file.write_bytes(encode(pixels, "WEBP", lossless=True))
     loaded = data.load(sources.folder(tmp_path), 24, stage())
     (warning,) = loaded.warnings
-    assert "10 of 10 images are WebP files, which the service decodes and a bare TensorFlow Serving cannot" in warning
+    assert "10 of 10 images are WebP, which the service decodes and a bare TensorFlow Serving cannot" in warning
     assert str(tmp_path / "a" / f"0-{name}") in warning
     assert np.abs(loaded.held_out.images[:, 0, 0, 0].astype(int) - [20, 220]).max() <= 1, "WebP rounds"
     # What warms, samples and checks the graph has to be readable to it.

@@ -50,6 +50,3 @@ class Guarded:
 
     def outcomes(self, key: str | None, model: str = "lenet5") -> set[grpc.StatusCode]:
         return {CODES[self.ask_http(key, model).status_code], self.ask_grpc(key, model)[0]}
-
-    def metric(self, series: str) -> float:
-        return self.service.metric(series)

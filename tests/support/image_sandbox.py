@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.service_process import Service
+from tests.support.service_process import DEFAULTS, Service, started
 
 USER = 10001
 
@@ -98,25 +98,12 @@ def serving(
     writable: bool = True,
 ) -> Iterator[Service]:
     """The gateway on free ports, killed at the end if it still runs. `wait_ready` is the caller's."""
-    defaults = {
-        "SERVICE_HTTP_PORT": "0",
-        "SERVICE_GRPC_PORT": "0",
-        "SERVICE_HOST": "127.0.0.1",
-        "SERVICE_DRAIN_SECONDS": "0",
+    inside = {
         "SERVICE_REPOSITORY": "/models",
         "SERVICE_CACHE_DIR": "/tmp/image-model-server",
         "SERVICE_POLL_INTERVAL_SECONDS": "0.2",
     }
-    with tempfile.TemporaryDirectory() as folder:
-        log_file, root = Path(folder, "log"), Path(folder, "root")
-        root.mkdir()
-        line = command(tree, root, "-m", "service", *arguments, mounts=mounts or {}, writable=writable)
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                line, stdout=log, stderr=subprocess.STDOUT, env={**_ENV, **defaults, **(env or {})}
-            )
-        try:
-            yield Service(process, log_file)
-        finally:
-            process.kill()
-            process.wait()
+    with tempfile.TemporaryDirectory() as root:
+        line = command(tree, Path(root), "-m", "service", *arguments, mounts=mounts or {}, writable=writable)
+        with started(line, {**_ENV, **DEFAULTS, **inside, **(env or {})}) as service:
+            yield service

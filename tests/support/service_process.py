@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,13 @@ import grpc
 import httpx
 
 CACHE = Path(tempfile.gettempdir()) / "image-model-server-tests"
+DEFAULTS = {
+    "SERVICE_HTTP_PORT": "0",
+    "SERVICE_GRPC_PORT": "0",
+    "SERVICE_HOST": "127.0.0.1",
+    "SERVICE_DRAIN_SECONDS": "0",
+    "SERVICE_CACHE_DIR": str(CACHE),
+}
 START_SECONDS = 90.0  # TensorFlow's import on a busy machine
 
 
@@ -52,11 +59,9 @@ class Service:
     def wait_until(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while True:
-            try:
+            with suppress(httpx.TransportError):
                 if condition():
                     return
-            except httpx.TransportError:
-                pass
             assert self.process.poll() is None, f"the service ended with {self.process.returncode}:\n{self.log()}"
             assert time.monotonic() < deadline, f"waited {seconds} s in vain:\n{self.log()}"
             time.sleep(0.02)
@@ -67,12 +72,8 @@ class Service:
         return self.process.wait(seconds)
 
     def _logged(self, pattern: str) -> str:
-        deadline = time.monotonic() + START_SECONDS
-        while (match := re.search(pattern, self.log())) is None:
-            assert self.process.poll() is None, f"the service ended with {self.process.returncode}:\n{self.log()}"
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
-        return match[1]
+        self.wait_until(lambda: re.search(pattern, self.log()) is not None)
+        return re.findall(pattern, self.log())[0]
 
 
 def read_metric(page: str, series: str) -> float:
@@ -84,23 +85,19 @@ def read_metric(page: str, series: str) -> float:
 @contextmanager
 def running(*arguments: object, env: Mapping[str, str] | None = None) -> Iterator[Service]:
     """The service on free ports, killed at the end if it still runs. `wait_ready` is the caller's."""
+    engine = {"SERVICE_ENGINE": "litert"}  # a race takes seconds, and tests/e2e/test_engines.py holds it
+    line = [sys.executable, "-m", "service", *map(str, arguments)]
+    with started(line, {**os.environ, **DEFAULTS, **engine, **(env or {})}) as service:
+        yield service
+
+
+@contextmanager
+def started(line: Sequence[str], env: Mapping[str, str]) -> Iterator[Service]:
+    """The service that this command line starts, killed at the end if it still runs."""
     with tempfile.TemporaryDirectory() as folder:
         log_file = Path(folder, "log")
-        defaults = {
-            "SERVICE_HTTP_PORT": "0",
-            "SERVICE_GRPC_PORT": "0",
-            "SERVICE_HOST": "127.0.0.1",
-            "SERVICE_DRAIN_SECONDS": "0",
-            "SERVICE_CACHE_DIR": str(CACHE),
-            "SERVICE_ENGINE": "litert",  # a race takes seconds, and tests/e2e/test_engines.py holds it
-        }
         with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "service", *map(str, arguments)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **defaults, **(env or {})},
-            )
+            process = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, env=env)
         try:
             yield Service(process, log_file)
         finally:

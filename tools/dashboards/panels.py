@@ -3,7 +3,7 @@
 In queries `$model` and `$namespace` are Grafana's variables, `$__rate_interval` its window for rates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["timeseries", "stat"]
@@ -24,13 +24,22 @@ class Panel:
     """`unit` in Grafana's names: reqps, s, bytes, percentunit, short; `stack` piles the series up."""
 
     title: str
-    says: str
     unit: str
-    queries: tuple[Query, ...]
-    kind: Kind = "timeseries"
+    says: str
     stack: bool = False
     most: float | None = None
     """Upper end of the axis, where it has one."""
+    kind: Kind = "timeseries"
+    queries: tuple[Query, ...] = ()
+
+    def ask(self, expression: str, legend: str = "") -> "Panel":
+        """The same panel with one more query."""
+        return replace(self, queries=(*self.queries, Query(expression, legend)))
+
+
+def stat(title: str, unit: str, says: str) -> Panel:
+    """A panel of one number."""
+    return Panel(title, unit, says, kind="stat")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,160 +2,78 @@
 against a live Prometheus, and the pictures in the docs.
 """
 
-from tools.dashboards.panels import MODEL, SCOPE, Panel, Query, Row, mean, quantile, rate
+from tools.dashboards.panels import MODEL, SCOPE, Panel, Row, mean, quantile, rate, stat
 
 _STAGE = "model_server_stage_seconds"
 _TOTAL = f'{MODEL}, stage="total"'
+_ANSWERED = f'{MODEL}, code="OK"'
 
-REQUESTS: tuple[Row, ...] = (
-    Row(
-        "Now",
-        (
-            Panel(
-                "Answers",
-                "Answered requests a second.",
-                "reqps",
-                (Query(f'sum(rate(model_server_requests_total{{{MODEL}, code="OK"}}[$__rate_interval]))'),),
-                "stat",
-            ),
-            Panel(
-                "Failing",
-                "Of what may expect an answer, how much got none (5 minutes). Objective: 0.1 %.",
-                "percentunit",
-                (Query(f"max(model_server:errors:ratio_rate5m{{{SCOPE}}})"),),
-                "stat",
-            ),
-            Panel(
-                "Slow",
-                "Answers that took more than 256 ms (5 minutes). Objective: 1 %.",
-                "percentunit",
-                (Query(f"max(model_server:slow:ratio_rate5m{{{SCOPE}}})"),),
-                "stat",
-            ),
-            Panel(
-                "Budget left",
-                "Of the errors that three days may have, what is left.",
-                "percentunit",
-                (Query(f"1 - max(model_server:errors:ratio_rate3d{{{SCOPE}}}) / 0.001"),),
-                "stat",
-            ),
-            Panel(
-                "Ready",
-                "Gateways (their workers) that take traffic.",
-                "short",
-                (Query(f"sum(model_server_ready{{{SCOPE}}})"),),
-                "stat",
-            ),
-            Panel(
-                "Failed versions",
-                "Versions in the repository that cannot be loaded.",
-                "short",
-                (Query(f"sum(max by (model, version) (model_server_version_failed{{{SCOPE}}}))"),),
-                "stat",
-            ),
-        ),
+_LATENCY = Panel("Latency", "s", "From a request's head to the answer ready to be written.")
+for _share in (0.5, 0.95, 0.99):
+    _LATENCY = _LATENCY.ask(quantile(_share, _STAGE, "le", _TOTAL), f"p{100 * _share:g}")
+
+_NOW = (
+    stat("Answers", "reqps", "Answered requests a second.").ask(
+        f"sum(rate(model_server_requests_total{{{_ANSWERED}}}[$__rate_interval]))"
     ),
-    Row(
-        "Traffic",
-        (
-            Panel(
-                "Requests by outcome",
-                "Every predict call, by its code; OK is an answer.",
-                "reqps",
-                (Query(rate("model_server_requests_total", "code"), "{{code}}"),),
-                stack=True,
-            ),
-            Panel(
-                "Answers by version",
-                "What answered: a rollout and a canary are seen here.",
-                "reqps",
-                (
-                    Query(
-                        rate("model_server_requests_total", "model, version", f'{MODEL}, code="OK"'),
-                        "{{model}}/{{version}}",
-                    ),
-                ),
-                stack=True,
-            ),
-            Panel(
-                "Answers by protocol",
-                "http is /predict.",
-                "reqps",
-                (Query(rate("model_server_requests_total", "protocol", f'{MODEL}, code="OK"'), "{{protocol}}"),),
-            ),
-            Panel(
-                "Latency",
-                "From a request's head to the answer ready to be written.",
-                "s",
-                tuple(Query(quantile(share, _STAGE, "le", _TOTAL), f"p{100 * share:g}") for share in (0.5, 0.95, 0.99)),
-            ),
-            Panel(
-                "p99 by model",
-                "A flood on one model must not show in another's.",
-                "s",
-                (Query(quantile(0.99, _STAGE, "le, model", _TOTAL), "{{model}}"),),
-            ),
-            Panel(
-                "Where the time goes",
-                "Mean seconds of each stage of an answered request.",
-                "s",
-                (Query(mean(_STAGE, "stage", f'{MODEL}, stage!="total"'), "{{stage}}"),),
-                stack=True,
-            ),
-        ),
+    stat(
+        "Failing", "percentunit", "Of what may expect an answer, how much got none (5 minutes). Objective: 0.1 %."
+    ).ask(f"max(model_server:errors:ratio_rate5m{{{SCOPE}}})"),
+    stat("Slow", "percentunit", "Answers that took more than 256 ms (5 minutes). Objective: 1 %.").ask(
+        f"max(model_server:slow:ratio_rate5m{{{SCOPE}}})"
     ),
-    Row(
-        "Load",
-        (
-            Panel(
-                "Wait for a slot",
-                "Mean, by pod: what autoscaling looks at.",
-                "s",
-                (Query(f"max by (namespace, pod) (model_server:queue_wait_seconds:mean1m{{{SCOPE}}})", "{{pod}}"),),
-            ),
-            Panel(
-                "Rows waiting",
-                "In the queues, at the moment of the scrape.",
-                "short",
-                (Query(f"sum by (model, version) (model_server_queue_rows{{{MODEL}}})", "{{model}}/{{version}}"),),
-            ),
-            Panel(
-                "Requests under way",
-                "By gateway.",
-                "short",
-                (Query(f"sum by (instance) (model_server_requests_in_flight{{{SCOPE}}})", "{{instance}}"),),
-            ),
-            Panel(
-                "Rows a batch",
-                "Mean. Batches form while slots are busy: larger ones mean more load.",
-                "short",
-                (Query(mean("model_server_batch_rows", "model, version"), "{{model}}/{{version}}"),),
-            ),
-            Panel(
-                "Rows given up",
-                "They left the queue without being computed: past their deadline, or their client had gone; dead were "
-                "computed for nobody.",
-                "short",
-                (
-                    Query(rate("model_server_dropped_rows_total", "reason"), "{{reason}}"),
-                    Query(f"sum(rate(model_server_dead_rows_total{{{MODEL}}}[$__rate_interval]))", "dead"),
-                ),
-            ),
-            Panel(
-                "Shared computations",
-                "Requests answered by the run of an identical one (--coalesce).",
-                "reqps",
-                (Query(rate("model_server_coalesced_requests_total", "model"), "{{model}}"),),
-            ),
-            Panel(
-                "Bytes a request",
-                "Mean size of bodies, and of answers.",
-                "bytes",
-                (
-                    Query(mean("model_server_request_bytes", "protocol"), "{{protocol}} in"),
-                    Query(mean("model_server_response_bytes", "protocol"), "{{protocol}} out"),
-                ),
-            ),
-        ),
+    stat("Budget left", "percentunit", "Of the errors that three days may have, what is left.").ask(
+        f"1 - max(model_server:errors:ratio_rate3d{{{SCOPE}}}) / 0.001"
+    ),
+    stat("Ready", "short", "Gateways (their workers) that take traffic.").ask(f"sum(model_server_ready{{{SCOPE}}})"),
+    stat("Failed versions", "short", "Versions in the repository that cannot be loaded.").ask(
+        f"sum(max by (model, version) (model_server_version_failed{{{SCOPE}}}))"
     ),
 )
+_TRAFFIC = (
+    Panel("Requests by outcome", "reqps", "Every predict call, by its code; OK is an answer.", stack=True).ask(
+        rate("model_server_requests_total", "code"), "{{code}}"
+    ),
+    Panel("Answers by version", "reqps", "What answered: a rollout and a canary are seen here.", stack=True).ask(
+        rate("model_server_requests_total", "model, version", _ANSWERED), "{{model}}/{{version}}"
+    ),
+    Panel("Answers by protocol", "reqps", "http is /predict.").ask(
+        rate("model_server_requests_total", "protocol", _ANSWERED), "{{protocol}}"
+    ),
+    _LATENCY,
+    Panel("p99 by model", "s", "A flood on one model must not show in another's.").ask(
+        quantile(0.99, _STAGE, "le, model", _TOTAL), "{{model}}"
+    ),
+    Panel("Where the time goes", "s", "Mean seconds of each stage of an answered request.", stack=True).ask(
+        mean(_STAGE, "stage", f'{MODEL}, stage!="total"'), "{{stage}}"
+    ),
+)
+_LOAD = (
+    Panel("Wait for a slot", "s", "Mean, by pod: what autoscaling looks at.").ask(
+        f"max by (namespace, pod) (model_server:queue_wait_seconds:mean1m{{{SCOPE}}})", "{{pod}}"
+    ),
+    Panel("Rows waiting", "short", "In the queues, at the moment of the scrape.").ask(
+        f"sum by (model, version) (model_server_queue_rows{{{MODEL}}})", "{{model}}/{{version}}"
+    ),
+    Panel("Requests under way", "short", "By gateway.").ask(
+        f"sum by (instance) (model_server_requests_in_flight{{{SCOPE}}})", "{{instance}}"
+    ),
+    Panel("Rows a batch", "short", "Mean. Batches form while slots are busy: larger ones mean more load.").ask(
+        mean("model_server_batch_rows", "model, version"), "{{model}}/{{version}}"
+    ),
+    Panel(
+        "Rows given up",
+        "short",
+        "They left the queue without being computed: past their deadline, or their client had gone; dead were "
+        "computed for nobody.",
+    )
+    .ask(rate("model_server_dropped_rows_total", "reason"), "{{reason}}")
+    .ask(f"sum(rate(model_server_dead_rows_total{{{MODEL}}}[$__rate_interval]))", "dead"),
+    Panel("Shared computations", "reqps", "Requests answered by the run of an identical one (--coalesce).").ask(
+        rate("model_server_coalesced_requests_total", "model"), "{{model}}"
+    ),
+    Panel("Bytes a request", "bytes", "Mean size of bodies, and of answers.")
+    .ask(mean("model_server_request_bytes", "protocol"), "{{protocol}} in")
+    .ask(mean("model_server_response_bytes", "protocol"), "{{protocol}} out"),
+)
+REQUESTS = Row("Now", _NOW), Row("Traffic", _TRAFFIC), Row("Load", _LOAD)

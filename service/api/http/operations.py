@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import Json
-from service.api.http.openapi import Model, VersionAsked, describe_answer
+from service.api.http.openapi import Model, VersionAsked, describe_answer, document_answer
 from service.api.http.request import find_caller
 from service.observability.metrics.registry import Metrics
 from service.predictor import Predictor
@@ -74,7 +74,7 @@ _READY = describe_answer(Ready) | {503: {"model": NotReady, "description": "No t
 def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
     routes = APIRouter(responses=DOCUMENTED)
 
-    @routes.get("/healthz", response_model=None, responses=describe_answer(Alive))
+    @routes.get("/healthz", **document_answer(Alive))
     async def alive() -> Response:
         """200 while the process answers at all: for liveness probes, which restart."""
         return Json({"status": "alive"})
@@ -94,7 +94,7 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         page, content_type = metrics.page(request.headers.get("accept", ""))
         return Response(page, headers={"content-type": content_type})
 
-    @routes.get("/models", response_model=None, responses=describe_answer(Models))
+    @routes.get("/models", **document_answer(Models))
     async def models(request: Request) -> dict[str, Any]:
         """Every model with the versions that answer, newest first; and, where something lies in the repository that is
         not served, its path and why.
@@ -103,7 +103,7 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         passed_over = predictor.list_passed_over(caller)
         return {"models": predictor.list_models(caller)} | ({"passed_over": passed_over} if passed_over else {})
 
-    @routes.get("/models/{model}", response_model=None, responses=describe_answer(ModelDescription))
+    @routes.get("/models/{model}", **document_answer(ModelDescription))
     async def model(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
         """One model: the states of its versions, what the version asked for says of itself, and which of its signatures
         share batches between requests.
@@ -118,7 +118,7 @@ def make_router(predictor: Predictor, metrics: Metrics) -> APIRouter:
         }
         return {"versions": statuses, "manifest": manifest.document(), "batching": batching}
 
-    @routes.get("/routes", response_model=None, responses=describe_answer(Routes))
+    @routes.get("/routes", **document_answer(Routes))
     async def routes_in_force(request: Request) -> Mapping[str, Any]:
         """The routes in force. `error` says what is wrong with the file on disk where it is not what is in force, and
         `targets` which models' versions are there to answer.

@@ -54,14 +54,7 @@ class InferenceService(oip_pb2_grpc.GRPCInferenceServiceServicer):  # type: igno
     async def ModelMetadata(self, request: Any, call: UnaryCall) -> Any:
         manifest = await self._predictor.describe(call.caller, _read_ref(request.name, request.version))
         statuses = await self._predictor.list_statuses(call.caller, manifest.name)
-        _, signature = protocol.find_shown_signature(manifest)
-        return oip_pb2.ModelMetadataResponse(
-            name=manifest.name,
-            versions=protocol.list_ready_versions(statuses),
-            platform=protocol.PLATFORM,
-            inputs=protocol.describe_inputs(signature),
-            outputs=protocol.describe_outputs(signature),
-        )
+        return oip_pb2.ModelMetadataResponse(**protocol.describe_model(manifest, statuses))
 
     async def ModelInfer(self, request: Any, call: UnaryCall) -> Any:
         result, reply = await self._infer(request, call)

@@ -87,17 +87,23 @@ def find_shown_signature(manifest: Manifest) -> tuple[str, Signature]:
     return name, manifest.signature(name)
 
 
-def describe_inputs(signature: Signature) -> list[dict[str, Any]]:
-    """Name, datatype and shape of each: -1 for any size, [-1] where not even the rank is known.
+def describe_model(manifest: Manifest, statuses: Iterable[Status]) -> dict[str, Any]:
+    """A model's metadata, with the versions that answer, and the tensors of the signature that is shown: -1 for any
+    size, [-1] where not even the rank is known.
 
     One value a row is [-1, 1], as Triton has it, whose clients cannot send [-1]; `build_request` takes both.
     """
-    return [_describe(name, spec, list_input_sizes(signature, spec)) for name, spec in signature.inputs.items()]
-
-
-def describe_outputs(signature: Signature) -> list[dict[str, Any]]:
-    """Name, datatype and shape of each."""
-    return [_describe(name, spec, list_sizes(spec)) for name, spec in signature.outputs.items()]
+    _, signature = find_shown_signature(manifest)
+    inputs = (_describe(name, spec, list_input_sizes(signature, spec)) for name, spec in signature.inputs.items())
+    outputs = (_describe(name, spec, list_sizes(spec)) for name, spec in signature.outputs.items())
+    versions = [str(status.version) for status in statuses if _STATES[status.state] == _READY]
+    return {
+        "name": manifest.name,
+        "versions": versions,
+        "platform": PLATFORM,
+        "inputs": list(inputs),
+        "outputs": list(outputs),
+    }
 
 
 def _describe(name: str, spec: TensorSpec, sizes: list[int]) -> dict[str, Any]:
@@ -116,11 +122,6 @@ def is_one_value(spec: TensorSpec) -> bool:
 def list_sizes(spec: TensorSpec) -> list[int]:
     """-1 for any size, [-1] where not even the rank is known."""
     return [-1] if spec.shape is None else [-1 if size is None else size for size in spec.shape]
-
-
-def list_ready_versions(statuses: Iterable[Status]) -> list[str]:
-    """Those that answer."""
-    return [str(status.version) for status in statuses if _STATES[status.state] == _READY]
 
 
 def list_versions(models: Mapping[str, Sequence[Status]], only_ready: bool) -> list[dict[str, str]]:

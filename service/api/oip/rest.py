@@ -15,7 +15,7 @@ from service import version as about
 from service.api.http import large_json
 from service.api.http.json_answer import Json, encode
 from service.api.http.json_values import LARGE
-from service.api.http.openapi import Model, describe_answer, describe_body
+from service.api.http.openapi import Model, describe_body, document_answer
 from service.api.http.request import admit, build_headers, find_caller
 from service.api.oip import protocol, schema, triton
 from service.api.oip.rest_bodies import Asked, parse_body, parse_only_ready, render_reply
@@ -60,75 +60,60 @@ def find_ref(scope: Scope) -> ModelRef | None:
 def make_router(predictor: Predictor) -> APIRouter:
     routes = APIRouter(responses=_DOCUMENTED)
 
-    @routes.get("/v2", response_model=None, responses=describe_answer(schema.ServerMetadata))
+    @routes.get("/v2", **document_answer(schema.ServerMetadata))
     async def server_metadata() -> dict[str, Any]:
         """Who this is, and which extensions of the protocol it speaks."""
         return {"name": about.NAME, "version": about.version(), "extensions": list(protocol.EXTENSIONS)}
 
-    @routes.get("/v2/health/live", response_model=None, responses=describe_answer(schema.ServerLive))
+    @routes.get("/v2/health/live", **document_answer(schema.ServerLive))
     async def server_live() -> dict[str, bool]:
         """200 while the process answers at all."""
         return {"live": True}
 
-    @routes.get("/v2/health/ready", response_model=None, responses=describe_answer(schema.ServerReady))
+    @routes.get("/v2/health/ready", **document_answer(schema.ServerReady))
     async def server_ready(request: Request) -> dict[str, bool]:
         """200 when a model can answer, else 503 with the reason."""
         _check_ready(request)
         return {"ready": True}
 
-    @routes.get(_MODEL + "/ready", response_model=None, responses=describe_answer(schema.ModelReady))
-    @routes.get(_VERSION + "/ready", response_model=None, responses=describe_answer(schema.ModelReady))
+    @routes.get(_MODEL + "/ready", **document_answer(schema.ModelReady))
+    @routes.get(_VERSION + "/ready", **document_answer(schema.ModelReady))
     async def model_ready(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """200 when this model can answer, 503 while it cannot, 404 where there is no such model."""
         _check_ready(request)
         manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return {"name": manifest.name, "ready": True}
 
-    @routes.get("/v2/models/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
+    @routes.get("/v2/models/stats", **document_answer(schema.ModelStatistics))
     async def statistics(request: Request) -> dict[str, Any]:
         """What was counted since the service started, of every model, in Triton's words."""
         return triton.describe_statistics(await predictor.list_statistics(find_caller(request)))
 
-    @routes.get(_MODEL + "/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
-    @routes.get(_VERSION + "/stats", response_model=None, responses=describe_answer(schema.ModelStatistics))
+    @routes.get(_MODEL + "/stats", **document_answer(schema.ModelStatistics))
+    @routes.get(_VERSION + "/stats", **document_answer(schema.ModelStatistics))
     async def model_statistics(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """The same of one model."""
         ref = ModelRef.parse(model, version)
         found = await predictor.list_statistics(find_caller(request), ref.name, ref.version)
         return triton.describe_statistics(found)
 
-    @routes.get(_MODEL + "/config", response_model=None, responses=describe_answer(schema.ModelConfig))
-    @routes.get(_VERSION + "/config", response_model=None, responses=describe_answer(schema.ModelConfig))
+    @routes.get(_MODEL + "/config", **document_answer(schema.ModelConfig))
+    @routes.get(_VERSION + "/config", **document_answer(schema.ModelConfig))
     async def model_config(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives, and the most rows of a request, in Triton's words."""
         manifest = await predictor.describe(find_caller(request), protocol.parse_ref(model, version))
         return triton.describe_config(manifest, predictor.max_rows)
 
-    @routes.get(_MODEL, response_model=None, responses=describe_answer(schema.ModelMetadata))
-    @routes.get(_VERSION, response_model=None, responses=describe_answer(schema.ModelMetadata))
+    @routes.get(_MODEL, **document_answer(schema.ModelMetadata))
+    @routes.get(_VERSION, **document_answer(schema.ModelMetadata))
     async def model_metadata(request: Request, model: Model, version: str = "") -> dict[str, Any]:
         """What the model's default signature takes and gives; `GET /models/<model>` has the others."""
         caller = find_caller(request)
         manifest = await predictor.describe(caller, protocol.parse_ref(model, version))
-        statuses = await predictor.list_statuses(caller, manifest.name)
-        _, signature = protocol.find_shown_signature(manifest)
-        return {
-            "name": manifest.name,
-            "versions": protocol.list_ready_versions(statuses),
-            "platform": protocol.PLATFORM,
-            "inputs": protocol.describe_inputs(signature),
-            "outputs": protocol.describe_outputs(signature),
-        }
+        return protocol.describe_model(manifest, await predictor.list_statuses(caller, manifest.name))
 
-    @routes.post(
-        _MODEL + "/infer", response_model=None, responses=describe_answer(schema.InferReply), openapi_extra=_INFER_BODY
-    )
-    @routes.post(
-        _VERSION + "/infer",
-        response_model=None,
-        responses=describe_answer(schema.InferReply),
-        openapi_extra=_INFER_BODY,
-    )
+    @routes.post(_MODEL + "/infer", **document_answer(schema.InferReply), openapi_extra=_INFER_BODY)
+    @routes.post(_VERSION + "/infer", **document_answer(schema.InferReply), openapi_extra=_INFER_BODY)
     async def infer(request: Request, model: Model, version: str = "") -> Response:
         """Runs the model. Tensors are JSON lists or, behind the JSON, bytes. `version` is a number or a label.
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import Json
-from service.api.http.openapi import Model, VersionAsked, describe_answer
+from service.api.http.openapi import Model, VersionAsked, document_answer
 from service.api.http.request import find_caller
 from service.errors import NotFound
 from service.predictor import Predictor
@@ -105,7 +105,7 @@ def make_router(predictor: Predictor, facts: Facts) -> APIRouter:
     routes.add_route("/", home, methods=["GET"], include_in_schema=False)
     routes.add_route("/page/{name}", show_asset, methods=["GET"], include_in_schema=False)
 
-    @routes.get("/models/{model}/files", response_model=None, responses=describe_answer(Files))
+    @routes.get("/models/{model}/files", **document_answer(Files))
     async def list_files(request: Request, model: Model, version: VersionAsked = "") -> dict[str, Any]:
         """What lies beside the version for people: images to try it with, and the report of its export."""
         found = await predictor.find_version(find_caller(request), ModelRef.parse(model, version))

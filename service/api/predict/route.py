@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode_arrays
-from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
+from service.api.http.openapi import Model, VersionAsked, add_post, describe_answer
 from service.api.http.request import admit, build_headers
 from service.api.predict.body import parse_question
 from service.api.predict.detections import Photo, is_detector, measure_photos, render_detections
@@ -27,14 +25,8 @@ from service.repository import calibration
 from service.repository.manifest import PROBABILITIES
 from service.types import Array, ModelRef, PredictResult
 
-_PATH = "/predict/{model}"
 
-
-def make_route(predictor: Predictor) -> Route:
-    """What answers. Starlette's own: FastAPI's search for four strings was a quarter of all that ran on the event loop
-    for a small image (cProfile).
-    """
-
+def attach(app: FastAPI, predictor: Predictor) -> None:
     async def answer(request: Request) -> Response:
         target = read_target("predict", request.path_params["model"], request.query_params)
         async with admit(predictor, request, target.ref) as admitted:
@@ -56,43 +48,36 @@ def make_route(predictor: Predictor) -> Route:
         body = encode_arrays(answer) if target.features else json.dumps(answer, allow_nan=False)
         return Response(body, media_type="application/json", headers=build_headers(result))
 
-    return Route(_PATH, answer, methods=["POST"], include_in_schema=False)
+    add_post(app, "/predict/{model}", answer, predict, openapi_extra=BODY, responses=describe_answer(Predictions))
 
 
-def make_documented_router() -> APIRouter:
-    """The same for /docs and /openapi.json: `make_route`'s takes every request."""
-    routes = APIRouter(responses=DOCUMENTED, route_class=DescribedRoute)
-
-    @routes.post(_PATH, openapi_extra=BODY, responses=describe_answer(Predictions), response_model=None)
-    async def predict(
-        model: Model,
-        version: VersionAsked = "",
-        label: str | None = None,
-        top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(TOP_K),
-        calibrated: Literal["true", "false"] = "false",
-        features: Literal["true", "false"] = "false",
-        normalize: Literal["true", "false"] = "false",
-        known: Literal["true", "false"] = "false",
-        seen: Literal["true", "false"] = "false",
-        min_score: Annotated[float, Query(ge=0, le=1)] = float(MIN_SCORE),
-        max_detections: Annotated[int, Query(ge=1, lt=10**6)] = int(MAX_DETECTIONS),
-        labels: str | None = None,
-        template: str | None = None,
-    ) -> None:
-        """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
-        `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature that the
-        version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer says which.
-        `features=true` adds what `/embed` answers to each prediction, from the same run of the model, and
-        `normalize=true` scales it to length 1. `known=true` says of each image whether it is like those that the model
-        learnt from: false for 1 in 20 of these. `seen=true` adds what the model is given for the one image of the
-        request, upright and of the model's size, as a PNG in base64. `Server-Timing` has the milliseconds of each
-        stage. An object detector answers with the `max_detections` best boxes of each image whose score is at least
-        `min_score`, in pixels of the upright photo and as shares of it. A model that compares images with texts (CLIP)
-        answers among `labels`, which are separated by commas; each is put into `template`, such as `a photo of a {}`.
-        Any other model answers with its raw `outputs`.
-        """
-
-    return routes
+async def predict(
+    model: Model,
+    version: VersionAsked = "",
+    label: str | None = None,
+    top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(TOP_K),
+    calibrated: Literal["true", "false"] = "false",
+    features: Literal["true", "false"] = "false",
+    normalize: Literal["true", "false"] = "false",
+    known: Literal["true", "false"] = "false",
+    seen: Literal["true", "false"] = "false",
+    min_score: Annotated[float, Query(ge=0, le=1)] = float(MIN_SCORE),
+    max_detections: Annotated[int, Query(ge=1, lt=10**6)] = int(MAX_DETECTIONS),
+    labels: str | None = None,
+    template: str | None = None,
+) -> None:
+    """Classifies one image or several. The newest version answers unless `version` or `label` says otherwise;
+    `top_k` labels come back for each image, most probable first. `calibrated=true` applies the temperature that the
+    version's export fitted, so that a probability of 0.8 is right in about 80 of 100 cases; the answer says which.
+    `features=true` adds what `/embed` answers to each prediction, from the same run of the model, and
+    `normalize=true` scales it to length 1. `known=true` says of each image whether it is like those that the model
+    learnt from: false for 1 in 20 of these. `seen=true` adds what the model is given for the one image of the
+    request, upright and of the model's size, as a PNG in base64. `Server-Timing` has the milliseconds of each
+    stage. An object detector answers with the `max_detections` best boxes of each image whose score is at least
+    `min_score`, in pixels of the upright photo and as shares of it. A model that compares images with texts (CLIP)
+    answers among `labels`, which are separated by commas; each is put into `template`, such as `a photo of a {}`.
+    Any other model answers with its raw `outputs`.
+    """
 
 
 def _check_temperature(temperature: float | None, ref: ModelRef) -> float:

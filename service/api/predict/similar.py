@@ -2,14 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import FastAPI, Query
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from service.api.http.errors import DOCUMENTED
 from service.api.http.json_answer import encode
-from service.api.http.openapi import DescribedRoute, Model, VersionAsked, describe_answer
+from service.api.http.openapi import Model, VersionAsked, add_post, describe_answer
 from service.api.http.request import build_headers
 from service.api.predict.query import TOP_K, read_target
 from service.api.predict.schema import BODY, Similar
@@ -18,39 +16,28 @@ from service.api.predict.values import list_labels, show_number
 from service.predictor import Predictor
 from service.types import PredictResult
 
-_PATH = "/similar/{model}"
 
-
-def make_route(predictor: Predictor) -> Route:
-    """What answers: Starlette's own, as for /predict."""
-
+def attach(app: FastAPI, predictor: Predictor) -> None:
     async def answer(request: Request) -> Response:
         target = read_target("similar", request.path_params["model"], request.query_params)
         result = await predict_features(predictor, request, target.ref)
         body = encode(_render(result, target.top_k))
         return Response(body, media_type="application/json", headers=build_headers(result))
 
-    return Route(_PATH, answer, methods=["POST"], include_in_schema=False)
+    add_post(app, "/similar/{model}", answer, similar, openapi_extra=BODY, responses=describe_answer(Similar))
 
 
-def make_documented_router() -> APIRouter:
-    """The same for /docs and /openapi.json: `make_route`'s takes every request."""
-    routes = APIRouter(responses=DOCUMENTED, route_class=DescribedRoute)
-
-    @routes.post(_PATH, openapi_extra=BODY, responses=describe_answer(Similar), response_model=None)
-    async def similar(
-        model: Model,
-        version: VersionAsked = "",
-        label: str | None = None,
-        top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(TOP_K),
-    ) -> None:
-        """The `top_k` training images most like each image, with their labels and the cosine of the angle between the
-        features: a person sees why the model answers as it does. The export chose which of them lie beside the version,
-        1,000 by default. Bodies are those of `/predict`. `known` says whether the nearest one is near; it is left out
-        where the export found no threshold for that.
-        """
-
-    return routes
+async def similar(
+    model: Model,
+    version: VersionAsked = "",
+    label: str | None = None,
+    top_k: Annotated[int, Query(ge=1, lt=10**6)] = int(TOP_K),
+) -> None:
+    """The `top_k` training images most like each image, with their labels and the cosine of the angle between the
+    features: a person sees why the model answers as it does. The export chose which of them lie beside the version,
+    1,000 by default. Bodies are those of `/predict`. `known` says whether the nearest one is near; it is left out
+    where the export found no threshold for that.
+    """
 
 
 def _render(result: PredictResult, top_k: int) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """TensorFlow Serving's REST API for the OpenAPI description: nothing is routed or parsed with what stands here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Label, Model, Version, describe_answer, describe_body
+from service.api.http.openapi import SAMPLE_B64, DescribedRoute, Label, Model, Version, describe_body, document_answer
 
 
 class ServingError(BaseModel):
@@ -90,47 +89,32 @@ _WHICH: Mapping[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    ending: str
-    name: str
-    description: str
-    answer: type[BaseModel]
-    body: Mapping[str, Any] | None = None
-
-
-_OPERATIONS = (
-    _Operation("", "status", "The states of a model's versions, newest first.", ModelStatus),
-    _Operation("/metadata", "metadata", "What a model's signatures take and give.", ServingMetadata),
-    _Operation(
-        ":predict",
-        "predict",
-        "Runs a model.",
-        PredictReply,
+_EXAMPLES = describe_body(ExamplesRequest)
+_OPERATIONS: tuple[tuple[str, str, str, type[BaseModel], dict[str, Any] | None], ...] = (
+    ("", "status", "The states of a model's versions, newest first.", ModelStatus, None),
+    ("/metadata", "metadata", "What a model's signatures take and give.", ServingMetadata, None),
+    (
+        *(":predict", "predict", "Runs a model.", PredictReply),
         describe_body(PredictRequest, {"instances": [{"b64": SAMPLE_B64}]}),
     ),
-    _Operation(
-        ":classify", "classify", "Runs a signature that gives classes.", ClassifyReply, describe_body(ExamplesRequest)
-    ),
-    _Operation(
-        ":regress", "regress", "Runs a signature that gives a number.", RegressReply, describe_body(ExamplesRequest)
-    ),
+    (":classify", "classify", "Runs a signature that gives classes.", ClassifyReply, _EXAMPLES),
+    (":regress", "regress", "Runs a signature that gives a number.", RegressReply, _EXAMPLES),
 )
+"""The end of its path, name, description, answer, and body, None for GET."""
 
 
 def make_documented_router() -> APIRouter:
     """For /docs and /openapi.json: `TensorFlowServing` takes every request."""
     routes = APIRouter(responses=_ERRORS, route_class=DescribedRoute)
-    for operation in _OPERATIONS:
+    for ending, name, description, answer, body in _OPERATIONS:
         for which, endpoint in _WHICH.items():
             routes.add_api_route(
-                f"/v1/models/{{model}}{which}{operation.ending}",
+                f"/v1/models/{{model}}{which}{ending}",
                 endpoint,
-                methods=["GET" if operation.body is None else "POST"],
-                name=f"tfserving_{operation.name}",
-                description=operation.description,
-                responses=describe_answer(operation.answer),
-                response_model=None,
-                openapi_extra=None if operation.body is None else dict(operation.body),
+                methods=["GET" if body is None else "POST"],
+                name=f"tfserving_{name}",
+                description=description,
+                **document_answer(answer),
+                openapi_extra=body,
             )
     return routes

@@ -99,6 +99,8 @@ class EmbeddedBackend:
         except NotReady:
             self._last = self._last or {}
             raise
+        if self._last is None:
+            await asyncio.to_thread(self._profiles.remove_orphans)
         self._note(await asyncio.to_thread(layouts.passed_over, self._repository.root), first=self._last is None)
         found = {}
         for name, versions in now.items():

@@ -13,7 +13,7 @@ from service.backends.base import Golden, Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.race import LITERT, OPENVINO
-from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
+from service.backends.embedded.version_race import Racer, VersionRace, keep_outcome, make_rivals, run_beside
 from service.backends.golden import find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores
@@ -104,10 +104,7 @@ class Engines:
                 if found is not None and found != kept:  # another worker's
                     return None, found
                 winner, found = racing.run(rivals, required=self.name == OPENVINO)
-                if found.race:
-                    profiles.write(measured, found, kind)
-                else:  # nothing was found out: the next start tries again
-                    profiles.remember(measured, found, kind)
+                keep_outcome(profiles, measured, found, kind)
                 return cast("OpenVINORunner | None", winner), found
 
         try:

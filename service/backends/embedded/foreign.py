@@ -25,7 +25,7 @@ from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import AUTO, Engines, is_installed
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.race import OPENVINO, TENSORFLOW
-from service.backends.embedded.version_race import Racer, VersionRace, make_rivals, run_beside
+from service.backends.embedded.version_race import Racer, VersionRace, keep_outcome, make_rivals, run_beside
 from service.backends.golden import BFLOAT16, find_deviation
 from service.errors import ServiceError
 from service.host.cpu import cores, has_bfloat16, machine
@@ -105,7 +105,7 @@ def load(
             if found is not None and found != kept:  # another worker's
                 return found
             found = entrant.race(whole, profile, rivals, required=engines.name == OPENVINO)
-            profiles.write(folder, found, entrant.kind)
+            keep_outcome(profiles, folder, found, entrant.kind)
             return found
 
     try:
@@ -219,6 +219,7 @@ class _Entrant:
             command = [sys.executable, "-m", "service", "openvino", work / "graph.pb", work / _NETWORK]
             _run_command([*map(str, command), "--names", str(work / "names.json")])
             (work / "graph.pb").unlink()
+            self.profiles.mark(work, self.folder)
             shutil.rmtree(self.place, ignore_errors=True)
             work.rename(self.place)
         finally:

@@ -5,9 +5,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from service.host.files import write_whole
 from service.repository.manifest import SAVED_MODEL, Profile
 
 _log = logging.getLogger(__name__)
+_OWNER = "model"  # a file with the path of the model that a folder belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,18 @@ class ProfileStore:
     def locate(self, model: Path, kind: str = "") -> Path:
         """A folder for what belongs to a profile. It may not exist."""
         return self._path(model, kind).with_suffix("")
+
+    def mark(self, place: Path, model: Path) -> None:
+        """Says in `place`, which is to be a folder of `locate`, whose it is."""
+        (place / _OWNER).write_bytes(os.fsencode(model.absolute()))
+
+    def remove_orphans(self) -> None:
+        """Removes the folders whose model is gone, with their profiles."""
+        for owner in self.folder.glob(f"*/{_OWNER}"):
+            with suppress(OSError):  # another process removes them too
+                if not Path(os.fsdecode(owner.read_bytes())).exists():
+                    shutil.rmtree(owner.parent)
+                    owner.parent.with_suffix(".json").unlink()
 
     def _path(self, model: Path, kind: str) -> Path:
         if model.is_dir():

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from service.backends.embedded import race
+from service.backends.embedded.profile_store import ProfileStore
 from service.host.cpu import cores, machine
 from service.host.priority import give_way
 from service.host.processes import resident_mb
@@ -56,11 +58,19 @@ class VersionRace:
 
     def run(self, rivals: Mapping[str, Profile], *, required: bool = False) -> tuple[Racer | None, Profile]:
         """The winner's runner and its profile; None and `profile` where `runner` wins. With `required`, `runner` wins
-        only where no other is able to. The profile has what all of them cost.
+        only where no other is able to. The profile has what all of them cost; nothing where the race failed, which is
+        logged.
 
         Engines run in the layout of `profile`; the winner then tries the other one.
         """
         name = f"{self.manifest.name}/{self.manifest.version}"
+        try:
+            return self._run(name, rivals, required)
+        except Exception as error:  # out of memory, for one: what runs the version goes on
+            _log.error("%s: the race of engines failed: %s", name, error)
+            return None, replace(self.profile, race={})
+
+    def _run(self, name: str, rivals: Mapping[str, Profile], required: bool) -> tuple[Racer | None, Profile]:
         _log.info("%s: a race of engines begins, once on this machine", name)
         began = time.monotonic()
         findings: dict[str, str] = {}
@@ -194,6 +204,8 @@ def run_beside(run: Callable[[], T], patience: float | None, name: str, report: 
     def end(done: Future[T]) -> None:
         if (error := done.exception()) is None:
             report()
+        elif isinstance(error, FileNotFoundError):
+            _log.info("%s: it was removed while its engines raced", name)
         else:
             _log.error("%s: the race of engines failed: %s", name, error)
 
@@ -203,3 +215,8 @@ def run_beside(run: Callable[[], T], patience: float | None, name: str, report: 
     except TimeoutError:
         outcome.add_done_callback(end)
         raise
+
+
+def keep_outcome(profiles: ProfileStore, model: Path, found: Profile, kind: str) -> None:
+    """Keeps what a race found out. Where that is nothing, this process races no more, and the next start does."""
+    (profiles.write if found.race else profiles.remember)(model, found, kind)

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -19,7 +18,7 @@ class ProcessMetrics(Collector):
 
     def __init__(self, parent: int | None) -> None:
         self._parent = parent
-        engines = {name.replace("-", "_"): _installed(name) for name in _ENGINES}
+        engines = {name.replace("-", "_"): about.find_version(name) for name in _ENGINES}
         self._build = {"version": about.version(), "python": platform.python_version(), **engines}
 
     def collect(self) -> Iterable[Metric]:
@@ -33,10 +32,3 @@ class ProcessMetrics(Collector):
         yield GaugeMetricFamily("process_open_fds", "Open files and sockets, of all workers.", now.open_files)
         yield GaugeMetricFamily("process_max_fds", "Most open files and sockets of one process.", now.most_files)
         yield GaugeMetricFamily("process_start_time_seconds", "When the service was started, Unix time.", now.started)
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -95,7 +95,7 @@ async def test_too_many_at_once_are_refused_before_anything_else(world: World) -
     world.add("m", says(0.9))
     predictor = await world.predictor("routes: {}", max_in_flight=1)
     async with predictor.admit(context(), ModelRef("m")) as admitted:
-        with pytest.raises(Overloaded, match="1 requests are under way"):
+        with pytest.raises(Overloaded, match="1 request under way"):
             await predict(predictor, "m")
         assert isinstance(predictor.refuse(context(), ModelRef("m")), Overloaded)
         await admitted.predict(body())

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -82,13 +83,24 @@ def test_a_service_lets_no_other_to_its_port(workers: int, other: int, listening
             stack.enter_context(serving(first.getsockname()[1], other))
 
 
-def test_a_port_that_is_left_soon_is_waited_for() -> None:
+def test_a_port_that_workers_leave_soon_is_waited_for() -> None:
+    """Their parent was killed, and they are about to notice."""
     loop = asyncio.new_event_loop()
-    with socket.create_server((HOST, 0)) as taken:
-        loop.call_later(0.2, taken.close)
-        waiting = loop.run_in_executor(None, ports.own, HOST, taken.getsockname()[1], "--http-port")
+    with ExitStack() as stack:
+        [worker, _] = stack.enter_context(serving(0, 2))
+        loop.call_later(0.2, stack.close)
+        waiting = loop.run_in_executor(None, ports.own, HOST, worker.getsockname()[1], "--http-port")
         loop.run_until_complete(waiting).close()
     loop.close()
+
+
+def test_a_port_that_a_stranger_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_PATIENCE", 60.0)
+    with socket.create_server((HOST, 0)) as taken:
+        began = time.monotonic()
+        with pytest.raises(ports.StartError, match="in use; choose another with --http-port"):
+            ports.own(HOST, taken.getsockname()[1], "--http-port")
+    assert time.monotonic() - began < 30
 
 
 async def test_who_has_begun_to_connect_is_accepted_before_a_listener_closes() -> None:

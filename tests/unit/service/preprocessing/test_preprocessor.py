@@ -73,7 +73,7 @@ async def test_a_graph_of_open_sides_gets_photos_as_large_as_they_are(preparatio
 async def test_a_graph_of_one_image_is_sent_one(preparation: Preparation) -> None:
     one = Manifest("m", 1, {"serving_default": Signature({"x": TensorSpec("uint8", (1, 20, 30, 3))}, {})})
     assert (await preparation.prepare(one, request(IMAGE))).inputs["x"].shape == (1, 20, 30, 3)
-    with pytest.raises(InvalidInput, match="takes 1 images a request, got 2"):
+    with pytest.raises(InvalidInput, match="takes 1 image a request, got 2"):
         await preparation.prepare(one, request(IMAGE, IMAGE))
 
 

@@ -134,7 +134,7 @@ async def test_a_routes_own_limits(world: World) -> None:
     started = time.monotonic()
     first = asyncio.create_task(ask(router, "a"))
     await asyncio.sleep(0.01)
-    with pytest.raises(Overloaded, match="route 'a' has 1 requests"):
+    with pytest.raises(Overloaded, match="route 'a' has 1 request under way"):
         await ask(router, "a")
     assert (await ask(router, "b")).served_by == (ModelRef("spare", 1),), "a full route has a substitute too"
     with pytest.raises(TimeoutError):

@@ -141,7 +141,7 @@ def test_a_model_without_a_default_signature_shows_its_first() -> None:
     takes = Signature({"x": TensorSpec("float32", None)}, {})
     manifest = Manifest("m", 1, {"b": takes, "a": takes})
     assert protocol.find_shown_signature(manifest)[0] == "a"
-    assert protocol.describe_inputs(takes) == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
+    assert protocol.describe_model(manifest, [])["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1]}]
     assert protocol.find_signature(manifest, {"signature_name": "b"}, ["x"]) == "b"
     with pytest.raises(InvalidInput, match="several signatures"):
         protocol.find_signature(manifest, {}, ["x"])

@@ -286,7 +286,7 @@ async def test_a_race_in_the_background_that_finds_nothing_out_is_over(
     assert len(races) == 1
 
 
-async def test_a_race_that_fails_leaves_the_version_as_it_is(
+async def test_a_race_that_fails_is_over_and_leaves_the_engine_as_it_is(
     repository: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -296,12 +296,30 @@ async def test_a_race_that_fails_leaves_the_version_as_it_is(
     monkeypatch.setattr(race, "measure_in_turns", fail)
     backend = open_backend(repository)
     before = await backend.find()
-    assert (await backend.load("lenet5", 1)).engine == "litert"
+    loaded = await backend.load("lenet5", 1)
+    assert loaded.manifest.profile is not None and loaded.manifest.profile.racing
     gate.set()
     async with asyncio.timeout(60):
-        while "lenet5/1: the race of engines failed: no room" not in caplog.text:
+        while await backend.find() == before:
             await asyncio.sleep(0)
-    assert await backend.find() == before
+    again = await backend.load("lenet5", 1)
+    assert again.manifest.profile is not None
+    assert (again.engine, again.manifest.profile.racing, again.manifest.profile.race) == ("litert", False, {})
+    assert caplog.text.count("lenet5/1: the race of engines failed: no room") == 1
+
+
+async def test_a_version_that_is_removed_while_its_engines_race_is_no_error(
+    repository: Path, races: list[set[str]], gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    loaded = await open_backend(repository).load("lenet5", 1)
+    shutil.rmtree(repository / "lenet5" / "1")
+    gate.set()
+    async with asyncio.timeout(60):
+        while "lenet5/1: it was removed while its engines raced" not in caplog.text:
+            await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    await loaded.runner.close()
 
 
 def test_a_file_that_openvino_cannot_read_leaves_litert(repository: Path, caplog: pytest.LogCaptureFixture) -> None:

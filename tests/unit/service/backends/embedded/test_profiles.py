@@ -47,6 +47,19 @@ def test_what_was_measured_is_found_again_by_the_files_content(model: Path, prof
     assert store.read(moved) is None
 
 
+def test_what_is_kept_of_a_model_goes_with_it(model: Path, profile: Profile, tmp_path: Path) -> None:
+    store, kept, gone = ProfileStore(tmp_path / "cache"), tmp_path / "kept.tflite", tmp_path / "gone.tflite"
+    for file in (kept, gone):
+        file.write_bytes(model.read_bytes() + file.name.encode())
+        store.write(file, profile)
+        store.locate(file).mkdir()
+        store.mark(store.locate(file), file)
+    gone.unlink()
+    store.remove_orphans()
+    assert set(store.folder.iterdir()) == {store.locate(kept), store.locate(kept).with_suffix(".json")}
+    assert store.read(kept) == profile
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"machine": "x"}', b"\xff"])
 def test_a_damaged_profile_is_measured_again(
     model: Path, profile: Profile, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from export.plurals import format_items
+from service.plurals import format_items
 
 
 @pytest.mark.parametrize(
