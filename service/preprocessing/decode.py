@@ -57,8 +57,8 @@ _TINY_PIXELS, _TINY_BYTES = 64 * 64, 8192  # some 0.1 ms
 _QUICK_PIXELS, _QUICK_BYTES = 500_000, 1_000_000  # some 2 ms
 _SCRATCH_BYTES = 4_000_000  # a megapixel
 _UNWRITTEN = np.frombuffer(b"".join(os.urandom(3) + b"\0" for _ in range(4)), np.uint32)
-"""What a row of four bytes a pixel begins with until it is decoded. libjpeg-turbo writes 255 as the fourth of RGBX, and
-nobody can know the others.
+"""What the last row of four bytes a pixel begins with until it is decoded. libjpeg-turbo writes 255 as the fourth of
+RGBX, and nobody can know the others.
 """
 _MAX_CHUNKS = 10_000  # of a PNG; libpng writes 4,096 of 8 KiB for 32 MiB
 
@@ -68,25 +68,30 @@ LONGEST_SIDE = 1536
 Reserve = Callable[[int], AbstractContextManager[object]]
 
 
-def quick(data: bytes) -> bool:
-    """True for a JPEG that surely decodes in a few milliseconds: few pixels, one pass over them."""
+def read_quick(data: bytes) -> Header | None:
+    """The header of a JPEG that surely decodes in a few milliseconds: few pixels, one pass over them. None for others,
+    and for what is no image.
+    """
     if len(data) > _QUICK_BYTES or not data.startswith(b"\xff\xd8"):
-        return False
+        return None
     try:
         header = read_header(data)
     except ServiceError:
-        return False
-    return header.reduced is not None and header.pixels <= _QUICK_PIXELS
+        return None
+    return header if header.reduced is not None and header.pixels <= _QUICK_PIXELS else None
 
 
-def tiny(data: bytes) -> bool:
-    """True for an image of so few pixels that decoding it takes less than its way to another thread and back."""
+def read_tiny(data: bytes) -> Header | None:
+    """The header of an image of so few pixels that decoding it takes less than its way to another thread and back.
+    None for others, and for what is no image.
+    """
     if len(data) > _TINY_BYTES:
-        return False
+        return None
     try:
-        return read_header(data).pixels <= _TINY_PIXELS
+        header = read_header(data)
     except ServiceError:
-        return False
+        return None
+    return header if header.pixels <= _TINY_PIXELS else None
 
 
 def find_orientation(data: bytes) -> int:
@@ -117,15 +122,17 @@ def decode(
     width: int | None,
     limits: ImageLimits = DEFAULT_LIMITS,
     reserve: Reserve = nullcontext,
+    header: Header | None = None,
 ) -> Pixels:
     """RGB, uint8 [height, width, 3], upright, from a JPEG, PNG, GIF, BMP or WebP of any size.
 
     A `height` or `width` of None is the image's own, where its longer side is at most LONGEST_SIDE; else it is reduced.
     `reserve` is entered, with the bytes of memory that
-    decoding takes, before anything is allocated; it may wait or raise. Raises InvalidInput for what is no such image,
-    or only half of one, and TooLarge where its header claims more than `limits`.
+    decoding takes, before anything is allocated; it may wait or raise. `header` is what `read_header` makes of `data`,
+    where that is known. Raises InvalidInput for what is no such image, or only half of one, and TooLarge where its
+    header claims more than `limits`.
     """
-    header = read_header(data)
+    header = header or read_header(data)
     limits.check_size(header, len(data))
     if height is None or width is None:
         height, width = _fit_size(data, height, width)
@@ -169,8 +176,8 @@ def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: i
     inks = header.components == 4
     rows, columns = -(-header.height // factor), -(-header.width // factor)
     buffer = _scratch("image", rows, columns)
-    starts = buffer.view(np.uint32)[:, :4, 0]  # a pixel each
-    starts[:] = _UNWRITTEN[: starts.shape[1]]
+    last = buffer[-1].view(np.uint32)[:4, 0]  # a pixel each; rows are written from the top
+    last[:] = _UNWRITTEN[: len(last)]
     try:
         # The graph's decoder uses the fast DCT and smooth upsampling: with the same, pixels agree to 1/255.
         pixels = simplejpeg.decode_jpeg(
@@ -189,7 +196,7 @@ def _decode_jpeg(data: bytes, header: Header, height: int, width: int, factor: i
         raise undecodable(Format.jpeg, error) from error
     # After a warning, turbojpeg calls an error that ends decoding a warning too: what lay in the buffer before, perhaps
     # another client's image, would then be this one's pixels.
-    if (starts == _UNWRITTEN[: starts.shape[1]]).all(axis=1).any():
+    if (last == _UNWRITTEN[: len(last)]).all():
         raise undecodable(Format.jpeg, "it breaks off")
     # A last row or column that the reduction filled up must not shift all the others.
     covered = (header.height / factor, header.width / factor)

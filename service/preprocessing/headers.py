@@ -90,6 +90,7 @@ _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE, _ARITHMETIC = {0xC2, 0xCA}, {0xC9, 0xCA}
 _ENDS = {0xD8, 0xD9}
 _SCAN, _TABLES = 0xDA, {0xC4, 0xCC, 0xDB, 0xDD}
+_KEPT = _FRAMES | _TABLES
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # that there is one chooses colours; what it says may be anything
 _TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # Adobe's codes by components; libjpeg takes any other one for the last
 
@@ -124,7 +125,7 @@ def _read_jpeg(data: bytes) -> Header:
             adobe = segment
         elif code == 0xE1 and not exif and segment[4:10] == b"Exif\0\0":
             exif = segment[4:]
-        elif code in _FRAMES | _TABLES:
+        elif code in _KEPT:
             head.append(segment)
         at += length
     else:

@@ -17,7 +17,7 @@ from service.api.http.disconnect import Disconnect
 from service.api.http.request import ARRIVED, DISCONNECT
 from service.api.http.response_writer import ResponseWriter
 
-_SLICE = 8192  # bytes that are parsed at once: some 450 of the shortest requests
+_SLICE = 8192  # bytes that are parsed at once, beside what is a body's: some 450 of the shortest requests
 _MOST_WAITING = 64  # requests of one connection, beyond which no more of it is parsed
 _LONGEST_PARSING = 0.002  # seconds, about, of one connection before the others' turn
 
@@ -67,6 +67,7 @@ class UvicornConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, lambda: not self._unparsed and self._may_parse())
         self._unparsed = memoryview(b"")  # what has come and waits; no more is read until then
+        self._body_left = 0  # bytes of a body whose length is known
         self._unread = 0  # bytes since the parser last had something to say: a head or a trailer that does not end
         self._arrived: float | None = None  # when the data arrived that are parsed just now
         self._running: Cycle | None = None
@@ -110,10 +111,12 @@ class UvicornConnection(HttpToolsProtocol):
         self._read_target()
         super().on_headers_complete()
         self._unread = 0
+        self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         self.on_head()
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
+        self._body_left -= len(body)
         if self.cycle is not self._unwanted:
             super().on_body(body)
 
@@ -200,7 +203,8 @@ class UvicornConnection(HttpToolsProtocol):
             if time.monotonic() > until:
                 self.loop.call_soon(self._parse_on)
                 break
-            data, self._unparsed = self._unparsed[:_SLICE], self._unparsed[_SLICE:]
+            size = max(_SLICE, self._body_left)
+            data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             self._unread += len(data)
             try:
                 self._parse(data)

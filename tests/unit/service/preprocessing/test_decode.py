@@ -306,16 +306,16 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
 
 
 def test_quick_is_a_jpeg_of_few_pixels_in_one_pass() -> None:
-    assert images.quick(JPEG)
+    assert images.read_quick(JPEG)
     progressive, large = encode(PHOTO, "JPEG", progressive=True), encode(PHOTO.resize((1000, 1000)), "JPEG")
     scans = scans_of_one_number(640, 480, 3)
     for other in (b"", b"\xff\xd8\xff", JPEG[:30], encode(PHOTO, "PNG"), progressive, large, scans):
-        assert not images.quick(other)
+        assert not images.read_quick(other)
 
 
 def test_tiny_is_an_image_of_few_pixels_and_bytes_in_any_format() -> None:
     tiny = PHOTO.resize((28, 28))
     for form in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
-        assert images.tiny(encode(tiny, form)) and not images.tiny(encode(PHOTO, form))
+        assert images.read_tiny(encode(tiny, form)) and not images.read_tiny(encode(PHOTO, form))
     for other in (b"", JPEG[:30], encode(Image.new("L", (65, 64)), "PNG"), encode(tiny, "PNG") + bytes(8192)):
-        assert not images.tiny(other)
+        assert not images.read_tiny(other)

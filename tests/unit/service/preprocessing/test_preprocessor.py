@@ -150,9 +150,9 @@ async def test_a_tiny_image_needs_no_thread_and_with_one_core_a_small_jpeg_neith
     where = []
     real = images.decode
 
-    def seen(data: bytes, *limits: Any) -> object:
+    def seen(data: bytes, *limits: Any, **known: Any) -> object:
         where.append(threading.current_thread() is threading.main_thread())
-        return real(data, *limits)
+        return real(data, *limits, **known)
 
     monkeypatch.setattr(images, "decode", seen)
     preparation = Preparation(Limits(1000, 10_000_000), threads)

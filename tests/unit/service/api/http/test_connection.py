@@ -242,11 +242,14 @@ async def test_too_many_headers_of_a_second_request_do_not_cost_the_first(echo: 
 
 
 async def test_a_long_line_of_requests_takes_little_memory_and_is_answered_whole(echo: Echo) -> None:
-    """Without a bound each of them, 18 bytes, becomes some kilobytes as fast as it comes."""
-    count = 10_000
+    """Without a bound each of them, 18 bytes, becomes some kilobytes as fast as it comes; also behind a body, which is
+    parsed at once.
+    """
+    count, body = 10_000, 60_000
     reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
     with closing(writer):
-        writer.write(b"GET /held HTTP/1.1\r\n\r\n" + (count - 1) * b"GET / HTTP/1.1\r\n\r\n")
+        first = b"GET /held HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % body + body * b"x"
+        writer.write(first + (count - 1) * b"GET / HTTP/1.1\r\n\r\n")
         await echo.held.wait()
         for _ in range(20):  # long enough for the server to read all that it wants to
             assert await echo.ask(b"GET /other HTTP/1.1\r\n\r\n") == [("GET", "/other", "")]
