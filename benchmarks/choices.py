@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod, sqrt
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 RESULTS = Path("docs/reports/race.json")
 ALLOWED = 1.05
@@ -101,7 +101,7 @@ class Races:
             raise ValueError(f"{path} was not written by `python -m benchmarks.race`: {error!r}") from error
 
 
-def _parse(machine: str, costs: list[list[str]], litert: list[str], chosen: list[list[str]]) -> Raced:
+def _parse(machine: str, costs: list[list[Any]], litert: list[Any], chosen: list[list[Any]]) -> Raced:
     return Raced(
         machine,
         {Choice(*each[:4]): Cost(*map(float, each[4:])) for each in costs},

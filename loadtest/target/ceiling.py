@@ -20,15 +20,21 @@ import numpy as np
 
 from service.backends.embedded.race import LITERT, OPENVINO
 
-FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
+FLOAT32, BFLOAT16, INT8, DYNAMIC = "float32", "bfloat16", "int8", "dynamic"
 PRODUCT = "512 x 2048 x 2048"
 _ROWS, _SIDE = 512, 2048
+_SCALE = 0.001  # of an int8 step
 MACS = _ROWS * _SIDE * _SIDE
 """Multiply-adds of the product."""
 
 _COMPUTED_IN = {"": FLOAT32, "float16": FLOAT32}  # weights in float16 are widened first
 _LEAST_CALLS = 5
-_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", INT8: "f32"}  # OpenVINO's own names; int8 is in the file
+_FILES = {BFLOAT16: FLOAT32}  # the other precisions are a file's own
+_HINTS = {BFLOAT16: "bf16"}  # OpenVINO's own name
+_KEYS = (
+    *((LITERT, precision) for precision in (FLOAT32, INT8, DYNAMIC)),
+    *((OPENVINO, precision) for precision in (FLOAT32, BFLOAT16, INT8)),
+)
 _PATIENCE = 60.0
 
 Call = Callable[[], object]
@@ -41,7 +47,7 @@ def measure_ceiling(engine: str, precision: str, threads: int, seconds: float) -
     None where this program has no such engine here, or the engine has no product in that precision.
     """
     computed_in = _COMPUTED_IN.get(precision, precision)
-    if engine not in (LITERT, OPENVINO) or computed_in not in _HINTS:
+    if (engine, computed_in) not in _KEYS:
         return None
     command = [sys.executable, "-m", "loadtest.target.ceiling", engine, computed_in, str(threads), str(seconds)]
     try:
@@ -59,30 +65,36 @@ def make_matrices() -> tuple[Any, Any]:
 
 
 def make_product(precision: str) -> bytes:
-    """A LiteRT file of one dense layer, in float32 or int8: input [512, 2048], weights [2048, 2048]."""
+    """A LiteRT file of one dense layer: input [512, 2048], weights [2048, 2048]. Its precision is float32, int8, or
+    dynamic: weights int8, and rows that are quantized as they come.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     _, weights = make_matrices()
-    kind, content = schema.TensorType.FLOAT32, weights
-    if precision == INT8:
-        kind, content = schema.TensorType.INT8, np.clip(weights * 1000, -127, 127).astype(np.int8)
+    content = weights if precision == FLOAT32 else np.clip(weights / _SCALE, -127, 127).astype(np.int8)
 
-    def make_tensor(name: str, shape: tuple[int, int], buffer: int) -> Any:
+    def make_tensor(name: str, height: int, buffer: int, scales: int) -> Any:
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
-        if precision == INT8:
+        tensor.name, tensor.shape, tensor.buffer = name, [height, _SIDE], buffer
+        tensor.type = schema.TensorType.INT8 if scales else schema.TensorType.FLOAT32
+        if scales:
             tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = [0.03], [0]
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [_SCALE] * scales, [0] * scales
         return tensor
 
     graph, layer, code, model = schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT(), schema.ModelT()
-    rows = (_ROWS, _SIDE)
-    graph.tensors = [make_tensor("rows", rows, 0), make_tensor("weights", (_SIDE, _SIDE), 1), make_tensor("y", rows, 0)]
+    scales = {FLOAT32: (0, 0), INT8: (1, 1), DYNAMIC: (0, _SIDE)}[precision]
+    graph.tensors = [
+        make_tensor("rows", _ROWS, 0, scales[0]),
+        make_tensor("weights", _SIDE, 1, scales[1]),
+        make_tensor("product", _ROWS, 0, scales[0]),
+    ]
     graph.inputs, graph.outputs, graph.operators = [0], [2], [layer]
     layer.opcodeIndex, layer.inputs, layer.outputs = 0, [0, 1, -1], [2]
     layer.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
     layer.builtinOptions = schema.FullyConnectedOptionsT()
+    layer.builtinOptions.asymmetricQuantizeInputs = precision == DYNAMIC
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
     empty, kept = schema.BufferT(), schema.BufferT()
     kept.data = content.view(np.uint8).ravel()
@@ -115,7 +127,11 @@ def open_openvino(path: Path, precision: str, threads: int) -> Call:
     port = next((each for each in network.inputs if str(each.element_type) == "<Type: 'uint8_t'>"), network.inputs[0])
     shape = [1 if size.is_dynamic else size.get_length() for size in port.partial_shape]
     network.reshape({port: shape})
-    hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    hints = {
+        "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32"),
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
     request = core.compile_model(network, "CPU", hints).create_infer_request()
     rows = _make_image(shape) if len(shape) == 4 else np.ones(shape, port.element_type.to_dtype())
     return lambda: request.infer([rows])
@@ -141,7 +157,7 @@ def main() -> None:
     engine, precision, threads, seconds = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         product = Path(folder, "product.tflite")
-        product.write_bytes(make_product(INT8 if precision == INT8 else FLOAT32))
+        product.write_bytes(make_product(_FILES.get(precision, precision)))
         if engine == LITERT:
             call = open_litert(product, int(threads))
         else:

@@ -15,6 +15,7 @@ from benchmarks.measurement import Served
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
 from benchmarks.results import Bench, Comparison
 from benchmarks.rivals.speeds import Beside, Speeds
+from loadtest.target import ceiling
 from tests.support import synthetic_runs as measured
 
 _ROOT = Path(__file__).parents[3]
@@ -49,8 +50,8 @@ def _rivals() -> dict[str, Speeds]:
 def _peaks() -> peak.Peak:
     return peak.Peak(
         "a machine",
-        {(peak.LITERT, peak.FLOAT32): 40.0, (peak.LITERT, peak.INT8): 90.0},
-        {"lenet5": {(peak.LITERT, peak.INT8): 450.0}},
+        {(peak.LITERT, ceiling.FLOAT32): 40.0, (peak.LITERT, ceiling.INT8): 90.0},
+        {"lenet5": {(peak.LITERT, ceiling.INT8): 450.0}},
         {"lenet5": 0.1},
     )
 
