@@ -107,7 +107,8 @@ def main() -> int:
         rivals=rivals,
     )
     found.write(arguments.results)
-    peak.measure([network.name for network in networks], _FORM_SECONDS).write(
+    names = [network.name for network in networks]
+    peak.measure([*names, *(each for each in peak.NAMES if each not in NETWORKS)], _FORM_SECONDS).write(
         arguments.results.parent / peak.RESULTS.name
     )
     print("\n" + page.write(arguments.results, arguments.output))

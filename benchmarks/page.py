@@ -1,7 +1,8 @@
 """docs/benchmarks.md, from what was measured and is kept in docs/reports: `python -m benchmarks.page`.
 
-Every number of the page is one of `make bench` (bench.json; peak.json is also made by `python -m benchmarks.peak`), or
-of the newest load test of the architectures (results.json in a folder beside them).
+Every number of the page is one of `make bench` (bench.json; peak.json is also made by `python -m benchmarks.peak`), of
+`python -m benchmarks.race` (race.json), or of the newest load test of the architectures (results.json in a folder
+beside them).
 """
 
 import sys
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import peak
+from benchmarks import choices, peak
+from benchmarks.choices import Races
 from benchmarks.decoding import TARGET, Decoding
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
 from benchmarks.peak import Peak
@@ -20,6 +22,7 @@ from loadtest.analysis import wording
 from loadtest.analysis.findings import Finding, findings
 from loadtest.markdown import markdown
 from loadtest.results import Run
+from loadtest.target.ceiling import PRODUCT
 
 PAGE = Path("docs/benchmarks.md")
 REPORTS = Path("docs/reports")
@@ -43,7 +46,8 @@ def write(results: Path, page: Path) -> str:
 def make(results: Path) -> str:
     """The page of `results` and of what lies beside them. Raises OSError and ValueError as reading does."""
     peaks = Peak.read(path) if (path := results.parent / PEAK.name).is_file() else None
-    return render(Bench.read(results), newest(results.parent), peaks)
+    races = Races.read(path) if (path := results.parent / choices.RESULTS.name).is_file() else None
+    return render(Bench.read(results), newest(results.parent), peaks, races)
 
 
 def newest(reports: Path) -> tuple[str, Run] | None:
@@ -52,7 +56,9 @@ def newest(reports: Path) -> tuple[str, Run] | None:
     return max(runs, key=lambda each: each[1].started, default=None)
 
 
-def render(bench: Bench, zoo: tuple[str, Run] | None = None, peaks: Peak | None = None) -> str:
+def render(
+    bench: Bench, zoo: tuple[str, Run] | None = None, peaks: Peak | None = None, races: Races | None = None
+) -> str:
     """`zoo`: a load test of the architectures, and its folder's name."""
     lines = [
         _INTRODUCTION,
@@ -65,6 +71,7 @@ def render(bench: Bench, zoo: tuple[str, Run] | None = None, peaks: Peak | None 
         *(line for comparison in bench.comparisons for line in _comparison(comparison, bench.photo_bytes)),
         *_rivals(bench.rivals),
         *_costs(bench.costs, bench.sizes),
+        *(_races(races) if races else ()),
         *(_peaks(peaks) if peaks else ()),
         *_decoding(bench.decoded),
         *(_architectures(*zoo) if zoo else ()),
@@ -211,6 +218,42 @@ def _costs(costs: Mapping[str, Mapping[str, float]], sizes: Mapping[str, float])
     )
 
 
+def _races(races: Races) -> Iterator[str]:
+    found = races.networks
+    rows = [
+        (
+            name,
+            str(one.litert),
+            *(f"{each:.3g}" for each in one.costs[one.litert]),
+            str(one.worst),
+            *(f"{each:.3g}" for each in one.costs[one.worst]),
+            f"{one.compare(one.worst, one.cheapest):.2f}",
+            "met" if one.is_good(one.worst) else "not met",
+            f"{one.gain:.2f}",
+        )
+        for name, one in found.items()
+    ]
+    least = min(found, key=lambda name: found[name].gain)
+    met = "met" if found[least].gain >= choices.LEAST else "not met"
+    heads = ("network", "LiteRT alone", "ms", "ms in 8s", "the race's choice", "ms", "ms in 8s", "of the cheapest", "")
+    yield from (
+        "## The race's choice",
+        "",
+        "What `--quantize` published, on every engine, in every precision and arrangement (lanes x threads), in turns:",
+        "milliseconds of a lone image, and of an image where all lanes run batches of 8. A choice costs the geometric",
+        f"mean of both. It may be {choices.ALLOWED:g} times the cheapest, and LiteRT {choices.ALLOWED_LITERT:g} times:",
+        "that stays unless another is faster by a tenth. `python -m benchmarks.race` measures this.",
+        "",
+        markdown((*heads, "faster than LiteRT"), rows, text=(0, 1, 4, 8)),
+        "",
+        f"{choices.find_mean_gain(found):.2f} times as fast as LiteRT alone in the geometric mean. The least is",
+        f"{found[least].gain:.2f} of {least} (wanted: at least {choices.LEAST:g}, {met}).",
+        "",
+        *(f"- {machine}" for machine in dict.fromkeys(one.machine for one in found.values())),
+        "",
+    )
+
+
 def _peaks(found: Peak) -> Iterator[str]:
     keys = [key for key in found.ceilings if any(key in each for each in found.networks.values())]
     heads = ["network", "GMACs", *(f"{engine} {precision}" for engine, precision in keys)]
@@ -226,11 +269,11 @@ def _peaks(found: Peak) -> Iterator[str]:
     yield from (
         "## Share of a core's ceiling",
         "",
-        f"{found.machine}. The ceiling is what a matrix product of 512 x 2048 x 2048 does on one thread, in 10^9",
+        f"{found.machine}. The ceiling is what a matrix product of {PRODUCT} does on one thread, in 10^9",
         f"multiply-adds a second: {ceilings}.",
         "",
         "Images a second on one thread, one at a time, and their multiply-adds as a share of the ceiling of the engine",
-        "and precision. A network's GMACs are those of its published number of classes.",
+        "and precision. GMACs are those of the exports that were measured, with ten classes.",
         "",
         markdown(heads, rows),
         "",

@@ -1,11 +1,13 @@
 """Whether the race of engines chooses well, and what it costs a start.
 
     python -m benchmarks.race choice --repository model_repository --model NAME
+    python -m benchmarks.race choice --repository build/bench/NAME/repository --record
     python -m benchmarks.race starts --repository model_repository
 
 `choice` measures every engine in every precision and arrangement of threads, in turns: a lone image, and the images
 a second of all lanes at once in batches of 8. The cost of a choice is the geometric mean of the milliseconds of both.
 Then it lets engines race, each time without a memory of the race before, and compares what is chosen with the cheapest.
+`--record` keeps it in docs/reports/race.json, of which docs/benchmarks.md is made.
 `starts` times the service from its start until it is ready, and until engines are decided: its first start, and the
 next one. The memory is that after a decision.
 """
@@ -19,10 +21,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from functools import partial
-from math import sqrt
 from pathlib import Path
 from statistics import median
 
+from benchmarks.choices import RESULTS, Choice, Cost, Raced, Races
+from loadtest.target import machine
 from loadtest.target.process import ServerProcess
 from service.backends.embedded import autotune, engines, openvino, race
 from service.backends.embedded.litert import Layout, LiteRTRunner, ModelFile
@@ -34,10 +37,6 @@ from service.repository.manifest import TFLITE, Manifest, Profile
 from service.repository.repository import Repository
 from service.types import Tensors
 
-ALLOWED = 1.05
-"""The race's choice may cost this many times the cheapest."""
-ALLOWED_LITERT = 1.10
-"""The same where it is LiteRT, which stays unless another is faster by a tenth."""
 ALLOWED_SECONDS = 3.0
 """A model's first start may be this much later with the race than without."""
 
@@ -48,8 +47,6 @@ _LOOK = 0.05  # seconds between two looks
 
 Start = tuple[float, float, float]
 """Seconds until it is ready and until no engines race any more, and MB then."""
-Choice = tuple[str, str, int, int]
-"""Engine, precision, lanes, threads of each."""
 
 
 def main() -> int:
@@ -60,6 +57,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5, metavar="N", help="of every choice (default: 5)")
     parser.add_argument("--races", type=int, default=1, metavar="N", help="how often engines race (default: 1)")
     parser.add_argument("--precision", choices=("exported", "exact", "fast"), default="exported")
+    parser.add_argument("--record", action="store_true", help=f"keep the choices in {RESULTS}")
     given = parser.parse_args()
     repository = Repository(given.repository)
     found = {name: max(versions) for name, versions in repository.scan().items() if given.model in (None, name)}
@@ -69,37 +67,38 @@ def main() -> int:
     if given.what == "starts":
         print_starts(given.repository, given.turns)
         return 0
-    met = [
-        print_choice(repository.folder(name, version), name, version, given.precision, given.turns, given.races)
+    raced = {
+        name: measure_choice(repository.folder(name, version), name, version, given.precision, given.turns, given.races)
         for name, version in found.items()
-    ]
-    return 0 if all(met) else 1
+    }
+    if given.record:
+        kept = Races.read(RESULTS).networks if RESULTS.is_file() else {}
+        Races({**kept, **raced}).write(RESULTS)
+    return 0 if all(each.is_good(each.worst) for each in raced.values()) else 1
 
 
-def print_choice(folder: Path, name: str, version: int, precision: str, turns: int, races: int) -> bool:
-    """Whether every race chose well."""
+def measure_choice(folder: Path, name: str, version: int, precision: str, turns: int, races: int) -> Raced:
+    """Prints what it finds."""
     manifest = Manifest.read(folder, name, version)
     if manifest is None:
         raise SystemExit(f"benchmarks.race: {folder} has no manifest")
     runners = _open_all(folder, manifest, precision)
     costs = _measure_all(runners, manifest, turns)
     runners.clear()
-    cheapest = min(cost for *_, cost in costs.values())
-    print(f"{name}: engine, precision, lanes x threads: ms of a lone image, ms an image in batches, times the cheapest")
-    for choice, (alone, many, cost) in sorted(costs.items(), key=lambda each: each[1][-1]):
-        print(f"  {_describe(choice):34} {alone:8.3g} {many:8.3g} {cost / cheapest:6.2f}")
-    met = True
+    chosen = []
     for _ in range(races):
         with tempfile.TemporaryDirectory() as cache:
-            chosen = _race(folder, manifest, precision, ProfileStore(Path(cache)))
-        ratio = costs[chosen][-1] / cheapest
-        good = ratio <= (ALLOWED_LITERT if chosen[0] == race.LITERT else ALLOWED)
-        met &= good
-        print(
-            f"  the race chose {_describe(chosen)}: {ratio:.2f} times the cheapest{'' if good else ', not met'}",
-            flush=True,
-        )
-    return met
+            choice, litert = _race(folder, manifest, precision, ProfileStore(Path(cache)))
+        chosen.append(choice)
+    raced = Raced(machine.describe(), costs, litert, chosen)
+    print(f"{name}: engine, precision, lanes x threads: ms of a lone image, ms an image in batches, times the cheapest")
+    for choice, (alone, many) in sorted(costs.items(), key=lambda each: each[1].mean):
+        print(f"  {choice!s:34} {alone:8.3g} {many:8.3g} {raced.compare(choice, raced.cheapest):6.2f}")
+    print(f"  LiteRT alone is given {litert}")
+    for choice in chosen:
+        ratio, good = raced.compare(choice, raced.cheapest), raced.is_good(choice)
+        print(f"  the race chose {choice}: {ratio:.2f} times the cheapest{'' if good else ', not met'}", flush=True)
+    return raced
 
 
 def print_starts(repository: Path, turns: int) -> None:
@@ -144,19 +143,16 @@ def _open_all(folder: Path, manifest: Manifest, precision: str) -> dict[Choice, 
     model, network = ModelFile.read(folder / TFLITE), engines.find_network(folder, manifest)
     opened: dict[Choice, Racer] = {}
     for layout in layouts:
-        opened[race.LITERT, manifest.precision, layout.lanes, layout.threads] = LiteRTRunner(model, layout)
+        opened[Choice(race.LITERT, manifest.precision, layout.lanes, layout.threads)] = LiteRTRunner(model, layout)
         fast = engines.Engines(precision=precision).is_fast(manifest)
         if network is not None:
             for each in openvino.find_precisions() if fast else (openvino.FLOAT32,):
                 runner = OpenVINORunner(network, manifest.signatures, each, layout)
-                opened[race.OPENVINO, each, layout.lanes, layout.threads] = runner
+                opened[Choice(race.OPENVINO, each, layout.lanes, layout.threads)] = runner
     return opened
 
 
-def _measure_all(
-    runners: dict[Choice, Racer], manifest: Manifest, turns: int
-) -> dict[Choice, tuple[float, float, float]]:
-    """Choice -> milliseconds of a lone image, those of an image where all lanes run batches, and their mean."""
+def _measure_all(runners: dict[Choice, Racer], manifest: Manifest, turns: int) -> dict[Choice, Cost]:
     signature = manifest.signatures[_IMAGE]
     one, many = (autotune.make_inputs(signature, rows) or {} for rows in (1, race.MANY))
     alone: dict[Choice, float] = dict.fromkeys(runners, float("inf"))
@@ -167,7 +163,7 @@ def _measure_all(
             call()
             alone[choice] = min(alone[choice], autotune.measure_milliseconds(call, _SLICE))
             shared[choice] = min(shared[choice], _measure_lanes(partial(runner.call, _IMAGE, many), runner.slots))
-    return {each: (alone[each], shared[each], sqrt(alone[each] * shared[each])) for each in runners}
+    return {each: Cost(alone[each], shared[each]) for each in runners}
 
 
 def _measure_lanes(call: Callable[[], Tensors], lanes: int) -> float:
@@ -192,18 +188,19 @@ def _measure_lanes(call: Callable[[], Tensors], lanes: int) -> float:
     return 1000 * (time.perf_counter() - began) / (sum(counts) * race.MANY)
 
 
-def _race(folder: Path, manifest: Manifest, precision: str, profiles: ProfileStore) -> Choice:
+def _race(folder: Path, manifest: Manifest, precision: str, profiles: ProfileStore) -> tuple[Choice, Choice]:
+    """What the race chose, and what LiteRT alone is given."""
+    tuned: list[Profile] = []
+
     def load_litert() -> tuple[LiteRTRunner, Profile]:
-        return autotune.tune(folder / TFLITE)
+        runner, profile = autotune.tune(folder / TFLITE)
+        tuned.append(profile)
+        return runner, profile
 
     chosen = engines.Engines("auto", precision, patience=60.0).load(folder, manifest, None, profiles, load_litert)
-    profile = chosen.profile
-    return profile.engine, profile.precision, profile.lanes, profile.threads
-
-
-def _describe(choice: Choice) -> str:
-    engine, precision, lanes, threads = choice
-    return f"{engine} {precision} {lanes} x {threads}"
+    made, alone = chosen.profile, tuned[0]
+    litert = Choice(race.LITERT, manifest.precision, alone.lanes, alone.threads)
+    return Choice(made.engine, made.precision, made.lanes, made.threads), litert
 
 
 if __name__ == "__main__":

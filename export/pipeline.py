@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.architectures.applications import RAW
+from export.architectures.cost import count_cost
 from export.convert import freeze, litert, signatures
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
@@ -205,6 +206,7 @@ def _publish(
     """
     row, size = spec.architecture, spec.image_size
     precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
+    macs = count_cost(model).macs if spec.foreign is None else None  # somebody's own may have layers that nobody counts
     with publish.staging(spec.repository, spec.name) as folder:
         if isinstance(model, LiteNetwork):
             agreed = _write_lite(spec, folder, model, dataset, progress)
@@ -247,7 +249,9 @@ def _publish(
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
             known_threshold=known_threshold,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
+            facts=facts.gather(
+                spec, dataset, model.count_params(), macs, score, agreed, sizes, training, choice, warnings
+            ),
         )
         report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:

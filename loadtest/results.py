@@ -118,6 +118,8 @@ class Capacity:
 class Subject:
     """One served version and what it did. Accuracy is a share of 1, with where that number is from. `precision` is the
     export's; `engine` runs it on the measured machine and computes in `engine_precision`, empty where nobody says.
+    `macs` are multiply-adds of one image, and `ceiling` how many of them, in 10^9 a second, that machine's cores can do
+    together in this engine and precision; None where nobody knows.
     """
 
     model: str
@@ -131,6 +133,8 @@ class Subject:
     accuracy_source: str | None = None
     engine: str = ""
     engine_precision: str = ""
+    macs: int | None = None
+    ceiling: float | None = None
     points: list[Point] = field(default_factory=list)
     capacity: Capacity | None = None
     problem: str | None = None

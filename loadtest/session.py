@@ -17,9 +17,12 @@ from loadtest.progress import Progress
 from loadtest.results import Run, Subject
 from loadtest.scenarios import Plan, Sweep
 from loadtest.target import machine, target
+from loadtest.target.ceiling import PRODUCT, measure_ceiling
 from loadtest.target.target import Served, Target, TargetError
+from service.host.cpu import cores
 
 LOGS = "loadgen"
+_CEILING_SECONDS = 0.5
 
 
 def measure(options: Options) -> Run:
@@ -35,7 +38,8 @@ def measure(options: Options) -> Run:
         sent = _photos(options, Path(running.enter_context(tempfile.TemporaryDirectory())))
         generator = running.enter_context(GeneratorProcess())
         progress = running.enter_context(Progress(len(names)))
-        run = Run(results.now(), machine.facts(), _measured(options), _method(options), options.price_per_hour)
+        here = existing is None or existing.pid is not None
+        run = Run(results.now(), machine.facts(), _measured(options), _method(options, here), options.price_per_hour)
         sitting = _Sitting(options, run, generator, sent, progress)
         try:
             for name in names:
@@ -82,6 +86,9 @@ class _Sitting:
                     scenarios.overhead(subject, loads, OVERHEAD, options.seconds, self.progress.say)
                 else:
                     Sweep(subject, protocol, loads, plan, self.progress.say).run()
+            if serving.pid is not None and subject.macs:  # at last: engines race no more, and nothing else runs
+                self.progress.say("measuring the ceiling")
+                subject.ceiling = measure_ceiling(subject.engine, subject.engine_precision, cores(), _CEILING_SECONDS)
         except Ended as error:
             subject.problem = f"not measured to the end: {error}"
             raise
@@ -128,7 +135,8 @@ def _measured(options: Options) -> str:
     return shlex.join(["python", "-m", "service", *models, *options.service])
 
 
-def _method(options: Options) -> dict[str, str]:
+def _method(options: Options, here: bool) -> dict[str, str]:
+    """`here` says whether the service runs on this machine."""
     sent = (
         "an 8x8 JPEG" if options.overhead else str(options.images or "two photographs in three sizes, 320 to 1280 wide")
     )
@@ -139,6 +147,9 @@ def _method(options: Options) -> dict[str, str]:
         "slo_ms": f"{options.slo_ms:g}",
         "images": sent,
         "services": "one for all models, which ran already" if options.url else "one for each model, on this machine",
+        "ceiling": f"a matrix product of {PRODUCT} on all cores here, in the engine and precision of each model"
+        if here
+        else "not measured: the service runs on another machine",
         "generator": "one process on this machine, whose cores it shares with the service where that is here too",
     }
     return method | ({"rates": ", ".join(f"{rate:g}" for rate in options.rates)} if options.rates else {})

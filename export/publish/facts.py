@@ -26,6 +26,7 @@ def gather(
     spec: ExportSpec,
     dataset: Dataset,
     parameters: int,
+    macs: int | None,
     score: Score | None,
     parity: Parity,
     file_sizes: Mapping[str, int],
@@ -33,7 +34,8 @@ def gather(
     choice: Choice | None,
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
-    """`training` is what was done; `file_sizes` is bytes by relative path; `choice` of precision, if any.
+    """`training` is what was done; `file_sizes` is bytes by relative path; `choice` of precision, if any. `macs` are
+    multiply-adds of one image.
 
     `score` is that of the precision that is published, None where nobody measured it; `warnings` are what its export
     warned of.
@@ -41,6 +43,7 @@ def gather(
     row = spec.architecture
     return {
         "parameters": parameters,
+        "macs": macs,
         "published_parameters": {"count": row.parameters, "classes": row.classes, "source": row.source}
         if row.parameters
         else None,

@@ -72,6 +72,15 @@ class Finding:
         return max((point.throughput for point in self.valid), default=None)
 
     @property
+    def share(self) -> float | None:
+        """Of the machine's ceiling, at the most answers a second; None where the ceiling or the network's multiply-adds
+        are not known.
+        """
+        if not (self.peak and self.subject.macs and self.subject.ceiling):
+            return None
+        return self.peak * self.subject.macs / 1e9 / self.subject.ceiling
+
+    @property
     def dollars_per_million(self) -> float | None:
         """Of answers at the highest rate within the SLO, on a machine that is kept that busy."""
         if self.price_per_hour is None or self.capacity is None or self.capacity.rate <= 0:

@@ -67,6 +67,8 @@ def _measured(found: Sequence[Finding]) -> Iterator[Column]:
         yield "per\nmillion", lambda one: told(one.dollars_per_million, wording.dollars)
     yield from map(_percentile, _SHOWN)
     yield "most\n/s", lambda one: amount(one.peak)
+    if any(one.share is not None for one in found):
+        yield "of\nceiling", lambda one: told(one.share, "{:.0%}".format)
     yield "memory\nMB", lambda one: amount(one.memory_mb)
 
 

@@ -79,6 +79,7 @@ class Target:
             accuracy_source=source,
             engine=profile.get("engine") or "",
             engine_precision=profile.get("precision") or "",
+            macs=facts.get("macs"),
         )
         inputs = manifest["signatures"].get("serving_default", {}).get("inputs", {})
         images = [alias for alias, spec in inputs.items() if spec["dtype"] == "string"]

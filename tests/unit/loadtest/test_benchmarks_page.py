@@ -9,11 +9,13 @@ import pytest
 
 from benchmarks import page as benchmarks_page
 from benchmarks import peak
+from benchmarks.choices import Choice, Cost, Raced, Races
 from benchmarks.decoding import Decoding
 from benchmarks.measurement import Served
 from benchmarks.model_formats import FLOAT32, FROZEN, PUBLISHED, STOCK
 from benchmarks.results import Bench, Comparison
 from benchmarks.rivals.speeds import Beside, Speeds
+from loadtest.target import ceiling
 from tests.support import synthetic_runs as measured
 
 _ROOT = Path(__file__).parents[3]
@@ -48,10 +50,17 @@ def _rivals() -> dict[str, Speeds]:
 def _peaks() -> peak.Peak:
     return peak.Peak(
         "a machine",
-        {(peak.LITERT, peak.FLOAT32): 40.0, (peak.LITERT, peak.INT8): 90.0},
-        {"lenet5": {(peak.LITERT, peak.INT8): 450.0}},
+        {(peak.LITERT, ceiling.FLOAT32): 40.0, (peak.LITERT, ceiling.INT8): 90.0},
+        {"lenet5": {(peak.LITERT, ceiling.INT8): 450.0}},
         {"lenet5": 0.1},
     )
+
+
+def _races() -> Races:
+    lite, fast = Choice("litert", "int8", 1, 2), Choice("openvino", "bfloat16", 1, 2)
+    slow = Raced("a machine", {lite: Cost(4.0, 9.0), fast: Cost(2.0, 2.0)}, lite, [fast, fast])
+    wrong = Raced("a machine", {lite: Cost(1.0, 1.0), fast: Cost(1.0, 1.44)}, lite, [lite, fast])
+    return Races({"resnet50": slow, "lenet5": wrong})
 
 
 def test_the_committed_page_is_made_of_the_committed_measurements() -> None:
@@ -85,11 +94,30 @@ def test_mosec_and_the_ceiling_are_shown(tmp_path: Path) -> None:
     assert "LiteRT float32 40, LiteRT int8 90" in page and "450/s, 50%" in page
 
 
+def test_choices_of_races_are_held_against_the_cheapest_and_against_litert(tmp_path: Path) -> None:
+    _races().write(tmp_path / "race.json")
+    assert Races.read(tmp_path / "race.json") == _races()
+    _bench().write(tmp_path / "bench.json")
+    page = benchmarks_page.make(tmp_path / "bench.json")
+    good, bad = (line for line in page.splitlines() if "| openvino bfloat16 1 x 2 |" in line)
+    assert "resnet50" in good and "1.00 | met " in good and good.endswith(" 3.00 |")
+    assert "lenet5" in bad and "1.20 | not met |" in bad and bad.endswith(" 0.83 |")
+    assert "1.58 times as fast as LiteRT alone" in page and "0.83 of lenet5 (wanted: at least 0.97, not met)" in page
+
+
+def test_litert_may_stay_where_it_costs_a_tenth_more() -> None:
+    lite, fast = Choice("litert", "int8", 1, 2), Choice("openvino", "bfloat16", 1, 2)
+    raced = Raced("a machine", {lite: Cost(1.08, 1.08), fast: Cost(1.0, 1.0)}, lite, [lite])
+    assert raced.is_good(lite) and raced.cheapest == fast
+    assert not Raced("", {lite: Cost(1.0, 1.0), fast: Cost(1.08, 1.08)}, lite, [fast]).is_good(fast)
+
+
+@pytest.mark.parametrize("results", [peak.Peak, Races])
 @pytest.mark.parametrize("text", ["[]", "{", '{"lenet5": {}}'])
-def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_measurement_is_refused(tmp_path: Path, text: str, results: type[peak.Peak] | type[Races]) -> None:
     (tmp_path / "found.json").write_text(text)
     with pytest.raises(ValueError, match=r"found\.json was not written by"):
-        peak.Peak.read(tmp_path / "found.json")
+        results.read(tmp_path / "found.json")
 
 
 def test_the_newest_load_test_is_a_table(tmp_path: Path) -> None:
