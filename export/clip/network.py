@@ -120,7 +120,7 @@ NETWORKS: Mapping[str, ClipNetwork] = MappingProxyType(
             context=77,
             embedding=512,
             parameters=151_277_313,
-            top1=0.632,
+            top1=0.632,  # zero-shot, labels in 80 templates: the paper's table 11
             source="arXiv:2103.00020, Radford et al.: Learning Transferable Visual Models From Natural Language "
             "Supervision; count: OpenAI's release",
         )

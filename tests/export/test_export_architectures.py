@@ -1,14 +1,15 @@
 import math
 import re
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from export.architectures import ARCHITECTURES
+from export.architectures import ARCHITECTURES, blocks
 from export.architectures.applications import widen
 from export.architectures.architecture import Architecture
-from export.architectures.blocks import normalize_responses
+from export.architectures.blocks import leave_to_tensorflow, normalize_responses
 from export.architectures.cost import count_cost, list_stages
 from export.architectures.costs import COSTS
 from export.data.pixels import to_tensor
@@ -103,6 +104,51 @@ def test_responses_are_normalized_as_alexnets_are() -> None:
     x = np.random.default_rng(0).normal(0, 100, (2, 5, 5, 96)).astype(np.float32)
     expected = tf.nn.local_response_normalization(x, depth_radius=2, bias=2.0, alpha=1e-4, beta=0.75)
     np.testing.assert_allclose(normalize_responses(x), expected, rtol=1e-5)
+
+
+def grouped_convolution(channels: int, groups: int) -> Any:
+    layer = keras.layers.Conv2D(channels, 3, 2, groups=groups, use_bias=False)
+    layer.build((None, None, None, channels))
+    leave_to_tensorflow(layer)
+    return layer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_convolution_in_groups_is_one_of_each_group(dtype: str) -> None:
+    import tensorflow as tf
+
+    layer = grouped_convolution(channels=8, groups=4)
+    image = tf.cast(tf.random.stateless_normal((2, 7, 6, 8), seed=(0, 0)), dtype)
+    kernel = tf.cast(layer.kernel, dtype)
+
+    def convolve_each(image: Any, kernel: Any) -> Any:
+        parts = zip(tf.split(image, 4, axis=-1), tf.split(kernel, 4, axis=-1), strict=True)
+        return tf.concat([tf.nn.conv2d(*part, 2, "VALID") for part in parts], axis=-1)
+
+    results = []
+    for convolve in (layer.convolution_op, convolve_each):
+        with tf.GradientTape() as tape:
+            tape.watch((image, kernel))
+            outputs = convolve(image, kernel)
+            loss = tf.reduce_sum(outputs**2)
+        results.append((outputs, *tape.gradient(loss, (image, kernel))))
+    for found, wanted in zip(*results, strict=True):
+        tolerance = 1e-4 if dtype == "float32" else 0.1
+        np.testing.assert_allclose(tf.cast(found, "float32"), tf.cast(wanted, "float32"), tolerance, tolerance)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_convolution_in_groups_is_left_to_xla_only_where_tensorflow_cannot_train_it(
+    trainable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a CPU without oneDNN."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(blocks, "_has_gradient_in_groups", lambda dtype: trainable)
+    layer = grouped_convolution(channels=8, groups=4)
+    traced = tf.function(layer).get_concrete_function(tf.TensorSpec((None, 7, 6, 8)))
+    compiled = [each for each in traced.graph.as_graph_def().library.function if "_XlaMustCompile" in each.attr]
+    assert bool(compiled) == (not trainable)
 
 
 def test_keras_has_no_network_that_is_missing_here() -> None:

@@ -75,11 +75,16 @@ def test_resnet50_answers_as_keras_does_from_its_own_preprocessing(photos: Path,
     assert (np.abs(answered - trained(bgr(images[..., ::-1].copy()), training=False)) > 0.01).all()
 
 
-def test_convnext_is_a_flat_graph_that_nothing_has_to_compile(tmp_path: Path) -> None:
-    row = ARCHITECTURES["convnext_tiny"]
+@pytest.mark.parametrize(
+    ("name", "operation", "count"), [("convnext_tiny", "DepthwiseConv2dNative", 18), ("resnext50_32x4d", "Conv2D", 53)]
+)
+def test_convolutions_in_groups_are_a_flat_graph_that_nothing_has_to_compile(
+    name: str, operation: str, count: int, tmp_path: Path
+) -> None:
+    row = ARCHITECTURES[name]
     freeze.write_saved_model(tmp_path, row.build(row.shape(32), 2), row, 32, ("a", "b"))
     graph = saved_model_pb2.SavedModel.FromString((tmp_path / SAVED_MODEL).read_bytes()).meta_graphs[0].graph_def
-    assert len([node for node in graph.node if node.op == "DepthwiseConv2dNative"]) == 18
+    assert len([node for node in graph.node if node.op == operation]) == count
     assert not [node.name for node in graph.node if "PartitionedCall" in node.op]
     assert not [each.signature.name for each in graph.library.function if "_XlaMustCompile" in each.attr]
 
