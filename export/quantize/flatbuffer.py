@@ -32,7 +32,7 @@ class _Sharing(flatbuffers.Builder):  # type: ignore[misc]  # it comes without t
         self._written: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: Any) -> int:
-        key = (x.dtype.str, hashlib.blake2b(np.ascontiguousarray(x)).digest())  # weights are not kept as keys
+        key = (x.dtype.str, hashlib.blake2b(np.ascontiguousarray(x).data).digest())  # weights are not kept as keys
         if key not in self._written:
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]
