@@ -42,10 +42,11 @@ from export.training.labels import check_labels
 from export.training.options import AUTO, FULL, NONE
 from export.training.train import Score
 from export.training.weights import Start
-from export.verify import chance, parity
+from export.verify import answers, chance, parity
+from export.verify.answers import Answers
 from export.verify.parity import Parity
 from export.verify.readback import Readback
-from service.repository.manifest import FEATURES, TFLITE, Manifest, Preprocessing, Profile
+from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE, Manifest, Preprocessing, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,7 @@ def _train(spec: ExportSpec, kept: Checkpoints, progress: Progress, started: flo
     warnings += _check_statistics(spec, start, dataset.train, progress)
     before = report.look(spec, model, dataset, progress)
     training = adapt.adapt(spec, start, dataset, kept, progress)
-    with progress.stage("evaluating on held-out images") as stage:
-        score = train.evaluate(model, row, dataset.held_out, dataset.labels, stage)
-        stage.result = f"accuracy {score.accuracy:.4f}"
-        judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
-        _warn(stage, judged)
-    training = training.add_accuracy(score.accuracy)
-    return _publish(spec, model, dataset, score, training, before, warnings, judged, progress, started)
+    return _publish(spec, model, dataset, training, before, warnings, progress, started)
 
 
 def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
@@ -129,8 +124,8 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
             judged += (added,) if added else ()
         _warn(stage, judged)
     training = Training(NONE, "the weights are published as they are", 0.0)
-    warnings += dataset.warnings
-    return _publish(spec, model, dataset, None, training, None, warnings, judged, progress, started)
+    warnings += (*dataset.warnings, *judged)
+    return _publish(spec, model, dataset, training, None, warnings, progress, started)
 
 
 def _export_measured(
@@ -146,15 +141,12 @@ def _export_measured(
     row = spec.architecture
     dataset = classes.renumber(_read(spec, source, progress), labels)
     warnings += dataset.warnings
-    with progress.stage("evaluating on held-out images") as stage:
+    with progress.stage("checking that answers are probabilities") as stage:
         model, added = foreign.settle_answers(model, row, dataset)
-        score = train.evaluate(model, row, dataset.held_out, labels, stage)
-        stage.result = f"accuracy {score.accuracy:.4f}"
-        judged = chance.judge(score.accuracy, dataset.held_out.classes, labels, _advise(spec), spec.force)
-        judged += (added,) if added else ()
-        _warn(stage, judged)
+        _warn(stage, (added,) if added else ())
+    warnings += (added,) if added else ()
     training = Training(NONE, "the weights are published as they are", 0.0)
-    return _publish(spec, model, dataset, score, training, None, warnings, judged, progress, started)
+    return _publish(spec, model, dataset, training, None, warnings, progress, started)
 
 
 def _build_pretrained(
@@ -191,18 +183,15 @@ def _publish(
     spec: ExportSpec,
     model: Any,
     dataset: Dataset,
-    score: Score | None,
     training: Training,
     before: Any | None,
     warnings: tuple[str, ...],
-    judged: tuple[str, ...],
     progress: Progress,
     started: float,
 ) -> Published:
-    """Freezes, converts, quantizes, checks and publishes a network that is ready. Raises ExportError.
+    """Freezes, converts, checks, measures, quantizes and publishes a network that is ready. Raises ExportError.
 
-    `score` is None where nobody measured it; `judged` are the warnings about it; `before` is what the report saw
-    ahead of training.
+    `before` is what the report saw ahead of training.
     """
     row, size = spec.architecture, spec.image_size
     precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
@@ -213,16 +202,23 @@ def _publish(
         else:
             agreed, unfeatured = _write_network(spec, folder, model, dataset, progress)
             warnings += unfeatured
-        choice = _quantize(spec, folder, dataset, None if score is None else score.answers, progress)
+        reference = published = None
+        score: Score | None = None
+        judged: tuple[str, ...] = ()
+        if spec.labelled:
+            reference, score, judged = _evaluate(spec, folder, dataset, progress)
+            published, training = reference, training.add_accuracy(score.accuracy)
+        choice = _quantize(spec, folder, dataset, reference, progress)
         quality = None if choice is None else choice.chosen.quality
-        if quality is not None and quality.accuracy is not None:
-            score = Score(quality.accuracy, dict(quality.by_class))
+        if quality is not None and quality.answers is not None:
+            published = quality.answers
+            score = train.count_right(published.classes, dataset.held_out, dataset.labels)
             judged = chance.judge(
                 score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
             )
         warnings += judged
         keras_model = None if isinstance(model, LiteNetwork) else model
-        measured = report.measure(spec, folder, keras_model, dataset, before, progress)
+        measured = report.measure(spec, folder, keras_model, dataset, before, reference, published, progress)
         lite_model = LiteModel(folder / TFLITE, threads=os.cpu_count() or 1)
         width = lite_model.find_width()
         known_threshold = None
@@ -308,10 +304,36 @@ def _write_lite(spec: ExportSpec, folder: Path, model: LiteNetwork, dataset: Dat
     return agreed
 
 
-def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, progress: Progress) -> Choice | None:
+def _evaluate(
+    spec: ExportSpec, folder: Path, dataset: Dataset, progress: Progress
+) -> tuple[Answers, Score, tuple[str, ...]]:
+    """What the staged float32 form answers to the held-out images, how good that is, and what to warn of.
+
+    It was held against the network already, and its answers do for the report as well. Raises ExportError where it is
+    no better than guessing.
+    """
+    with progress.stage("evaluating on held-out images") as stage:
+        given = answers.compute(answers.open_file(folder, _prefers_lite(folder)), dataset.held_out, stage)
+        score = train.count_right(given.classes, dataset.held_out, dataset.labels)
+        stage.result = f"accuracy {score.accuracy:.4f}"
+        judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
+        _warn(stage, judged)
+    return given, score, judged
+
+
+def _prefers_lite(folder: Path) -> bool:
+    """Whether `model.tflite` answers sooner than the SavedModel: where TensorFlow sees no GPU."""
+    import tensorflow as tf
+
+    return not (folder / SAVED_MODEL).exists() or not tf.config.list_physical_devices("GPU")
+
+
+def _quantize(
+    spec: ExportSpec, folder: Path, dataset: Dataset, reference: Answers | None, progress: Progress
+) -> Choice | None:
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel.
 
-    `wanted` are the classes that the network gives the held-out images, int [N], None where nobody asked it.
+    `reference` is what float32 answers to the held-out images, None where nobody asked it.
     """
     if spec.quantize is None:
         return None
@@ -323,7 +345,7 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
             openvino.write(folder, dataset.held_out.images[: len(dataset.examples)], stage)
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
-            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, wanted)
+            choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, reference)
         else:
             choice = lite.choose(
                 folder / TFLITE,
@@ -333,7 +355,7 @@ def _quantize(spec: ExportSpec, folder: Path, dataset: Dataset, wanted: Any, pro
                 most_drop,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
-                wanted=wanted,
+                reference=reference,
             )
             parity.check_entries(LiteModel(folder / TFLITE, threads=1), spec.architecture, dataset)
         chosen, float32 = choice.chosen, choice.candidates[0]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from export.data.dataset import Dataset
 from export.plurals import format_items
 from export.quantize.sequential_test import SequentialTest
 from export.training.train import average_by_class
+from export.verify.answers import MOST, Answers
 
 if TYPE_CHECKING:
     from export.quantize.candidates import Candidate
@@ -39,6 +40,7 @@ class Quality:
 
     `agreement` is the share where its first label is float32's. `accuracy` is None, and `by_class` empty, where nobody
     knows what the images show. `refused` says why a candidate like that may not be published; "" where it may.
+    `answers` are kept where all images were examined, and people say what they show.
     """
 
     accuracy: float | None
@@ -46,6 +48,7 @@ class Quality:
     agreement: float
     refused: str
     images: int
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def worst(self) -> str:
@@ -59,18 +62,19 @@ class Judge:
     Owns the answers: each form is asked about an image once at most.
     """
 
-    def __init__(self, dataset: Dataset, most_drop: float, ask_float32: Ask, wanted: Any = None) -> None:
+    def __init__(self, dataset: Dataset, most_drop: float, ask_float32: Ask, reference: Answers | None = None) -> None:
         """`most_drop` is by how much a candidate's accuracy may be below float32's, as a share of images. Where nobody
         knows what the images show, it is for how many of them a candidate may name another class than float32.
-        `wanted` are the classes that float32 gives the held-out images, int [N], where that is known already.
+        `reference` is what float32 answers to the held-out images, where that is known already.
         """
         self._held_out, self._labels, self._most_drop = dataset.held_out, dataset.labels, most_drop
         self._count = len(dataset.held_out.classes)
         self._labelled = bool((dataset.held_out.classes >= 0).all())
         self._order = np.random.default_rng(_SEED).permutation(self._count)
         self._ask_float32 = ask_float32
-        self._wanted = np.full(self._count, -1) if wanted is None else np.asarray(wanted)
-        self._given: dict[str, Any] = {}
+        self._reference = reference
+        self._wanted = np.full(self._count, -1) if reference is None else reference.classes
+        self._given: dict[str, _Given] = {}
 
     @property
     def remedy(self) -> str:
@@ -85,39 +89,43 @@ class Judge:
             for start in range(0, self._count, _EVALUATION_BATCH):
                 self._find_wanted(self._order[start : start + _EVALUATION_BATCH])
         rows = self._order if self._labelled else self._order[:0]
-        return self._describe(self._wanted, rows, "")
+        return self._describe(_Given(self._wanted), rows, "", self._reference)
 
-    def examine(self, name: str, ask: Ask, explain: Explain, whole: bool = False) -> Quality:
-        """Of the candidate `name`, on as many images as decide whether its losses are within the budget, or on the
-        `whole` of them. Goes on where an earlier call of the same name has stopped.
+    def examine(self, name: str, ask: Ask, explain: Explain, whole: bool = False, most: int | None = None) -> Quality:
+        """Of the candidate `name`, on as many images as decide whether its losses are within the budget.
+
+        What is within it is examined on the `whole` of them if asked for; `most` ends it undecided after so many, not
+        refused. Goes on where an earlier call of the same name has stopped.
         """
-        given = self._given.setdefault(name, np.full(self._count, -1))
+        given = self._given.setdefault(name, _Given(np.full(self._count, -1)))
         budget = int(np.floor(self._most_drop * self._count + 1e-9))
         test = SequentialTest(self._count, budget, gains=self._labelled)
         kept: bool | None = None
-        for start in range(0, self._count, _EVALUATION_BATCH):
+        for start in range(0, self._count if most is None else min(self._count, most), _EVALUATION_BATCH):
             rows = self._order[start : start + _EVALUATION_BATCH]
-            if (given[rows] < 0).any():
+            if (given.classes[rows] < 0).any():
                 images = mapped.read_rows(self._held_out.images, rows)
                 answers = ask(images)
                 if not np.isfinite(answers).all():
                     why = explain(images)
                     return self._describe(given, self._order[:start], f"answers NaN{why and f': {why}'}")
-                given[rows] = answers.argmax(-1)
+                given.keep(rows, answers, self._labelled)
             test.add(*self._compare(given, rows))
             kept = test.decide()
-            if kept is not None and not whole:
+            if kept is False or (kept and not whole):
                 break
         rows = self._order[: test.seen]
-        return self._describe(given, rows, "" if kept else self._describe_losses(given, rows))
+        refused = self._describe_losses(given, rows) if kept is False else ""
+        return self._describe(given, rows, refused, given.join() if test.seen == self._count else None)
 
-    def _compare(self, given: Any, rows: Any) -> tuple[Any, Any]:
+    def _compare(self, given: "_Given", rows: Any) -> tuple[Any, Any]:
         """Which of these rows are lost, and which gained: bool [n] each."""
         wanted, classes = self._find_wanted(rows), self._held_out.classes[rows]
+        answers = given.classes[rows]
         if not self._labelled:
-            lost = given[rows] != wanted
+            lost = answers != wanted
             return lost, np.zeros_like(lost)
-        before, after = wanted == classes, given[rows] == classes
+        before, after = wanted == classes, answers == classes
         return before & ~after, after & ~before
 
     def _find_wanted(self, rows: Any) -> Any:
@@ -127,27 +135,49 @@ class Judge:
             self._wanted[missing] = answers.argmax(-1)
         return self._wanted[rows]
 
-    def _describe_losses(self, given: Any, rows: Any) -> str:
+    def _describe_losses(self, given: "_Given", rows: Any) -> str:
         on = "the images" if len(rows) == self._count else format_items(len(rows), "image")
         if not self._labelled:
-            agreement = float((given[rows] == self._wanted[rows]).mean())
+            agreement = float((given.classes[rows] == self._wanted[rows]).mean())
             return f"agrees with float32 on {agreement:.4f} of {on} (at least {1 - self._most_drop:g})"
         lost, gained = self._compare(given, rows)
         drop = float(lost.mean() - gained.mean())
         where = "" if len(rows) == self._count else f" on {on}"
         return f"loses {drop:.4f} of float32's accuracy{where} (at most {self._most_drop:g})"
 
-    def _describe(self, given: Any, rows: Any, refused: str) -> Quality:
+    def _describe(self, given: "_Given", rows: Any, refused: str, answers: Answers | None = None) -> Quality:
         classes = self._held_out.classes[rows]
-        right = given[rows] == classes
+        right = given.classes[rows] == classes
         counted = self._labelled and len(rows) > 0
         return Quality(
             accuracy=float(right.mean()) if counted else None,
             by_class=average_by_class(right, classes, self._labels) if counted else {},
-            agreement=float((given[rows] == self._wanted[rows]).mean()) if len(rows) else float(not refused),
+            agreement=float((given.classes[rows] == self._wanted[rows]).mean()) if len(rows) else float(not refused),
             refused=refused,
             images=len(rows),
+            answers=answers,
         )
+
+
+@dataclass(slots=True)
+class _Given:
+    """What one candidate has answered so far: classes, int [N], -1 where it was not asked, and perhaps probabilities,
+    float32 [min(N, MOST), C].
+    """
+
+    classes: Any
+    probabilities: Any | None = None
+
+    def keep(self, rows: Any, answers: Any, probabilities: bool) -> None:
+        """Answers to these rows, float32 [n, C], and whether more is kept of them than the class."""
+        self.classes[rows] = answers.argmax(-1)
+        if probabilities and self.probabilities is None:
+            self.probabilities = np.zeros((min(len(self.classes), MOST), answers.shape[-1]), np.float32)
+        if self.probabilities is not None:
+            self.probabilities[rows[rows < MOST]] = answers[rows < MOST]
+
+    def join(self) -> Answers | None:
+        return None if self.probabilities is None else Answers(self.classes, self.probabilities)
 
 
 def answers(model: bytes | Path, images: Any) -> Any:

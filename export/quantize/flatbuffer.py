@@ -4,9 +4,11 @@ Our files hold two subgraphs over one set of weights, `image` and `tensor`, wher
 without its first operations (the preprocessing). The quantizer tells tensors apart by name across both.
 """
 
+import hashlib
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
@@ -30,15 +32,23 @@ class _Sharing(flatbuffers.Builder):  # type: ignore[misc]  # it comes without t
         self._written: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: Any) -> int:
-        key = (x.dtype.str, x.tobytes())
+        key = (x.dtype.str, hashlib.blake2b(np.ascontiguousarray(x).data).digest())  # weights are not kept as keys
         if key not in self._written:
             self._written[key] = super().CreateNumpyVector(x)
         return self._written[key]
 
 
 def read(data: bytes) -> Any:
-    """The file as flatbuffer objects (`ModelT` of TFLite's schema)."""
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    """The file as flatbuffer objects (`ModelT` of TFLite's schema), every buffer of weights an array, uint8.
+
+    The library leaves those that lie behind the flatbuffer as bytes, which are written one by one: 13 CPU seconds for
+    ResNet50 in int8, instead of a fraction of one.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    for buffer in model.buffers:
+        if isinstance(buffer.data, (bytes, bytearray)):
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    return model
 
 
 def write(model: Any) -> bytes:

@@ -1,8 +1,8 @@
 """The form of `model.tflite` to publish: the fastest accurate one, found without measuring what cannot be it.
 
-Every candidate is timed, briefly. Then they are examined from the fastest on, each until it is certain whether it is
-accurate enough (`sequential_test`), and the first that is ends it: what is slower would not be published anyway. Only
-those whose times lie close together are timed for long.
+Every candidate is timed, briefly, and those whose times lie close together for long. Then those are examined that would
+be published if they are accurate, the fastest first, each until it is certain that it is not (`sequential_test`); the
+first that is ends it, for what is slower would not be published anyway.
 """
 
 import tempfile
@@ -22,8 +22,9 @@ from export.quantize import evaluate, overflow
 from export.quantize import mixed_precision as mixed
 from export.quantize.candidates import Candidate, Choice, list_rivals
 from export.quantize.convert import Convertible
-from export.quantize.evaluate import Judge
+from export.quantize.evaluate import Judge, Quality
 from export.quantize.schemes import FLOAT32, INT8, Scheme
+from export.verify.answers import Answers
 
 CALIBRATION_IMAGES = 128
 
@@ -31,8 +32,11 @@ _RANKING_IMAGES = 32
 _TIMED_IMAGES = 8
 
 _BRIEF_ROUNDS, _ROUNDS = 2, 5
-_CLOSE = 1.25
-"""Times of a few calls that are further apart than this are in the right order."""
+_FAR, _CLOSE = 2.0, 1.25
+"""Times of a single round that are further apart than the first are in the right order, of a few rounds the second."""
+
+_FEW_IMAGES = 64
+"""They show whether a candidate loses most of its accuracy, ahead of timing it for long."""
 
 
 def choose(
@@ -43,13 +47,13 @@ def choose(
     most_drop: float,
     or_float: bool,
     stage: Stage,
-    wanted: Any = None,
+    reference: Answers | None = None,
 ) -> Choice:
     """Measures `schemes` of `file`, a `model.tflite` with float32 weights, and puts the chosen in its place.
 
     Where an int8 candidate is faster than whatever may be published but loses more than `most_drop` of
-    accuracy, mixed forms of it are tried too. `or_float` says that float32 may be what is published; `wanted` are the
-    classes that float32 gives the held-out images, int [N], where that is known already.
+    accuracy, mixed forms of it are tried too. `or_float` says that float32 may be what is published; `reference` is
+    what float32 answers to the held-out images, where that is known already.
 
     Raises ExportError where no candidate may be published.
     """
@@ -62,14 +66,14 @@ def choose(
             f"refused to publish: the quantizer cannot calibrate this network ({error}); export it without --quantize"
         ) from error
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        judge = Judge(dataset, most_drop, evaluate.open_model(file), wanted)
+        judge = Judge(dataset, most_drop, evaluate.open_model(file), reference)
         contest = _Contest(Path(scratch), convertible, judge, images[:_TIMED_IMAGES], or_float, stage)
         float32 = Candidate(FLOAT32, FLOAT32, file, file.stat().st_size, judge.examine_float32())
         contest.candidates.append(float32)
         for scheme in schemes:
             stage.advance(len(contest.candidates), len(schemes) + 1, scheme.name)
             contest.build(scheme)
-        contest.time(contest.candidates, _BRIEF_ROUNDS)
+        contest.time_all()
         best = contest.settle()
         if tempting := contest.find_tempting():
             rejected = next(scheme for scheme in schemes if scheme.name == tempting.name)
@@ -95,6 +99,7 @@ class _Contest:
         self.failed: dict[str, str] = {}
         self._folder, self._convertible, self._judge = folder, convertible, judge
         self._images, self._or_float, self._stage = images, or_float, stage
+        self._glanced_at: set[str] = set()
 
     def build(self, scheme: Scheme) -> Candidate | None:
         """Writes its file, where the quantizer knows how."""
@@ -108,6 +113,12 @@ class _Contest:
         self.candidates.append(Candidate(scheme.name, scheme.precision, file, file.stat().st_size))
         return self.candidates[-1]
 
+    def time_all(self) -> None:
+        """Briefly, and what is far behind but once."""
+        self.time(self.candidates, 1)
+        limit = _FAR * min(each.cost for each in self.candidates)
+        self.time([each for each in self.candidates if each.cost <= limit], _BRIEF_ROUNDS)
+
     def time(self, candidates: Sequence[Candidate], rounds: int) -> None:
         """Until each has so many rounds, in turns."""
         while late := [each for each in candidates if len(each.rounds) < rounds]:
@@ -119,16 +130,18 @@ class _Contest:
         """The one that would be chosen if all had been examined on all images; None where none is accurate enough."""
         while rivals := self._list_open():
             first = rivals[0]
-            if not first.accepted:
-                self._examine(first)
+            if first.name not in self._glanced_at:
+                self._glance_at(first)
                 continue
             close = [each for each in rivals if each.cost <= first.cost * _CLOSE]
             if len(close) > 1 and any(len(each.rounds) < _ROUNDS for each in close):
                 self.time(close, _ROUNDS)
                 continue
-            smaller = list_rivals(first, rivals)
-            best = next((each for each in smaller if each.accepted or self._examine(each)), first)
-            if self._examine(best, whole=True):  # chance has no part in what is published
+            best = next(iter(list_rivals(first, rivals)), first)
+            if list_rivals(best, rivals) and not first.accepted:
+                # Without the first one, slower and smaller ones would count as fast as the fastest.
+                self._examine(first)
+            elif self._examine(best, whole=True):  # chance has no part in what is published
                 return best
         return None
 
@@ -153,14 +166,24 @@ class _Contest:
         allowed = [each for each in self.candidates if self._or_float or each.precision != FLOAT32]
         return sorted((each for each in allowed if not each.refusal), key=lambda each: each.cost)
 
+    def _glance_at(self, candidate: Candidate) -> None:
+        """Refuses it where a few images are enough for that."""
+        self._glanced_at.add(candidate.name)
+        if candidate.quality is None:
+            quality = self._ask_judge(candidate, most=_FEW_IMAGES)
+            candidate.quality = quality if quality.refused else None
+
     def _examine(self, candidate: Candidate, whole: bool = False) -> bool:
         """Whether it is accurate enough."""
         if candidate.precision != FLOAT32:
-            self._stage.advance(len(self.candidates), len(self.candidates) + 1, f"examining {candidate.name}")
-            ask = evaluate.open_model(candidate.file)
-            explain = partial(overflow.explain_lite, candidate.file, self.candidates[0].file)
-            candidate.quality = self._judge.examine(candidate.name, ask, explain, whole)
+            candidate.quality = self._ask_judge(candidate, whole=whole)
         return candidate.accepted
+
+    def _ask_judge(self, candidate: Candidate, whole: bool = False, most: int | None = None) -> Quality:
+        self._stage.advance(len(self.candidates), len(self.candidates) + 1, f"examining {candidate.name}")
+        ask = evaluate.open_model(candidate.file)
+        explain = partial(overflow.explain_lite, candidate.file, self.candidates[0].file)
+        return self._judge.examine(candidate.name, ask, explain, whole, most)
 
 
 def _nothing_left(candidates: Sequence[Candidate], failed: Mapping[str, str], remedy: str) -> str:

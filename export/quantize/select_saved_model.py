@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data.dataset import Dataset
@@ -25,6 +24,7 @@ from export.quantize.candidates import Candidate, Choice, choose_fastest
 from export.quantize.evaluate import Ask, Judge
 from export.quantize.schemes import AUTO, BFLOAT16, FLOAT16, FLOAT32
 from export.quiet import silenced
+from export.verify.answers import Answers
 from service.repository.manifest import SAVED_MODEL
 
 XLA = ", XLA"
@@ -42,13 +42,15 @@ def check_measurable(quantize: str | None) -> None:
         )
 
 
-def choose(folder: Path, dataset: Dataset, quantize: str, most_drop: float, stage: Stage, wanted: Any = None) -> Choice:
+def choose(
+    folder: Path, dataset: Dataset, quantize: str, most_drop: float, stage: Stage, reference: Answers | None = None
+) -> Choice:
     """Builds the forms `quantize` stands for beside the float32 SavedModel in `folder`, and puts the chosen there.
 
-    `wanted` are the classes that float32 gives the held-out images, int [N], where that is known already. Raises
-    ExportError where none that was asked for is accurate enough.
+    `reference` is what float32 answers to the held-out images, where that is known already. Raises ExportError where
+    none that was asked for is accurate enough.
     """
-    judge = Judge(dataset, most_drop, _open(folder), wanted)
+    judge = Judge(dataset, most_drop, _open(folder), reference)
     size = (folder / SAVED_MODEL).stat().st_size
     candidates = [Candidate(FLOAT32, FLOAT32, folder / SAVED_MODEL, size, judge.examine_float32())]
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -9,9 +9,7 @@ from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.errors import ExportError
 from export.plurals import format_items
-
-MOST = 300
-"""Images that are mapped: t-SNE and UMAP take more than proportionally longer."""
+from export.verify.answers import MOST_FEATURES
 
 PCA, TSNE, UMAP = "PCA", "t-SNE", "UMAP"
 
@@ -21,9 +19,9 @@ _SEED = 0
 
 
 def extract(model: Any, architecture: Architecture, split: Split) -> Any | None:
-    """The input of the last layer that has weights, float32 [min(N, MOST), D], averaged over places where it is a map.
+    """The input of the last layer of a Keras network that has weights, averaged over places where it is a map.
 
-    None where the network has no such layer, or one inside of a network of its own.
+    float32 [min(N, MOST_FEATURES), D]; None where the network has no such layer, or one inside of a network of its own.
     """
     import keras
     import tensorflow as tf
@@ -37,8 +35,8 @@ def extract(model: Any, architecture: Architecture, split: Split) -> Any | None:
     )
     rows = []
     most = pixels.choose_batch(split.images.shape[1])
-    for start in range(0, min(len(split.classes), MOST), most):
-        images = mapped.read_rows(split.images, slice(start, min(start + most, MOST)))
+    for start in range(0, min(len(split.classes), MOST_FEATURES), most):
+        images = mapped.read_rows(split.images, slice(start, min(start + most, MOST_FEATURES)))
         found = np.asarray(infer(tf.constant(images)), np.float32)
         rows.append(found.mean(axis=tuple(range(1, found.ndim - 1))) if found.ndim > 2 else found)
     return np.concatenate(rows)

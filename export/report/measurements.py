@@ -1,30 +1,21 @@
 """Everything that a report says which the export does not know anyway, measured on what is published."""
 
 import io
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.architectures.architecture import Architecture
-from export.convert.litert import LiteModel
-from export.convert.signatures import IMAGE, PROBABILITIES
-from export.data import pixels
-from export.data.dataset import Dataset, Split
+from export.data.dataset import Dataset
 from export.plurals import format_items
 from export.progress import Stage
 from export.report import calibration, classification, features
 from export.report.calibration import Calibration, Temperature
 from export.report.classification import Classification
-from export.verify.readback import Readback
+from export.verify.answers import MOST, Answers, Run, compute
+from export.verify.parity import FEATURES_TOLERANCE
 from service.repository.calibration import scale
-from service.repository.manifest import TFLITE
-
-MOST = 5_000
-"""Held-out images that are asked: classes take turns in them, so the first few show all."""
 
 _PICTURES = 12
 _PICTURE_SIZE = 160
@@ -69,31 +60,26 @@ class Measurements:
 
 
 def measure(
-    folder: Path,
-    from_lite: bool,
-    model: Any,
-    architecture: Architecture,
+    answers: Answers,
+    run: Run,
     dataset: Dataset,
     before: Any | None,
+    after: Any | None,
     methods: tuple[str, ...],
     stage: Stage,
 ) -> Measurements:
-    """Asks the staged version in `folder`: its `model.tflite` if `from_lite`, else its SavedModel.
-
-    `model` is the trained network, None where its layers cannot be had, and `before` what `features.extract` made of it
-    ahead of training.
+    """`answers` are those of the published form, which is `run`, to the held-out images; `before` and `after` are
+    features of these from before the training and after it, float32 [n, D], None where there are none.
     """
     started = time.monotonic()
-    held_out, labels = dataset.held_out, dataset.labels
-    ask = _open(folder, from_lite)
-    probabilities = _ask(ask, held_out, stage)
+    held_out, labels, probabilities = dataset.held_out, dataset.labels, answers.probabilities
     classes = np.asarray(held_out.classes[: len(probabilities)])
-    validation = _ask(ask, dataset.validation, stage)
-    temperature = calibration.fit_temperature(validation, np.asarray(dataset.validation.classes[: len(validation)]))
+    validation = compute(run, dataset.validation, stage, MOST)
+    known = np.asarray(dataset.validation.classes[: len(validation.classes)])
+    temperature = calibration.fit_temperature(validation.probabilities, known)
     scaled = None
     if temperature.value is not None:
         scaled = calibration.measure(scale(probabilities, temperature.value), classes)
-    after = None if model is None else features.extract(model, architecture, held_out)
     maps, unmapped = _map(before, after, methods)
     return Measurements(
         classification=classification.measure(probabilities, classes, labels),
@@ -108,35 +94,23 @@ def measure(
     )
 
 
-def _open(folder: Path, from_lite: bool) -> Any:
-    if from_lite:
-        lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
-        return lambda rows: lite.run(IMAGE, rows)[PROBABILITIES]
-    staged = Readback(folder)
-    return lambda rows: staged.saved_model(IMAGE, rows)[PROBABILITIES]
-
-
-def _ask(ask: Any, split: Split, stage: Stage) -> Any:
-    """Probabilities of the first MOST images, float32 [N, C]."""
-    count = min(len(split.classes), MOST)
-    answers = []
-    most = pixels.choose_batch(split.images.shape[1]) if count else 1
-    for start in range(0, count, most):
-        answers.append(ask(np.asarray(split.images[start : min(start + most, count)])))
-        stage.advance(min(start + most, count), count, "images")
-    return np.concatenate(answers) if answers else np.zeros((0, 1), np.float32)
-
-
 def _map(before: Any | None, after: Any | None, methods: tuple[str, ...]) -> tuple[tuple[Map, ...], str]:
     if after is None:
         return (), "its last layer cannot be told apart, so that there are no features ahead of it"
     if len(after) < _FEWEST_MAPPED:
         return (), f"too few to be mapped: {format_items(len(after), 'held-out image')}"
-    networks = [(before, False)] if before is not None and not np.array_equal(before, after) else []
+    networks = [(before, False)] if before is not None and not _are_same(before, after) else []
     networks.append((after, True))
     return tuple(
         Map(method, adapted, features.project(found, method)) for found, adapted in networks for method in methods
     ), ""
+
+
+def _are_same(before: Any, after: Any) -> bool:
+    """Whether features differ by no more than two engines do: those of a network whose last layer alone learnt."""
+    return before.shape == after.shape and bool(
+        np.abs(before - after).max() <= FEATURES_TOLERANCE * np.abs(after).max()
+    )
 
 
 def find_mistakes(probabilities: Any, images: Any, classes: Any, labels: tuple[str, ...]) -> tuple[Mistake, ...]:

@@ -14,6 +14,7 @@ from export.report.measurements import Measurements
 from export.report.options import FULL, NUMBERS, OFF, PAGE
 from export.spec import CPU, ExportSpec
 from export.training.options import NONE
+from export.verify.answers import Answers, open_file
 from service.repository.manifest import Manifest
 
 _DIGITS = 4
@@ -28,18 +29,31 @@ def look(spec: ExportSpec, model: Any, dataset: Dataset, progress: Progress) -> 
 
 
 def measure(
-    spec: ExportSpec, folder: Path, model: Any, dataset: Dataset, before: Any | None, progress: Progress
+    spec: ExportSpec,
+    folder: Path,
+    model: Any,
+    dataset: Dataset,
+    before: Any | None,
+    reference: Answers | None,
+    published: Answers | None,
+    progress: Progress,
 ) -> Measurements | None:
-    """Of the version staged in `folder`; None without a report, and without labelled images."""
-    if spec.report.kind == OFF or not spec.labelled:  # what nobody labelled cannot be counted
+    """Of the version staged in `folder`; None without a report, and without labelled images.
+
+    `reference` is what float32 answers to the held-out images, and `published` what the form does that is published;
+    `model` is the trained Keras network, None where there is none.
+    """
+    if spec.report.kind == OFF or reference is None or published is None:  # what nobody labelled cannot be counted
         return None
     methods = (
         (features.PCA, features.TSNE, features.UMAP) if spec.report.kind == FULL else (features.PCA, features.TSNE)
     )
     with progress.stage("measuring what the report says") as stage:
-        return measurements.measure(
-            folder, spec.target == CPU, model, spec.architecture, dataset, before, methods, stage
-        )
+        after = reference.features
+        if after is None and model is not None:
+            after = features.extract(model, spec.architecture, dataset.held_out)
+        run = open_file(folder, from_lite=spec.target == CPU)
+        return measurements.measure(published, run, dataset, before, after, methods, stage)
 
 
 def write(spec: ExportSpec, folder: Path, manifest: Manifest, measured: Measurements | None) -> None:

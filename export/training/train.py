@@ -1,7 +1,7 @@
 """Images as batches to learn from, and finding out how well a network does on images it never saw."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,17 @@ from export.data.dataset import Split
 from export.errors import ExportError
 from export.progress import Stage
 from export.training.loop import Batches
+from export.verify.answers import DIVERGED
 
 _VALIDATION_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a network does on held-out images: the share it gets right, in all and of each class that they show.
-
-    `answers` are the classes that it gives them, int [N], where they are kept.
-    """
+    """How a network does on held-out images: the share it gets right, in all and of each class that they show."""
 
     accuracy: float
     by_class: dict[str, float]
-    answers: Any = field(default=None, repr=False, compare=False)
 
     @property
     def worst(self) -> str:
@@ -65,11 +62,16 @@ def evaluate(model: Any, architecture: Architecture, split: Split, labels: tuple
         images = tf.constant(mapped.read_rows(split.images, rows))
         answers = infer(images).numpy()
         if not np.isfinite(answers).all():
-            raise ExportError("the network answers NaN or infinity: its training diverged; lower --learning-rate")
+            raise ExportError(DIVERGED)
         given[rows] = answers.argmax(-1)
         stage.advance(min(start + most, len(given)), len(given), "held-out images")
+    return count_right(given, split, labels)
+
+
+def count_right(given: Any, split: Split, labels: tuple[str, ...]) -> Score:
+    """Of the classes that a network gives the images of `split`, int [N]."""
     right = given == split.classes
-    return Score(float(right.mean()), average_by_class(right, split.classes, labels), given)
+    return Score(float(right.mean()), average_by_class(right, split.classes, labels))
 
 
 def average_by_class(right: Any, classes: Any, labels: tuple[str, ...]) -> dict[str, float]:

@@ -15,7 +15,8 @@ from export.data.dataset import Dataset, Example
 from export.data.reading import PIXEL_TOLERANCE, measure_levels
 from export.errors import ExportError
 from export.plurals import format_items
-from export.verify.readback import Readback, run_in_batches
+from export.verify.answers import DIVERGED
+from export.verify.readback import Outputs, Readback, run_in_batches
 from service.errors import ServiceError
 from service.preprocessing import decode as gateway
 from service.repository.manifest import FEATURES, IMAGE_FEATURES
@@ -71,17 +72,24 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
     rows = np.stack([pixels.decode(file, size).numpy() for file in files])
     tensor = pixels.to_tensor(rows, architecture).numpy()
     wanted = compute_probabilities(model, tensor)
+    if not np.isfinite(wanted).all():
+        raise ExportError(DIVERGED)
 
-    answer = staged.saved_model(BYTES, strings(files))
+    # Signatures of one input in one run: the network is most of what each costs.
+    features = staged.has_features
+    encoded = staged.run_together([BYTES, FEATURES] if features else [BYTES], strings(files))
+    decoded = staged.run_together([IMAGE, IMAGE_FEATURES] if features else [IMAGE], rows)
+    lite = {IMAGE: staged.lite(IMAGE, rows), TENSOR: staged.lite(TENSOR, tensor)}
+    answer = encoded[BYTES]
     named = [[label.decode() for label in row] for row in answer[CLASSES]]
     if named != [list(dataset.labels)] * len(files):
         raise ExportError("refused to publish: the graph names other classes than the dataset has")
     found = {
         f"SavedModel {BYTES}": _difference(answer, wanted),
-        f"SavedModel {IMAGE}": _difference(staged.saved_model(IMAGE, rows), wanted),
+        f"SavedModel {IMAGE}": _difference(decoded[IMAGE], wanted),
         f"SavedModel {TENSOR}": _difference(staged.saved_model(TENSOR, tensor), wanted),
-        f"LiteRT {IMAGE}": _difference(staged.lite(IMAGE, rows), wanted),
-        f"LiteRT {TENSOR}": _difference(staged.lite(TENSOR, tensor), wanted),
+        f"LiteRT {IMAGE}": _difference(lite[IMAGE], wanted),
+        f"LiteRT {TENSOR}": _difference(lite[TENSOR], wanted),
     }
     for where, value in found.items():
         if value > TOLERANCE:
@@ -89,27 +97,27 @@ def check(staged: Readback, model: Any, architecture: Architecture, dataset: Dat
                 f"refused to publish: {where} differs from the trained network by {value:.1e} "
                 f"on held-out images (at most {TOLERANCE:.0e})"
             )
-    if staged.has_features:
-        _check_features(staged, strings(files), rows, tensor)
-    decoded = _as_gateway(dataset.examples, rows)
+    if features:
+        found[f"SavedModel {IMAGE_FEATURES}"] = _difference(decoded[IMAGE_FEATURES], wanted)
+        _check_features(encoded[FEATURES], decoded[IMAGE_FEATURES], lite)
+    seen = _as_gateway(dataset.examples, rows)
     return Parity(
         images=len(files),
         probabilities=found,
-        gateway_pixels=max(measure_levels(one, other) for one, other in zip(decoded, rows, strict=True)),
-        gateway_probabilities=_difference(staged.lite(IMAGE, decoded), wanted),
+        gateway_pixels=max(measure_levels(one, other) for one, other in zip(seen, rows, strict=True)),
+        gateway_probabilities=_difference(staged.lite(IMAGE, seen), wanted),
     )
 
 
-def _check_features(staged: Readback, files: Any, rows: Any, tensor: Any) -> None:
-    """Raises ExportError where the signatures and engines give other features for the same images, or no numbers."""
-    both = staged.saved_model(IMAGE_FEATURES, rows)
-    wanted = both[FEATURES]
-    given = {
-        f"SavedModel {FEATURES}": staged.saved_model(FEATURES, files)[FEATURES],
-        f"LiteRT {IMAGE}": staged.lite(IMAGE, rows)[FEATURES],
-        f"LiteRT {TENSOR}": staged.lite(TENSOR, tensor)[FEATURES],
-    }
-    for where, features in given.items():
+def _check_features(encoded: Outputs, decoded: Outputs, lite: Mapping[str, Outputs]) -> None:
+    """What the SavedModel gives for encoded and for decoded images, and `model.tflite` by signature.
+
+    Raises ExportError where they give other features for the same images, or no numbers.
+    """
+    wanted = decoded[FEATURES]
+    given = {f"SavedModel {FEATURES}": encoded, **{f"LiteRT {entry}": each for entry, each in lite.items()}}
+    for where, outputs in given.items():
+        features = outputs[FEATURES]
         apart = float(np.abs(features - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny))
         if not apart <= FEATURES_TOLERANCE:
             raise ExportError(

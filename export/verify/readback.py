@@ -1,9 +1,9 @@
 """A staged version as its users will find it: read from disk, called through its signatures."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -17,11 +17,13 @@ from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE
 _AT_ONCE = 8
 """Images: the maps of a large network take some 100 MB for each."""
 
+_Alias = TypeVar("_Alias")
+
 Outputs = dict[str, Any]
 """Arrays by alias, a row an image."""
 
 
-def run_in_batches(run: Callable[[Any], Outputs], rows: Any) -> Outputs:
+def run_in_batches(run: Callable[[Any], dict[_Alias, Any]], rows: Any) -> dict[_Alias, Any]:
     """What `run` answers to a few of `rows` at a time, joined."""
     answers = [run(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]
     return {alias: np.concatenate([answer[alias] for answer in answers]) for alias in answers[0]}
@@ -47,6 +49,14 @@ class Readback:
     def saved_model(self, signature: str, rows: Any) -> Outputs:
         """Outputs by alias for `rows`, fed to the signature's only input (bytes: an object array)."""
         return run_in_batches(lambda some: self._saved_model.run(signature, some), rows)
+
+    def run_together(self, signatures: Sequence[str], rows: Any) -> dict[str, Outputs]:
+        """The same by signature, for several that have one input: each gives all of its outputs, in one run."""
+        given = run_in_batches(lambda some: self._saved_model.run_together(signatures, some), rows)
+        return {
+            signature: {alias: values for (owner, alias), values in given.items() if owner == signature}
+            for signature in signatures
+        }
 
     def lite(self, signature: str, rows: Any) -> Outputs:
         """The same through LiteRT, which knows the numeric signatures only."""
@@ -80,8 +90,13 @@ class _SavedModel:
         self._session = tf.compat.v1.Session(graph=graph)
 
     def run(self, signature: str, rows: Any) -> Outputs:
-        fed, fetched = self.signatures[signature]
-        outputs: Outputs = self._session.run(fetched, {**self._weights, fed: rows})
+        return {alias: values for (_, alias), values in self.run_together([signature], rows).items()}
+
+    def run_together(self, signatures: Sequence[str], rows: Any) -> dict[tuple[str, str], Any]:
+        """Outputs by signature and alias."""
+        (fed,) = {self.signatures[each][0] for each in signatures}
+        fetched = {(each, alias): name for each in signatures for alias, name in self.signatures[each][1].items()}
+        outputs: dict[tuple[str, str], Any] = self._session.run(fetched, {**self._weights, fed: rows})
         return outputs
 
 

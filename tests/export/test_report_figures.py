@@ -10,6 +10,7 @@ from sklearn.metrics import classification_report, silhouette_score
 from export.architectures import ARCHITECTURES
 from export.data.dataset import Split
 from export.report import calibration, classification, features
+from export.verify.answers import MOST_FEATURES
 from export.verify.chance import bound_accuracy
 from service.repository.calibration import scale
 from tests.support.exporter import ROOT
@@ -128,9 +129,9 @@ def test_features_of_a_convolution_that_classifies_are_flat() -> None:
     x = keras.layers.Conv2D(12, 3, strides=2)(image)
     x = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 1)(x))
-    split = Split(np.zeros((features.MOST + 5, 32, 32, 3), np.uint8), np.zeros(features.MOST + 5, np.int32))
+    split = Split(np.zeros((MOST_FEATURES + 5, 32, 32, 3), np.uint8), np.zeros(MOST_FEATURES + 5, np.int32))
     found = features.extract(keras.Model(image, keras.layers.Softmax()(x)), row, split)
-    assert found is not None and found.shape == (features.MOST, 12)
+    assert found is not None and found.shape == (MOST_FEATURES, 12)
 
 
 @pytest.mark.parametrize("method", [features.PCA, features.TSNE, pytest.param(features.UMAP, marks=pytest.mark.slow)])

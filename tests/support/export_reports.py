@@ -10,6 +10,7 @@ from export.__main__ import parse
 from export.report import calibration, classification, features, report
 from export.report.measurements import Map, Measurements, find_mistakes
 from export.report.options import PAGE
+from export.verify.answers import MOST_FEATURES
 from service.repository.calibration import scale
 from service.repository.manifest import Manifest, Profile, Signature, TensorSpec
 
@@ -36,7 +37,7 @@ def measure(labels: tuple[str, ...], sure: float) -> Measurements:
     if temperature.value is not None:
         scaled = calibration.measure(scale(probabilities, temperature.value), classes)
     images = generator.integers(0, 256, (len(classes), 24, 24, 3), np.uint8)
-    mapped = classes[: features.MOST]
+    mapped = classes[:MOST_FEATURES]
     places = {adapted: generator.random((len(mapped), 2)) for adapted in (False, True)}
     methods = (features.PCA, features.TSNE, features.UMAP)
     return Measurements(
