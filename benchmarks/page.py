@@ -273,7 +273,7 @@ def _peaks(found: Peak) -> Iterator[str]:
         f"multiply-adds a second: {ceilings}.",
         "",
         "Images a second on one thread, one at a time, and their multiply-adds as a share of the ceiling of the engine",
-        "and precision. GMACs are those of the exports that were measured, with ten classes.",
+        "and precision. GMACs are those of the files that were measured.",
         "",
         markdown(heads, rows),
         "",

@@ -99,6 +99,8 @@ def test_a_model_is_measured_end_to_end(lenet5_repository: Path, tmp_path: Path)
     assert (subject.model, subject.version, subject.architecture, subject.image_size) == ("lenet5", 1, "lenet5", 28)
     assert subject.bytes_on_disk == (lenet5_repository / "lenet5" / "1" / "model.tflite").stat().st_size
     assert subject.engine in ("litert", "openvino")
+    assert (subject.ceiling is None) == (subject.macs is None), "versions of older exports do not say their macs"
+    assert "on all cores here" in run.method["ceiling"]
     assert subject.accuracy is not None and subject.accuracy > 0.9 and "held-out" in (subject.accuracy_source or "")
     alone, eight, steps = subject.points
     assert [point.tool for point in subject.points] == ["loadgen", "loadgen", "locust"]

@@ -17,6 +17,7 @@ from PIL import Image
 from export import pipeline
 from export.__main__ import parse
 from export.architectures import ARCHITECTURES
+from export.architectures.costs import COSTS
 from export.convert import freeze, litert
 from export.errors import ExportError
 from export.progress import Progress
@@ -66,6 +67,7 @@ def test_a_folder_of_photos_becomes_a_model(photos: Path, tmp_path: Path) -> Non
     assert made.labels == ("a lake", "sky")
     assert made.facts["dataset"] == {"name": "photos", "classes": 2, "train": 43, "validation": 5, "held_out": 12}
     assert (made.name, made.architecture) == ("lakes", "mobilenet_v3_small")
+    assert 0 < made.facts["macs"] < COSTS["mobilenet_v3_small"].macs / 20, "of 32 pixels, not of 224"
     samples = sorted(file.name for file in (repository / "lakes" / "1" / SAMPLES).iterdir())
     assert len(samples) == 10
     assert samples[0] == "a_lake-0.png"

@@ -1,10 +1,12 @@
 """One version's race: what runs it now against the other engines and precisions that could."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -22,9 +24,9 @@ T = TypeVar("T")
 
 _BUSY = 4.0  # times what `runner` needs by its profile
 _SECONDS = 1.0  # of running engines in turns; compiling them takes about as long
-_LAYOUT_SECONDS = 0.4
+_LAYOUT_SECONDS = 0.6
 _BUCKETS_SECONDS = 0.5  # of measuring the winner's other batch sizes
-_LARGE = 400.0  # milliseconds of a batch past which the first layout is taken as it is
+_LARGE = 1000.0  # milliseconds of a batch past which the first layout is taken as it is
 
 
 class Racer(Protocol):
@@ -61,7 +63,8 @@ class VersionRace:
         only where no other is able to. The profile has what all of them cost; nothing where the race failed, which is
         logged.
 
-        Engines run in the layout of `profile`; the winner then tries the other one.
+        Engines run in the layout of `profile`, which is the best for `runner` alone. The fastest rival that could be
+        faster than `runner` in the other layout then runs in both, in turns with `runner`.
         """
         name = f"{self.manifest.name}/{self.manifest.version}"
         try:
@@ -97,19 +100,30 @@ class VersionRace:
             return None, replace(self.profile, race={})
         ranked = race.rank(costs, self.light)
         findings = {rival: race.describe_costs(costs[rival]) for rival in ranked} | failed | findings
+        stays = not required and self.name in costs
+        ahead = ranked[: ranked.index(self.name)] if stays else ranked
+        # The most that another layout gains is what all cores make of a lone image.
+        reach = math.sqrt(cores() / self.profile.threads) * race.find_cost(costs[self.name]) if stays else math.inf
         chosen = None
         for rival in ranked:
-            if rival == self.name:
-                if not required:
-                    break
-            elif wrong := self.find_mismatch(runners[rival], profiles[rival]):
+            if rival == self.name or (rival not in ahead and race.find_cost(costs[rival]) > reach):
+                continue
+            if wrong := self.find_mismatch(runners[rival], profiles[rival]):
                 findings[rival] = wrong
             else:
                 chosen = rival
                 break
         if chosen is None:
             return None, replace(self.profile, race=findings)
-        runner, profile = self._choose_layout(runners[chosen], profiles[chosen], costs[chosen])
+        winner: tuple[Racer, Profile] | None = runners[chosen], profiles[chosen]
+        batch = costs[chosen].get(race.MANY, math.inf)
+        if profiles[chosen].engine == race.OPENVINO and cores() > 1 and batch <= _LARGE:
+            winner = self._choose_layout(chosen, runners[chosen], profiles[chosen], stays)
+        elif chosen not in ahead:
+            winner = None
+        if winner is None:
+            return None, replace(self.profile, race=findings)
+        runner, profile = winner
         profile = self._add_buckets(runner, profile, costs[chosen])
         _log.info("%s: the race took %.1f s", name, time.monotonic() - began)
         return runner, replace(profile, race=findings)
@@ -142,30 +156,28 @@ class VersionRace:
 
         return {name: bind(runner) for name, runner in runners.items()}
 
-    def _choose_layout(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> tuple[Racer, Profile]:
-        """The runner and profile of the better layout: batches run on all lanes at once, as they do under load."""
-        if profile.engine != race.OPENVINO or cores() == 1 or race.MANY not in costs or costs[race.MANY] > _LARGE:
-            return runner, profile
-        other = (1, cores()) if profile.threads == 1 else (cores(), 1)
-        try:
-            rival, rival_profile = self._compile(profile, *other)
-        except ValueError:
-            return runner, profile
-        layouts = {str(each.threads): (made, each) for made, each in ((runner, profile), (rival, rival_profile))}
-        calls = self._make_calls({name: made for name, (made, _) in layouts.items()})
-        with ThreadPoolExecutor(cores()) as pool:
+    def _choose_layout(self, rival: str, runner: Racer, profile: Profile, stays: bool) -> tuple[Racer, Profile] | None:
+        """The rival's runner and profile in its better layout; None where it `stays` with `self.runner`, which is as
+        good as that. Batches run on all lanes at once, as they do under load.
+        """
+        entrants = {f"{rival} {profile.lanes} x {profile.threads}": (runner, profile)}
+        lanes, threads = (1, cores()) if profile.threads == 1 else (cores(), 1)
+        with suppress(ValueError):
+            entrants[f"{rival} {lanes} x {threads}"] = self._compile(profile, lanes, threads)
+        made = {name: each for name, (each, _) in entrants.items()} | ({self.name: self.runner} if stays else {})
+        calls = self._make_calls(made)
+        with ThreadPoolExecutor(max(each.slots for each in made.values())) as pool:
 
             def bind(name: str) -> Callable[[int], object]:
-                lanes = layouts[name][0].slots
-                return lambda rows: list(pool.map(calls[name], [rows] * (1 if rows == 1 else lanes)))
+                return lambda rows: list(pool.map(calls[name], [rows] * (1 if rows == 1 else made[name].slots)))
 
             found, _ = race.measure_in_turns({name: bind(name) for name in calls}, _LAYOUT_SECONDS, cores())
-
-        def find_cost(name: str) -> float:
-            lanes = layouts[name][0].slots
-            return race.find_cost({rows: took / (1 if rows == 1 else lanes) for rows, took in found[name].items()})
-
-        return layouts[min(found, key=find_cost, default=str(profile.threads))]
+        shared = {
+            name: {rows: took / (1 if rows == 1 else made[name].slots) for rows, took in each.items()}
+            for name, each in found.items()
+        }
+        best = next(iter(race.rank(shared, self.light)), None)
+        return (runner, profile) if best is None else entrants.get(best)
 
     def _add_buckets(self, runner: Racer, profile: Profile, costs: Mapping[int, float]) -> Profile:
         """`profile` with the milliseconds of every signature: the runner's own, and `self.profile`'s of the others."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import numpy as np
 import pytest
 
 from service.backends.base import Loaded
+from service.backends.embedded import autotune, race, version_race
 from service.backends.embedded import engines as module
-from service.backends.embedded import race, version_race
 from service.backends.embedded.backend import EmbeddedBackend
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.engines import Engines
@@ -55,7 +56,7 @@ def races(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     def measure(calls: dict[str, race.Call], seconds: float, lanes: int = 1) -> Any:
         for call in calls.values():
             call(1)
-        if race.LITERT in calls:
+        if "openvino float32" in calls:  # not a layout of it
             seen.append(set(calls))
         return {name: COSTS.get(name, {1: 1.0, race.MANY: 4.0}) for name in calls}, {}
 
@@ -162,11 +163,37 @@ def test_the_layout_is_the_better_one_of_a_lone_image_and_of_batches_on_all_lane
     repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch, wide: dict[int, float], lanes: int
 ) -> None:
     """As efficientnet_lite0 measured it in bfloat16 on two cores: a lone image was not sooner by a quarter."""
-    monkeypatch.setitem(COSTS, "1", {1: 6.1, race.MANY: 23.6 * cores()})
-    monkeypatch.setitem(COSTS, str(cores()), wide)
+    monkeypatch.setitem(COSTS, f"openvino float32 {cores()} x 1", {1: 6.1, race.MANY: 23.6 * cores()})
+    monkeypatch.setitem(COSTS, f"openvino float32 1 x {cores()}", wide)
     profile = load(repository, "openvino").manifest.profile
     assert profile is not None
     assert (profile.lanes, profile.threads) == (lanes, cores() // lanes)
+
+
+@pytest.mark.skipif(cores() == 1, reason="one core has one layout")
+@pytest.mark.parametrize(("batch", "engine"), [(270.0, "openvino"), (330.0, "litert")])
+def test_a_rival_that_is_slower_in_litert_s_layout_may_win_in_its_own(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch, batch: float, engine: str
+) -> None:
+    """As convnext_tiny measured it in bfloat16 on two cores. LiteRT's layout is of one thread."""
+    tuned = EmbeddedBackend._litert
+
+    def tune_narrow(self: EmbeddedBackend, path: Path, shipped: Profile | None) -> Any:
+        narrow = replace(tuned(self, path, shipped)[1], lanes=cores(), threads=1)
+        return autotune.load_tuned(path, narrow), narrow
+
+    monkeypatch.setattr(EmbeddedBackend, "_litert", tune_narrow)
+    monkeypatch.setattr(version_race, "_LARGE", float("inf"))
+    narrow = {1: 64.6, race.MANY: 265.0 * cores()}
+    monkeypatch.setitem(COSTS, race.LITERT, {1: 46.8, race.MANY: 265.5 * cores()})
+    monkeypatch.setitem(COSTS, "openvino float32", narrow)
+    monkeypatch.setitem(COSTS, f"openvino float32 {cores()} x 1", narrow)
+    monkeypatch.setitem(COSTS, f"openvino float32 1 x {cores()}", {1: 33.0, race.MANY: batch})
+    loaded = load(repository)
+    assert loaded.engine == engine
+    if engine == "openvino":
+        assert loaded.manifest.profile is not None
+        assert (loaded.manifest.profile.lanes, loaded.manifest.profile.threads) == (1, cores())
 
 
 def test_a_damaged_profile_means_another_race(repository: Path, races: list[set[str]]) -> None:
