@@ -94,7 +94,7 @@ def main() -> int:
     try:
         return measure(sys.argv[1:], steps)
     finally:
-        print(_tabulate(steps))
+        print(tabulate(steps))
 
 
 def _stop(number: int, frame: object) -> None:
@@ -103,7 +103,7 @@ def _stop(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
-def _tabulate(steps: list[Step]) -> str:
+def tabulate(steps: list[Step]) -> str:
     total = Step("all of it", 0.0)
     for step in steps:
         total.seconds, total.cpu_seconds = total.seconds + step.seconds, total.cpu_seconds + step.cpu_seconds

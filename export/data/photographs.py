@@ -115,7 +115,7 @@ def _cut_crops() -> tuple[Source, Partition]:
         photograph, number = divmod(index, each)
         if number == 0:
             return _read_file(*_FILES[photograph])
-        return _cut(_open(*_FILES[photograph]), draws[photograph, number])
+        return cut(_open(*_FILES[photograph]), draws[photograph, number])
 
     # By turns, so that the first ones are whole photographs, one of each.
     turns = np.arange(len(_FILES) * each).reshape(len(_FILES), each).T
@@ -130,7 +130,7 @@ def _cut_crops() -> tuple[Source, Partition]:
     return source, Partition(train=turns[1 + _CROPS :].ravel(), validation=checked[:0], held_out=checked)
 
 
-def _cut(image: Any, draws: Any) -> bytes:
+def cut(image: Any, draws: Any) -> bytes:
     """A crop at random, as a JPEG file: `draws` are five numbers from 0 to 1."""
     height, width = image.size[::-1]
     side = min(height, width) * (_LEAST_SIDE + (1 - _LEAST_SIDE) * draws[0])

@@ -21,6 +21,7 @@ from export.foreign.options import KERAS, Foreign
 from export.plurals import format_items
 from export.training import donor
 from export.training.configuration import NETWORKS
+from export.verify.parity import compute_probabilities
 from service.types import DEFAULT_SIGNATURE
 
 _CHANNELS = (1, 3)
@@ -120,7 +121,7 @@ def settle_answers(model: Any, row: Architecture, dataset: Dataset) -> tuple[Any
     import keras
 
     images = np.asarray(dataset.held_out.images[: len(dataset.examples)])
-    answers = model(pixels.to_tensor(images, row), training=False).numpy()
+    answers = compute_probabilities(model, pixels.to_tensor(images, row).numpy())
     sums, shares = answers.sum(-1), bool((answers >= 0).all() and (answers <= 1 + _SUM_TOLERANCE).all())
     # Where answers are integers, most of many classes round to 0: a sum far below 1 says nothing, one above does.
     step = model.entry.step if isinstance(model, LiteNetwork) else 0.0

@@ -5,6 +5,7 @@ be published if they are accurate, the fastest first, each until it is certain t
 first that is ends it, for what is slower would not be published anyway.
 """
 
+import filecmp
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,8 +28,8 @@ from export.quantize.schemes import FLOAT32, INT8, Scheme
 from export.verify.answers import Answers
 
 CALIBRATION_IMAGES = 128
+RANKING_IMAGES = 32
 
-_RANKING_IMAGES = 32
 _TIMED_IMAGES = 8
 
 _BRIEF_ROUNDS, _ROUNDS = 2, 5
@@ -57,7 +58,7 @@ def choose(
 
     Raises ExportError where no candidate may be published.
     """
-    images = _spread(dataset.train, CALIBRATION_IMAGES)
+    images = spread(dataset.train, CALIBRATION_IMAGES)
     stage.advance(0, len(schemes) + 1, f"calibrating on {format_items(len(images), 'image')}")
     try:
         convertible = Convertible(file.read_bytes(), images, architecture)
@@ -77,7 +78,7 @@ def choose(
         best = contest.settle()
         if tempting := contest.find_tempting():
             rejected = next(scheme for scheme in schemes if scheme.name == tempting.name)
-            for form in mixed.forms(rejected, convertible, file, images[:_RANKING_IMAGES]):
+            for form in mixed.forms(rejected, convertible, file, images[:RANKING_IMAGES]):
                 if contest.try_mixed(form, best):
                     best = contest.settle()
                     break
@@ -102,13 +103,17 @@ class _Contest:
         self._glanced_at: set[str] = set()
 
     def build(self, scheme: Scheme) -> Candidate | None:
-        """Writes its file, where the quantizer knows how."""
+        """Writes its file, where the quantizer knows how, and no other scheme gives the same."""
         file = self._folder / f"{len(self.candidates)}.tflite"
         try:
             file.write_bytes(self._convertible.under(scheme))
             evaluate.answers(file, self._images[:1])
         except (ValueError, RuntimeError) as error:
             self.failed[scheme.name] = str(error).partition("\n")[0]
+            return None
+        if same := next((each for each in self.candidates if filecmp.cmp(each.file, file, shallow=False)), None):
+            self.failed[scheme.name] = f"gives the same file as {same.name}"
+            file.unlink()
             return None
         self.candidates.append(Candidate(scheme.name, scheme.precision, file, file.stat().st_size))
         return self.candidates[-1]
@@ -197,7 +202,7 @@ def _nothing_left(candidates: Sequence[Candidate], failed: Mapping[str, str], re
     )
 
 
-def _spread(split: Split, count: int) -> Any:
+def spread(split: Split, count: int) -> Any:
     """Up to `count` images of `split`, evenly spread over it (it lies class by class)."""
     chosen = np.linspace(0, len(split.images) - 1, min(count, len(split.images))).astype(int)
     return np.asarray(split.images[chosen])
