@@ -109,7 +109,7 @@ class Network:
         status = self.process.wait()
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
-        raise ValueError(lines[-1][:300] if lines else f"its process ended with {status}")
+        raise ValueError(lines[-1][:300] if lines and status > 0 else f"its process ended with {status}")
 
     def _save(self, images: Any) -> str:
         np.save(file := self._scratch / "images.npy", images)

@@ -12,7 +12,7 @@ from export.data import dataset as data
 from export.data import sources
 from export.progress import Stage
 from export.quantize import evaluate, select_openvino
-from export.quantize.candidates import Choice
+from export.quantize.candidates import BESIDE, Candidate, Choice
 from export.quantize.evaluate import BATCHES, Judge
 from service.repository.manifest import OPENVINO_INT8, OPENVINO_INT8_GOLDEN, TFLITE
 
@@ -41,6 +41,8 @@ def test_the_form_is_small_and_as_accurate_as_its_row_says(folder: Path, digits:
     assert made.size < 0.6 * (folder / TFLITE).stat().st_size  # much of it is XML
     with select_openvino.quantize(folder / TFLITE, folder / "again.xml", digits.train.images[:8]) as network:
         assert network.compute(digits.held_out.images[:3]).shape == (3, 10)
+    float32 = Candidate("float32", "float32", folder / TFLITE, 1)
+    assert Choice(float32, (float32,), {}, made).verdict(made) == BESIDE
     golden = np.load(folder / OPENVINO_INT8_GOLDEN)
     right = (golden.argmax(-1) == digits.held_out.classes[: len(golden)]).mean()
     assert golden.shape == (len(digits.examples), 10) and right >= made.quality.accuracy - 0.4
@@ -48,13 +50,14 @@ def test_the_form_is_small_and_as_accurate_as_its_row_says(folder: Path, digits:
 
 def test_a_form_that_loses_too_much_leaves_its_row_and_no_file(folder: Path, digits: data.Dataset) -> None:
     held_out = replace(digits.held_out, classes=np.full_like(digits.held_out.classes, -1))
-    unknown, float32 = replace(digits, held_out=held_out), evaluate.open_model(folder / TFLITE)
-    judge = Judge(unknown, 0.1, lambda images: np.roll(float32(images), 1, axis=-1))  # int8 agrees with none of it
+    unknown, ask = replace(digits, held_out=held_out), evaluate.open_model(folder / TFLITE)
+    judge = Judge(unknown, 0.1, lambda images: np.roll(ask(images), 1, axis=-1))  # int8 agrees with none of it
     made = select_openvino.write(folder, unknown, judge, SILENT)
     assert not made.accepted and made.refusal.startswith("agrees with float32 on 0.0")
     assert made.milliseconds
     assert [file.name for file in folder.rglob("*") if file.is_file()] == [TFLITE.name]
-    assert Choice(made, (made,), {}, made).verdict(made) == f"refused: {made.refusal}"
+    float32 = Candidate("float32", "float32", folder / TFLITE, 1)
+    assert Choice(float32, (float32,), {}, made).verdict(made) == f"refused: {made.refusal}"
 
 
 @pytest.mark.parametrize(

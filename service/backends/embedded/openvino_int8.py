@@ -88,7 +88,8 @@ class _Answerer:
 
 
 def _claim_stdout() -> TextIO:
-    """Stdout for replies alone: what NNCF prints about its progress goes to stderr."""
+    """Stdout for replies alone: what NNCF prints there about its progress goes nowhere."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return replies
