@@ -39,7 +39,7 @@ COPY drawing /source/drawing
 COPY export /source/export
 COPY ims /source/ims
 COPY service /source/service
-# --build-arg EXPORTER_EXTRAS=export,remote,openvino,clip also writes OpenVINO's form of quantized versions, and exports CLIP.
+# --build-arg EXPORTER_EXTRAS=export,remote,openvino,openvino-int8,clip also writes OpenVINO's forms of quantized versions, and exports CLIP.
 ARG EXPORTER_EXTRAS="export,remote"
 RUN pip install --constraint /source/constraints.txt "/source[${EXPORTER_EXTRAS}]" && rm -r /source
 # Keras keeps downloads and its settings in the home.

@@ -85,7 +85,7 @@ clean: ## .venv and caches, not the models
 .venv/installed: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing $$(wc -l < constraints.txt) packages into .venv (about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,openvino,pretrained,clip,loadtest,tracing,remote,completion,dev]' --editable './client[images,grpc]' \
+	@$(BIN)/python -m pip install --progress-bar off --constraint constraints.txt --editable '.[export,openvino,openvino-int8,pretrained,clip,loadtest,tracing,remote,completion,dev]' --editable './client[images,grpc]' \
 	  | awk '/^(Collecting|Installing)/ { printf "  %s %.60s\n", $$1, $$2 " " $$3; fflush() }'
 	@touch $@
 

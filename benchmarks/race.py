@@ -27,7 +27,7 @@ from statistics import median
 from benchmarks.choices import RESULTS, Choice, Cost, Raced, Races
 from loadtest.target import machine
 from loadtest.target.process import ServerProcess
-from service.backends.embedded import autotune, engines, openvino, race
+from service.backends.embedded import autotune, engines, race
 from service.backends.embedded.litert import Layout, LiteRTRunner, ModelFile
 from service.backends.embedded.openvino import OpenVINORunner
 from service.backends.embedded.profile_store import ProfileStore
@@ -140,15 +140,16 @@ def _is_racing(url: str) -> bool:
 
 def _open_all(folder: Path, manifest: Manifest, precision: str) -> dict[Choice, Racer]:
     layouts = [Layout(1, cores())] + ([Layout(cores(), 1)] if cores() > 1 else [])
-    model, network = ModelFile.read(folder / TFLITE), engines.find_network(folder, manifest)
+    model, networks = (
+        ModelFile.read(folder / TFLITE),
+        engines.Engines(precision=precision).find_networks(folder, manifest),
+    )
     opened: dict[Choice, Racer] = {}
     for layout in layouts:
         opened[Choice(race.LITERT, manifest.precision, layout.lanes, layout.threads)] = LiteRTRunner(model, layout)
-        fast = engines.Engines(precision=precision).is_fast(manifest)
-        if network is not None:
-            for each in openvino.find_precisions() if fast else (openvino.FLOAT32,):
-                runner = OpenVINORunner(network, manifest.signatures, each, layout)
-                opened[Choice(race.OPENVINO, each, layout.lanes, layout.threads)] = runner
+        for each, network in networks.items():
+            runner = OpenVINORunner(network, manifest.signatures, each, layout)
+            opened[Choice(race.OPENVINO, each, layout.lanes, layout.threads)] = runner
     return opened
 
 

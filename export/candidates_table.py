@@ -16,7 +16,7 @@ def candidates(choice: "Choice") -> str:
     """
     whole = choice.candidates[0].size
     batches = [f"ms of {size}" for size in choice.candidates[0].milliseconds]
-    rows = [("", "candidate", *batches, *_QUALITY), *(_row(choice, each, whole) for each in choice.candidates)]
+    rows = [("", "candidate", *batches, *_QUALITY), *(_row(choice, each, whole) for each in choice.rows)]
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
     last = len(columns) - 1
     aligned = [

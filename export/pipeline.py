@@ -28,10 +28,11 @@ from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
 from export.publish import facts, image_index, network, openvino, profile, publish, samples
-from export.quantize import schemes
+from export.quantize import evaluate, schemes, select_openvino
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
-from export.quantize.candidates import Choice
+from export.quantize.candidates import Candidate, Choice
+from export.quantize.evaluate import Judge
 from export.quantize.schemes import FLOAT32
 from export.report import report
 from export.spec import GPU, ExportSpec
@@ -343,6 +344,8 @@ def _quantize(
     if spec.target != GPU:
         with progress.stage("converting to OpenVINO") as stage:  # while model.tflite is in float32
             openvino.write(folder, dataset.held_out.images[: len(dataset.examples)], stage)
+        judge = Judge(dataset, most_drop, evaluate.open_model(folder / TFLITE), wanted)
+        beside, unbuilt = _quantize_for_openvino(spec, folder, dataset, judge, progress)
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:
             choice = saved_model.choose(folder, dataset, spec.quantize, most_drop, stage, reference)
@@ -358,6 +361,7 @@ def _quantize(
                 reference=reference,
             )
             parity.check_entries(LiteModel(folder / TFLITE, threads=1), spec.architecture, dataset)
+            choice = replace(choice, beside=beside, failed={**choice.failed, **unbuilt})
         chosen, float32 = choice.chosen, choice.candidates[0]
         stage.result = f"{chosen.name}, {chosen.size / float32.size:.0%} of float32's size"
         if chosen.milliseconds:
@@ -365,6 +369,24 @@ def _quantize(
     if chosen is float32:
         openvino.remove(folder)  # it reads model.tflite itself
     return choice
+
+
+def _quantize_for_openvino(
+    spec: ExportSpec, folder: Path, dataset: Dataset, judge: Judge, progress: Progress
+) -> tuple[Candidate | None, dict[str, str]]:
+    """The candidate of OpenVINO's int8 form, with files where it is accurate enough; or why there is none."""
+    if spec.quantize not in (schemes.AUTO, schemes.INT8) or not openvino.is_installed():
+        return None, {}
+    if missing := select_openvino.find_missing():
+        return None, {select_openvino.NAME: missing}
+    with progress.stage("quantizing for OpenVINO: int8") as stage:
+        try:
+            made = select_openvino.write(folder, dataset, judge, stage)
+        except ValueError as error:
+            stage.result = "left out"
+            return None, {select_openvino.NAME: str(error)}
+        stage.result = made.refusal or f"{made.milliseconds[1]:.3g} ms an image"
+    return made, {}
 
 
 def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Start:

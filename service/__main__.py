@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "healthcheck": "service.server.healthcheck",
     "keys": "service.security.api_keys",
     "openvino": "service.backends.embedded.openvino_file",
+    "openvino-int8": "service.backends.embedded.openvino_int8",
     "profile": "service.backends.embedded.profile",
     "sync": "service.sync.command",
 }

@@ -93,8 +93,8 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         Precision.exported,
-        description="what an engine may compute in: exact is float32, fast also bfloat16; exported is fast for "
-        "versions that were exported with --quantize, and exact for the others",
+        description="what an engine may compute in: exact is float32, fast also bfloat16, float16 and OpenVINO's int8; "
+        "exported is fast for versions that were exported with --quantize, and exact for the others",
     )
     keep_versions: int = Field(2, ge=1, description="newest versions of each model to keep loaded")
     poll_interval_seconds: float = Field(1.0, gt=0, description="seconds between looks for new versions")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exporter import DEMO, export
+from tests.support.int8_form import add_form
 from tests.support.once import make_once
 
 # A shell's background job ignores it, and so would every process that a test starts and then interrupts.
@@ -24,6 +25,17 @@ def lenet5_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("lenet5_repository")
     shutil.copytree(_exported("lenet5", tmp_path_factory), repository / "lenet5")
     return repository
+
+
+@pytest.fixture(scope="session")
+def int8_repository(lenet5_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with `lenet5/1` that has OpenVINO's int8 form too."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(lenet5_repository / "lenet5", folder / "lenet5", dirs_exist_ok=True)
+        add_form(folder / "lenet5" / "1")
+
+    return make_once("int8_lenet5", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")

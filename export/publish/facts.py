@@ -113,7 +113,7 @@ def _quantization(spec: ExportSpec, choice: Choice) -> dict[str, Any]:
                 **_describe_quality(each.quality),
                 "verdict": choice.verdict(each),
             }
-            for each in choice.candidates
+            for each in choice.rows
         ],
         "failed": dict(choice.failed),
     }

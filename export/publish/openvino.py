@@ -1,10 +1,10 @@
 """OpenVINO's form of a network whose `model.tflite` is quantized, whose operations it does not know: in float32."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ TOLERANCE = 0.01
 """Of a probability, and of the largest feature: the weights are rounded to float16, and nothing else is."""
 
 
+def is_installed() -> bool:
+    return find_spec("openvino") is not None
+
+
 def write(folder: Path, images: Any, stage: Stage) -> None:
     """Writes `assets.extra/openvino/` from a float32 `model.tflite`, held against that on `images`, uint8 [N,H,W,3].
 
     Without OpenVINO, or where that cannot run the network as LiteRT does, there is none: the version does without.
     """
-    if find_spec("openvino") is None:
+    if not is_installed():
         stage.result = "OpenVINO is not installed"
         return
     target = folder / OPENVINO
@@ -55,4 +59,8 @@ def write(folder: Path, images: Any, stage: Stage) -> None:
 
 def remove(folder: Path) -> None:
     """Takes away what `write` wrote, where it wrote anything."""
-    shutil.rmtree((folder / OPENVINO).parent, ignore_errors=True)
+    target = folder / OPENVINO
+    for file in (target, target.with_suffix(".bin")):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # another form is there, or nothing was
+        target.parent.rmdir()

@@ -11,6 +11,9 @@ from export.quantize.evaluate import Quality
 AS_FAST = 1.03
 """Times this close are noise: of candidates as fast as each other the smallest is taken."""
 
+BESIDE = "published beside it"
+"""The verdict on a candidate for another engine."""
+
 
 @dataclass(slots=True)
 class Candidate:
@@ -50,17 +53,28 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`chosen` out of `candidates`, of which the first is float32. `failed`: scheme -> why it has no file."""
+    """`chosen` out of `candidates`, of which the first is float32. `failed`: scheme -> why it has no file.
+
+    `beside` is a candidate for another engine: it is published too where it is accurate enough.
+    """
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     failed: Mapping[str, str]
+    beside: Candidate | None = None
+
+    @property
+    def rows(self) -> tuple[Candidate, ...]:
+        """All that was measured, as tables have it."""
+        return self.candidates if self.beside is None else (*self.candidates, self.beside)
 
     def verdict(self, candidate: Candidate) -> str:
         if candidate is self.chosen:
             return "published"
         if candidate.refusal:
             return f"refused: {candidate.refusal}"
+        if candidate is self.beside:
+            return BESIDE
         if not candidate.milliseconds:
             return "accurate enough"
         ratio = candidate.cost / self.chosen.cost

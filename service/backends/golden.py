@@ -13,22 +13,24 @@ TOLERANCE = 0.01
 TOLERANCE_ROUNDED = 0.1
 
 BFLOAT16 = "bfloat16"
+INT8 = "int8"
 _FLOAT = ("", "float32", "float16")
+_ROUNDED = (BFLOAT16, INT8)
 
 
 def find_mismatch(golden: Golden, answers: Mapping[str, Array], manifest: Manifest, precision: str = "") -> str:
     """What is wrong with `answers`, the outputs by alias for `golden.inputs`; empty where they are right.
 
-    `precision` is what was computed in, where that is not the exported version's own. In bfloat16 a float32 version's
-    answers may be TOLERANCE_ROUNDED apart, and the most probable class stays where it leads by more than that.
+    `precision` is what was computed in, where that is not the exported version's own. In bfloat16 and int8 a float32
+    version's answers may be TOLERANCE_ROUNDED apart, and the most probable class stays where it leads by more.
     """
     exact = manifest.precision in _FLOAT
-    tolerance = TOLERANCE if exact and precision != BFLOAT16 else TOLERANCE_ROUNDED
+    tolerance = TOLERANCE if exact and precision not in _ROUNDED else TOLERANCE_ROUNDED
     for alias, expected in golden.outputs.items():
         difference = float(np.abs(answers[alias] - expected).max())
         if not difference <= tolerance:  # NaN is a failure too
             return f"{alias!r} differs by {difference:.3g} (tolerance {tolerance})"
-        if exact and precision == BFLOAT16 and alias == PROBABILITIES:
+        if exact and precision in _ROUNDED and alias == PROBABILITIES:
             changed = _find_leaders(expected, tolerance) & (answers[alias].argmax(-1) != expected.argmax(-1))
             if changed.any():
                 return f"{int(changed.sum())} of {len(expected)} images get another class"

@@ -26,6 +26,10 @@ WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 SAVED_MODEL = Path("saved_model.pb")
 TFLITE = Path("model.tflite")
 OPENVINO = Path("assets.extra", "openvino", "model.xml")
+OPENVINO_INT8 = OPENVINO.with_name("int8.xml")
+OPENVINO_INT8_GOLDEN = OPENVINO.with_name("int8_golden.npy")
+"""What the int8 form answers to the images of GOLDEN: two forms that round differently are further apart than one form
+is on two processors."""
 FORMAT = 1
 
 STRING = "string"

@@ -13,7 +13,7 @@ import pytest
 
 from service.host.cpu import has_bfloat16
 from service.repository import checksums
-from service.repository.manifest import GOLDEN, MANIFEST, SAVED_MODEL, TFLITE
+from service.repository.manifest import GOLDEN, MANIFEST, OPENVINO_INT8_GOLDEN, SAVED_MODEL, TFLITE
 from tests.support import procfs
 from tests.support import saved_model_zoo as zoo
 from tests.support.images import encode, photo
@@ -44,6 +44,32 @@ def test_two_workers_race_once_and_say_what_runs(lenet5_repository: Path, tmp_pa
     messages = [line["message"] for line in lines]
     assert sum(BEGINS in message for message in messages) == 1
     assert sum(message.startswith("lenet5/1 runs on openvino in float32: ") for message in messages) == 2
+
+
+def test_openvino_s_int8_answers_as_at_export_and_its_name_is_in_metrics_and_models(
+    int8_repository: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(int8_repository, tmp_path / "models")  # whose only file for OpenVINO is that in int8
+    folder = tmp_path / "models" / "lenet5" / "1"
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": "int8"}))
+    checksums.write(folder)
+    golden, wanted = np.load(folder / GOLDEN)["images"], np.load(folder / OPENVINO_INT8_GOLDEN)
+    flags = ("--engine", "openvino", "--cache-dir", tmp_path / "cache")
+    with running("--repository", tmp_path / "models", *flags) as service:
+        service.wait_ready()
+        told = httpx.get(f"{service.url}/models/lenet5").json()["manifest"]["profile"]
+        assert (told["engine"], told["precision"], set(told["race"])) == (
+            "openvino",
+            "int8",
+            {"litert", "openvino int8"},
+        )
+        info = 'model_server_engine_info{engine="openvino",model="lenet5",precision="int8",version="1"}'
+        service.wait_until(lambda: service.metric(info) == 1)
+        asked = {"instances": golden.tolist(), "signature_name": "image"}
+        answers = httpx.post(f"{service.url}/v1/models/lenet5:predict", json=asked).json()["predictions"]
+        np.testing.assert_allclose(answers, wanted, atol=1e-3)
+        assert "lenet5/1 runs on openvino in int8: " in service.log()
 
 
 def test_a_race_that_is_killed_runs_again_and_a_version_that_changes_meanwhile_is_served_as_it_is(

@@ -11,13 +11,14 @@ import httpx
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from export.architectures import ARCHITECTURES
 from export.convert import freeze, litert
 from export.convert.litert import LiteModel
 from export.data import dataset as data
-from export.data import pixels, sources
+from export.data import photographs, pixels, sources
 from export.errors import ExportError
 from export.progress import Stage
 from export.quantize import evaluate as judge
@@ -26,10 +27,20 @@ from export.quantize import half_precision as half
 from export.quantize import mixed_precision as mixed
 from export.quantize import select_litert as lite
 from export.quantize import select_saved_model as saved_model
-from export.quantize.candidates import AS_FAST, Choice, choose_fastest
+from export.quantize.candidates import AS_FAST, BESIDE, Choice, choose_fastest
 from export.quantize.convert import Convertible
+from export.quantize.select_openvino import NAME
 from service.preprocessing.decode import decode
-from service.repository.manifest import OPENVINO, SAMPLES, SAVED_MODEL, TFLITE, Manifest
+from service.repository import checksums
+from service.repository.manifest import (
+    OPENVINO,
+    OPENVINO_INT8,
+    OPENVINO_INT8_GOLDEN,
+    SAMPLES,
+    SAVED_MODEL,
+    TFLITE,
+    Manifest,
+)
 from tests.support.exporter import export
 from tests.support.images import encode, photo
 from tests.support.service_process import running
@@ -114,6 +125,43 @@ def test_openvino_gets_the_float32_network_as_a_file_of_its_own(quantized: tuple
     assert str(OPENVINO) in (version / "assets.extra" / "files.json").read_text()
 
 
+@pytest.mark.skipif(find_spec("openvino") is None or find_spec("nncf") is None, reason="OpenVINO or NNCF is missing")
+def test_openvino_s_int8_form_lies_beside_where_it_keeps_the_budget(quantized: tuple[Path, str]) -> None:
+    version, said = quantized
+    (row,) = (each for each in manifest(version).facts["quantization"]["candidates"] if each["name"] == NAME)
+    assert row["verdict"] == BESIDE or row["verdict"].startswith("refused")
+    listed = (version / "assets.extra" / "files.json").read_text()
+    for file in (OPENVINO_INT8, OPENVINO_INT8.with_suffix(".bin"), OPENVINO_INT8_GOLDEN):
+        assert (version / file).exists() == (str(file) in listed) == (row["verdict"] == BESIDE)
+    assert NAME in said and row["verdict"] in said
+
+
+@pytest.mark.skipif(find_spec("openvino") is None or find_spec("nncf") is None, reason="OpenVINO or NNCF is missing")
+def test_openvino_s_int8_form_of_imagenet_s_weights_is_served_within_its_budget(tmp_path: Path) -> None:
+    asked = ("--model", "efficientnet_lite0", "--weights", "imagenet", "--image-size", 128, "--quantize", "int8")
+    export(*asked, "--min-agreement", 0.8, "--repository", tmp_path / "models")
+    version = tmp_path / "models" / "efficientnet_lite0" / "1"
+    (row,) = (each for each in manifest(version).facts["quantization"]["candidates"] if each["name"] == NAME)
+    assert row["verdict"] == BESIDE
+    for file in (OPENVINO, OPENVINO.with_suffix(".bin")):
+        (version / file).unlink()  # int8 is the only form that is left for OpenVINO
+    checksums.write(version)
+    images = photographs.load("", ("",), 128, SILENT).held_out.images[::6]
+    run = tf.saved_model.load(str(version)).signatures["image"]  # in float32
+    float32 = run(image=tf.constant(np.asarray(images)))["probabilities"].numpy().argmax(-1)
+    labels = manifest(version).labels
+    with running("--repository", version.parents[1], "--engine", "openvino", "--cache-dir", tmp_path) as service:
+        service.wait_ready()
+        profile = httpx.get(f"{service.url}/models/efficientnet_lite0").json()["manifest"]["profile"]
+        assert (profile["engine"], profile["precision"]) == ("openvino", "int8")
+        given = []
+        for image in images:
+            reply = httpx.post(f"{service.url}/predict/efficientnet_lite0", content=encode(image, "PNG"))
+            given.append(reply.json()["predictions"][0]["label"])
+    agreed = np.mean([label == labels[index] for label, index in zip(given, float32, strict=True)])
+    assert agreed >= 0.7, agreed  # of a few of the images that decided
+
+
 def test_every_candidate_was_timed_and_the_fastest_accurate_one_published(quantized: tuple[Path, str]) -> None:
     version, said = quantized
     rows = manifest(version).facts["quantization"]["candidates"]
@@ -124,7 +172,7 @@ def test_every_candidate_was_timed_and_the_fastest_accurate_one_published(quanti
         return float(np.prod(list(row["milliseconds_an_image_by_batch"].values())))
 
     (published,) = (row for row in rows if row["verdict"] == "published")
-    rivals = [row for row in rows[1:] if not row["verdict"].startswith("refused")]
+    rivals = [row for row in rows[1:] if not row["verdict"].startswith(("refused", BESIDE))]
     assert cost(published) <= min(map(cost, rivals)) * AS_FAST**2
     held_out = manifest(version).facts["dataset"]["held_out"]
     assert published["images"] == rows[0]["images"] == held_out

@@ -9,16 +9,25 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from service.backends.base import Golden, Runner
 from service.backends.embedded.deferred import DeferredRunner
 from service.backends.embedded.profile_store import ProfileStore
 from service.backends.embedded.race import LITERT, OPENVINO
 from service.backends.embedded.version_race import Racer, VersionRace, keep_outcome, make_rivals, run_beside
-from service.backends.golden import find_mismatch
+from service.backends.golden import INT8, find_mismatch
 from service.errors import ServiceError
 from service.host.cpu import cores
 from service.repository.manifest import OPENVINO as NETWORK
-from service.repository.manifest import TFLITE, Manifest, Profile, Signature
+from service.repository.manifest import (
+    OPENVINO_INT8,
+    OPENVINO_INT8_GOLDEN,
+    TFLITE,
+    Manifest,
+    Profile,
+    Signature,
+)
 
 if TYPE_CHECKING:  # engines are loaded with the first version that they run
     from service.backends.embedded.litert import LiteRTRunner
@@ -64,8 +73,8 @@ class Engines:
 
         Raises ValueError where LiteRT is to run the version and cannot.
         """
-        network = find_network(folder, manifest) if self.name in (AUTO, OPENVINO) and is_installed() else None
-        if network is None:
+        networks = self.find_networks(folder, manifest)
+        if not networks:
             if self.name == OPENVINO:
                 _log.warning("%s has nothing that OpenVINO reads; export it again. LiteRT runs it", folder)
             return _use_litert(*load_litert(), manifest)
@@ -73,28 +82,29 @@ class Engines:
 
         name, fast = _name_version(manifest), self.is_fast(manifest)
         kind = f", openvino {openvino.find_version()}, {'fast' if fast else 'exact'}, {self.name}"
+        kind += ", int8" if INT8 in networks else ""
         measured = folder / TFLITE  # not `network`, whose weights may lie in another file
         if (kept := profiles.read(measured, kind)) is not None:
             if kept.engine != OPENVINO:
                 lite, profile = load_litert()
                 return _use_litert(lite, replace(profile, race=kept.race), manifest)
             try:
-                runner = _compile(network, manifest, kept)
+                runner = _compile(networks, manifest, kept)
             except ValueError as error:
                 wrong = str(error)
             else:
-                if not (wrong := _find_mismatch(golden, runner, manifest, kept.precision)):
-                    return _use_openvino(runner, kept, folder, manifest, checked=True)
+                if not (wrong := _find_mismatch(golden, runner, folder, manifest, kept.precision)):
+                    return _use_openvino(runner, kept, folder, manifest)
             _log.warning("%s: OpenVINO ran it before and cannot now: %s; the engines race again", name, wrong)
         lite, profile = load_litert()  # measures too, where nobody has yet
-        rivals = make_rivals(OPENVINO, openvino.find_precisions() if fast else (openvino.FLOAT32,))
+        rivals = make_rivals(OPENVINO, tuple(networks))
         racing = VersionRace(
             manifest,
             LITERT,
             lite,
             profile,
-            lambda made: _compile(network, manifest, made),
-            lambda runner, made: _find_mismatch(golden, runner, manifest, made.precision),
+            lambda made: _compile(networks, manifest, made),
+            lambda runner, made: _find_mismatch(golden, runner, folder, manifest, made.precision),
             light=LITERT,
         )
 
@@ -116,14 +126,31 @@ class Engines:
         if found.engine != OPENVINO:
             return _use_litert(lite, replace(profile, race=found.race), manifest)
         try:
-            return _use_openvino(faster or _compile(network, manifest, found), found, folder, manifest)
+            runner = faster or _compile(networks, manifest, found)
+            wrong = "" if faster else _find_mismatch(golden, runner, folder, manifest, found.precision)
         except ValueError as error:
-            _log.warning("%s; LiteRT runs it", error)
+            wrong = str(error)
+        if wrong:
+            _log.warning("%s: OpenVINO won the race in another process: %s; LiteRT runs it", name, wrong)
             return _use_litert(lite, replace(profile, race=found.race), manifest)
+        return _use_openvino(runner, found, folder, manifest)
 
     def is_fast(self, manifest: Manifest) -> bool:
-        """Whether bfloat16 takes part."""
+        """Whether bfloat16, float16 and int8 take part."""
         return self.precision == "fast" or (self.precision == "exported" and manifest.precision not in _EXACT)
+
+    def find_networks(self, folder: Path, manifest: Manifest) -> dict[str, Path]:
+        """Precision -> the file of the version that OpenVINO reads for it; empty where it does not run the version."""
+        if self.name not in (AUTO, OPENVINO) or not is_installed():
+            return {}
+        from service.backends.embedded import openvino
+
+        fast, networks = self.is_fast(manifest), dict[str, Path]()
+        if (network := _find_float32(folder, manifest)) is not None:
+            networks = dict.fromkeys(openvino.find_precisions() if fast else (openvino.FLOAT32,), network)
+        if fast and (folder / OPENVINO_INT8).is_file():
+            networks[INT8] = folder / OPENVINO_INT8
+        return networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +182,8 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def find_network(folder: Path, manifest: Manifest) -> Path | None:
-    """The file of a version that OpenVINO can read; None where it has none."""
+def _find_float32(folder: Path, manifest: Manifest) -> Path | None:
+    """The file of a version that OpenVINO can read in float32; None where it has none."""
     if (own := folder / NETWORK).is_file():
         return own
     return folder / TFLITE if manifest.precision in _EXACT and (folder / TFLITE).is_file() else None
@@ -171,33 +198,53 @@ def _use_litert(lite: "LiteRTRunner", profile: Profile, manifest: Manifest) -> C
     return Chosen(by_signature, lite.signatures, replace(profile, precision=manifest.precision))
 
 
-def _use_openvino(
-    runner: "OpenVINORunner", profile: Profile, folder: Path, manifest: Manifest, *, checked: bool = False
-) -> Chosen:
-    """LiteRT leaves memory, and is loaded again with the first call of a signature that it alone can run."""
+def _use_openvino(runner: "OpenVINORunner", profile: Profile, folder: Path, manifest: Manifest) -> Chosen:
+    """`runner` has given the golden answers. LiteRT leaves memory, and is loaded again with the first call of a
+    signature that it alone can run.
+    """
     rest = DeferredRunner(partial(_load_rest, folder / TFLITE))
     others = dict.fromkeys(set(profile.milliseconds) & set(manifest.signatures), rest)
     runners: dict[str, Runner] = {**others, **dict.fromkeys(runner.signatures, runner)}
-    return Chosen(runners, runner.signatures, profile, checked)
+    return Chosen(runners, runner.signatures, profile, checked=True)
 
 
-def _find_mismatch(golden: Golden | None, runner: Racer, manifest: Manifest, precision: str) -> str:
+def _find_mismatch(golden: Golden | None, runner: Racer, folder: Path, manifest: Manifest, precision: str) -> str:
     if golden is None or golden.signature not in runner.signatures:
         return ""
     try:
+        golden = _find_golden(golden, folder, precision)
         answers = runner.call(golden.signature, golden.inputs)
     except ServiceError as error:
         return error.message
+    except ValueError as error:
+        return str(error)
     wrong = find_mismatch(golden, answers, manifest, precision)
     return wrong and f"its answers are not those at export: {wrong}"
 
 
-def _compile(network: Path, manifest: Manifest, profile: Profile) -> "OpenVINORunner":
+def _find_golden(golden: Golden, folder: Path, precision: str) -> Golden:
+    """`golden` with the answers of OpenVINO's form in `precision`. Raises ValueError where they cannot be read."""
+    if precision != INT8:
+        return golden
+    path = folder / OPENVINO_INT8_GOLDEN
+    try:
+        answers = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if {answers.shape} != {expected.shape for expected in golden.outputs.values()}:
+        raise ValueError(f"{path} has answers of shape {list(answers.shape)}, and not those to the golden images")
+    return replace(golden, outputs=dict.fromkeys(golden.outputs, answers))
+
+
+def _compile(networks: Mapping[str, Path], manifest: Manifest, profile: Profile) -> "OpenVINORunner":
     """Raises ValueError where OpenVINO cannot run it."""
     from service.backends.embedded.litert import Layout
     from service.backends.embedded.openvino import OpenVINORunner
 
-    return OpenVINORunner(network, manifest.signatures, profile.precision, Layout(profile.lanes, profile.threads))
+    layout = Layout(profile.lanes, profile.threads)
+    if profile.precision not in networks:
+        raise ValueError(f"unknown precision {profile.precision!r:.20}; expected {' or '.join(networks)}")
+    return OpenVINORunner(networks[profile.precision], manifest.signatures, profile.precision, layout)
 
 
 def _load_tuned(path: Path, profile: Profile) -> "LiteRTRunner":

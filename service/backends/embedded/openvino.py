@@ -1,8 +1,9 @@
-"""OpenVINO runs a float32 network in float32 or, where the processor has instructions for it, in bfloat16.
+"""OpenVINO runs a float32 network in float32 or, where the processor has instructions for it, in bfloat16 or float16.
+It runs a network that was quantized for it in int8.
 
 It reads the float32 `model.tflite` that an export writes, and `assets.extra/openvino/model.xml` beside a quantized one,
-whose operations it does not know. It is never given a SavedModel: its reader of those ends the process (2026.4). A
-foreign one is frozen by TensorFlow, and converted by another process.
+whose operations it does not know; `int8.xml` lies beside that. It is never given a SavedModel: its reader of those ends
+the process (2026.4). A foreign one is frozen by TensorFlow, and converted by another process.
 """
 
 import importlib
@@ -22,14 +23,18 @@ import numpy as np
 
 from service.backends.embedded.litert import LARGEST_RUN, Layout
 from service.backends.embedded.threads import Threads, run_timed
-from service.backends.golden import BFLOAT16
+from service.backends.golden import BFLOAT16, INT8
 from service.errors import BackendFailed, InvalidInput
 from service.repository.manifest import Signature, TensorSpec
-from service.types import Tensors
+from service.types import Array, Tensors
 
 FLOAT32 = "float32"
-_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}  # OpenVINO's own names
+FLOAT16 = "float16"
+_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", FLOAT16: "f16", INT8: "f32"}
+"""OpenVINO's own names. What is not quantized in an int8 network is in float32, as when its accuracy was measured."""
+_CAPABILITIES = {BFLOAT16: "BF16", FLOAT16: "FP16"}
 _TOOLS = "openvino.tools.ovc"
+_TELEMETRY = "openvino_telemetry"
 _importing = threading.Lock()
 
 
@@ -42,9 +47,9 @@ def find_version() -> str:
 
 @cache
 def find_precisions() -> tuple[str, ...]:
-    """Those that this processor has instructions for, the most exact one first."""
-    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return (FLOAT32, BFLOAT16) if "BF16" in capabilities else (FLOAT32,)
+    """Those that this processor has instructions for, and that a float32 network can be computed in; float32 first."""
+    able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return (FLOAT32, *(precision for precision, name in _CAPABILITIES.items() if name in able))
 
 
 def import_openvino() -> Any:
@@ -69,6 +74,41 @@ def convert(tflite: Path, target: Path) -> None:
         import_openvino().save_model(_core().read_model(str(tflite)), str(target), compress_to_fp16=True)
     except RuntimeError as error:
         raise ValueError(f"{tflite} cannot be read by OpenVINO: {_last_line(error)}") from error
+
+
+def quantize(tflite: Path, target: Path, images: Array) -> None:
+    """Writes `target`, an `.xml`, in int8 with ranges seen on `images`, uint8 [N,H,W,3], and its weights beside it.
+
+    By NNCF's post-training quantization: weights per channel, activations per tensor, both symmetric, and biases
+    corrected by what rounding shifts. Raises ValueError where OpenVINO or NNCF cannot.
+    """
+    nncf = _import_nncf()
+    try:
+        network = _core().read_model(str(tflite))
+        network.reshape({port: _open_rows(port.partial_shape, None) for port in network.inputs})
+        made = nncf.quantize(
+            network,
+            nncf.Dataset(images[:, np.newaxis]),
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(images),
+            # Else one bit of the first layer's weights is left unused, for processors without VNNI: their sums of two
+            # products may overflow there, which golden answers show.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
+        )
+        import_openvino().save_model(made, str(target), compress_to_fp16=True)
+    except RuntimeError as error:
+        raise ValueError(f"{tflite} cannot be quantized for OpenVINO: {_last_line(error)}") from error
+
+
+def _import_nncf() -> Any:
+    """The package without its reports to Google Analytics, which it leaves out where their library is missing."""
+    import_openvino()
+    sys.modules[_TELEMETRY] = cast(ModuleType, None)
+    try:
+        return importlib.import_module("nncf")
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 def convert_graph(graph: Path, target: Path, aliases: Mapping[str, str]) -> None:
@@ -103,8 +143,8 @@ class OpenVINORunner:
     """
 
     def __init__(self, path: Path, signatures: Mapping[str, Signature], precision: str, layout: Layout) -> None:
-        """`signatures` are the version's; the runner has those that the network answers. `precision` is one of
-        `find_precisions`.
+        """`signatures` are the version's; the runner has those that the network answers. `precision` is INT8
+        for what `quantize` wrote, else one of `find_precisions`.
 
         Raises ValueError, naming the file, where OpenVINO cannot run it or it answers none of them.
         """

@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,16 @@ from service.models.registry import Catalog
 from service.models.warmup import warm
 from service.observability.metrics.registry import Metrics
 from service.repository import checksums
-from service.repository.manifest import GOLDEN, MANIFEST, OPENVINO, TFLITE, Profile
+from service.repository.manifest import (
+    GOLDEN,
+    MANIFEST,
+    OPENVINO,
+    OPENVINO_INT8,
+    OPENVINO_INT8_GOLDEN,
+    TFLITE,
+    Manifest,
+    Profile,
+)
 from service.repository.repository import Repository
 from service.types import ModelRef
 from tests.support.batchers import batcher
@@ -40,6 +51,7 @@ pytest.importorskip(
 )  # not openvino: its import reports to Intel
 
 COSTS = {race.LITERT: {1: 2.0, race.MANY: 8.0}, "openvino float32": {1: 1.0, race.MANY: 4.0}}
+INT8_RIVAL = "openvino int8"
 
 
 @pytest.fixture
@@ -213,7 +225,7 @@ def test_engines_race_again_where_the_one_that_ran_before_cannot(
         file.write_text(file.read_text().replace('"precision": "float32"', '"precision": "float3"'))
     for _ in range(2):
         assert load(repository).engine == "openvino"
-    assert "unknown precision 'float3'; expected float32 or bfloat16; the engines race again" in caplog.text
+    assert "unknown precision 'float3'; expected float32; the engines race again" in caplog.text
     assert len(races) == 2
 
 
@@ -231,7 +243,7 @@ def test_litert_takes_over_where_openvino_answers_otherwise_than_when_it_won(
 
 
 def test_the_golden_questions_are_asked_once_a_start(repository: Path, races: list[set[str]]) -> None:
-    for engine, asked in (("auto", True), ("auto", False), ("litert", True)):
+    for engine, asked in (("auto", False), ("auto", False), ("litert", True)):  # the race asks them
         assert (load(repository, engine).golden is not None) == asked
 
 
@@ -392,6 +404,125 @@ def test_bfloat16_takes_part_where_it_may_and_the_processor_has_it(
     load(repository, "auto", precision)
     capable = BFLOAT16 in openvino.find_precisions()
     assert races == [{race.LITERT, "openvino float32", *(["openvino bfloat16"] if bfloat16 and capable else [])}]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precisions"),
+    [
+        (["FP32", "INT8", "BIN"], ("float32",)),
+        (["FP32", "BF16", "INT8"], ("float32", BFLOAT16)),
+        (["FP32", "FP16", "INT8"], ("float32", "float16")),
+        (["FP32", "FP16", "BF16", "INT8"], ("float32", BFLOAT16, "float16")),
+    ],
+)
+def test_a_precision_takes_part_where_openvino_says_that_the_processor_has_it(
+    capabilities: list[str], precisions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    from service.backends.embedded import openvino
+    from service.backends.embedded.litert import Layout
+
+    asked = SimpleNamespace(get_property=lambda device, name: capabilities)
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino, "_core", lambda: asked)
+        assert openvino.find_precisions.__wrapped__() == precisions
+    folder = repository / "lenet5" / "1"
+    manifest = Manifest.read(folder, "lenet5", 1)
+    assert manifest is not None
+    for precision in precisions:  # OpenVINO computes in another one where the processor lacks it
+        runner = openvino.OpenVINORunner(folder / TFLITE, manifest.signatures, precision, Layout(1, 1))
+        assert runner.call("image", {"image": np.zeros((2, 28, 28, 3), np.uint8)})["probabilities"].shape == (2, 10)
+
+
+@pytest.fixture
+def with_int8(int8_repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(int8_repository, tmp_path / "int8")
+    return tmp_path / "int8"
+
+
+@pytest.mark.parametrize(
+    ("exported", "precision", "takes_part"),
+    [
+        ("float32", "exported", False),
+        ("float32", "exact", False),
+        ("float32", "fast", True),
+        ("int8", "exported", True),
+        ("dynamic", "exported", True),
+        ("int8", "exact", False),
+    ],
+)
+def test_openvino_s_int8_takes_part_where_rounding_may(
+    with_int8: Path, races: list[set[str]], exported: str, precision: str, takes_part: bool
+) -> None:
+    folder = with_int8 / "lenet5" / "1"
+    shutil.copy(int8_file := folder / OPENVINO_INT8, folder / OPENVINO)  # a file for float32, whatever it holds
+    shutil.copy(int8_file.with_suffix(".bin"), (folder / OPENVINO).with_suffix(".bin"))
+    change_manifest(with_int8, precision=exported)
+    load(with_int8, "auto", precision)
+    assert [INT8_RIVAL in each for each in races] == [takes_part]
+
+
+@pytest.fixture
+def fast_int8(with_int8: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of a quantized version whose int8 form wins each race by far."""
+    monkeypatch.setitem(COSTS, INT8_RIVAL, {1: 0.1, race.MANY: 0.4})
+    change_manifest(with_int8, precision="int8")
+    return with_int8
+
+
+def test_a_version_runs_in_openvino_s_int8_and_says_so(
+    fast_int8: Path, races: list[set[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(2):  # by the race, and by what is kept of it
+        loaded = load(fast_int8)
+        assert (loaded.engine, loaded.precision, loaded.golden) == ("openvino", "int8", None)
+    assert caplog.text.count("lenet5/1 runs on openvino in int8: openvino int8 0.1 ms alone") == 2
+    assert len(races) == 1
+
+
+def test_openvino_s_int8_is_held_against_its_own_answers_at_export(fast_int8: Path, races: list[set[str]]) -> None:
+    file = fast_int8 / "lenet5" / "1" / OPENVINO_INT8_GOLDEN
+    answers = np.load(file)
+    for damaged, found in (
+        (answers[::-1], "its answers are not those at export: 'probabilities' differs by"),
+        (answers[1:], f"has answers of shape {[len(answers) - 1, 10]}"),
+        (None, "cannot be read"),
+    ):
+        file.unlink()
+        if damaged is not None:
+            np.save(file, damaged)
+        checksums.write(file.parents[2])
+        loaded = load(fast_int8)
+        assert loaded.manifest.profile is not None
+        assert loaded.precision != "int8" or loaded.engine == race.LITERT
+        assert found in loaded.manifest.profile.race[INT8_RIVAL]
+        shutil.rmtree(fast_int8.parent / "cache")
+
+
+_QUANTIZE = """
+import sys
+seen = []
+sys.addaudithook(lambda event, _: seen.append(event) if event.startswith(("os.fork", "subprocess", "socket")) else None)
+from service.backends.embedded import openvino_int8
+status = openvino_int8.main(sys.argv[1:])
+assert not seen, seen
+assert not [name for name in sys.modules if "openvino_telemetry" in name]
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(find_spec("nncf") is None, reason="NNCF is not installed")
+def test_a_network_is_quantized_without_a_word_to_anybody(lenet5_repository: Path, tmp_path: Path) -> None:
+    version, home = lenet5_repository / "lenet5" / "1", tmp_path / "home"
+    home.mkdir()
+    np.save(tmp_path / "images.npy", np.load(version / GOLDEN)["images"])
+    command: list[str | Path] = [sys.executable, "-c", _QUANTIZE, version / TFLITE, tmp_path / "int8.xml"]
+    command += ["--images", tmp_path / "images.npy"]
+    environment = {**os.environ, "HOME": str(home)}
+    done = subprocess.run(command, env=environment, input="", capture_output=True, check=False, timeout=120, text=True)
+    assert (done.returncode, done.stdout) == (0, "{}\n"), done.stderr
+    assert (tmp_path / "int8.bin").stat().st_size < 0.3 * (version / TFLITE).stat().st_size
+    assert not list(home.iterdir())
 
 
 def test_a_quantized_version_without_openvino_s_file_runs_on_litert(
