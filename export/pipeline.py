@@ -102,7 +102,9 @@ def _train(spec: ExportSpec, kept: Checkpoints, progress: Progress, started: flo
         judged = chance.judge(score.accuracy, dataset.held_out.classes, dataset.labels, _advise(spec), spec.force)
         _warn(stage, judged)
     training = training.add_accuracy(score.accuracy)
-    return _publish(spec, model, dataset, score, training, before, warnings, judged, progress, started)
+    held = [model]
+    del model, start
+    return _publish(spec, held, dataset, score, training, before, warnings, judged, progress, started)
 
 
 def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
@@ -115,7 +117,9 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
         given = () if source is None else source.labels
         labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels, given)
         if source is not None:
-            return _export_measured(spec, model, labels, warnings, source, progress, started)
+            held = [model]
+            del model
+            return _export_measured(spec, held, labels, warnings, source, progress, started)
     row = spec.architecture
     with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
         dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage, spec.data_options.max_bad_files)
@@ -129,12 +133,14 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
         _warn(stage, judged)
     training = Training(NONE, "the weights are published as they are", 0.0)
     warnings += dataset.warnings
-    return _publish(spec, model, dataset, None, training, None, warnings, judged, progress, started)
+    held = [model]
+    del model
+    return _publish(spec, held, dataset, None, training, None, warnings, judged, progress, started)
 
 
 def _export_measured(
     spec: ExportSpec,
-    model: Any,
+    held: list[Any],
     labels: tuple[str, ...],
     warnings: tuple[str, ...],
     source: Source,
@@ -142,7 +148,7 @@ def _export_measured(
     started: float,
 ) -> Published:
     """Publishes a network of somebody's own; labelled images measure it, and nothing learns from them."""
-    row = spec.architecture
+    row, model = spec.architecture, held.pop()
     dataset = classes.renumber(_read(spec, source, progress), labels)
     warnings += dataset.warnings
     with progress.stage("evaluating on held-out images") as stage:
@@ -153,7 +159,9 @@ def _export_measured(
         judged += (added,) if added else ()
         _warn(stage, judged)
     training = Training(NONE, "the weights are published as they are", 0.0)
-    return _publish(spec, model, dataset, score, training, None, warnings, judged, progress, started)
+    held.append(model)
+    del model
+    return _publish(spec, held, dataset, score, training, None, warnings, judged, progress, started)
 
 
 def _build_pretrained(
@@ -188,7 +196,7 @@ def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpe
 
 def _publish(
     spec: ExportSpec,
-    model: Any,
+    held: list[Any],
     dataset: Dataset,
     score: Score | None,
     training: Training,
@@ -200,10 +208,12 @@ def _publish(
 ) -> Published:
     """Freezes, converts, quantizes, checks and publishes a network that is ready. Raises ExportError.
 
-    `score` is None where nobody measured it; `judged` are the warnings about it; `before` is what the report saw
-    ahead of training.
+    `held` has the network and loses it. No caller keeps it beside: its memory is free once nothing asks it any more.
+    `score` is None where nobody measured it; `judged` are the warnings about it; `before` is what the report saw ahead
+    of training.
     """
-    row, size = spec.architecture, spec.image_size
+    row, size, model = spec.architecture, spec.image_size, held.pop()
+    parameters = model.count_params()
     precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
     with publish.staging(spec.repository, spec.name) as folder:
         if isinstance(model, LiteNetwork):
@@ -219,8 +229,11 @@ def _publish(
                 score.accuracy, dataset.held_out.classes, dataset.labels, "lower --max-accuracy-drop", spec.force
             )
         warnings += judged
-        keras_model = None if isinstance(model, LiteNetwork) else model
-        measured = report.measure(spec, folder, keras_model, dataset, before, progress)
+        measured = report.measure(
+            spec, folder, None if isinstance(model, LiteNetwork) else model, dataset, before, progress
+        )
+        del model
+        release_memory()
         lite_model = LiteModel(folder / TFLITE, threads=os.cpu_count() or 1)
         width = lite_model.find_width()
         known_threshold = None
@@ -247,7 +260,7 @@ def _publish(
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
             known_threshold=known_threshold,
-            facts=facts.gather(spec, dataset, model.count_params(), score, agreed, sizes, training, choice, warnings),
+            facts=facts.gather(spec, dataset, parameters, score, agreed, sizes, training, choice, warnings),
         )
         report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:
@@ -257,7 +270,7 @@ def _publish(
         spec=spec,
         folder=folder.parent / str(version),
         version=version,
-        parameters=model.count_params(),
+        parameters=parameters,
         score=score,
         held_out=len(dataset.held_out.classes),
         parity=agreed,
