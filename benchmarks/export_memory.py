@@ -1,7 +1,8 @@
 """The most memory that exports of small and of large networks take, against a bar of 2.5 times the model and 1.5 GB.
 
 `python -m benchmarks.export_memory` publishes each network as it is, with random weights, at its published size, and
-writes the table in docs/exporting.md. Minutes a network; what was measured before is kept in export_memory.json.
+writes the table in docs/exporting.md. Eight photographs check it: more take time, and no memory. Minutes a network;
+what was measured before is kept in export_memory.json.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.export_cost import Step, measure
 from export.architectures import ARCHITECTURES
+from export.data import photographs
 from loadtest.markdown import markdown
 from loadtest.target import machine
 
@@ -82,11 +84,13 @@ def measure_peak(name: str, *flags: str) -> Peak:
     """Raises SystemExit where the export fails."""
     row, steps = ARCHITECTURES[name], list[Step]()
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder, "random.keras")
+        weights, photos = Path(folder, "random.keras"), Path(folder, "photographs")
         subprocess.run([sys.executable, "-c", _SAVE, name, weights], check=True)
-        if code := measure(
-            ["--model", name, "--weights", str(weights), "--force", "--repository", folder, *flags], steps
-        ):
+        photos.mkdir()
+        for example in photographs.list_examples():
+            (photos / example.origin).write_bytes(example.data)
+        given = ["--model", name, "--weights", str(weights), "--calibration", str(photos), *flags]
+        if code := measure([*given, "--force", "--repository", folder], steps):
             sys.exit(code)
     highest = max(steps, key=lambda step: step.peak)
     return Peak(

@@ -99,7 +99,9 @@ def _train(spec: ExportSpec, kept: Checkpoints, progress: Progress, started: flo
     warnings += _check_statistics(spec, start, dataset.train, progress)
     before = report.look(spec, model, dataset, progress)
     training = adapt.adapt(spec, start, dataset, kept, progress)
-    return _publish(spec, model, dataset, training, before, warnings, progress, started)
+    held = [model]
+    del model, start
+    return _publish(spec, held, dataset, training, before, warnings, progress, started)
 
 
 def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: float) -> Published:
@@ -112,7 +114,9 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
         given = () if source is None else source.labels
         labels, warnings = names.find(spec.architecture, spec.weights, spec.architecture.classes, as_is.labels, given)
         if source is not None:
-            return _export_measured(spec, model, labels, warnings, source, progress, started)
+            held = [model]
+            del model
+            return _export_measured(spec, held, labels, warnings, source, progress, started)
     row = spec.architecture
     with progress.stage(f"reading {escape(as_is.calibration) or 'packaged photographs'}") as stage:
         dataset = photographs.load(as_is.calibration, labels, spec.image_size, stage, spec.data_options.max_bad_files)
@@ -126,12 +130,14 @@ def _export_as_is(spec: ExportSpec, as_is: AsIs, progress: Progress, started: fl
         _warn(stage, judged)
     training = Training(NONE, "the weights are published as they are", 0.0)
     warnings += (*dataset.warnings, *judged)
-    return _publish(spec, model, dataset, training, None, warnings, progress, started)
+    held = [model]
+    del model
+    return _publish(spec, held, dataset, training, None, warnings, progress, started)
 
 
 def _export_measured(
     spec: ExportSpec,
-    model: Any,
+    held: list[Any],
     labels: tuple[str, ...],
     warnings: tuple[str, ...],
     source: Source,
@@ -139,7 +145,7 @@ def _export_measured(
     started: float,
 ) -> Published:
     """Publishes a network of somebody's own; labelled images measure it, and nothing learns from them."""
-    row = spec.architecture
+    row, model = spec.architecture, held.pop()
     dataset = classes.renumber(_read(spec, source, progress), labels)
     warnings += dataset.warnings
     with progress.stage("checking that answers are probabilities") as stage:
@@ -147,7 +153,9 @@ def _export_measured(
         _warn(stage, (added,) if added else ())
     warnings += (added,) if added else ()
     training = Training(NONE, "the weights are published as they are", 0.0)
-    return _publish(spec, model, dataset, training, None, warnings, progress, started)
+    held.append(model)
+    del model
+    return _publish(spec, held, dataset, training, None, warnings, progress, started)
 
 
 def _build_pretrained(
@@ -182,7 +190,7 @@ def _open(spec: ExportSpec, own: Foreign, progress: Progress) -> tuple[ExportSpe
 
 def _publish(
     spec: ExportSpec,
-    model: Any,
+    held: list[Any],
     dataset: Dataset,
     training: Training,
     before: Any | None,
@@ -192,9 +200,11 @@ def _publish(
 ) -> Published:
     """Freezes, converts, checks, measures, quantizes and publishes a network that is ready. Raises ExportError.
 
+    `held` has the network and loses it. No caller keeps it beside: its memory is free once nothing asks it any more.
     `before` is what the report saw ahead of training.
     """
-    row, size = spec.architecture, spec.image_size
+    row, size, model = spec.architecture, spec.image_size, held.pop()
+    parameters = model.count_params()
     precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
     macs = count_cost(model).macs if spec.foreign is None else None  # somebody's own may have layers that nobody counts
     with publish.staging(spec.repository, spec.name) as folder:
@@ -220,6 +230,8 @@ def _publish(
         warnings += judged
         keras_model = None if isinstance(model, LiteNetwork) else model
         measured = report.measure(spec, folder, keras_model, dataset, before, reference, published, progress)
+        del model, keras_model
+        release_memory()
         lite_model = LiteModel(folder / TFLITE, threads=os.cpu_count() or 1)
         width = lite_model.find_width()
         known_threshold = None
@@ -246,9 +258,7 @@ def _publish(
             profile=cost,
             temperature=None if measured is None else measured.temperature.value,
             known_threshold=known_threshold,
-            facts=facts.gather(
-                spec, dataset, model.count_params(), macs, score, agreed, sizes, training, choice, warnings
-            ),
+            facts=facts.gather(spec, dataset, parameters, macs, score, agreed, sizes, training, choice, warnings),
         )
         report.write(spec, folder, manifest, measured)
         with progress.stage("publishing") as stage:
@@ -258,7 +268,7 @@ def _publish(
         spec=spec,
         folder=folder.parent / str(version),
         version=version,
-        parameters=model.count_params(),
+        parameters=parameters,
         score=score,
         held_out=len(dataset.held_out.classes),
         parity=agreed,
@@ -344,7 +354,7 @@ def _quantize(
     if spec.target != GPU:
         with progress.stage("converting to OpenVINO") as stage:  # while model.tflite is in float32
             openvino.write(folder, dataset.held_out.images[: len(dataset.examples)], stage)
-        judge = Judge(dataset, most_drop, evaluate.open_model(folder / TFLITE), wanted)
+        judge = Judge(dataset, most_drop, evaluate.open_model(folder / TFLITE), reference)
         beside, unbuilt = _quantize_for_openvino(spec, folder, dataset, judge, progress)
     with progress.stage(f"quantizing for a {spec.target.upper()}: {spec.quantize}") as stage:
         if spec.target == GPU:

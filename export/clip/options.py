@@ -118,7 +118,7 @@ def run(spec: ClipSpec) -> None:
 
     progress = Progress()
     with progress.stage("importing TensorFlow"):
-        import_tensorflow()
+        import_tensorflow(trains=False)
         from export.clip import pipeline
     progress.heading(f"{spec.name} from {escape(spec.weights)}, {spec.network.size}x{spec.network.size}")
     pipeline.show(pipeline.export(spec, progress))

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.convert import lite_weights
+from export.convert.lite_weights import LeftOut
 from export.convert.signatures import IMAGE, TENSOR
 from export.errors import ExportError
 from export.memory import release_memory
@@ -48,10 +50,25 @@ def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None
     """By the converter's inner function: TFLiteConverter loads the SavedModel three times to look at it, and copies
     what was converted (ResNet50: 2.8 GB and 14 CPU seconds, for 0.9 GB and 3).
     """
+    kept: frozenset[str] = frozenset()
+    while True:
+        left_out = _convert_without(saved_model, target, signatures, kept)
+        release_memory()  # some 300 MB for EfficientNet-Lite0
+        missing = lite_weights.put_back(target, saved_model, left_out)
+        release_memory()
+        if not missing:
+            return
+        kept |= missing
+
+
+def _convert_without(
+    saved_model: Path, target: Path, signatures: Sequence[str], kept: frozenset[str]
+) -> Mapping[float, LeftOut]:
+    """Converts all but the large weights, except those `kept`, and returns what `lite_weights.put_back` needs."""
     with silenced(), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         from tensorflow.lite.python import convert
 
-        _write_with_features(saved_model, Path(scratch))
+        left_out = _write_with_features(saved_model, Path(scratch), kept)
         release_memory()
         model_flags = convert.build_model_flags(
             saved_model_dir=scratch,
@@ -62,21 +79,25 @@ def _convert(saved_model: Path, target: Path, signatures: Sequence[str]) -> None
         # As TFLiteConverter sets it; the function's own default is another.
         flags = convert.build_conversion_flags(enable_composite_direct_lowering=True)
         target.write_bytes(convert.convert(model_flags, flags))
-    release_memory()  # some 300 MB for EfficientNet-Lite0
+        return left_out
 
 
-def _write_with_features(saved_model: Path, scratch: Path) -> None:
-    """The same SavedModel in `scratch`, whose signatures that give probabilities for numbers give features too."""
+def _write_with_features(saved_model: Path, scratch: Path, kept: frozenset[str]) -> Mapping[float, LeftOut]:
+    """The same SavedModel in `scratch` without its large weights, which are returned, except those `kept`. Signatures
+    that give probabilities for numbers give features too.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     document = saved_model_pb2.SavedModel()
     document.ParseFromString((saved_model / SAVED_MODEL).read_bytes())
     (meta_graph,) = document.meta_graphs
+    left_out = lite_weights.leave_out(meta_graph.graph_def, kept)
     definitions = meta_graph.signature_def
     if FEATURES in definitions:
         for name in (IMAGE, TENSOR):
             definitions[name].outputs[FEATURES].CopyFrom(definitions[FEATURES].outputs[FEATURES])
     (scratch / SAVED_MODEL).write_bytes(document.SerializeToString())
+    return left_out
 
 
 class LiteModel:
@@ -117,5 +138,5 @@ class LiteModel:
 
 
 if __name__ == "__main__":
-    import_tensorflow()
+    import_tensorflow(trains=False)
     _convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

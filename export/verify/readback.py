@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from export.convert import litert
 from export.convert.held_weights import LARGE
 from export.convert.litert import LiteModel
 from export.errors import ExportError
+from export.memory import release_memory
 from export.quiet import silenced
 from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE
 
@@ -30,25 +32,24 @@ def run_in_batches(run: Callable[[Any], dict[_Alias, Any]], rows: Any) -> dict[_
 
 
 class Readback:
-    """Both engines' view of one version folder. Raises ExportError where either cannot load it."""
+    """Both engines' view of one version folder. Of a large network one of them at a time has its weights in memory.
+
+    Asking raises ExportError where an engine cannot load it.
+    """
 
     def __init__(self, folder: Path) -> None:
-        import tensorflow as tf
-
-        try:
-            with silenced():
-                self._saved_model = _SavedModel(folder)
-                self._lite = LiteModel(folder / TFLITE, os.cpu_count() or 1)
-        except (OSError, ValueError, RuntimeError, DecodeError, tf.errors.OpError) as error:
-            raise ExportError(f"the exported model cannot be read back: {error}") from error
+        self._folder = folder
+        self._large = (folder / SAVED_MODEL).stat().st_size >= litert.LARGE
+        self._engines: dict[type, Any] = {}
 
     @property
     def has_features(self) -> bool:
-        return FEATURES in self._saved_model.signatures
+        return FEATURES in self._open(_SavedModel, self._folder).signatures
 
     def saved_model(self, signature: str, rows: Any) -> Outputs:
         """Outputs by alias for `rows`, fed to the signature's only input (bytes: an object array)."""
-        return run_in_batches(lambda some: self._saved_model.run(signature, some), rows)
+        engine = self._open(_SavedModel, self._folder)
+        return run_in_batches(lambda some: engine.run(signature, some), rows)
 
     def run_together(self, signatures: Sequence[str], rows: Any) -> dict[str, Outputs]:
         """The same by signature, for several that have one input: each gives all of its outputs, in one run."""
@@ -60,7 +61,25 @@ class Readback:
 
     def lite(self, signature: str, rows: Any) -> Outputs:
         """The same through LiteRT, which knows the numeric signatures only."""
-        return run_in_batches(lambda some: self._lite.run(signature, some), rows)
+        engine = self._open(LiteModel, self._folder / TFLITE, os.cpu_count() or 1)
+        return run_in_batches(lambda some: engine.run(signature, some), rows)
+
+    def _open(self, kind: type, *given: Any) -> Any:
+        import tensorflow as tf
+
+        if kind in self._engines:
+            return self._engines[kind]
+        if self._large and self._engines:
+            self._engines.clear()
+            release_memory()
+        try:
+            with silenced():
+                engine = kind(*given)
+        except (OSError, ValueError, RuntimeError, DecodeError, tf.errors.OpError) as error:
+            raise ExportError(f"the exported model cannot be read back: {error}") from error
+        if self._large:
+            release_memory()  # what loading took beside the weights
+        return self._engines.setdefault(kind, engine)
 
 
 class _SavedModel:
