@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from service.backends.base import Backend, Loaded
 from service.batching.batcher import Batcher
 from service.errors import NotReady
+from service.host.processes import release_memory
 from service.models.lookup import Model, build_unknown_error, explain_none, find
 from service.models.version import Servable, State, Status
 from service.models.warmup import Behind, check_succession, warm
@@ -288,6 +290,8 @@ class Catalog:
             if before is not None and self._needs_models:  # an upstream has decided by itself
                 check_succession(loaded.manifest, before.manifest)
             await warm(loaded)
+            loaded = replace(loaded, warmup=())
+            await asyncio.to_thread(release_memory)  # of engines that lost a race, and of what warmed this one
         except BaseException:
             await loaded.runner.close()
             raise

@@ -22,7 +22,6 @@ from service.backends.embedded.race import LITERT, TENSORFLOW
 from service.backends.embedded.threads import run_in_thread
 from service.errors import NotReady
 from service.host.cpu import machine
-from service.host.processes import release_memory
 from service.protobuf.warmup import read_warmup
 from service.repository import checksums as contents
 from service.repository import layouts
@@ -142,8 +141,6 @@ class EmbeddedBackend:
         except Exception as error:
             raise CannotLoad(_strip_root(self._repository.root, str(error)), str(error)) from error
         profile, signatures = loaded.manifest.profile, loaded.manifest.signatures
-        if profile is not None and profile.race:  # the engines that lost are gone
-            await asyncio.to_thread(release_memory)
         if profile is None:
             loaded = replace(loaded, engine=TENSORFLOW)
         else:

@@ -21,7 +21,7 @@ from service.types import DEFAULT_SIGNATURE, Tensors
 _introduced = threading.Event()
 """Set once LiteRT has named its delegate on stderr, which it does once a process."""
 
-LARGEST_RUN = 8  # rows; more gain no speed on a CPU (measured), and need memory for their activations
+LARGEST_RUN = 4  # rows; more gain nothing, except in tiny networks, and need memory for their activations (measured)
 _MOST_KEPT = 4096  # characters of errors, all of which an interpreter keeps, after which it is made anew
 _MOST_TEXT = 200  # characters of one error
 _INVOKED = "failed to invoke"  # TFLite's words for a failure in an operation, not in preparing its inputs

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.backends.embedded.litert import LARGEST_RUN, Layout
+from service.backends.embedded.litert import Layout
 from service.backends.embedded.threads import Threads, run_timed
 from service.backends.golden import BFLOAT16, INT8
 from service.errors import BackendFailed, InvalidInput
@@ -133,6 +133,9 @@ def _core() -> Any:
     # A mapped file that is overwritten or cut short would end the process with SIGBUS.
     core.set_property({"ENABLE_MMAP": False})
     return core
+
+
+LARGEST_RUN = 8  # rows
 
 
 class OpenVINORunner:

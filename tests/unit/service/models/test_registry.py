@@ -312,6 +312,17 @@ async def test_warm_up_runs_before_traffic_and_its_failure_keeps_a_version_out()
     assert "no_such_signature" in target.statuses("m")[0].error
 
 
+async def test_what_warm_up_took_is_given_back_before_a_version_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, seen = FakeBackend(), list[object]()
+    runner = FakeRunner()
+    warmup = ("serving_default", {"x": np.ones((4, 2), np.float32)})
+    backend.versions["m", 1] = Loaded(Manifest("m", 1, FAKE_SIGNATURES), runner, warmup=(warmup,))
+    target = catalog(backend)
+    monkeypatch.setattr(registry, "release_memory", lambda: seen.append((list(runner.calls), states(target))))
+    await target.sync()
+    assert seen == [([4], {1: State.LOADING})] and target.available() == {"m": [1]}
+
+
 class Hanging(FakeBackend):
     """Loads of the models in `hung` do not end."""
 
