@@ -1,6 +1,5 @@
 """Where a network's features are: one rule over the graph, held against Keras's own layers."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -206,5 +205,10 @@ def test_every_family_has_features(family: str, tmp_path: Path) -> None:
     size = max(row.smallest_size, 32)
     keras.backend.clear_session()
     assert freeze.write_saved_model(tmp_path, row.build(row.shape(size), 3), row, size, LABELS) == ""
-    (width,) = re.findall(r"\d+", str(tf.saved_model.load(str(tmp_path)).signatures[FEATURES].structured_outputs))[:1]
-    assert int(width) > 1
+    loaded = tf.saved_model.load(str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    answer = loaded.signatures[IMAGE_FEATURES](pixels=tf.constant(pixels))
+    found = answer["features"].numpy()
+    assert found.shape[0] == 2 and found.shape[1] > 1
+    assert np.isfinite(found).all() and not np.array_equal(*found)
+    assert loaded.signatures[FEATURES].structured_outputs["features"].shape[-1] == found.shape[1]
