@@ -53,7 +53,8 @@ class Readback:
 
     def run_together(self, signatures: Sequence[str], rows: Any) -> dict[str, Outputs]:
         """The same by signature, for several that have one input: each gives all of its outputs, in one run."""
-        given = run_in_batches(lambda some: self._saved_model.run_together(signatures, some), rows)
+        engine = self._open(_SavedModel, self._folder)
+        given = run_in_batches(lambda some: engine.run_together(signatures, some), rows)
         return {
             signature: {alias: values for (owner, alias), values in given.items() if owner == signature}
             for signature in signatures
