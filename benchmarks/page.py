@@ -261,7 +261,7 @@ def _peaks(found: Peak) -> Iterator[str]:
         (
             name,
             f"{found.macs[name]:.3g}",
-            *("-" if (share := found.share(name, key)) is None else f"{each[key]:.3g}/s, {share:.0%}" for key in keys),
+            *("-" if (share := found.share(name, key)) is None else f"{_write_rate(each[key])}/s, {share:.0%}" for key in keys),
         )
         for name, each in found.networks.items()
     ]
@@ -273,11 +273,16 @@ def _peaks(found: Peak) -> Iterator[str]:
         f"multiply-adds a second: {ceilings}.",
         "",
         "Images a second on one thread, one at a time, and their multiply-adds as a share of the ceiling of the engine",
-        "and precision. GMACs are those of the files that were measured.",
+        "and precision. GMACs are those of the files that were measured. A share above 100% says that an engine's",
+        "convolutions are faster than its matrix product.",
         "",
         markdown(heads, rows),
         "",
     )
+
+
+def _write_rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
 
 
 def _decoding(decoded: Sequence[Decoding]) -> Iterator[str]:
