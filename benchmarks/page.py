@@ -239,10 +239,11 @@ def _races(races: Races) -> Iterator[str]:
     yield from (
         "## The race's choice",
         "",
-        "What `--quantize` published, on every engine, in every precision and arrangement (lanes x threads), in turns:",
-        "milliseconds of a lone image, and of an image where all lanes run batches of 8. A choice costs the geometric",
-        f"mean of both. It may be {choices.ALLOWED:g} times the cheapest, and LiteRT {choices.ALLOWED_LITERT:g} times:",
-        "that stays unless another is faster by a tenth. `python -m benchmarks.race` measures this.",
+        "The fastest form that `--quantize` makes, on every engine, in every precision and arrangement (lanes x",
+        "threads), in turns: milliseconds of a lone image, and of an image where all lanes run batches of 8. A choice",
+        f"costs the geometric mean of both. It may be {choices.ALLOWED:g} times the cheapest, and LiteRT "
+        f"{choices.ALLOWED_LITERT:g} times: that stays unless",
+        "another is faster by a tenth. `python -m benchmarks.race choice --record` measures this.",
         "",
         markdown((*heads, "faster than LiteRT"), rows, text=(0, 1, 4, 8)),
         "",
@@ -261,7 +262,7 @@ def _peaks(found: Peak) -> Iterator[str]:
         (
             name,
             f"{found.macs[name]:.3g}",
-            *("-" if (share := found.share(name, key)) is None else f"{_write_rate(each[key])}/s, {share:.0%}" for key in keys),
+            *("-" if (share := found.share(name, key)) is None else _write_share(each[key], share) for key in keys),
         )
         for name, each in found.networks.items()
     ]
@@ -281,8 +282,8 @@ def _peaks(found: Peak) -> Iterator[str]:
     )
 
 
-def _write_rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
+def _write_share(rate: float, share: float) -> str:
+    return f"{rate:,.0f}/s, {share:.0%}" if rate >= 1000 else f"{rate:.3g}/s, {share:.0%}"
 
 
 def _decoding(decoded: Sequence[Decoding]) -> Iterator[str]:
