@@ -239,10 +239,11 @@ def _races(races: Races) -> Iterator[str]:
     yield from (
         "## The race's choice",
         "",
-        "What `--quantize` published, on every engine, in every precision and arrangement (lanes x threads), in turns:",
-        "milliseconds of a lone image, and of an image where all lanes run batches of 8. A choice costs the geometric",
-        f"mean of both. It may be {choices.ALLOWED:g} times the cheapest, and LiteRT {choices.ALLOWED_LITERT:g} times:",
-        "that stays unless another is faster by a tenth. `python -m benchmarks.race` measures this.",
+        "The fastest form that `--quantize` makes, on every engine, in every precision and arrangement (lanes x",
+        "threads), in turns: milliseconds of a lone image, and of an image where all lanes run batches of 8. A choice",
+        f"costs the geometric mean of both. It may be {choices.ALLOWED:g} times the cheapest, and LiteRT "
+        f"{choices.ALLOWED_LITERT:g} times: that stays unless",
+        "another is faster by a tenth. `python -m benchmarks.race choice --record` measures this.",
         "",
         markdown((*heads, "faster than LiteRT"), rows, text=(0, 1, 4, 8)),
         "",
@@ -261,7 +262,7 @@ def _peaks(found: Peak) -> Iterator[str]:
         (
             name,
             f"{found.macs[name]:.3g}",
-            *("-" if (share := found.share(name, key)) is None else f"{each[key]:.3g}/s, {share:.0%}" for key in keys),
+            *("-" if (share := found.share(name, key)) is None else _write_share(each[key], share) for key in keys),
         )
         for name, each in found.networks.items()
     ]
@@ -273,11 +274,16 @@ def _peaks(found: Peak) -> Iterator[str]:
         f"multiply-adds a second: {ceilings}.",
         "",
         "Images a second on one thread, one at a time, and their multiply-adds as a share of the ceiling of the engine",
-        "and precision. GMACs are those of the files that were measured.",
+        "and precision. GMACs are those of the files that were measured. A share above 100% says that an engine's",
+        "convolutions are faster than its matrix product.",
         "",
         markdown(heads, rows),
         "",
     )
+
+
+def _write_share(rate: float, share: float) -> str:
+    return f"{rate:,.0f}/s, {share:.0%}" if rate >= 1000 else f"{rate:.3g}/s, {share:.0%}"
 
 
 def _decoding(decoded: Sequence[Decoding]) -> Iterator[str]:
