@@ -1,5 +1,6 @@
 """Chooses how this machine best runs a model file, and measures what the model then costs."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -19,8 +20,7 @@ from service.types import Tensors
 BUCKETS = (1, 2, 4, 8, 16, 32)
 
 _LAYOUT_SECONDS = 0.1  # for each of two layouts, alone and back to back
-_MUCH_SOONER = 0.75  # times the single-threaded latency
-_AS_MUCH = 1.3  # times the single-threaded time of one batch, over all cores
+_LAYOUT_TURNS = 2
 _PAUSE = 0.005  # seconds between lone calls: threads that have gone to sleep take their time to wake
 _LEAST_CALLS = 3
 _ENOUGH = 0.05  # seconds of calls that settle one bucket
@@ -37,7 +37,7 @@ def load_tuned(path: Path, profile: Profile) -> LiteRTRunner:
 def tune(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     """A runner in the layout that is best on this machine, and what the model costs in it.
 
-    One interpreter gets all cores where that answers a lone request much sooner and loses little throughput, as with
+    One interpreter gets all cores where a lone request and one of many then cost less in the geometric mean, as with
     large models; it also holds the weights once only. Otherwise each core gets a single-threaded interpreter.
 
     The choice takes about half a second and the measurement `seconds`, in which large batches of large models are left
@@ -129,25 +129,30 @@ def _choose_layout(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, flo
     probe = next(_runnable_inputs(made[1]), None)
     if probe is None:
         return narrow, 0.0
-    loading, alone, back_to_back = {}, {}, {}
+    loading: dict[int, float] = {}
+    calls: dict[int, Callable[[], object]] = {}
     for threads in sorted({1, cores()}):
         began = time.perf_counter()
         lane = made.get(threads) or made.setdefault(threads, Lane(model, threads))
-        call = partial(lane.call, *probe)
-        call()
+        calls[threads] = partial(lane.call, *probe)
+        calls[threads]()
         loading[threads] = time.perf_counter() - began
-        alone[threads] = measure_milliseconds(call, _LAYOUT_SECONDS, _PAUSE)
-        back_to_back[threads] = measure_milliseconds(call, _LAYOUT_SECONDS)
-    better = is_wide_better((alone[1], back_to_back[1]), (alone[cores()], back_to_back[cores()]))
-    layout = wide if better else narrow
+    least = dict.fromkeys(calls, (math.inf, math.inf))
+    for _ in range(_LAYOUT_TURNS):  # other work on the machine slows both down
+        for threads, call in calls.items():
+            alone = measure_milliseconds(call, _LAYOUT_SECONDS / _LAYOUT_TURNS, _PAUSE)
+            back_to_back = measure_milliseconds(call, _LAYOUT_SECONDS / _LAYOUT_TURNS)
+            least[threads] = min(least[threads][0], alone), min(least[threads][1], back_to_back)
+    layout = wide if is_wide_better(least[1], least[cores()]) else narrow
     return layout, loading[layout.threads] * layout.lanes
 
 
 def is_wide_better(narrow: tuple[float, float], wide: tuple[float, float]) -> bool:
-    """Whether one lane on all cores answers a lone call much sooner than one of a single thread and loses little
-    throughput. Both are (milliseconds of a lone call, milliseconds of one of many calls).
+    """Whether one lane on all cores costs less than a lane of one thread on each: the geometric mean of a lone image
+    and of one among many, as in a race of engines. Both are (milliseconds of a lone call, milliseconds of one of many
+    calls) of one lane.
     """
-    return wide[0] < _MUCH_SOONER * narrow[0] and wide[1] * cores() < _AS_MUCH * narrow[1]
+    return wide[0] * wide[1] < narrow[0] * narrow[1] / cores()
 
 
 def _runnable_inputs(lane: Lane) -> Iterator[tuple[str, Tensors]]:
