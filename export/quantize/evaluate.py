@@ -115,7 +115,9 @@ class Judge:
             if kept is False or (kept and not whole):
                 break
         rows = self._order[: test.seen]
-        refused = self._describe_losses(given, rows) if kept is False else ""
+        refused = ""
+        if kept is False:
+            refused, given.probabilities = self._describe_losses(given, rows), None
         return self._describe(given, rows, refused, given.join() if test.seen == self._count else None)
 
     def _compare(self, given: "_Given", rows: Any) -> tuple[Any, Any]:

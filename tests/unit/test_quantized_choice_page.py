@@ -24,7 +24,7 @@ def test_a_choice_is_told_beside_the_exhaustive_one(ratio: float) -> None:
     float32, chosen, best = (Candidate(name, name, Path(name), 1) for name in ("float32", "dynamic", "int8"))
     float32.quality, chosen.quality = (Quality(None, {}, 1.0, "", images) for images in (100, 90))
     choice = Choice(chosen, (float32, chosen, best), {})
-    table = quantized_choice.tabulate([Comparison("lenet5", 100, choice, 5.0, best, 3, 20.0, ratio)])
+    table = quantized_choice.tabulate([Comparison("lenet5", 100, choice, 5.0, best, 3, 20.0, chosen, ratio)])
     (line,) = (line for line in table.splitlines() if line.startswith("| lenet5"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["lenet5", "100", "dynamic", "5", "90", "int8", "20", "200", f"{ratio:.2f}"]
+    assert cells == ["lenet5", "100", "dynamic", "5", "90", "dynamic", "int8", "20", "200", f"{ratio:.2f}"]
