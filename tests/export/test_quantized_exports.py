@@ -147,8 +147,8 @@ def test_openvino_s_int8_form_of_imagenet_s_weights_is_served_within_its_budget(
         (version / file).unlink()  # int8 is the only form that is left for OpenVINO
     checksums.write(version)
     images = photographs.load("", ("",), 128, SILENT).held_out.images[::6]
-    run = tf.saved_model.load(str(version)).signatures["image"]  # in float32
-    float32 = run(image=tf.constant(np.asarray(images)))["probabilities"].numpy().argmax(-1)
+    published = tf.saved_model.load(str(version))  # in float32; a signature does not keep it alive
+    float32 = published.signatures["image"](image=tf.constant(np.asarray(images)))["probabilities"].numpy().argmax(-1)
     labels = manifest(version).labels
     with running("--repository", version.parents[1], "--engine", "openvino", "--cache-dir", tmp_path) as service:
         service.wait_ready()
