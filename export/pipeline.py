@@ -288,6 +288,7 @@ def _write_network(
 ) -> tuple[Parity, tuple[str, ...]]:
     """Its SavedModel and `model.tflite`, checked against the network, and what to warn of."""
     warnings: tuple[str, ...] = ()
+    release_memory()  # of what the network was asked
     with progress.stage("freezing the SavedModel") as stage:
         missing = freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
         if spec.foreign is None or spec.foreign.path.suffix == KERAS:
