@@ -174,6 +174,7 @@ def _build_pretrained(
         labels, warnings = names.find(row, spec.weights, count, as_is.labels)
         _warn(stage, warnings)
         stage.result = format_items(count, "class")
+    release_memory()  # of a network that was read to count them
     start = _build(spec, labels, progress)
     check.check_complete(start, spec.weights)
     return start.model, labels, (*warnings, *start.warnings)
@@ -366,6 +367,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
         start = check_labels(start, spec.weights, labels, spec.training.strategy)
         _warn(stage, start.warnings)
         stage.result = f"{start.model.count_params():,} parameters"
+    release_memory()  # of the networks that the weights were read into
     return start
 
 
