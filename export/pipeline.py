@@ -168,6 +168,7 @@ def _build_pretrained(
         labels, warnings = names.find(row, spec.weights, count, as_is.labels)
         _warn(stage, warnings)
         stage.result = format_items(count, "class")
+    release_memory()  # of a network that was read to count them
     start = _build(spec, labels, progress)
     check.check_complete(start, spec.weights)
     return start.model, labels, (*warnings, *start.warnings)
@@ -286,6 +287,7 @@ def _write_network(
 ) -> tuple[Parity, tuple[str, ...]]:
     """Its SavedModel and `model.tflite`, checked against the network, and what to warn of."""
     warnings: tuple[str, ...] = ()
+    release_memory()  # of what the network was asked
     with progress.stage("freezing the SavedModel") as stage:
         missing = freeze.write_saved_model(folder, model, spec.architecture, spec.image_size, dataset.labels)
         if spec.foreign is None or spec.foreign.path.suffix == KERAS:
@@ -410,6 +412,7 @@ def _build(spec: ExportSpec, labels: tuple[str, ...], progress: Progress) -> Sta
         start = check_labels(start, spec.weights, labels, spec.training.strategy)
         _warn(stage, start.warnings)
         stage.result = f"{start.model.count_params():,} parameters"
+    release_memory()  # of the networks that the weights were read into
     return start
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -201,7 +202,10 @@ def load_keras(path: str | Path, name: str, **options: Any) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, **options)
+        # Out of a zip file Keras would read all weights into memory, and then a second time.
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+            return keras.saving.load_model(folder, compile=False, **options)
     except Exception as error:  # whatever Keras raises, the file is the cause
         raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
 
