@@ -139,12 +139,13 @@ def later_version(folder: Path) -> Path:
     """This service as a later release might be: manifests of another format, another number."""
     for package in ("service", "export"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    manifest = folder / "service" / "repository" / "manifest.py"
-    changed = manifest.read_text().replace("\nFORMAT = 1\n", "\nFORMAT = 2\n")
-    assert changed != manifest.read_text()
-    manifest.write_text(changed)
-    version = folder / "service" / "version.py"
-    version.write_text(version.read_text().replace("return metadata.version(NAME)", 'return "99.0"'))
+    for path, now, later in (
+        ("repository/manifest.py", "\nFORMAT = 1\n", "\nFORMAT = 2\n"),
+        ("version.py", 'return find_version(NAME) or "unknown"', 'return "99.0"'),
+    ):
+        file = folder / "service" / path
+        assert now in file.read_text()
+        file.write_text(file.read_text().replace(now, later))
     return folder
 
 

@@ -73,7 +73,8 @@ class Service:
 
     def _logged(self, pattern: str) -> str:
         self.wait_until(lambda: re.search(pattern, self.log()) is not None)
-        return str(re.findall(pattern, self.log())[0])
+        found: list[str] = re.findall(pattern, self.log())
+        return found[0]
 
 
 def read_metric(page: str, series: str) -> float:
