@@ -23,7 +23,6 @@ from export.data import options as data_options
 from export.data.names import escape
 from export.errors import ExportError, UsageError
 from export.foreign import options as foreign
-from export.plurals import format_items
 from export.pretrained import options as pretrained
 from export.quantize.schemes import AUTO, QUANTIZATIONS
 from export.report import options as report
@@ -33,6 +32,7 @@ from export.training import options
 from export.training.options import TrainingOptions
 from export.training.weights import IMAGENET
 from export.training.weights import NONE as NO_WEIGHTS
+from service.plurals import format_items
 
 if TYPE_CHECKING:  # arguments are judged before any of this is needed
     from export.pipeline import Published

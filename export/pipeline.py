@@ -23,7 +23,6 @@ from export.foreign.lite import LiteNetwork, add_entries
 from export.foreign.options import KERAS, Foreign
 from export.foreign.options import TFLITE as TFLITE_SUFFIX
 from export.memory import release_memory
-from export.plurals import format_items
 from export.pretrained import check, names
 from export.pretrained.options import AsIs
 from export.progress import Progress, Stage
@@ -47,6 +46,7 @@ from export.verify import answers, chance, parity
 from export.verify.answers import Answers
 from export.verify.parity import Parity
 from export.verify.readback import Readback
+from service.plurals import format_items
 from service.repository.manifest import FEATURES, SAVED_MODEL, TFLITE, Manifest, Preprocessing, Profile
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from export import candidates_table as report
 from export.convert.signatures import IMAGE
 from export.data import image_size
-from export.plurals import format_items
 from export.report.classification import bound_share
 from export.report.options import PAGE
 from export.training.weights import IMAGENET
+from service.plurals import format_items
 from service.repository.manifest import SAMPLES, SAVED_MODEL, TFLITE
 
 if TYPE_CHECKING:

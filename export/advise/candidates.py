@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from export.plurals import format_items
+from service.plurals import format_items
 
 SCRATCH, LINEAR_PROBE, FINE_TUNE = "scratch", "linear_probe", "fine_tune"
 WAYS = (SCRATCH, LINEAR_PROBE, FINE_TUNE)

@@ -15,8 +15,8 @@ from export.data.partition import Partition, check_counts, divide
 from export.data.scratch import PixelFile
 from export.data.sources import Source, describe_counts
 from export.errors import ExportError
-from export.plurals import format_items
 from export.progress import Stage
+from service.plurals import format_items
 
 EXAMPLES = 16
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from export.plurals import format_items
+from service.plurals import format_items
 
 
 def allocate_digests(rows: int) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.errors import UsageError
-from export.plurals import format_items
+from service.plurals import format_items
 
 HELD_OUT_SHARE = 0.2
 """Share of every class that is held out."""

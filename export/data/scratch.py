@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError
-from export.plurals import format_items
+from service.plurals import format_items
 
 
 class PixelFile:

@@ -12,7 +12,7 @@ from typing import Any
 from export.data.names import escape, is_text
 from export.data.partition import FEWEST, PARTS, TRAIN, check_counts
 from export.errors import ExportError, UsageError
-from export.plurals import format_items
+from service.plurals import format_items
 
 DIGITS = "digits"
 TABLES = (".csv", ".tsv")

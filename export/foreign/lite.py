@@ -22,10 +22,10 @@ from export.architectures.architecture import Architecture
 from export.convert.signatures import IMAGE, PROBABILITIES, TENSOR
 from export.data import pixels
 from export.errors import ExportError
-from export.plurals import format_items
 from export.quantize import flatbuffer
 from export.quantize.schemes import DYNAMIC, FLOAT16, FLOAT32, INT8
 from export.quiet import silenced
+from service.plurals import format_items
 
 _IDENTIFIER = b"TFL3"
 _CHANNELS = (1, 3)

@@ -18,10 +18,10 @@ from export.data.names import escape
 from export.errors import ExportError
 from export.foreign.lite import LiteNetwork, inspect
 from export.foreign.options import KERAS, Foreign
-from export.plurals import format_items
 from export.training import donor
 from export.training.configuration import NETWORKS
 from export.verify.parity import compute_probabilities
+from service.plurals import format_items
 from service.types import DEFAULT_SIGNATURE
 
 _CHANNELS = (1, 3)

@@ -9,8 +9,8 @@ from export.data import pixels
 from export.data.dataset import Dataset
 from export.data.names import escape
 from export.errors import ExportError
-from export.plurals import format_items
 from export.training.weights import Start
+from service.plurals import format_items
 
 _AT_ONCE = 2
 """Images: called as it is, a Keras network keeps what every layer made of them until its end."""

@@ -7,8 +7,8 @@ from export.architectures.architecture import Architecture
 from export.data.imagenet import read_class_names
 from export.data.names import escape, is_text
 from export.errors import ExportError
-from export.plurals import format_items
 from export.training import weights as start
+from service.plurals import format_items
 from service.repository.manifest import LABELS
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE
 from export.data.dataset import Dataset, Split
-from export.plurals import format_items
 from export.progress import Stage
+from service.plurals import format_items
 from service.repository.image_index import IMAGE_INDEX, ImageIndex, normalize
 from service.repository.manifest import FEATURES
 

@@ -12,10 +12,10 @@ from export.convert.litert import LiteModel
 from export.convert.signatures import IMAGE, PROBABILITIES
 from export.data import mapped
 from export.data.dataset import Dataset
-from export.plurals import format_items
 from export.quantize.sequential_test import SequentialTest
 from export.training.train import average_by_class
 from export.verify.answers import MOST, Answers
+from service.plurals import format_items
 
 if TYPE_CHECKING:
     from export.quantize.candidates import Candidate

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from export.plurals import format_items
 from export.quantize.convert import Convertible
 from export.quantize.evaluate import answers
 from export.quantize.schemes import MIXED, Scheme
+from service.plurals import format_items
 
 _STRETCHES = 8
 _IN_FLOAT = (1, 2, 4)

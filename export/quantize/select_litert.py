@@ -17,7 +17,6 @@ import numpy as np
 from export.architectures.architecture import Architecture
 from export.data.dataset import Dataset, Split
 from export.errors import ExportError
-from export.plurals import format_items
 from export.progress import Stage
 from export.quantize import evaluate, overflow
 from export.quantize import mixed_precision as mixed
@@ -26,6 +25,7 @@ from export.quantize.convert import Convertible
 from export.quantize.evaluate import Judge, Quality
 from export.quantize.schemes import FLOAT32, INT8, Scheme
 from export.verify.answers import Answers
+from service.plurals import format_items
 
 CALIBRATION_IMAGES = 128
 RANKING_IMAGES = 32

@@ -18,12 +18,12 @@ from typing import IO, Any
 import numpy as np
 
 from export.data.dataset import Dataset
-from export.plurals import format_items
 from export.progress import Stage
 from export.quantize import evaluate
 from export.quantize.candidates import Candidate
 from export.quantize.evaluate import Judge
 from export.quantize.schemes import INT8
+from service.plurals import format_items
 from service.repository.manifest import OPENVINO_INT8, OPENVINO_INT8_GOLDEN, TFLITE
 
 NAME = "int8 for OpenVINO"

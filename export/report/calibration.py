@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from export.plurals import format_items
+from service.plurals import format_items
 from service.repository.calibration import scale
 
 BINS = 10

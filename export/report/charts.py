@@ -9,10 +9,10 @@ import numpy as np
 from drawing.canvas import COLOURS, Canvas, colour
 from drawing.chart import NARROW, WIDE, Chart, is_narrow
 from drawing.scales import Linear
-from export.plurals import format_items
 from export.report.calibration import Calibration
 from export.report.classification import Classification
 from export.report.measurements import Map
+from service.plurals import format_items
 
 MOST_CONFUSED = 20
 """Classes that a matrix has room for."""

@@ -8,8 +8,8 @@ from export.architectures.architecture import Architecture
 from export.data import mapped, pixels
 from export.data.dataset import Split
 from export.errors import ExportError
-from export.plurals import format_items
 from export.verify.answers import MOST_FEATURES
+from service.plurals import format_items
 
 PCA, TSNE, UMAP = "PCA", "t-SNE", "UMAP"
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from export.data.dataset import Dataset
-from export.plurals import format_items
 from export.progress import Stage
 from export.report import calibration, classification, features
 from export.report.calibration import Calibration, Temperature
 from export.report.classification import Classification
 from export.verify.answers import MOST, Answers, Run, compute
 from export.verify.parity import FEATURES_TOLERANCE
+from service.plurals import format_items
 from service.repository.calibration import scale
 
 _PICTURES = 12

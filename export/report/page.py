@@ -10,10 +10,10 @@ from typing import Any
 from drawing import document, tables
 from drawing.tables import Cell, Row, table, told
 from export.convert.signatures import IMAGE
-from export.plurals import format_items
 from export.report import charts
 from export.report.measurements import Measurements, Mistake
 from export.training.options import LINEAR_PROBE
+from service.plurals import format_items
 from service.repository.manifest import Manifest
 
 _SHARE = "{:.1%}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.errors import ExportError, UsageError
-from export.plurals import format_items
+from service.plurals import format_items
 
 if TYPE_CHECKING:  # `--help` answers at once
     from export.tfserving.batching import Batching

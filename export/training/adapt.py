@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from export.data.dataset import Dataset
-from export.plurals import format_items
 from export.progress import Progress, Stage
 from export.spec import ExportSpec
 from export.training import auto, batch_norms, features, loop, phases, train
@@ -19,6 +18,7 @@ from export.training.loop import Batches, Outcome
 from export.training.options import AUTO, FINE_TUNE, FLOAT32, TrainingOptions
 from export.training.phases import Phase
 from export.training.weights import Start
+from service.plurals import format_items
 
 _UNBALANCED = 2.0
 """The largest class over the smallest from which on `--class-weights auto` balances them."""

@@ -15,11 +15,11 @@ from export.architectures.architecture import Architecture
 from export.data.augmentation import NONE, PRESETS
 from export.data.dataset import Split
 from export.errors import ExportError
-from export.plurals import format_items
 from export.progress import Stage
 from export.training import features
 from export.training.options import ALL, FINE_TUNE, FULL, LINEAR_PROBE
 from export.training.phases import LARGE, split_head
+from service.plurals import format_items
 
 SIMILAR = 0.05
 """By how much of the images the probe has to be better than the network from scratch."""

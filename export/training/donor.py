@@ -13,7 +13,6 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
-from export.plurals import format_items
 from export.training.configuration import (
     HEAD,
     NETWORKS,
@@ -24,6 +23,7 @@ from export.training.configuration import (
     list_nested,
     read_layers,
 )
+from service.plurals import format_items
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 

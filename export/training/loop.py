@@ -14,11 +14,11 @@ import numpy as np
 
 from export.architectures.architecture import Recipe
 from export.errors import ExportError
-from export.plurals import format_items
 from export.progress import Stage
 from export.training.checkpoints import write_json
 from export.training.optimizers import build_optimizer
 from export.training.options import FLOAT32, TrainingOptions
+from service.plurals import format_items
 
 _LEAST_PATIENCE = 5
 _IMPROVEMENT = 1e-3

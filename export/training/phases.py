@@ -7,9 +7,9 @@ from typing import Any
 
 from export.architectures.architecture import Recipe
 from export.errors import ExportError
-from export.plurals import format_items
 from export.training.blocks import Block, find_blocks
 from export.training.options import ALL, FINE_TUNE, FULL, LINEAR_PROBE, NONE, TrainingOptions, count_unfrozen
+from service.plurals import format_items
 
 LARGE = 200
 """Images a class from which on a data set is large enough to train most of a given network."""

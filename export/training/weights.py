@@ -10,9 +10,9 @@ from typing import Any
 from export.architectures.architecture import Architecture
 from export.data.names import escape
 from export.errors import ExportError
-from export.plurals import format_items
 from export.training.configuration import read_layers
 from export.training.donor import check_hdf5, count_hdf5_outputs, count_outputs, describe_error, open_keras
+from service.plurals import format_items
 
 NONE = "none"
 IMAGENET = "imagenet"

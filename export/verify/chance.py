@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError
-from export.plurals import format_items
+from service.plurals import format_items
 
 NOT_SHOWN = "the network is not shown to be better than guessing"
 """How the warning begins that such a network is published with."""

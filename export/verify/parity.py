@@ -14,10 +14,10 @@ from export.data import pixels
 from export.data.dataset import Dataset, Example
 from export.data.reading import PIXEL_TOLERANCE, measure_levels
 from export.errors import ExportError
-from export.plurals import format_items
 from export.verify.answers import DIVERGED
 from export.verify.readback import Outputs, Readback, run_in_batches
 from service.errors import ServiceError
+from service.plurals import format_items
 from service.preprocessing import decode as gateway
 from service.repository.manifest import FEATURES, IMAGE_FEATURES
 from service.types import strings
