@@ -16,7 +16,7 @@ from tests.support.exporter import ROOT
 from tools.architecture.packages import PROGRAMS
 
 _SUBCOMMANDS = {
-    "service": ("keys", "sync", "profile", "healthcheck"),
+    "service": ("keys", "sync", "profile", "healthcheck", "openvino-int8"),
     "export": ("advise", "augment", "describe", "explain"),
     "image_model_client": ("predict",),
 }
