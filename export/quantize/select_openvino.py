@@ -23,6 +23,7 @@ from export.quantize import evaluate
 from export.quantize.candidates import Candidate
 from export.quantize.evaluate import Judge
 from export.quantize.schemes import INT8
+from export.quantize.select_litert import spread
 from service.plurals import format_items
 from service.repository.manifest import OPENVINO_INT8, OPENVINO_INT8_GOLDEN, TFLITE
 
@@ -48,17 +49,15 @@ def write(folder: Path, dataset: Dataset, judge: Judge, stage: Stage) -> Candida
     """
     target = folder / OPENVINO_INT8
     target.parent.mkdir(parents=True, exist_ok=True)
-    rows = np.linspace(0, len(dataset.train.images) - 1, min(_CALIBRATION_IMAGES, len(dataset.train.images))).astype(
-        int
-    )
-    stage.advance(0, 2, f"calibrating on {format_items(len(rows), 'image')}")
+    images = spread(dataset.train, _CALIBRATION_IMAGES)
+    stage.advance(0, 2, f"calibrating on {format_items(len(images), 'image')}")
     try:
-        with quantize(folder / TFLITE, target, np.asarray(dataset.train.images[rows])) as network:
+        with quantize(folder / TFLITE, target, images) as network:
             stage.advance(1, 2, "examining it")
             size = sum(file.stat().st_size for file in (target, target.with_suffix(".bin")))
             candidate = Candidate(NAME, INT8, target, size)
             candidate.quality = judge.examine(NAME, network.compute, lambda _: "")
-            candidate.rounds.append(network.time(np.asarray(dataset.train.images[: max(evaluate.BATCHES)])))
+            candidate.rounds.append(network.time(images))
             if candidate.accepted:
                 golden = np.asarray(dataset.held_out.images[: len(dataset.examples)])  # `samples.write` has the same
                 np.save(folder / OPENVINO_INT8_GOLDEN, network.compute(golden))
@@ -84,10 +83,11 @@ class Network:
 
     def time(self, images: Any) -> Mapping[int, float]:
         """Batch size -> milliseconds of one image, on one thread. Raises ValueError."""
+        batches = [np.resize(images, (size, *images.shape[1:])) for size in evaluate.BATCHES]
         return {
-            size: float(self.ask({"images": self._save(rows), "seconds": _TIMED_SECONDS})["milliseconds"]) / size
-            for size in evaluate.BATCHES
-            if len(rows := np.resize(images, (size, *images.shape[1:])))
+            len(rows): float(self.ask({"images": self._save(rows), "seconds": _TIMED_SECONDS})["milliseconds"])
+            / len(rows)
+            for rows in batches
         }
 
     def ask(self, question: Mapping[str, object] | None = None) -> Mapping[str, Any]:
