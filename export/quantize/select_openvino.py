@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -92,7 +93,7 @@ class Network:
 
     def ask(self, question: Mapping[str, object] | None = None) -> Mapping[str, Any]:
         """Its answer; None is answered when it is ready. Raises ValueError where it ends, or takes too long."""
-        timer = threading.Timer(_MOST_SECONDS, self.process.kill)
+        timer, began = threading.Timer(_MOST_SECONDS, self.process.kill), time.monotonic()
         timer.start()
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
@@ -107,6 +108,8 @@ class Network:
             answer: Mapping[str, Any] = json.loads(line)
             return answer
         status = self.process.wait()
+        if time.monotonic() - began >= _MOST_SECONDS:
+            raise ValueError(f"it took longer than {_MOST_SECONDS:g} s")
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         raise ValueError(lines[-1][:300] if lines and status > 0 else f"its process ended with {status}")
