@@ -30,6 +30,7 @@ from export.quantize import evaluate, schemes, select_litert
 from export.quantize import mixed_precision as mixed
 from export.quantize.candidates import AS_FAST, Candidate, Choice, choose_fastest
 from export.quantize.convert import Convertible
+from export.quantize.evaluate import Judge
 from export.quantize.schemes import FLOAT32, INT8, Scheme
 from export.spec import MAX_ACCURACY_DROP
 from loadtest.markdown import markdown
@@ -99,7 +100,8 @@ def compare(file: Path, manifest: Manifest) -> Comparison:
         copy = Path(folder, TFLITE.name)
         shutil.copyfile(file, copy)
         began = time.monotonic()
-        choice = select_litert.choose(copy, row, schemes.SCHEMES, dataset, most_drop, or_float=True, stage=stage)
+        judge = Judge(dataset, most_drop, evaluate.open_model(copy))
+        choice = select_litert.choose(copy, row, schemes.SCHEMES, dataset, judge, or_float=True, stage=stage)
         chosen_at = time.monotonic()
         candidates, accurate = examine_all(file, row, dataset, most_drop, Path(folder))
         ended = time.monotonic()

@@ -367,10 +367,9 @@ def _quantize(
                 spec.architecture,
                 schemes.of(spec.quantize),
                 dataset,
-                most_drop,
+                judge,
                 or_float=spec.quantize == schemes.AUTO,
                 stage=stage,
-                reference=reference,
             )
             parity.check_entries(LiteModel(folder / TFLITE, threads=1), spec.architecture, dataset)
             choice = replace(choice, beside=beside, failed={**choice.failed, **unbuilt})

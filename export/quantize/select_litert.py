@@ -24,7 +24,6 @@ from export.quantize.candidates import Candidate, Choice, list_rivals
 from export.quantize.convert import Convertible
 from export.quantize.evaluate import Judge, Quality
 from export.quantize.schemes import FLOAT32, INT8, Scheme
-from export.verify.answers import Answers
 from service.plurals import format_items
 
 CALIBRATION_IMAGES = 128
@@ -45,16 +44,14 @@ def choose(
     architecture: Architecture,
     schemes: Sequence[Scheme],
     dataset: Dataset,
-    most_drop: float,
+    judge: Judge,
     or_float: bool,
     stage: Stage,
-    reference: Answers | None = None,
 ) -> Choice:
     """Measures `schemes` of `file`, a `model.tflite` with float32 weights, and puts the chosen in its place.
 
-    Where an int8 candidate is faster than whatever may be published but loses more than `most_drop` of
-    accuracy, mixed forms of it are tried too. `or_float` says that float32 may be what is published; `reference` is
-    what float32 answers to the held-out images, where that is known already.
+    Where an int8 candidate is faster than whatever may be published but loses too much for `judge`, who asks `file`
+    for float32, mixed forms of it are tried too. `or_float` says that float32 may be what is published.
 
     Raises ExportError where no candidate may be published.
     """
@@ -67,7 +64,6 @@ def choose(
             f"refused to publish: the quantizer cannot calibrate this network ({error}); export it without --quantize"
         ) from error
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-        judge = Judge(dataset, most_drop, evaluate.open_model(file), reference)
         contest = _Contest(Path(scratch), convertible, judge, images[:_TIMED_IMAGES], or_float, stage)
         float32 = Candidate(FLOAT32, FLOAT32, file, file.stat().st_size, judge.examine_float32())
         contest.candidates.append(float32)

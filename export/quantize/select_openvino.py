@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from export.quantize import evaluate
 from export.quantize.candidates import Candidate
 from export.quantize.evaluate import Judge
 from export.quantize.schemes import INT8
+from export.quantize.select_litert import spread
 from service.plurals import format_items
 from service.repository.manifest import OPENVINO_INT8, OPENVINO_INT8_GOLDEN, TFLITE
 
@@ -48,17 +50,15 @@ def write(folder: Path, dataset: Dataset, judge: Judge, stage: Stage) -> Candida
     """
     target = folder / OPENVINO_INT8
     target.parent.mkdir(parents=True, exist_ok=True)
-    rows = np.linspace(0, len(dataset.train.images) - 1, min(_CALIBRATION_IMAGES, len(dataset.train.images))).astype(
-        int
-    )
-    stage.advance(0, 2, f"calibrating on {format_items(len(rows), 'image')}")
+    images = spread(dataset.train, _CALIBRATION_IMAGES)
+    stage.advance(0, 2, f"calibrating on {format_items(len(images), 'image')}")
     try:
-        with quantize(folder / TFLITE, target, np.asarray(dataset.train.images[rows])) as network:
+        with quantize(folder / TFLITE, target, images) as network:
             stage.advance(1, 2, "examining it")
             size = sum(file.stat().st_size for file in (target, target.with_suffix(".bin")))
             candidate = Candidate(NAME, INT8, target, size)
             candidate.quality = judge.examine(NAME, network.compute, lambda _: "")
-            candidate.rounds.append(network.time(np.asarray(dataset.train.images[: max(evaluate.BATCHES)])))
+            candidate.rounds.append(network.time(images))
             if candidate.accepted:
                 golden = np.asarray(dataset.held_out.images[: len(dataset.examples)])  # `samples.write` has the same
                 np.save(folder / OPENVINO_INT8_GOLDEN, network.compute(golden))
@@ -84,15 +84,16 @@ class Network:
 
     def time(self, images: Any) -> Mapping[int, float]:
         """Batch size -> milliseconds of one image, on one thread. Raises ValueError."""
+        batches = [np.resize(images, (size, *images.shape[1:])) for size in evaluate.BATCHES]
         return {
-            size: float(self.ask({"images": self._save(rows), "seconds": _TIMED_SECONDS})["milliseconds"]) / size
-            for size in evaluate.BATCHES
-            if len(rows := np.resize(images, (size, *images.shape[1:])))
+            len(rows): float(self.ask({"images": self._save(rows), "seconds": _TIMED_SECONDS})["milliseconds"])
+            / len(rows)
+            for rows in batches
         }
 
     def ask(self, question: Mapping[str, object] | None = None) -> Mapping[str, Any]:
         """Its answer; None is answered when it is ready. Raises ValueError where it ends, or takes too long."""
-        timer = threading.Timer(_MOST_SECONDS, self.process.kill)
+        timer, began = threading.Timer(_MOST_SECONDS, self.process.kill), time.monotonic()
         timer.start()
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
@@ -107,6 +108,8 @@ class Network:
             answer: Mapping[str, Any] = json.loads(line)
             return answer
         status = self.process.wait()
+        if time.monotonic() - began >= _MOST_SECONDS:
+            raise ValueError(f"it took longer than {_MOST_SECONDS:g} s")
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         raise ValueError(lines[-1][:300] if lines and status > 0 else f"its process ended with {status}")

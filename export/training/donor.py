@@ -1,5 +1,6 @@
 """A file of weights: what kind of file it is, and whether it holds the network it is taken for."""
 
+import errno
 import json
 import re
 import tempfile
@@ -198,7 +199,10 @@ def describe_error(error: Exception) -> str:
 
 
 def load_keras(path: str | Path, name: str, **options: Any) -> Any:
-    """The network in a `.keras` file; `options` are those of Keras. Raises ExportError where it cannot be loaded."""
+    """The network in a `.keras` file; `options` are those of Keras.
+
+    Raises ExportError where it cannot be loaded, OSError where the disk is full that it is unpacked to.
+    """
     import keras
 
     try:
@@ -207,6 +211,8 @@ def load_keras(path: str | Path, name: str, **options: Any) -> Any:
             archive.extractall(folder)
             return keras.saving.load_model(folder, compile=False, **options)
     except Exception as error:  # whatever Keras raises, the file is the cause
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise ExportError(f"{name} is not a readable .keras model: {describe_error(error)}") from error
 
 

@@ -41,11 +41,11 @@ _OTHER_SIZES = (1.5, 0.75)
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Largest differences found over `images` encoded images.
+    """Largest differences found over `images` encoded images: those that came, and two more files of each.
 
-    `probabilities` has one entry an engine and signature, such as "litert image"; the gateway's decoder
-    is judged by `gateway_pixels`, mean levels of 255 of the worst image, and `gateway_probabilities` is what
-    becomes of them.
+    `probabilities` has one entry an engine and signature, such as "LiteRT image". Of a Keras network, signatures that
+    decode nothing were asked about the images that came, without the other files. The gateway's decoder is judged by
+    `gateway_pixels`, mean levels of 255 of the worst image, and `gateway_probabilities` is what becomes of them.
     """
 
     images: int

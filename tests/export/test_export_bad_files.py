@@ -1,10 +1,12 @@
 """Files that cannot be used: all listed at once, left out up to a share, and the rest is as if they had never been."""
 
 import io
+import os
 import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,21 +146,42 @@ def test_rows_are_moved_in_place() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [150, 1000])
 def test_a_disk_that_is_full_publishes_nothing_and_says_so(tmp_path: Path, kilobytes: int) -> None:
-    """On a real small disk, which is full at different steps. What --resume goes on with may stay."""
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a small disk of their own")
+    """At different steps. What --resume goes on with may stay."""
     photos(tmp_path / "photos")
     disk = tmp_path / "disk"
+    flags = f"--model lenet5 --data {tmp_path}/photos --epochs 1 --force --repository {disk}/models"
+    said = export_beside(disk, kilobytes, flags)
+    assert said.endswith("nothing was published. Make room there, or give a --repository on a larger disk")
+
+
+@pytest.mark.slow
+def test_a_disk_that_a_network_cannot_be_unpacked_to_is_no_fault_of_its_file(tmp_path: Path) -> None:
+    file, disk = tmp_path / "own.keras", tmp_path / "disk"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (("metadata.json", b"{}"), ("config.json", b"{}"), ("model.weights.h5", bytes(400_000))):
+            archive.writestr(name, content)
+    said = export_beside(disk, 200, f"--from {file} --repository {tmp_path}/models", TMPDIR=str(disk))
+    assert said.endswith("nothing was published. Make room there, or set TMPDIR to a larger disk")
+
+
+def export_beside(disk: Path, kilobytes: int, flags: str, **environment: str) -> str:
+    """What an export says that a real small disk is too small for, which it leaves empty."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk of their own")
     disk.mkdir()
-    export = f"{sys.executable} -m export --model lenet5 --data {tmp_path}/photos --epochs 1 --force"
     command = (
-        f"mount -t tmpfs -o size={kilobytes}k tmpfs {disk} && {export} --repository {disk}/models; "
+        f"mount -t tmpfs -o size={kilobytes}k tmpfs {disk} && {sys.executable} -m export {flags}; "
         f"echo ended with $?; find {disk} -type f -not -path '*/.training/*'"
     )
     ended = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=200
+        ["unshare", "-rm", "sh", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert ended.stdout.splitlines() == ["ended with 1"], ended.stderr
     (said,) = (line for line in ended.stderr.splitlines() if line.startswith("export: "))
     assert f"No space left on device: {disk}" in said and " MB left; " in said and "Traceback" not in ended.stderr
-    assert said.endswith("nothing was published. Make room there, or give a --repository on a larger disk")
+    return said

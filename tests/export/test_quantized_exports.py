@@ -240,8 +240,9 @@ def test_entries_agree_however_the_converter_arranged_them(name: str, size: int,
 def choose(
     lenet5: bytes, dataset: data.Dataset, folder: Path, forms: list[schemes.Scheme], most_drop: float, **more: Any
 ) -> Choice:
-    (folder / TFLITE).write_bytes(lenet5)
-    return lite.choose(folder / TFLITE, LENET5, forms, dataset, most_drop, stage=SILENT, **more)
+    (file := folder / TFLITE).write_bytes(lenet5)
+    by = judge.Judge(dataset, most_drop, judge.open_model(file))
+    return lite.choose(file, LENET5, forms, dataset, by, stage=SILENT, **more)
 
 
 @pytest.mark.parametrize("most_drop", [0.0, 0.005, 0.1])
@@ -324,7 +325,8 @@ def test_a_form_that_answers_nan_says_where_float16_ends(tmp_path: Path, digits:
     file = tmp_path / "weights" / TFLITE
     litert.convert(tmp_path / "weights", file)
     float16 = [scheme for scheme in schemes.SCHEMES if scheme.precision == schemes.FLOAT16]
-    choice = lite.choose(file, LENET5, float16, few, 1.0, or_float=True, stage=SILENT)
+    by = judge.Judge(few, 1.0, judge.open_model(file))
+    choice = lite.choose(file, LENET5, float16, few, by, or_float=True, stage=SILENT)
     assert re.fullmatch(f"refused: answers NaN: {overflown}", choice.verdict(choice.candidates[1]))
 
 

@@ -88,6 +88,17 @@ def test_a_process_that_is_killed_is_an_error_of_one_line(folder: Path, digits: 
             network.compute(images)
 
 
+def test_a_process_that_takes_too_long_is_ended_and_says_so(
+    folder: Path, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select_openvino, "_MOST_SECONDS", 0.1)  # it takes longer to start
+    with (
+        pytest.raises(ValueError, match=r"it took longer than 0\.1 s"),
+        select_openvino.quantize(folder / TFLITE, folder / "int8.xml", digits.train.images[:2]),
+    ):
+        pytest.fail("it has no network")
+
+
 def test_without_nncf_the_reason_is_one_line_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert select_openvino.find_missing() == ""
     monkeypatch.setattr(select_openvino, "find_spec", lambda name: None)
