@@ -20,20 +20,19 @@ import numpy as np
 
 from service.backends.embedded.race import LITERT, OPENVINO
 
-FLOAT32, BFLOAT16, INT8, DYNAMIC = "float32", "bfloat16", "int8", "dynamic"
+FLOAT32, BFLOAT16, FLOAT16, INT8, DYNAMIC = "float32", "bfloat16", "float16", "int8", "dynamic"
 PRODUCT = "512 x 2048 x 2048"
 _ROWS, _SIDE = 512, 2048
 _SCALE = 0.001  # of an int8 step
 MACS = _ROWS * _SIDE * _SIDE
 """Multiply-adds of the product."""
 
-_COMPUTED_IN = {"": FLOAT32, "float16": FLOAT32}  # weights in float16 are widened first
 _LEAST_CALLS = 5
-_FILES = {BFLOAT16: FLOAT32}  # the other precisions are a file's own
-_HINTS = {BFLOAT16: "bf16"}  # OpenVINO's own name
+_FILES = {BFLOAT16: FLOAT32, FLOAT16: FLOAT32}  # the other precisions are a file's own
+_HINTS = {BFLOAT16: "bf16", FLOAT16: "f16"}  # OpenVINO's own names
 _KEYS = (
     *((LITERT, precision) for precision in (FLOAT32, INT8, DYNAMIC)),
-    *((OPENVINO, precision) for precision in (FLOAT32, BFLOAT16, INT8)),
+    *((OPENVINO, precision) for precision in (FLOAT32, BFLOAT16, FLOAT16, INT8)),
 )
 _PATIENCE = 60.0
 
@@ -46,7 +45,7 @@ def measure_ceiling(engine: str, precision: str, threads: int, seconds: float) -
 
     None where this program has no such engine here, or the engine has no product in that precision.
     """
-    computed_in = _COMPUTED_IN.get(precision, precision)
+    computed_in = find_arithmetic(engine, precision)
     if (engine, computed_in) not in _KEYS:
         return None
     command = [sys.executable, "-m", "loadtest.target.ceiling", engine, computed_in, str(threads), str(seconds)]
@@ -55,6 +54,11 @@ def measure_ceiling(engine: str, precision: str, threads: int, seconds: float) -
     except (subprocess.SubprocessError, OSError):
         return None
     return float(done.stdout.split()[-1])
+
+
+def find_arithmetic(engine: str, precision: str) -> str:
+    """What `engine` multiplies in. LiteRT's float16 is that of weights, which it widens first."""
+    return FLOAT32 if not precision or (engine, precision) == (LITERT, FLOAT16) else precision
 
 
 def make_matrices() -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from service.api.http.disconnect import Disconnect
 from service.api.http.request import ARRIVED, DISCONNECT
 from service.api.http.response_writer import ResponseWriter
 
-_SLICE = 8192  # bytes that are parsed at once, beside what is a body's: some 450 of the shortest requests
+_SLICE = 8192  # bytes that are parsed at once, or what is left of a body: some 450 of the shortest requests
 _MOST_WAITING = 64  # requests of one connection, beyond which no more of it is parsed
 _LONGEST_PARSING = 0.002  # seconds, about, of one connection before the others' turn
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # engines are loaded with the first version that they run
 
 _log = logging.getLogger(__name__)
 AUTO = "auto"
-_EXACT = ("", "float32")
+_FLOAT32 = "float32"
+_EXACT = ("", _FLOAT32)
 _PATIENCE = 3.0  # seconds
 
 
@@ -73,8 +74,8 @@ class Engines:
 
         Raises ValueError where LiteRT is to run the version and cannot.
         """
-        networks = self.find_networks(folder, manifest)
-        if not networks:
+        files = self._find_files(folder, manifest)
+        if not files:
             if self.name == OPENVINO:
                 _log.warning("%s has nothing that OpenVINO reads; export it again. LiteRT runs it", folder)
             return _use_litert(*load_litert(), manifest)
@@ -82,12 +83,14 @@ class Engines:
 
         name, fast = _name_version(manifest), self.is_fast(manifest)
         kind = f", openvino {openvino.find_version()}, {'fast' if fast else 'exact'}, {self.name}"
-        kind += ", int8" if INT8 in networks else ""
-        measured = folder / TFLITE  # not `network`, whose weights may lie in another file
-        if (kept := profiles.read(measured, kind)) is not None:
-            if kept.engine != OPENVINO:
-                lite, profile = load_litert()
-                return _use_litert(lite, replace(profile, race=kept.race), manifest)
+        kind += ", int8" if INT8 in files else ""
+        measured = folder / TFLITE  # not OpenVINO's file, whose weights lie in another one
+        kept = profiles.read(measured, kind)
+        if kept is not None and kept.engine != OPENVINO:
+            lite, profile = load_litert()
+            return _use_litert(lite, replace(profile, race=kept.race), manifest)
+        networks = self.find_networks(folder, manifest)
+        if kept is not None:
             try:
                 runner = _compile(networks, manifest, kept)
             except ValueError as error:
@@ -141,16 +144,23 @@ class Engines:
 
     def find_networks(self, folder: Path, manifest: Manifest) -> dict[str, Path]:
         """Precision -> the file of the version that OpenVINO reads for it; empty where it does not run the version."""
-        if self.name not in (AUTO, OPENVINO) or not is_installed():
-            return {}
+        files = self._find_files(folder, manifest)
+        if _FLOAT32 not in files or not self.is_fast(manifest):
+            return files
         from service.backends.embedded import openvino
 
-        fast, networks = self.is_fast(manifest), dict[str, Path]()
+        return dict.fromkeys(openvino.find_precisions(), files[_FLOAT32]) | files
+
+    def _find_files(self, folder: Path, manifest: Manifest) -> dict[str, Path]:
+        """float32 and int8 -> the file. It does not load OpenVINO: where LiteRT has won, nobody needs it."""
+        if self.name not in (AUTO, OPENVINO) or not is_installed():
+            return {}
+        files = dict[str, Path]()
         if (network := _find_float32(folder, manifest)) is not None:
-            networks = dict.fromkeys(openvino.find_precisions() if fast else (openvino.FLOAT32,), network)
-        if fast and (folder / OPENVINO_INT8).is_file():
-            networks[INT8] = folder / OPENVINO_INT8
-        return networks
+            files[_FLOAT32] = network
+        if self.is_fast(manifest) and (folder / OPENVINO_INT8).is_file():
+            files[INT8] = folder / OPENVINO_INT8
+        return files
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ FLOAT16 = "float16"
 _HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", FLOAT16: "f16", INT8: "f32"}
 """OpenVINO's own names. What is not quantized in an int8 network is in float32, as when its accuracy was measured."""
 _CAPABILITIES = {BFLOAT16: "BF16", FLOAT16: "FP16"}
+LARGEST_RUN = 8  # rows
 _TOOLS = "openvino.tools.ovc"
 _TELEMETRY = "openvino_telemetry"
 _importing = threading.Lock()
@@ -133,9 +134,6 @@ def _core() -> Any:
     # A mapped file that is overwritten or cut short would end the process with SIGBUS.
     core.set_property({"ENABLE_MMAP": False})
     return core
-
-
-LARGEST_RUN = 8  # rows
 
 
 class OpenVINORunner:

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
             print("{}", file=replies, flush=True)
             for line in sys.stdin:
                 print(json.dumps(answerer.answer(json.loads(line))), file=replies, flush=True)
-        except (OSError, ValueError, ServiceError) as error:
+        except (ImportError, OSError, ValueError, ServiceError) as error:
             print(f"python -m service openvino-int8: {error}", file=sys.stderr)
             return 1
     return 0

@@ -19,6 +19,7 @@ from service.repository.manifest import SAVED_MODEL, Profile
 
 _log = logging.getLogger(__name__)
 _OWNER = "model"  # a file with the path of the model that a folder belongs to
+_DIGEST = 64 * "[0-9a-f]"  # the name of such a folder: others in there are somebody's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ class ProfileStore:
 
     def remove_orphans(self) -> None:
         """Removes the folders whose model is gone, with their profiles."""
-        for owner in self.folder.glob(f"*/{_OWNER}"):
+        for owner in self.folder.glob(f"{_DIGEST}/{_OWNER}"):
             with suppress(OSError):  # another process removes them too
                 if not Path(os.fsdecode(owner.read_bytes())).exists():
-                    shutil.rmtree(owner.parent)
-                    owner.parent.with_suffix(".json").unlink()
+                    owner.parent.with_suffix(".json").unlink(missing_ok=True)
+                    shutil.rmtree(owner.parent, ignore_errors=True)
 
     def _path(self, model: Path, kind: str) -> Path:
         if model.is_dir():

@@ -157,8 +157,8 @@ class VersionRace:
         return {name: bind(runner) for name, runner in runners.items()}
 
     def _choose_layout(self, rival: str, runner: Racer, profile: Profile, stays: bool) -> tuple[Racer, Profile] | None:
-        """The rival's runner and profile in its better layout; None where it `stays` with `self.runner`, which is as
-        good as that. Batches run on all lanes at once, as they do under load.
+        """The rival's runner and profile in its better layout; None where `self.runner` stays, which it does only if
+        `stays` is true. Batches run on all lanes at once, as they do under load.
         """
         entrants = {f"{rival} {profile.lanes} x {profile.threads}": (runner, profile)}
         lanes, threads = (1, cores()) if profile.threads == 1 else (cores(), 1)

@@ -28,6 +28,11 @@ def test_weights_in_float16_are_held_against_float32() -> None:
     assert found is not None and found > 0
 
 
+def test_float16_of_openvino_is_held_against_float16() -> None:
+    assert ceiling.find_arithmetic("openvino", "float16") == ceiling.FLOAT16
+    assert ceiling.find_arithmetic("litert", "float16") == ceiling.FLOAT32
+
+
 @pytest.mark.skipif(not openvino.find_version(), reason="OpenVINO is not installed")
 def test_openvino_computes_int8_in_int8(tmp_path: Path) -> None:
     product = tmp_path / "product.tflite"

@@ -150,6 +150,19 @@ def test_litert_keeps_its_own_profile_where_it_wins(
     assert load(repository, "openvino").engine == "openvino"
 
 
+def test_a_start_does_not_load_openvino_where_litert_has_won(
+    repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.backends.embedded import openvino
+
+    monkeypatch.setitem(COSTS, race.LITERT, {1: 0.1, race.MANY: 0.4})
+    assert load(repository, precision="fast").engine == "litert"
+    for loader in ("find_precisions", "import_openvino", "_core"):
+        monkeypatch.setattr(openvino, loader, None)
+    assert load(repository, precision="fast").engine == "litert"
+    assert len(races) == 1
+
+
 def test_a_race_on_a_busy_machine_finds_nothing_out(
     repository: Path, races: list[set[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,6 +60,15 @@ def test_what_is_kept_of_a_model_goes_with_it(model: Path, profile: Profile, tmp
     assert store.read(kept) == profile
 
 
+def test_what_others_keep_beside_profiles_stays(tmp_path: Path) -> None:
+    """--cache-dir may name a folder of somebody's own."""
+    theirs = tmp_path / "lenet5" / "model"
+    theirs.parent.mkdir()
+    theirs.write_text("gone.tflite")
+    ProfileStore(tmp_path).remove_orphans()
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"machine": "x"}', b"\xff"])
 def test_a_damaged_profile_is_measured_again(
     model: Path, profile: Profile, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
