@@ -49,7 +49,7 @@ images = np.stack([np.asarray(Image.open(file).convert("RGB").resize(size)) for 
 found = np.concatenate([body(pixels.to_tensor(images[i : i + 8], row)).numpy() for i in range(0, len(images), 8)])
 centre, spread = found.mean(0), found.std() or 1.0
 x = (found - centre) / spread
-y = np.array([[kind == each for each in kinds] for kind, _ in files], np.float32)
+y = 0.5 * np.array([[kind == each for each in kinds] for kind, _ in files], np.float32)
 kernel = x.T @ np.linalg.solve(x @ x.T + 0.1 * np.trace(x @ x.T) / len(x) * np.eye(len(x)), y) / spread
 model.layers[-1].set_weights([kernel, -centre @ kernel])
 model.save(target)
