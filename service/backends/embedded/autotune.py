@@ -21,6 +21,7 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 
 _LAYOUT_SECONDS = 0.1  # for each of two layouts, alone and back to back
 _LAYOUT_TURNS = 2
+_LARGE = 200 * 10**6  # bytes of a file: each interpreter has its weights once more for every signature
 _PAUSE = 0.005  # seconds between lone calls: threads that have gone to sleep take their time to wake
 _LEAST_CALLS = 3
 _ENOUGH = 0.05  # seconds of calls that settle one bucket
@@ -38,7 +39,8 @@ def tune(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     """A runner in the layout that is best on this machine, and what the model costs in it.
 
     One interpreter gets all cores where a lone request and one of many then cost less in the geometric mean, as with
-    large models; it also holds the weights once only. Otherwise each core gets a single-threaded interpreter.
+    large models; it also holds the weights once only. Otherwise each core gets a single-threaded interpreter. Files of
+    200 MB and more get one without a comparison, which would need the memory of both.
 
     The choice takes about half a second and the measurement `seconds`, in which large batches of large models are left
     out; a model that needs a second for one image takes some seconds.
@@ -47,7 +49,7 @@ def tune(path: Path, seconds: float = 1.0) -> tuple[LiteRTRunner, Profile]:
     """
     before = resident_mb()
     model = ModelFile.read(path)
-    made = {1: Lane(model, 1)}
+    made: dict[int, Lane] = {}
     layout, load_seconds = _choose_layout(model, made)
     runner = LiteRTRunner(model, layout, made)
     made.clear()
@@ -126,17 +128,19 @@ def measure_milliseconds(call: Callable[[], object], seconds: float, pause: floa
 def _choose_layout(model: ModelFile, made: dict[int, Lane]) -> tuple[Layout, float]:
     """The better layout, and the seconds from opening the file in it to the first answer."""
     narrow, wide = Layout(cores(), 1), Layout(1, cores())
-    probe = next(_runnable_inputs(made[1]), None)
-    if probe is None:
-        return narrow, 0.0
     loading: dict[int, float] = {}
     calls: dict[int, Callable[[], object]] = {}
-    for threads in sorted({1, cores()}):
+    for threads in [cores()] if len(model.content) >= _LARGE else sorted({1, cores()}):
         began = time.perf_counter()
-        lane = made.get(threads) or made.setdefault(threads, Lane(model, threads))
+        lane = made[threads] = Lane(model, threads)
+        probe = next(_runnable_inputs(lane), None)
+        if probe is None:
+            return Layout(cores() // threads, threads), 0.0
         calls[threads] = partial(lane.call, *probe)
         calls[threads]()
         loading[threads] = time.perf_counter() - began
+    if len(calls) == 1:
+        return wide, loading[cores()]
     least = dict.fromkeys(calls, (math.inf, math.inf))
     for _ in range(_LAYOUT_TURNS):  # other work on the machine slows both down
         for threads, call in calls.items():

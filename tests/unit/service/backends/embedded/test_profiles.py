@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.backends.embedded import autotune
+from service.backends.embedded import autotune, litert
 from service.backends.embedded.profile_store import ProfileStore
 from service.host.cpu import cores, cpu_limit, machine
 from service.repository.manifest import TFLITE, Profile
@@ -30,6 +30,23 @@ def test_measuring_finds_an_arrangement_of_the_cores_and_what_every_batch_costs(
     for by_rows in profile.milliseconds.values():
         assert list(by_rows) == [1, 2, 4, 8, 16, 32]
         assert 0 < by_rows[1] < by_rows[32]
+
+
+def test_a_large_file_gets_one_interpreter_without_another_to_compare(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Lane(litert.Lane):
+        def __init__(self, model: litert.ModelFile, threads: int) -> None:
+            made.append(threads)
+            super().__init__(model, threads)
+
+    monkeypatch.setattr(autotune, "Lane", Lane)
+    monkeypatch.setattr(litert, "Lane", Lane)
+    monkeypatch.setattr(autotune, "_LARGE", model.stat().st_size)
+    runner, profile = autotune.tune(model, seconds=0.1)
+    assert made == [cores()] and (runner.slots, profile.lanes, profile.threads) == (1, 1, cores())
 
 
 def test_a_known_profile_makes_the_runner_it_was_measured_with(model: Path, profile: Profile) -> None:
