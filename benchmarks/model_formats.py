@@ -9,19 +9,18 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from loadtest.target.ceiling import time_call
+
 STOCK = "stock SavedModel"
 FROZEN = "our SavedModel"
 FLOAT32 = "LiteRT float32"
 PUBLISHED = "--quantize"
-
-_LEAST_CALLS = 3
 
 
 def measure(name: str, stock: Path, float32: Path, version: Path, seconds: float, rounds: int) -> dict[str, float]:
@@ -68,24 +67,13 @@ def _litert(path: Path, rows: Any) -> Callable[[], object]:
     return lambda: runner.call("image", {"image": rows})
 
 
-def _milliseconds(call: Callable[[], object], seconds: float) -> float:
-    call()
-    taken: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(taken) < _LEAST_CALLS or time.perf_counter() < until:
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
-
-
 def main() -> None:
     name, stock, float32, version, seconds, rounds = sys.argv[1:]
     forms = _forms(name, Path(stock), Path(float32), Path(version))
     taken: dict[str, list[float]] = {form: [] for form in forms}
     for _ in range(int(rounds)):
         for form, call in forms.items():
-            taken[form].append(_milliseconds(call, float(seconds)))
+            taken[form].append(1000 * time_call(call, float(seconds)))
     print(json.dumps({form: statistics.median(values) for form, values in taken.items()}))
 
 

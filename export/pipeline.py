@@ -207,7 +207,7 @@ def _publish(
     row, size, model = spec.architecture, spec.image_size, held.pop()
     parameters = model.count_params()
     precision = model.entry.precision if isinstance(model, LiteNetwork) else FLOAT32
-    macs = count_cost(model).macs if spec.foreign is None else None  # somebody's own may have layers that nobody counts
+    macs = count_cost(model).macs if spec.foreign is None else None  # foreign layers cannot be counted
     with publish.staging(spec.repository, spec.name) as folder:
         if isinstance(model, LiteNetwork):
             agreed = _write_lite(spec, folder, model, dataset, progress)
@@ -346,7 +346,7 @@ def _quantize(
 ) -> Choice | None:
     """Puts the form that `spec` asks for in the place of float32's: of `model.tflite`, for a GPU of the SavedModel.
 
-    `reference` is what float32 answers to the held-out images, None where nobody asked it.
+    `reference` has float32's answers to the held-out images; None where these have no labels.
     """
     if spec.quantize is None:
         return None

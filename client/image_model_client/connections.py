@@ -4,7 +4,7 @@ httpcore's pool looks at all of its connections for every request, and requests 
 The more of them are idle, the more that costs. With 16 in flight it takes half of an asynchronous request's 2 ms of CPU
 where the server answers at once, and a twentieth where the server computes. Without it, 16 threads sent 1,000 digits 12
 to 22 % faster. Here a request takes the connection that was used last, and has it for itself. Where none is free,
-requests wait in line: a connection is handed to the first of them, which whoever asks again at once cannot overtake.
+requests wait in line, and the first of them gets the next connection. A new request never overtakes them.
 """
 
 import asyncio

@@ -66,8 +66,10 @@ def folded(
 
 
 def _free_constants(graph: Any, kept: Sequence[str]) -> None:
-    """Constants wait for none of `kept`. Folding somebody's own graph lets them wait for what the graph is given, and
-    a session that is given it in the place of that node computes the node all the same, from an image that nobody sent.
+    """Removes control dependencies of constants on `kept`.
+
+    Folding a foreign graph makes constants depend on nodes of `kept`. A session that is fed the output of such a node
+    then runs the node as well, and fails for lack of an image.
     """
     waits = {f"^{name}" for name in kept}
     for node in graph.node:

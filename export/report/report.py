@@ -43,7 +43,7 @@ def measure(
     `reference` is what float32 answers to the held-out images, and `published` what the form does that is published;
     `model` is the trained Keras network, None where there is none.
     """
-    if spec.report.kind == OFF or reference is None or published is None:  # what nobody labelled cannot be counted
+    if spec.report.kind == OFF or reference is None or published is None:  # images without labels
         return None
     methods = (
         (features.PCA, features.TSNE, features.UMAP) if spec.report.kind == FULL else (features.PCA, features.TSNE)

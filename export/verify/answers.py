@@ -31,8 +31,8 @@ Run = Callable[[Any], Outputs]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """To N images, in their order: the classes given, int32 [N]; probabilities, float32 [min(N, MOST), C]; and
-    features, float32 [min(N, MOST_FEATURES), D], None where the form gives none or nobody asked for them.
+    """Answers to N images, in their order: classes, int32 [N]; probabilities, float32 [min(N, MOST), C]; features,
+    float32 [min(N, MOST_FEATURES), D]. Features are None where the form has none, or where they were not computed.
     """
 
     classes: Any
@@ -50,7 +50,7 @@ def open_file(folder: Path, from_lite: bool) -> Run:
 
 
 def compute(run: Run, split: Split, stage: Stage, most: int | None = None) -> Answers:
-    """To all images of `split`, or the first `most` of them. Raises ExportError where an answer is no number."""
+    """Runs all images of `split`, or the first `most`. Raises ExportError where an answer is not finite."""
     count = len(split.classes) if most is None else min(len(split.classes), most)
     classes = np.zeros(count, np.int32)
     probabilities: list[Any] = []
